@@ -1,0 +1,82 @@
+//! Files that are either whole or not there.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use crate::{Error, Result};
+
+/// Writes a file under a temporary name, syncs it and renames it, so that a reader meets the old content or the new
+/// one and never a part. On any error the temporary file is removed and the old content is untouched.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = sibling(path);
+    let written = create_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, path).map_err(Error::io("rename to", path)));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    sync_folder(path)
+}
+
+/// Fills a folder under a temporary name and renames it, replacing an earlier folder of that name.
+pub fn write_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let temporary = sibling(path);
+    let _ = fs::remove_dir_all(&temporary);
+    fs::create_dir_all(&temporary).map_err(Error::io("create", &temporary))?;
+    let filled = fill(&temporary).and_then(|()| {
+        if path.exists() {
+            fs::remove_dir_all(path).map_err(Error::io("replace", path))?;
+        }
+        fs::rename(&temporary, path).map_err(Error::io("rename to", path))
+    });
+    if filled.is_err() {
+        let _ = fs::remove_dir_all(&temporary);
+    }
+    filled?;
+    sync_folder(path)
+}
+
+/// Creates a file with this content and waits until it is on the disk.
+pub fn create_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = File::create(path).map_err(Error::io("create", path))?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    file.sync_all().map_err(Error::io("write", path))
+}
+
+fn sibling(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.partial"))
+}
+
+fn sync_folder(path: &Path) -> Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // Some file systems cannot sync a folder; the rename itself has been done.
+    if let Ok(handle) = File::open(folder) {
+        let _ = handle.sync_all();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_content_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model");
+        write_folder(&path, |inside| create_synced(&inside.join("a"), b"old")).unwrap();
+        let failed = write_folder(&path, |inside| {
+            create_synced(&inside.join("a"), b"new")?;
+            Err(Error::Failed("full".into()))
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read(path.join("a")).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,334 @@
+//! Recipes: an experiment as a TOML file.
+//!
+//! ```toml
+//! experiment = "certify"   # which experiment
+//! seed = 1                 # the root of all randomness (default 0)
+//!
+//! [training]               # all else belongs to the experiment
+//! epochs = 10
+//! ```
+//!
+//! A recipe is read into the typed configuration of its experiment. An unknown key, a wrong type or a value out of
+//! range is a [`RecipeError`] that knows the bytes at fault, says what is allowed and guesses what was meant.
+
+use std::{fs, ops::Range, path::Path};
+
+use serde::{Serialize, de::DeserializeOwned};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use crate::{Error, RecipeError, Result, Seed};
+
+const HEAD: [&str; 2] = ["experiment", "seed"];
+
+/// A parsed recipe whose experiment is known and whose configuration is not yet typed.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    name: String,
+    text: String,
+    experiment: String,
+    seed: Seed,
+}
+
+/// A rule between fields that a configuration breaks; see [`Experiment::check`](crate::Experiment::check).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The dotted path of the key to point at, for example `training.batch_size`.
+    pub key: String,
+    /// What was found and what is allowed.
+    pub message: String,
+}
+
+impl Violation {
+    /// A violation at `key`.
+    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { key: key.into(), message: message.into() }
+    }
+}
+
+impl Recipe {
+    /// Reads a recipe file and applies overrides of the form `key.path=value`.
+    pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
+        let name = path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => {
+                Error::Missing { path: path.to_path_buf(), hint: "Give the path of a recipe (a TOML file).".into() }
+            }
+            std::io::ErrorKind::InvalidData => Error::damaged(path, "a recipe is text in UTF-8; this file is not"),
+            _ => Error::Io { path: path.to_path_buf(), action: "read", source },
+        })?;
+        if overrides.is_empty() { Self::parse(&name, &text) } else { Self::parse(&name, &apply(&name, &text, overrides)?) }
+    }
+
+    /// Parses the text of a recipe; `name` is what errors call it.
+    pub fn parse(name: &str, text: &str) -> Result<Self> {
+        let mut recipe = Self { name: name.into(), text: text.into(), experiment: String::new(), seed: Seed::new(0) };
+        let (experiment, seed) = recipe.head()?;
+        (recipe.experiment, recipe.seed) = (experiment, seed);
+        if recipe.experiment.is_empty() {
+            let help = "A recipe starts with a line such as: experiment = \"certify\". `lyceum list` names them all.";
+            return Err(recipe.error(0..0, "the key `experiment` is missing".into(), Some(help.into())));
+        }
+        Ok(recipe)
+    }
+
+    /// The name of the experiment.
+    pub fn experiment(&self) -> &str {
+        &self.experiment
+    }
+
+    /// The root seed.
+    pub fn seed(&self) -> Seed {
+        self.seed
+    }
+
+    /// The file's name without folder and ending: how a run is named by default.
+    pub fn stem(&self) -> &str {
+        Path::new(&self.name).file_stem().and_then(|s| s.to_str()).unwrap_or("run")
+    }
+
+    /// The typed configuration of the experiment.
+    pub fn config<C: DeserializeOwned>(&self) -> Result<C> {
+        let table = self.table()?;
+        let span = table.span();
+        let mut rest = table.into_inner();
+        for key in HEAD {
+            rest.remove(key);
+        }
+        C::deserialize(toml::Deserializer::from(Spanned::new(span, rest))).map_err(|error| self.explain(&error))
+    }
+
+    /// An error that points at a key of this recipe, or at its start where the recipe does not write the key.
+    pub fn violation(&self, violation: &Violation) -> Error {
+        let message = format!("`{}`: {}", violation.key, violation.message);
+        let span = self.table().ok().and_then(|table| locate(&table, &violation.key)).unwrap_or(0..0);
+        self.error(span, message, None)
+    }
+
+    /// An unknown experiment, with the nearest name among those there are.
+    pub fn unknown_experiment(&self, known: &[&str]) -> Error {
+        let span = self.table().ok().and_then(|table| locate(&table, "experiment")).unwrap_or(0..0);
+        self.error(span, format!("unknown experiment `{}`", self.experiment), Some(suggest(&self.experiment, known)))
+    }
+
+    /// This recipe with every default written out, as a run keeps it.
+    pub fn resolved<C: Serialize>(&self, config: &C) -> Result<String> {
+        let body = toml::to_string(config).map_err(|e| Error::Failed(format!("cannot write the resolved recipe: {e}")))?;
+        Ok(format!("experiment = {:?}\nseed = {}\n{body}", self.experiment, self.seed.root()))
+    }
+
+    fn head(&self) -> Result<(String, Seed)> {
+        let table = self.table()?;
+        let wrong = |key: &str, value: &Spanned<DeValue<'_>>, found: &str, allowed: &str| {
+            self.error(value.span(), format!("`{key}`: found {found}; allowed: {allowed}"), None)
+        };
+        let experiment = match table.get_ref().get("experiment").map(|value| (value, value.get_ref())) {
+            None => String::new(),
+            Some((_, DeValue::String(text))) => text.to_string(),
+            Some((value, other)) => return Err(wrong("experiment", value, other.type_str(), "the name of an experiment, in quotes")),
+        };
+        let seed = match table.get_ref().get("seed").map(|value| (value, value.get_ref())) {
+            None => 0,
+            Some((value, DeValue::Integer(number))) => u64::from_str_radix(number.as_str(), number.radix())
+                .map_err(|_| wrong("seed", value, number.as_str(), "a whole number from 0 to 2^63-1"))?,
+            Some((value, other)) => return Err(wrong("seed", value, other.type_str(), "a whole number")),
+        };
+        Ok((experiment, Seed::new(seed)))
+    }
+
+    fn table(&self) -> Result<Spanned<DeTable<'_>>> {
+        DeTable::parse(&self.text).map_err(|error| self.explain(&error))
+    }
+
+    fn explain(&self, error: &toml::de::Error) -> Error {
+        let span = error.span().unwrap_or(0..0);
+        let message = error.message();
+        // serde words an unknown field and an unknown variant alike: the first quoted word was found, the rest is allowed.
+        let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+        match quoted.split_first() {
+            Some((found, allowed)) if message.starts_with("unknown field") => {
+                self.error(span, format!("unknown key `{found}`"), Some(suggest(found, allowed)))
+            }
+            Some((found, allowed)) if message.starts_with("unknown variant") => {
+                self.error(span, format!("unknown value `{found}`"), Some(suggest(found, allowed)))
+            }
+            Some((missing, _)) if message.starts_with("missing field") => {
+                self.error(span, format!("the key `{missing}` is missing here"), None)
+            }
+            _ => {
+                let key = self.text.get(span.clone()).map(|_| self.key_at(span.start)).unwrap_or_default();
+                let message = message.replace("expected usize", "expected a whole number").replace("expected f64", "expected a number");
+                self.error(span, format!("{key}{message}"), None)
+            }
+        }
+    }
+
+    /// The key to the left of a value, as `` `key`: ``.
+    fn key_at(&self, position: usize) -> String {
+        let line = self.text[..position].rsplit('\n').next().unwrap_or_default();
+        match line.rsplit_once('=') {
+            Some((before, _)) => {
+                let key = before.rsplit([',', '{', ' ']).find(|part| !part.trim().is_empty()).unwrap_or_default().trim();
+                format!("`{key}`: ")
+            }
+            None => String::new(),
+        }
+    }
+
+    fn error(&self, span: Range<usize>, message: String, help: Option<String>) -> Error {
+        let line = self.text[..span.start.min(self.text.len())].matches('\n').count() + 1;
+        RecipeError { name: self.name.clone(), text: self.text.clone(), span, line, message, help }.into()
+    }
+}
+
+/// "Did you mean `x`? Allowed here: …".
+pub fn suggest(found: &str, allowed: &[&str]) -> String {
+    let nearest = allowed
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(found, name), name))
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 3)
+        .min();
+    let list = if allowed.is_empty() { "no keys".into() } else { allowed.join(", ") };
+    match nearest {
+        Some((_, name)) => format!("Did you mean `{name}`? Allowed here: {list}."),
+        None => format!("Allowed here: {list}."),
+    }
+}
+
+/// Writes `key.path=value` into a document; a value that is not TOML counts as a string.
+fn apply(name: &str, text: &str, overrides: &[String]) -> Result<String> {
+    let mut document: toml_edit::DocumentMut = text.parse().map_err(|_| {
+        // The plain parser words the same mistake with its position.
+        Recipe::parse(name, text).err().unwrap_or_else(|| Error::damaged(name, "not TOML"))
+    })?;
+    for change in overrides {
+        let wrong = |allowed: &str| Error::invalid("--set", change, allowed);
+        let (path, value) = change.split_once('=').ok_or_else(|| wrong("key=value, for example training.epochs=5"))?;
+        let value: toml_edit::Value = value.trim().parse().unwrap_or_else(|_| value.trim().into());
+        let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
+        let last = keys.pop().filter(|key| !key.is_empty()).ok_or_else(|| wrong("a key before the ="))?;
+        let mut item = document.as_item_mut();
+        for key in keys {
+            let is_list = item.is_array_of_tables() || item.is_array();
+            item = match (is_list, key.parse::<usize>()) {
+                (true, Ok(index)) => item.get_mut(index).ok_or_else(|| wrong("an entry of the list that is there, counted from 0"))?,
+                (true, Err(_)) => return Err(wrong("a number, counted from 0, after the name of a list")),
+                (false, _) => {
+                    let table = item.as_table_like_mut().ok_or_else(|| wrong("a path of tables"))?;
+                    table.entry(key).or_insert(toml_edit::Item::Table(toml_edit::Table::new()))
+                }
+            };
+        }
+        let table = item.as_table_like_mut().ok_or_else(|| wrong("a path that ends in a table"))?;
+        table.insert(last, toml_edit::value(value));
+    }
+    Ok(document.to_string())
+}
+
+fn locate(table: &Spanned<DeTable<'_>>, path: &str) -> Option<Range<usize>> {
+    let mut keys = path.split('.');
+    let mut value = table.get_ref().get(keys.next()?)?;
+    for key in keys {
+        value = match value.get_ref() {
+            DeValue::Table(inner) => inner.get(key)?,
+            DeValue::Array(inner) => inner.get(key.parse::<usize>().ok()?)?,
+            _ => return None,
+        };
+    }
+    Some(value.span())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::range;
+    use serde::Deserialize;
+
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Config {
+        training: Training,
+        #[serde(default)]
+        arm: Vec<Arm>,
+    }
+
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Training {
+        epochs: usize,
+        #[serde(default, deserialize_with = "range::fraction")]
+        label_noise: f64,
+    }
+
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Arm {
+        estimator: Estimator,
+    }
+
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+    enum Estimator {
+        Plain,
+        Sam {
+            #[serde(deserialize_with = "range::positive")]
+            rho: f64,
+        },
+    }
+
+    fn fails(text: &str) -> String {
+        match Recipe::parse("demo.toml", text).and_then(|recipe| recipe.config::<Config>()) {
+            Ok(config) => format!("accepted: {config:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_with_line_and_remedy() {
+        let head = "experiment = \"demo\"\n";
+        insta::assert_snapshot!(fails(&format!("{head}[training]\nepocs = 3\n")));
+        insta::assert_snapshot!(fails(&format!("{head}[training]\nepochs = \"three\"\n")));
+        insta::assert_snapshot!(fails(&format!("{head}[training]\nepochs = 3\nlabel_noise = 1.5\n")));
+        insta::assert_snapshot!(fails(&format!("{head}[training]\nepochs = -3\n")));
+        insta::assert_snapshot!(fails(&format!("{head}[training]\nlabel_noise = 0.5\n")));
+        insta::assert_snapshot!(fails(&format!("{head}[training]\nepochs = 1\n[[arm]]\nestimator.sam = {{ rho = -1 }}\n")));
+        insta::assert_snapshot!(fails(&format!("{head}[training]\nepochs = 1\n[[arm]]\nestimator = \"plane\"\n")));
+        insta::assert_snapshot!(fails("[training]\nepochs = 3\n"));
+        insta::assert_snapshot!(fails("experiment = \"demo\"\ntraining = [\n"));
+        insta::assert_snapshot!(fails("experiment = \"demo\"\nseed = -1\n[training]\nepochs = 3\n"));
+    }
+
+    #[test]
+    fn overrides_reach_into_tables_and_lists() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("demo.toml");
+        fs::write(&path, "experiment = \"demo\"\n[training]\nepochs = 1\n[[arm]]\nestimator = \"plain\"\n").unwrap();
+        let set = |changes: &[&str]| {
+            let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+            Recipe::read(&path, &changes).and_then(|recipe| Ok((recipe.seed(), recipe.config::<Config>()?)))
+        };
+        let (seed, config) = set(&["training.epochs=7", "seed=9", "arm.0.estimator={sam={rho=0.5}}"]).unwrap();
+        assert_eq!((seed.root(), config.training.epochs), (9, 7));
+        assert!(matches!(config.arm[0].estimator, Estimator::Sam { rho } if rho == 0.5));
+        assert!(set(&["training.epocs=7"]).unwrap_err().to_string().contains("Did you mean `epochs`?"));
+        assert_eq!(set(&["training"]).unwrap_err().exit_code(), 2);
+        assert_eq!(set(&["arm.4.estimator=plain"]).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn a_violation_points_at_its_key() {
+        let recipe = Recipe::parse("demo.toml", "experiment = \"demo\"\n[training]\nepochs = 3\n").unwrap();
+        let Error::Recipe(error) = recipe.violation(&Violation::new("training.epochs", "too many")) else { panic!() };
+        assert_eq!((error.line, &error.text[error.span.clone()]), (3, "3"));
+    }
+
+    #[test]
+    fn a_resolved_recipe_reads_back() {
+        let recipe = Recipe::parse("demo.toml", "experiment = \"demo\"\nseed = 5\n[training]\nepochs = 3\n").unwrap();
+        let text = recipe.resolved(&recipe.config::<Config>().unwrap()).unwrap();
+        let again = Recipe::parse("resolved.toml", &text).unwrap();
+        assert_eq!((again.seed(), again.config::<Config>().unwrap().training.epochs), (Seed::new(5), 3));
+    }
+}

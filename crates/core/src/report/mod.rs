@@ -1,0 +1,151 @@
+//! Reports: one self-contained HTML file with charts, tables and pictures.
+//!
+//! A [`Report`] is plain data, kept as `report.json` in the run folder; [`Report::html`] turns it into a page that
+//! needs no network, follows the reader's light or dark setting, prints, and shows its numbers as tables where there
+//! is no JavaScript.
+
+mod chart;
+mod html;
+mod picture;
+
+use serde::{Deserialize, Serialize};
+
+pub use chart::{Axis, Chart, Scale, Series, Shape};
+pub use picture::{Gallery, Picture};
+
+/// A report: a title, a few words, sections.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// What the page is called.
+    pub title: String,
+    /// One or two sentences under the title.
+    pub lead: String,
+    /// The parts, in order.
+    pub sections: Vec<Section>,
+}
+
+/// A part of a report.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Section {
+    /// Its heading.
+    pub title: String,
+    /// What is in it.
+    pub blocks: Vec<Block>,
+}
+
+/// Something in a section.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Block {
+    /// A paragraph.
+    Text(String),
+    /// Numbers in rows.
+    Table(Table),
+    /// A chart, with its numbers as a table.
+    Chart(Chart),
+    /// Pictures with captions.
+    Gallery(Gallery),
+    /// Text as it is, for example a recipe.
+    Code(String),
+}
+
+/// A table; the first column is set left, the others right.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// Column headings.
+    pub columns: Vec<String>,
+    /// Cells, row by row.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Report {
+    /// An empty report.
+    pub fn new(title: impl Into<String>, lead: impl Into<String>) -> Self {
+        Self { title: title.into(), lead: lead.into(), sections: Vec::new() }
+    }
+
+    /// With one more section.
+    pub fn section(mut self, title: impl Into<String>, blocks: impl IntoIterator<Item = Block>) -> Self {
+        self.sections.push(Section { title: title.into(), blocks: blocks.into_iter().collect() });
+        self
+    }
+}
+
+impl Table {
+    /// A table with these headings and no rows.
+    pub fn new(columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { columns: columns.into_iter().map(Into::into).collect(), rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn push(&mut self, row: impl IntoIterator<Item = impl Into<String>>) {
+        self.rows.push(row.into_iter().map(Into::into).collect());
+    }
+
+    /// The table in GitHub's Markdown, with columns padded so that it reads as plain text too.
+    pub fn markdown(&self) -> String {
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column)).chain(self.columns.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(3)
+        };
+        let line = |cells: &[String]| {
+            let padded = cells.iter().enumerate().map(|(column, cell)| {
+                let space = " ".repeat(width(column).saturating_sub(cell.chars().count()));
+                if column == 0 { format!("{cell}{space}") } else { format!("{space}{cell}") }
+            });
+            format!("| {} |\n", padded.collect::<Vec<_>>().join(" | "))
+        };
+        let rule = (0..self.columns.len()).map(|column| {
+            let dashes = "-".repeat(width(column) + 1);
+            if column == 0 { format!("-{dashes}") } else { format!("{dashes}:") }
+        });
+        let rule = format!("|{}|\n", rule.collect::<Vec<_>>().join("|"));
+        self.rows.iter().fold(line(&self.columns) + &rule, |text, row| text + &line(row))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn demo() -> Report {
+        let mut table = Table::new(["name", "value"]);
+        table.push(["<b>", "1.5"]);
+        let chart = Chart::new("Loss <train>", Axis::linear("epoch"), Axis::linear("loss"))
+            .with(Series::line("SGD", [(0.0, 2.0), (1.0, f64::NAN)]).with_band([(1.0, 3.0), (0.5, 1.5)]));
+        let picture = Picture::grey(2, 2, &[0, 255, 255, 0]).unwrap();
+        let gallery = Gallery { pictures: vec![(picture, "{3, 8}".into())] };
+        Report::new("Title & all", "Lead").section(
+            "One",
+            [Block::Text("a < b".into()), Block::Table(table), Block::Chart(chart), Block::Gallery(gallery), Block::Code("x = 1".into())],
+        )
+    }
+
+    #[test]
+    fn a_page_needs_nothing_from_outside_and_escapes_what_it_shows() {
+        let html = demo().html();
+        let (before, rest) = html.split_once("<script id=\"echarts\">").unwrap();
+        let after = rest.split_once("</script>").unwrap().1;
+        for part in [before, after] {
+            assert!(!part.contains("src=\"http") && !part.contains("href=\"http"), "the page must not need a network");
+        }
+        assert!(html.contains("&lt;b&gt;") && html.contains("a &lt; b") && html.contains("Title &amp; all"));
+        assert!(!html.contains("<b>"));
+        assert_eq!(html.matches("id=\"echarts\"").count(), 1);
+    }
+
+    #[test]
+    fn a_report_survives_its_json() {
+        let report = demo();
+        let text = serde_json::to_string(&report).unwrap();
+        let again: Report = serde_json::from_str(&text).unwrap();
+        assert_eq!(again.html(), report.html());
+    }
+
+    #[test]
+    fn a_table_as_markdown() {
+        let mut table = Table::new(["method", "error"]);
+        table.push(["SAM", "1.25"]);
+        assert_eq!(table.markdown(), "| method | error |\n|--------|------:|\n| SAM    |  1.25 |\n");
+    }
+}

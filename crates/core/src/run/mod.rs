@@ -1,0 +1,338 @@
+//! The folder of one experiment.
+//!
+//! ```text
+//! RUN/
+//!   recipe.toml        the recipe with every default written out
+//!   run.json           experiment, seed, version
+//!   metrics.jsonl      one JSON object a line, as they come; the same bytes for the same seed
+//!   events.out.tfevents.*  the same for TensorBoard
+//!   checkpoints/STEP/  state.json, *.safetensors, manifest.json with checksums
+//!   best/              the checkpoint that did best on held-out data
+//!   NAME/              the same again for a part of the run that is trained on its own
+//!   summary.json  report.json  report.html      written at the end
+//! ```
+//!
+//! A run may be killed at any moment. [`Run::rewind`] takes it back to its newest whole checkpoint: metrics after it
+//! are cut off, and the experiment goes on from the state that the checkpoint holds.
+
+mod checkpoint;
+mod events;
+mod lock;
+mod metrics;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use serde::{Deserialize, Serialize};
+
+pub use checkpoint::{Array, Checkpoint};
+use lock::Lock;
+use metrics::Metrics;
+
+use crate::{AnyExperiment, Error, Progress, Recipe, Report, Result, Seed, Summary, atomic, interrupt};
+
+/// How many checkpoints of a run are kept: the newest, and one to fall back on should it be damaged.
+const CHECKPOINTS_KEPT: usize = 2;
+
+/// A run folder, open for writing by this process alone.
+pub struct Run {
+    folder: PathBuf,
+    seed: Seed,
+    progress: Progress,
+    metrics: Mutex<Metrics>,
+    /// Held, and released with the last of the run and its children.
+    lock: Arc<Lock>,
+}
+
+/// What `run.json` holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The experiment's name.
+    pub experiment: String,
+    /// The root seed.
+    pub seed: u64,
+    /// The version of Lyceum that made the run.
+    pub version: String,
+}
+
+impl Run {
+    /// Makes the folder of a new run. The folder must be absent or empty.
+    pub fn create(folder: &Path, experiment: &dyn AnyExperiment, recipe: &Recipe, progress: Progress) -> Result<Self> {
+        let resolved = experiment.resolve(recipe)?;
+        if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+            let allowed = "a folder that is absent or empty (or `lyceum resume` on this one)";
+            return Err(Error::invalid("the run folder", folder.display(), allowed));
+        }
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        let lock = Arc::new(Lock::take(folder)?);
+        atomic::write(&folder.join("recipe.toml"), resolved.as_bytes())?;
+        let origin =
+            Origin { experiment: recipe.experiment().into(), seed: recipe.seed().root(), version: env!("CARGO_PKG_VERSION").into() };
+        write_json(&folder.join("run.json"), &origin)?;
+        Self::with_lock(folder, recipe.seed(), progress, lock)
+    }
+
+    /// Opens a run that was interrupted or has ended.
+    pub fn open(folder: &Path, progress: Progress) -> Result<(Self, Recipe)> {
+        let path = folder.join("recipe.toml");
+        if !path.exists() {
+            return Err(Error::Missing { path, hint: "A run folder has one; `lyceum run` makes such a folder.".into() });
+        }
+        let recipe = Recipe::read(&path, &[])?;
+        let lock = Arc::new(Lock::take(folder)?);
+        Ok((Self::with_lock(folder, recipe.seed(), progress, lock)?, recipe))
+    }
+
+    fn with_lock(folder: &Path, seed: Seed, progress: Progress, lock: Arc<Lock>) -> Result<Self> {
+        let metrics = Mutex::new(Metrics::open(folder)?);
+        Ok(Self { folder: folder.into(), seed, progress, metrics, lock })
+    }
+
+    /// A part of this run with metrics, checkpoints and a seed of its own, for example one arm of a comparison.
+    /// Parts can be worked on side by side.
+    pub fn child(&self, name: &str) -> Result<Self> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        Self::with_lock(&folder, self.seed.child(name), self.progress.clone(), self.lock.clone())
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The root of this run's randomness.
+    pub fn seed(&self) -> Seed {
+        self.seed
+    }
+
+    /// Where progress is shown.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Appends metrics of one step to `metrics.jsonl` and the TensorBoard events.
+    /// A value that is not finite is written as `null`.
+    pub fn log(&self, step: u64, values: &[(&str, f64)]) -> Result<()> {
+        self.metrics.lock().map_err(|_| poisoned())?.log(step, values)
+    }
+
+    /// Every metric so far, in order.
+    pub fn metrics(&self) -> Result<Vec<serde_json::Value>> {
+        metrics::read(&self.folder)
+    }
+
+    /// Saves all that is needed to go on from `step`, and drops checkpoints that are no longer needed.
+    pub fn save_checkpoint(&self, step: u64, state: &impl Serialize, files: &[(&str, &[Array])]) -> Result<()> {
+        let marks = self.metrics.lock().map_err(|_| poisoned())?.sync()?;
+        let folder = self.checkpoints();
+        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        checkpoint::write(&folder.join(format!("{step:010}")), step, marks, state, files)?;
+        let saved = checkpoint::list(&folder);
+        for (_, old) in saved.iter().rev().skip(CHECKPOINTS_KEPT) {
+            fs::remove_dir_all(old).map_err(Error::io("remove", old))?;
+        }
+        Ok(())
+    }
+
+    /// Saves the model that did best so far.
+    pub fn save_best(&self, step: u64, state: &impl Serialize, files: &[(&str, &[Array])]) -> Result<()> {
+        checkpoint::write(&self.folder.join("best"), step, metrics::Marks::default(), state, files)
+    }
+
+    /// The model that did best, if one was saved.
+    pub fn best(&self) -> Result<Option<Checkpoint>> {
+        let folder = self.folder.join("best");
+        if folder.exists() { checkpoint::read(&folder).map(|(checkpoint, _)| Some(checkpoint)) } else { Ok(None) }
+    }
+
+    /// Takes the run back to its newest whole checkpoint and gives it, or to its start where there is none.
+    /// A damaged checkpoint is named and passed over.
+    pub fn rewind(&self) -> Result<Option<Checkpoint>> {
+        let mut found = None;
+        for (_, folder) in checkpoint::list(&self.checkpoints()).into_iter().rev() {
+            match checkpoint::read(&folder) {
+                Ok(whole) => {
+                    found = Some(whole);
+                    break;
+                }
+                Err(error) => self.progress.warn(&format!("{error}; the checkpoint before it is used")),
+            }
+        }
+        let marks = found.as_ref().map(|(_, marks)| *marks).unwrap_or_default();
+        self.metrics.lock().map_err(|_| poisoned())?.rewind(marks)?;
+        Ok(found.map(|(checkpoint, _)| checkpoint))
+    }
+
+    /// An error if somebody asked to stop. To be called between two steps, after what matters is saved.
+    pub fn stop_if_requested(&self) -> Result<()> {
+        if interrupt::requested() { Err(Error::Interrupted { run: self.folder.clone() }) } else { Ok(()) }
+    }
+
+    /// Writes the report and, last, the summary, whose presence says that the run has ended.
+    pub fn finish(&self, summary: &Summary, report: &Report) -> Result<()> {
+        self.metrics.lock().map_err(|_| poisoned())?.sync()?;
+        write_json(&self.folder.join("report.json"), report)?;
+        atomic::write(&self.folder.join("report.html"), report.html().as_bytes())?;
+        write_json(&self.folder.join("summary.json"), summary)
+    }
+
+    /// The summary, if the run has ended.
+    pub fn summary(folder: &Path) -> Result<Option<Summary>> {
+        read_json(&folder.join("summary.json"))
+    }
+
+    /// The report's content, if the run has ended.
+    pub fn report(folder: &Path) -> Result<Option<Report>> {
+        read_json(&folder.join("report.json"))
+    }
+
+    /// What the run is, read without opening it.
+    pub fn origin(folder: &Path) -> Result<Option<Origin>> {
+        read_json(&folder.join("run.json"))
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.folder.join("checkpoints")
+    }
+}
+
+fn poisoned() -> Error {
+    Error::Failed("a thread that wrote metrics has crashed".into())
+}
+
+/// Writes a value as readable JSON, whole or not at all.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|e| Error::Failed(format!("{}: {e}", path.display())))?;
+    bytes.push(b'\n');
+    atomic::write(path, &bytes)
+}
+
+/// Reads a JSON file, if it is there.
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", path)(error)),
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| Error::damaged(path, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Experiment;
+
+    struct Demo;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Config {
+        steps: u64,
+    }
+
+    /// Counts up and logs what it drew; a checkpoint every third step.
+    impl Experiment for Demo {
+        type Config = Config;
+        fn name(&self) -> &'static str {
+            "demo"
+        }
+        fn about(&self) -> &'static str {
+            "counts"
+        }
+        fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
+            use rand::RngExt;
+            let start = run.rewind()?.map_or(Ok(0), |checkpoint| checkpoint.state::<u64>())?;
+            for step in start..config.steps {
+                run.stop_if_requested()?;
+                run.log(step, &[("drawn", run.seed().stream_at("draw", step).random())])?;
+                if step % 3 == 2 {
+                    let weights = [Array::new("w", vec![2], vec![step as f32, 0.5])];
+                    run.save_checkpoint(step + 1, &(step + 1), &[("model", &weights)])?;
+                }
+            }
+            Ok(Summary::default())
+        }
+    }
+
+    fn start(folder: &Path, steps: u64) -> Run {
+        let recipe = Recipe::parse("demo.toml", &format!("experiment = \"demo\"\nseed = 1\nsteps = {steps}\n")).unwrap();
+        let run = Run::create(folder, &Demo, &recipe, Progress::quiet()).unwrap();
+        Demo.run_recipe(&recipe, &run).unwrap();
+        run
+    }
+
+    fn finish(folder: &Path, steps: u64) -> Vec<u8> {
+        let (run, _) = Run::open(folder, Progress::quiet()).unwrap();
+        Demo.run(&Config { steps }, &run).unwrap();
+        fs::read(folder.join("metrics.jsonl")).unwrap()
+    }
+
+    #[test]
+    fn a_run_cut_short_ends_with_the_same_metrics() {
+        let whole = tempfile::tempdir().unwrap();
+        drop(start(whole.path(), 20));
+        let expected = fs::read(whole.path().join("metrics.jsonl")).unwrap();
+        assert_eq!(expected.iter().filter(|b| **b == b'\n').count(), 20);
+        for cut in [0, 1, 4, 10, 19] {
+            let folder = tempfile::tempdir().unwrap();
+            drop(start(folder.path(), cut));
+            // A kill can also leave half a line behind.
+            use std::io::Write;
+            let mut file = fs::OpenOptions::new().append(true).open(folder.path().join("metrics.jsonl")).unwrap();
+            file.write_all(b"{\"step\":").unwrap();
+            assert_eq!(finish(folder.path(), 20), expected, "cut after {cut}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_is_refused_and_the_one_before_used() {
+        for damage in ["truncate", "flip", "missing", "manifest"] {
+            let folder = tempfile::tempdir().unwrap();
+            drop(start(folder.path(), 8));
+            let newest = folder.path().join("checkpoints/0000000006");
+            let file = newest.join("model.safetensors");
+            match damage {
+                "truncate" => fs::write(&file, &fs::read(&file).unwrap()[..10]).unwrap(),
+                "flip" => {
+                    let mut bytes = fs::read(&file).unwrap();
+                    *bytes.last_mut().unwrap() ^= 1;
+                    fs::write(&file, bytes).unwrap();
+                }
+                "missing" => fs::remove_file(&file).unwrap(),
+                _ => fs::write(newest.join("manifest.json"), b"{}").unwrap(),
+            }
+            let (run, _) = Run::open(folder.path(), Progress::quiet()).unwrap();
+            let checkpoint = run.rewind().unwrap().unwrap();
+            assert_eq!(checkpoint.step(), 3, "{damage}");
+            assert_eq!(checkpoint.arrays("model").unwrap()[0].values, [2.0, 0.5]);
+            drop(run);
+            let error = checkpoint::read(&newest).unwrap_err();
+            assert!(error.to_string().contains("0000000006"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_second_process_cannot_write_the_same_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = start(folder.path(), 1);
+        let child = run.child("part").unwrap();
+        drop(run);
+        assert!(matches!(Run::open(folder.path(), Progress::quiet()), Err(Error::Locked { .. })));
+        drop(child);
+        Run::open(folder.path(), Progress::quiet()).unwrap();
+    }
+
+    #[test]
+    fn a_run_never_overwrites_a_folder_with_something_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("precious"), "x").unwrap();
+        let recipe = Recipe::parse("demo.toml", "experiment = \"demo\"\nsteps = 1\n").unwrap();
+        let error = Run::create(folder.path(), &Demo, &recipe, Progress::quiet()).err().unwrap();
+        assert_eq!(error.exit_code(), 2);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
