@@ -17,7 +17,7 @@
 //! let same = seed.stream("train/shuffle").random::<u64>();
 //! assert_eq!(shuffle.random::<u64>(), same);
 //!
-//! #[derive(serde::Deserialize, serde::Serialize)]
+//! #[derive(Debug, serde::Deserialize)]
 //! #[serde(deny_unknown_fields)]
 //! struct Config { epochs: usize }
 //! let recipe = Recipe::parse("demo.toml", "experiment = \"demo\"\nepoch = 3\n").unwrap();

@@ -1,1 +1,34 @@
-//! stub
+//! Data sets by name, the file formats they come in, and the ways to split, spread and spoil them.
+//!
+//! ```
+//! use lyceum_core::Seed;
+//! use lyceum_data::{catalog, noise, split};
+//!
+//! let digits = catalog::load("digits", &lyceum_data::Cache::locate()).unwrap();
+//! let parts = split::stratified(&digits.train.labels, &[0.6, 0.4], &mut Seed::new(1).stream("split"));
+//! let mut train = digits.train.subset(&parts[0]);
+//! let changed = noise::symmetric(&mut train.labels, digits.classes.len(), 0.2, &mut Seed::new(1).stream("noise"));
+//! assert_eq!(train.len(), 1_078);
+//! assert!(changed.len() > 150 && changed.len() < 250);
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`dataset`] | [`Dataset`], [`Examples`], [`Extent`] |
+//! | [`catalog`] | the sets that have a name: digits, mnist, fashion-mnist, cifar10, cifar100 |
+//! | [`cache`] | where files are looked for, checksums |
+//! | [`formats`] | IDX, CIFAR, npy/npz, Parquet (feature `parquet`), folders of images (feature `images`) |
+//! | [`split`] | random and stratified splits, permutations of pixels |
+//! | [`partition`] | examples spread over clients: even, Dirichlet, shards, log-normal sizes |
+//! | [`noise`] | wrong labels, symmetric or by pairs |
+
+pub mod cache;
+pub mod catalog;
+pub mod dataset;
+pub mod formats;
+pub mod noise;
+pub mod partition;
+pub mod split;
+
+pub use cache::Cache;
+pub use dataset::{Dataset, Examples, Extent};

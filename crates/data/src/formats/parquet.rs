@@ -1,0 +1,188 @@
+//! Parquet: a matrix as one column a class, labels as one column, sets of labels as a list column.
+
+use std::{fs::File, path::Path, sync::Arc};
+
+use lyceum_core::{Error, Result, atomic};
+use ndarray::Array2;
+use parquet::{
+    basic::{Compression, Type},
+    column::reader::ColumnReader,
+    data_type::{FloatType, Int32Type, Int64Type},
+    file::{
+        properties::WriterProperties,
+        reader::{FileReader, SerializedFileReader},
+        writer::SerializedFileWriter,
+    },
+    schema::parser::parse_message_type,
+};
+
+/// Reads every numeric column but `except` as the columns of a matrix; missing values are refused.
+pub fn matrix(path: &Path, except: &[&str]) -> Result<Array2<f32>> {
+    let reader = open(path)?;
+    let names = columns(&reader);
+    let wanted: Vec<usize> = (0..names.len()).filter(|&index| !except.contains(&names[index].as_str())).collect();
+    let rows = reader.metadata().file_metadata().num_rows() as usize;
+    let mut values = Array2::zeros((rows, wanted.len()));
+    for (to, &index) in wanted.iter().enumerate() {
+        let column = read_column(path, &reader, index, &names[index])?;
+        values.column_mut(to).iter_mut().zip(column).for_each(|(cell, value)| *cell = value as f32);
+    }
+    Ok(values)
+}
+
+/// Reads one whole-numbered column of class numbers.
+pub fn labels(path: &Path, column: &str) -> Result<Vec<usize>> {
+    let reader = open(path)?;
+    let names = columns(&reader);
+    let index = names
+        .iter()
+        .position(|name| name == column)
+        .ok_or_else(|| Error::damaged(path, format!("has no column `{column}`; it has: {}", names.join(", "))))?;
+    let whole = |(row, value): (usize, f64)| {
+        if value >= 0.0 && value == value.trunc() {
+            Ok(value as usize)
+        } else {
+            Err(Error::damaged(path, format!("row {row}: label {value}; allowed: 0 and above")))
+        }
+    };
+    read_column(path, &reader, index, column)?.into_iter().enumerate().map(whole).collect()
+}
+
+/// Writes a matrix with one float column a class, named `0`, `1`, …; and labels, if any, as the column `label`.
+pub fn write_matrix(path: &Path, values: &Array2<f32>, labels: Option<&[usize]>) -> Result<()> {
+    let mut schema: String = (0..values.ncols()).map(|column| format!("required float c{column};")).collect();
+    if labels.is_some() {
+        schema.push_str("required int64 label;");
+    }
+    write(path, &schema, |group| {
+        for column in values.columns() {
+            let mut writer = group.next_column()?.ok_or_else(too_few)?;
+            writer.typed::<FloatType>().write_batch(&column.to_vec(), None, None)?;
+            writer.close()?;
+        }
+        if let Some(labels) = labels {
+            let labels: Vec<i64> = labels.iter().map(|&label| label as i64).collect();
+            let mut writer = group.next_column()?.ok_or_else(too_few)?;
+            writer.typed::<Int64Type>().write_batch(&labels, None, None)?;
+            writer.close()?;
+        }
+        Ok(())
+    })
+}
+
+/// Writes sets of labels (compressed sparse rows) as one list column `labels`.
+pub fn write_sets(path: &Path, starts: &[usize], labels: &[u32]) -> Result<()> {
+    let schema = "required group labels (LIST) { repeated group list { required int32 element; } }";
+    let values: Vec<i32> = labels.iter().map(|&label| label as i32).collect();
+    let (mut definition, mut repetition) = (Vec::new(), Vec::new());
+    for row in starts.windows(2) {
+        let size = row[1] - row[0];
+        // An empty list is one entry that is not defined; a list of n is n entries of which the first starts the row.
+        definition.extend(std::iter::repeat_n(i16::from(size > 0), size.max(1)));
+        repetition.extend((0..size.max(1)).map(|at| i16::from(at > 0)));
+    }
+    write(path, schema, |group| {
+        let mut writer = group.next_column()?.ok_or_else(too_few)?;
+        writer.typed::<Int32Type>().write_batch(&values, Some(&definition), Some(&repetition))?;
+        writer.close()
+    })
+}
+
+type Group<'a> = parquet::file::writer::SerializedRowGroupWriter<'a, Vec<u8>>;
+
+fn too_few() -> parquet::errors::ParquetError {
+    parquet::errors::ParquetError::General("the schema has too few columns".into())
+}
+
+fn write(path: &Path, fields: &str, fill: impl FnOnce(&mut Group<'_>) -> parquet::errors::Result<()>) -> Result<()> {
+    let build = || -> parquet::errors::Result<Vec<u8>> {
+        let schema = Arc::new(parse_message_type(&format!("message schema {{ {fields} }}"))?);
+        let properties = Arc::new(WriterProperties::builder().set_compression(Compression::SNAPPY).build());
+        let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties)?;
+        let mut group = writer.next_row_group()?;
+        fill(&mut group)?;
+        group.close()?;
+        writer.into_inner()
+    };
+    atomic::write(path, &build().map_err(|error| Error::Failed(format!("{}: {error}", path.display())))?)
+}
+
+fn open(path: &Path) -> Result<SerializedFileReader<File>> {
+    let file = File::open(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::Missing { path: path.into(), hint: "Give the path of a Parquet file.".into() },
+        _ => Error::Io { path: path.into(), action: "open", source },
+    })?;
+    SerializedFileReader::new(file).map_err(|error| Error::damaged(path, error.to_string()))
+}
+
+fn columns(reader: &SerializedFileReader<File>) -> Vec<String> {
+    reader.metadata().file_metadata().schema_descr().columns().iter().map(|column| column.path().string()).collect()
+}
+
+fn read_column(path: &Path, reader: &SerializedFileReader<File>, index: usize, name: &str) -> Result<Vec<f64>> {
+    let descriptor = reader.metadata().file_metadata().schema_descr().column(index);
+    let kind = descriptor.physical_type();
+    if !matches!(kind, Type::FLOAT | Type::DOUBLE | Type::INT32 | Type::INT64) || descriptor.max_rep_level() > 0 {
+        return Err(Error::damaged(path, format!("column `{name}` holds {kind}; allowed: float, double, int32, int64, one value a row")));
+    }
+    let mut all = Vec::new();
+    for group in 0..reader.num_row_groups() {
+        let mut read = || -> parquet::errors::Result<(usize, Vec<f64>)> {
+            let group = reader.get_row_group(group)?;
+            let rows = group.metadata().num_rows() as usize;
+            let mut levels = Vec::new();
+            let optional = descriptor.max_def_level() > 0;
+            macro_rules! typed {
+                ($reader:expr, $convert:expr) => {{
+                    let mut values = Vec::with_capacity(rows);
+                    $reader.read_records(rows, optional.then_some(&mut levels), None, &mut values)?;
+                    values.into_iter().map($convert).collect()
+                }};
+            }
+            let values: Vec<f64> = match group.get_column_reader(index)? {
+                ColumnReader::FloatColumnReader(mut column) => typed!(column, f64::from),
+                ColumnReader::DoubleColumnReader(mut column) => typed!(column, |v| v),
+                ColumnReader::Int32ColumnReader(mut column) => typed!(column, f64::from),
+                ColumnReader::Int64ColumnReader(mut column) => typed!(column, |v| v as f64),
+                _ => unreachable!("checked above"),
+            };
+            Ok((rows, values))
+        };
+        let (rows, values) = read().map_err(|error| Error::damaged(path, error.to_string()))?;
+        if values.len() != rows {
+            return Err(Error::damaged(path, format!("column `{name}`: {} of {rows} values are missing", rows - values.len())));
+        }
+        all.extend(values);
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    #[test]
+    fn a_matrix_and_its_labels_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.parquet");
+        let values = array![[1.0_f32, 2.0], [3.0, 4.0], [5.0, 6.0]];
+        write_matrix(&path, &values, Some(&[2, 0, 1])).unwrap();
+        assert_eq!(matrix(&path, &["label"]).unwrap(), values);
+        assert_eq!(labels(&path, "label").unwrap(), [2, 0, 1]);
+        assert!(labels(&path, "lable").unwrap_err().to_string().contains("c0, c1, label"));
+    }
+
+    #[test]
+    fn damaged_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.parquet");
+        write_sets(&path, &[0, 2, 2, 3], &[5, 1, 7]).unwrap();
+        assert!(matrix(&path, &[]).unwrap_err().to_string().contains("one value a row"));
+        let whole = std::fs::read(&path).unwrap();
+        for cut in [0, 4, whole.len() / 2, whole.len() - 1] {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            assert_eq!(matrix(&path, &[]).unwrap_err().exit_code(), 2);
+        }
+    }
+}
