@@ -1,0 +1,29 @@
+//! Slices out of tensors of the CPU backend (flex) and back.
+
+use burn::tensor::{Device, TensorData};
+use burn_flex::FlexTensor;
+
+/// Whether a device is the CPU backend, with or without gradients.
+pub(crate) fn is_flex(device: &Device) -> bool {
+    *device == Device::flex()
+}
+
+/// A tensor's values in row-major order, copied only where the tensor is a view in another order.
+pub(crate) struct Values(FlexTensor);
+
+impl Values {
+    pub(crate) fn of(tensor: &FlexTensor) -> Self {
+        Self(tensor.to_contiguous())
+    }
+
+    pub(crate) fn as_slice(&self) -> &[f32] {
+        let layout = self.0.layout();
+        let start = layout.start_offset();
+        &self.0.storage::<f32>()[start..start + layout.shape().num_elements()]
+    }
+}
+
+/// A tensor with these values.
+pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}

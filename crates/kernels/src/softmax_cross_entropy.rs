@@ -1,0 +1,190 @@
+//! Softmax and cross-entropy in one operator.
+//!
+//! For logits `z` (`n × k`) and target distributions `t` (`n × k`):
+//!
+//! ```text
+//! loss_i      = Σ_j t_ij · (log Σ_l exp z_il − z_ij)
+//! ∂loss_i/∂z_ij = p_ij · Σ_l t_il − t_ij        with p = softmax(z)
+//! ```
+
+use burn::{
+    backend::{
+        Autodiff, Backend, Dispatch, Flex,
+        autodiff::{
+            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+            grads::Gradients,
+            ops::{Backward, Ops, OpsKind, unary},
+        },
+        backend_extension,
+        tensor::FloatTensor,
+    },
+    tensor::{Tensor, activation::log_softmax},
+};
+
+use crate::flex::{Values, tensor};
+
+/// The cross-entropy of each row, shape `n`.
+///
+/// * `logits`: `n × k`, differentiable.
+/// * `targets`: `n × k`, each row a distribution over the classes (one-hot, smoothed or mixed); a constant.
+pub fn softmax_cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+    if crate::flex::is_flex(&logits.device()) {
+        let losses = <Dispatch as SoftmaxCrossEntropy>::softmax_cross_entropy(logits.into_dispatch(), targets.into_dispatch());
+        Tensor::from_dispatch(losses)
+    } else {
+        -(log_softmax(logits, 1) * targets).sum_dim(1).squeeze_dim(1)
+    }
+}
+
+#[backend_extension(Flex, Autodiff)]
+trait SoftmaxCrossEntropy: Backend {
+    fn softmax_cross_entropy(logits: FloatTensor<Self>, targets: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// The gradient to the logits, given the gradient to each row's loss.
+    fn softmax_cross_entropy_backward(
+        logits: FloatTensor<Self>,
+        targets: FloatTensor<Self>,
+        output_gradient: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+}
+
+impl SoftmaxCrossEntropy for Flex {
+    fn softmax_cross_entropy(logits: FloatTensor<Self>, targets: FloatTensor<Self>) -> FloatTensor<Self> {
+        let n = logits.layout().shape()[0];
+        let (logits, targets) = (Values::of(&logits), Values::of(&targets));
+        tensor(forward(logits.as_slice(), targets.as_slice(), n), [n])
+    }
+
+    fn softmax_cross_entropy_backward(
+        logits: FloatTensor<Self>,
+        targets: FloatTensor<Self>,
+        output_gradient: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let (n, k) = (logits.layout().shape()[0], logits.layout().shape()[1]);
+        let (logits, targets, output_gradient) = (Values::of(&logits), Values::of(&targets), Values::of(&output_gradient));
+        tensor(backward(logits.as_slice(), targets.as_slice(), output_gradient.as_slice()), [n, k])
+    }
+}
+
+impl<B: SoftmaxCrossEntropy, C: CheckpointStrategy> SoftmaxCrossEntropy for Autodiff<B, C> {
+    fn softmax_cross_entropy(logits: FloatTensor<Self>, targets: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Step;
+
+        impl<B: SoftmaxCrossEntropy> Backward<B, 1> for Step {
+            type State = (B::FloatTensorPrimitive, B::FloatTensorPrimitive);
+
+            fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+                let (logits, targets) = ops.state;
+                unary::<B, _>(ops.parents, ops.node, gradients, |g| B::softmax_cross_entropy_backward(logits, targets, g));
+            }
+        }
+
+        let targets = targets.into_primitive();
+        let forward = |logits| B::softmax_cross_entropy(logits, targets.clone());
+        match Step.prepare::<C>([logits.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let output = forward(logits.primitive().clone());
+                prep.finish((logits.into_primitive(), targets), output)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(forward(logits.into_primitive())),
+        }
+    }
+
+    /// A gradient of a gradient is not offered: the result is a constant.
+    fn softmax_cross_entropy_backward(
+        logits: FloatTensor<Self>,
+        targets: FloatTensor<Self>,
+        output_gradient: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let (logits, targets) = (logits.into_primitive(), targets.into_primitive());
+        Self::FloatTensorPrimitive::new(B::softmax_cross_entropy_backward(logits, targets, output_gradient.into_primitive()))
+    }
+}
+
+fn forward(logits: &[f32], targets: &[f32], n: usize) -> Vec<f32> {
+    let k = logits.len() / n.max(1);
+    let rows = logits.chunks_exact(k).zip(targets.chunks_exact(k));
+    rows.map(|(z, t)| {
+        let (max, sum) = max_and_sum(z);
+        let log_sum = max + sum.ln();
+        z.iter().zip(t).map(|(z, t)| if *t == 0.0 { 0.0 } else { t * (log_sum - z) }).sum()
+    })
+    .collect()
+}
+
+fn backward(logits: &[f32], targets: &[f32], output_gradient: &[f32]) -> Vec<f32> {
+    let k = logits.len() / output_gradient.len().max(1);
+    let mut gradient = Vec::with_capacity(logits.len());
+    for ((z, t), g) in logits.chunks_exact(k).zip(targets.chunks_exact(k)).zip(output_gradient) {
+        let (max, sum) = max_and_sum(z);
+        let total: f32 = t.iter().sum();
+        let scale = total / sum;
+        gradient.extend(z.iter().zip(t).map(|(z, t)| g * ((z - max).exp() * scale - t)));
+    }
+    gradient
+}
+
+fn max_and_sum(z: &[f32]) -> (f32, f32) {
+    let max = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    (max, z.iter().map(|z| (z - max).exp()).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+    use proptest::prelude::*;
+
+    fn gradient(logits: &[f32], targets: &[f32], n: usize) -> Vec<f32> {
+        let device = Device::flex().autodiff();
+        let k = logits.len() / n;
+        let data = |values: &[f32]| burn::tensor::TensorData::new(values.to_vec(), [n, k]);
+        let z = Tensor::<2>::from_data(data(logits), &device).require_grad();
+        let gradients = softmax_cross_entropy(z.clone(), Tensor::from_data(data(targets), &device)).sum().backward();
+        z.grad(&gradients).unwrap().try_into_vec_as().unwrap()
+    }
+
+    /// The sum of losses in double precision, for finite differences.
+    fn reference(logits: &[f32], targets: &[f32], k: usize, nudge: (usize, f64)) -> f64 {
+        let z: Vec<f64> = logits.iter().enumerate().map(|(i, z)| f64::from(*z) + if i == nudge.0 { nudge.1 } else { 0.0 }).collect();
+        let row = |(z, t): (&[f64], &[f32])| {
+            let log_sum = z.iter().map(|z| z.exp()).sum::<f64>().ln();
+            z.iter().zip(t).map(|(z, t)| f64::from(*t) * (log_sum - z)).sum::<f64>()
+        };
+        z.chunks(k).zip(targets.chunks(k)).map(row).sum()
+    }
+
+    proptest! {
+        #[test]
+        fn the_gradient_equals_finite_differences(n in 1_usize..5, k in 1_usize..6, seed in 0_u32..1000) {
+            let value = |i: usize| ((i as f32 + 1.0) * 12.9898 + seed as f32).sin();
+            let logits: Vec<f32> = (0..n * k).map(|i| 4.0 * value(i)).collect();
+            let targets: Vec<f32> = (0..n * k).map(|i| value(i + 100).abs()).collect();
+            for (i, found) in gradient(&logits, &targets, n).into_iter().enumerate() {
+                let h = 1e-5;
+                let expected = (reference(&logits, &targets, k, (i, h)) - reference(&logits, &targets, k, (i, -h))) / (2.0 * h);
+                prop_assert!((f64::from(found) - expected).abs() < 2e-5, "{found} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn it_agrees_with_burns_own_operators() {
+        let device = Device::flex();
+        let logits = Tensor::<2>::from_floats([[1.0, -2.0, 30.0], [0.0, 0.5, 0.25]], &device);
+        let targets = Tensor::<2>::from_floats([[0.0, 1.0, 0.0], [0.2, 0.3, 0.5]], &device);
+        let expected: Vec<f32> = (-(log_softmax(logits.clone(), 1) * targets.clone()).sum_dim(1)).try_into_vec_as().unwrap();
+        let found: Vec<f32> = softmax_cross_entropy(logits.transpose().transpose(), targets).try_into_vec_as().unwrap();
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+        }
+    }
+
+    #[test]
+    fn huge_logits_do_not_overflow() {
+        let found = forward(&[1e30, 0.0, -1e30, 0.0], &[1.0, 0.0, 0.0, 1.0], 2);
+        assert_eq!(found, [0.0, 0.0]);
+        assert!(gradient(&[1e30, 0.0], &[0.0, 1.0], 1).iter().all(|g| g.is_finite()));
+    }
+}
