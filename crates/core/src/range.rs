@@ -25,6 +25,11 @@ pub fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Er
     number(deserializer, "a number from 0 to 1", |v| (0.0..=1.0).contains(&v))
 }
 
+/// A number in (0, 1\].
+pub fn positive_fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    number(deserializer, "a number > 0 and <= 1", |v| v > 0.0 && v <= 1.0)
+}
+
 /// A number in \[0, 1).
 pub fn below_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     number(deserializer, "a number >= 0 and < 1", |v| (0.0..1.0).contains(&v))

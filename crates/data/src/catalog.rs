@@ -18,6 +18,8 @@ pub struct Entry {
     pub name: &'static str,
     /// What it is, in a line.
     pub about: &'static str,
+    /// The extent of one example.
+    pub extent: Extent,
     /// Where it comes from and its licence.
     pub origin: &'static str,
     /// The files it needs in its cache folder; none for a set that is part of the program.
@@ -40,6 +42,7 @@ pub const CATALOG: &[Entry] = &[
     Entry {
         name: "digits",
         about: "1,797 handwritten digits of 8x8 pixels; part of the program",
+        extent: Extent { channels: 1, height: 8, width: 8 },
         origin: "Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (CC BY 4.0), as in scikit-learn (BSD-3-Clause)",
         files: &[],
         load: digits,
@@ -47,6 +50,7 @@ pub const CATALOG: &[Entry] = &[
     Entry {
         name: "mnist",
         about: "70,000 handwritten digits of 28x28 pixels (60,000 + 10,000)",
+        extent: Extent { channels: 1, height: 28, width: 28 },
         origin: "LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/",
         files: known![
             "train-images-idx3-ubyte" "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -59,6 +63,7 @@ pub const CATALOG: &[Entry] = &[
     Entry {
         name: "fashion-mnist",
         about: "70,000 pictures of clothes of 28x28 pixels (60,000 + 10,000)",
+        extent: Extent { channels: 1, height: 28, width: 28 },
         origin: "Xiao, Rasul and Vollgraf, https://github.com/zalandoresearch/fashion-mnist (MIT)",
         files: known![
             "train-images-idx3-ubyte" "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -71,6 +76,7 @@ pub const CATALOG: &[Entry] = &[
     Entry {
         name: "cifar10",
         about: "60,000 colour pictures of 32x32 pixels in 10 classes (50,000 + 10,000)",
+        extent: cifar::EXTENT,
         origin: "Krizhevsky 2009, the binary version, https://www.cs.toronto.edu/~kriz/cifar.html",
         files: unpinned![
             "data_batch_1.bin",
@@ -85,6 +91,7 @@ pub const CATALOG: &[Entry] = &[
     Entry {
         name: "cifar100",
         about: "60,000 colour pictures of 32x32 pixels in 100 classes (50,000 + 10,000)",
+        extent: cifar::EXTENT,
         origin: "Krizhevsky 2009, the binary version, https://www.cs.toronto.edu/~kriz/cifar.html",
         files: unpinned!["train.bin", "test.bin"],
         load: cifar,
@@ -134,7 +141,7 @@ fn digits(entry: &Entry, _: &Cache) -> Result<Dataset> {
     }
     let inputs = Array2::from_shape_vec((labels.len(), 64), values).map_err(|error| Error::damaged(path, error.to_string()))?;
     let train = Examples { inputs, labels };
-    Ok(Dataset { name: entry.name.into(), extent: Extent { channels: 1, height: 8, width: 8 }, classes: digit_names(), train, test: None })
+    Ok(Dataset { name: entry.name.into(), extent: entry.extent, classes: digit_names(), train, test: None })
 }
 
 fn idx_pairs(entry: &Entry, cache: &Cache) -> Result<Dataset> {

@@ -28,6 +28,7 @@ pub mod dataset;
 pub mod formats;
 pub mod noise;
 pub mod partition;
+pub mod prepare;
 pub mod split;
 
 pub use cache::Cache;

@@ -15,10 +15,16 @@
 //! assert!((losses[0] - 0.126_928).abs() < 1e-6 && (losses[1] - 0.693_147).abs() < 1e-6);
 //! ```
 //!
+//! | module | holds |
+//! |---|---|
+//! | [`softmax_cross_entropy`] | softmax and cross-entropy in one operator |
+//! | [`vector`] | dot products, norms and sums of whole parameter vectors |
+//!
 //! Results do not depend on the number of threads: work is cut into pieces of fixed size, and what is summed over
 //! pieces is summed in their order.
 
 mod flex;
 mod softmax_cross_entropy;
+pub mod vector;
 
 pub use softmax_cross_entropy::softmax_cross_entropy;

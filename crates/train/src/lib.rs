@@ -1,1 +1,76 @@
-//! stub
+//! Models, the space of their parameters, the training step as a pipeline of parts, and the trainer that drives it.
+//!
+//! ```
+//! use lyceum_core::Seed;
+//! use lyceum_data::{Cache, catalog};
+//! use lyceum_train::{ModelConfig, Plain, TrainConfig, Trainer, evaluate};
+//!
+//! let digits = catalog::load("digits", &Cache::locate()).unwrap();
+//! let model = ModelConfig::Mlp { hidden: vec![32] }.init(digits.extent, 10, Seed::new(1), &lyceum_train::cpu());
+//! let config = TrainConfig { epochs: 10, ..TrainConfig::default() };
+//! let mut trainer = Trainer::new(config, model, 10, Box::new(Plain), Seed::new(1));
+//! trainer.run_epochs(&digits.train).unwrap();
+//! let outcome = evaluate(trainer.model(), &digits.train).unwrap();
+//! assert!(outcome.accuracy > 0.9, "{}", outcome.accuracy);
+//! ```
+//!
+//! One step, each part a trait with its implementations beside it:
+//!
+//! ```text
+//! batch ─► Objective ─► GradientEstimator ─► GradientCombiner ─► [GradientTransform …] ─► Optimizer ─► parameters
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`param_space`] | [`ParamSpace`]: a module's parameters as one vector, and back |
+//! | [`pass`] | [`Pass`]: how a forward pass is made: statistics, randomness |
+//! | [`objective`] | [`Objective`], [`CrossEntropy`] |
+//! | [`oracle`] | [`Oracle`]: losses and gradients at any point, for estimators |
+//! | [`estimator`] | [`GradientEstimator`], [`Plain`] |
+//! | [`combiner`] | [`GradientCombiner`], [`Sum`] |
+//! | [`transform`] | [`GradientTransform`], [`ClipNorm`] |
+//! | [`optimizer`] | [`OptimizerConfig`]: burn's SGD and AdamW over the whole vector |
+//! | [`schedule`] | [`Schedule`]: learning rates |
+//! | [`pipeline`] | [`Pipeline`]: one step, all parts together |
+//! | [`trainer`] | [`Trainer`]: epochs, checkpoints, early stopping |
+//! | [`evaluation`] | logits, accuracy, log-loss |
+//! | [`layers`], [`models`] | linear, MLP, convolutional and residual networks |
+//! | [`device`] | devices by name |
+//! | [`parallel`] | independent trainings, one thread each |
+
+pub mod combiner;
+pub mod device;
+pub mod estimator;
+pub mod evaluation;
+pub mod layers;
+pub mod models;
+pub mod objective;
+pub mod optimizer;
+pub mod oracle;
+pub mod parallel;
+pub mod param_space;
+pub mod pass;
+pub mod pipeline;
+pub mod schedule;
+pub mod state;
+pub mod trainer;
+pub mod transform;
+
+pub use combiner::{GradientCombiner, Sum};
+pub use device::{DeviceName, cpu};
+pub use estimator::{Estimate, GradientEstimator, Plain};
+pub use evaluation::{Evaluation, evaluate, logits};
+pub use models::{Model, ModelConfig, Network};
+pub use objective::{Batch, CrossEntropy, Objective};
+pub use optimizer::OptimizerConfig;
+pub use oracle::{ModelOracle, Oracle, WeightDecay};
+pub use param_space::ParamSpace;
+pub use pass::Pass;
+pub use pipeline::Pipeline;
+pub use schedule::{Rate, Schedule};
+pub use state::State;
+pub use trainer::{TrainConfig, Trainer};
+pub use transform::{ClipNorm, GradientTransform};
+
+/// A point of parameter space, or a direction in it: every trainable parameter of a module, one after the other.
+pub type Vector = burn::tensor::Tensor<1>;

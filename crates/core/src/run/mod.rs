@@ -40,6 +40,8 @@ const CHECKPOINTS_KEPT: usize = 2;
 /// A run folder, open for writing by this process alone.
 pub struct Run {
     folder: PathBuf,
+    /// The folder that `lyceum resume` takes: of the run itself, also in a part of it.
+    root: PathBuf,
     seed: Seed,
     progress: Progress,
     metrics: Mutex<Metrics>,
@@ -72,7 +74,7 @@ impl Run {
         let origin =
             Origin { experiment: recipe.experiment().into(), seed: recipe.seed().root(), version: env!("CARGO_PKG_VERSION").into() };
         write_json(&folder.join("run.json"), &origin)?;
-        Self::with_lock(folder, recipe.seed(), progress, lock)
+        Self::with_lock(folder, folder, recipe.seed(), progress, lock)
     }
 
     /// Opens a run that was interrupted or has ended.
@@ -83,12 +85,12 @@ impl Run {
         }
         let recipe = Recipe::read(&path, &[])?;
         let lock = Arc::new(Lock::take(folder)?);
-        Ok((Self::with_lock(folder, recipe.seed(), progress, lock)?, recipe))
+        Ok((Self::with_lock(folder, folder, recipe.seed(), progress, lock)?, recipe))
     }
 
-    fn with_lock(folder: &Path, seed: Seed, progress: Progress, lock: Arc<Lock>) -> Result<Self> {
+    fn with_lock(folder: &Path, root: &Path, seed: Seed, progress: Progress, lock: Arc<Lock>) -> Result<Self> {
         let metrics = Mutex::new(Metrics::open(folder)?);
-        Ok(Self { folder: folder.into(), seed, progress, metrics, lock })
+        Ok(Self { folder: folder.into(), root: root.into(), seed, progress, metrics, lock })
     }
 
     /// A part of this run with metrics, checkpoints and a seed of its own, for example one arm of a comparison.
@@ -96,7 +98,7 @@ impl Run {
     pub fn child(&self, name: &str) -> Result<Self> {
         let folder = self.folder.join(name);
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-        Self::with_lock(&folder, self.seed.child(name), self.progress.clone(), self.lock.clone())
+        Self::with_lock(&folder, &self.root, self.seed.child(name), self.progress.clone(), self.lock.clone())
     }
 
     /// The folder.
@@ -169,7 +171,7 @@ impl Run {
 
     /// An error if somebody asked to stop. To be called between two steps, after what matters is saved.
     pub fn stop_if_requested(&self) -> Result<()> {
-        if interrupt::requested() { Err(Error::Interrupted { run: self.folder.clone() }) } else { Ok(()) }
+        if interrupt::requested() { Err(Error::Interrupted { run: self.root.clone() }) } else { Ok(()) }
     }
 
     /// Writes the report and, last, the summary, whose presence says that the run has ended.

@@ -1,0 +1,251 @@
+//! Calibrate on held-out examples, then predict sets.
+
+use std::path::Path;
+
+use lyceum_core::{Error, Result, Seed, run};
+use ndarray::{ArrayView2, Axis};
+use rand::RngExt;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    PredictionSets, ScoreConfig, quantile, row,
+    row::Scratch,
+    score::{Place, Score, WithScore},
+    softmax,
+};
+
+/// Rows a task; also the rows that share one part of a random stream.
+const ROWS: usize = 128;
+
+/// What randomness does for a set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Randomization {
+    /// One draw u a point in both phases: coverage is 1 − α, not more.
+    #[default]
+    Exact,
+    /// Randomised at calibration; the set goes up to the first label that reaches τ, whatever u. Covers more than 1 − α
+    /// (what the paper calls not randomised).
+    Conservative,
+    /// u = 1 in both phases: deterministic and valid, with a larger τ.
+    Off,
+}
+
+/// How sets are made.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConformalConfig {
+    /// The share of points whose set may miss the truth.
+    pub alpha: f64,
+    /// The score.
+    pub score: ScoreConfig,
+    /// What randomness does.
+    pub randomization: Randomization,
+    /// Whether a set may be empty; if not, the most likely label is always in (which covers a little more).
+    pub allow_empty: bool,
+    /// Logits are divided by it before the softmax.
+    pub temperature: f64,
+}
+
+impl Default for ConformalConfig {
+    fn default() -> Self {
+        Self { alpha: 0.1, score: ScoreConfig::Aps, randomization: Randomization::default(), allow_empty: true, temperature: 1.0 }
+    }
+}
+
+/// A calibrated threshold and all that is needed to use it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conformal {
+    /// How sets are made.
+    pub config: ConformalConfig,
+    /// τ: labels with a score up to it are in the set. `None` is infinity: every label.
+    pub threshold: Option<f64>,
+    /// How many examples it was calibrated on.
+    pub calibration_size: usize,
+    /// How many labels there are.
+    pub classes: usize,
+}
+
+impl ConformalConfig {
+    /// Errors where a value is out of its range.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |what: &str, found: f64, allowed: &str| Err(Error::invalid(what, found, allowed));
+        if !(self.alpha > 0.0 && self.alpha < 1.0) {
+            return wrong("alpha", self.alpha, "a number > 0 and < 1");
+        }
+        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
+            return wrong("temperature", self.temperature, "a finite number > 0");
+        }
+        match self.score {
+            ScoreConfig::Raps { lambda, .. } if !(lambda >= 0.0 && lambda.is_finite()) => wrong("lambda", lambda, "a finite number >= 0"),
+            ScoreConfig::Saps { weight } if !(weight >= 0.0 && weight.is_finite()) => wrong("weight", weight, "a finite number >= 0"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Conformal {
+    /// τ from logits (`n × K`) and labels that were not used for training. `seed` gives the draws u.
+    pub fn calibrate(config: ConformalConfig, logits: ArrayView2<'_, f32>, labels: &[usize], seed: Seed) -> Result<Self> {
+        config.check()?;
+        let threshold = match config.score {
+            ScoreConfig::Naive => 1.0 - config.alpha,
+            _ => quantile::threshold(&mut scores(&config, logits, labels, seed)?, config.alpha),
+        };
+        let threshold = threshold.is_finite().then_some(threshold);
+        Ok(Self { config, threshold, calibration_size: labels.len(), classes: logits.ncols() })
+    }
+
+    /// The set of each row of logits (`m × K`). `seed` gives the draws u; it must not be the calibration's.
+    pub fn predict(&self, logits: ArrayView2<'_, f32>, seed: Seed) -> Result<PredictionSets> {
+        if logits.ncols() != self.classes {
+            let allowed = format!("{} classes, as at calibration", self.classes);
+            return Err(Error::invalid("logits", format!("{} columns", logits.ncols()), allowed));
+        }
+        self.config.score.with(Predict { conformal: self, logits, seed })
+    }
+
+    /// Writes the model as JSON.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        run::write_json(path, self)
+    }
+
+    /// Reads a model that [`save`](Self::save) wrote.
+    pub fn load(path: &Path) -> Result<Self> {
+        let hint = "`lyceum conformal calibrate` makes such a file.";
+        let model: Self = run::read_json(path)?.ok_or_else(|| Error::Missing { path: path.into(), hint: hint.into() })?;
+        model.config.check().map_err(|error| Error::damaged(path, error.to_string()))?;
+        Ok(model)
+    }
+}
+
+/// The score of each label in its row.
+pub fn scores(config: &ConformalConfig, logits: ArrayView2<'_, f32>, labels: &[usize], seed: Seed) -> Result<Vec<f64>> {
+    check_labels(logits, labels)?;
+    config.score.with(Scores { config, logits, labels, seed })
+}
+
+/// Where each label stands in its row.
+pub fn places(logits: ArrayView2<'_, f32>, labels: &[usize], temperature: f64) -> Result<Vec<Place>> {
+    check_labels(logits, labels)?;
+    let beta = (1.0 / temperature) as f32;
+    let chunks = in_chunks(logits, |first, rows, scratch| {
+        let mut places = Vec::with_capacity(rows.len());
+        for (i, row) in rows.iter().enumerate() {
+            places.push(row::place(row, labels[first + i], beta, scratch).ok_or(first + i)?);
+        }
+        Ok(places)
+    })?;
+    Ok(chunks.concat())
+}
+
+struct Scores<'a> {
+    config: &'a ConformalConfig,
+    logits: ArrayView2<'a, f32>,
+    labels: &'a [usize],
+    seed: Seed,
+}
+
+impl WithScore for Scores<'_> {
+    type Output = Result<Vec<f64>>;
+
+    fn call<S: Score>(self, score: &S) -> Result<Vec<f64>> {
+        let places = places(self.logits, self.labels, self.config.temperature)?;
+        let randomised = self.config.randomization != Randomization::Off;
+        let chunk = |(index, places): (usize, &[Place])| {
+            let mut draw = draws(self.seed, "conformal/calibrate", index, randomised);
+            places.iter().map(|place| score.at(place, draw())).collect::<Vec<f64>>()
+        };
+        Ok(places.par_chunks(ROWS).enumerate().map(chunk).collect::<Vec<_>>().concat())
+    }
+}
+
+struct Predict<'a> {
+    conformal: &'a Conformal,
+    logits: ArrayView2<'a, f32>,
+    seed: Seed,
+}
+
+impl WithScore for Predict<'_> {
+    type Output = Result<PredictionSets>;
+
+    fn call<S: Score>(self, score: &S) -> Result<PredictionSets> {
+        let ConformalConfig { randomization, allow_empty, temperature, .. } = self.conformal.config;
+        let threshold = self.conformal.threshold.unwrap_or(f64::INFINITY);
+        let beta = (1.0 / temperature) as f32;
+        let chunks = in_chunks(self.logits, |first, rows, scratch| {
+            let mut draw = draws(self.seed, "conformal/predict", first / ROWS, randomization == Randomization::Exact);
+            let (mut sizes, mut labels) = (Vec::with_capacity(rows.len()), Vec::with_capacity(4 * rows.len()));
+            for (i, row) in rows.iter().enumerate() {
+                let size = row::prefix(row, draw(), beta, score, threshold, scratch, &mut labels).ok_or(first + i)?;
+                // One label more: the first that reaches the threshold, or the top label instead of nothing.
+                let one_more = randomization == Randomization::Conservative || (size == 0 && !allow_empty);
+                let next = if one_more { scratch.label_at(size) } else { None };
+                labels.extend(next);
+                sizes.push(size + usize::from(next.is_some()));
+            }
+            Ok((sizes, labels))
+        })?;
+        let count = chunks.iter().map(|(_, labels)| labels.len()).sum();
+        let (mut sizes, mut labels) = (Vec::with_capacity(self.logits.nrows()), Vec::with_capacity(count));
+        for (chunk_sizes, chunk_labels) in chunks {
+            sizes.extend(chunk_sizes);
+            labels.extend(chunk_labels);
+        }
+        PredictionSets::from_sizes(sizes, labels)
+    }
+}
+
+/// The draws u of one chunk of rows.
+fn draws(seed: Seed, name: &str, chunk: usize, randomised: bool) -> impl FnMut() -> f64 {
+    let mut stream = seed.stream_at(name, chunk as u64);
+    move || if randomised { stream.random() } else { 1.0 }
+}
+
+fn check_labels(logits: ArrayView2<'_, f32>, labels: &[usize]) -> Result<()> {
+    if logits.nrows() != labels.len() {
+        return Err(Error::invalid("labels", labels.len(), format!("as many as rows of logits: {}", logits.nrows())));
+    }
+    match labels.iter().position(|&label| label >= logits.ncols()) {
+        Some(row) => Err(Error::invalid(
+            format!("label of row {row}"),
+            labels[row],
+            format!("0 to {} (the columns of the logits)", logits.ncols().saturating_sub(1)),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Applies `work` to chunks of rows on all cores, with the widest instructions of this machine. `work` gets the number
+/// of the first row, the rows and buffers, and gives the number of a row with a NaN as its error.
+fn in_chunks<T: Send>(
+    logits: ArrayView2<'_, f32>,
+    work: impl Fn(usize, &[&[f32]], &mut Scratch) -> Result<T, usize> + Sync,
+) -> Result<Vec<T>> {
+    if logits.ncols() == 0 {
+        return Err(Error::invalid("logits", "0 columns", "one column a class"));
+    }
+    let arch = pulp::Arch::new();
+    let chunk = |index: usize| {
+        let first = index * ROWS;
+        let part = logits.slice_axis(Axis(0), (first..(first + ROWS).min(logits.nrows())).into());
+        // Rows that do not lie in one piece, for example of a transposed array, are copied.
+        let part = part.as_standard_layout();
+        let rows: Vec<&[f32]> = part.rows().into_iter().filter_map(|row| row.to_slice()).collect();
+        arch.dispatch(|| work(first, &rows, &mut Scratch::default()))
+    };
+    (0..logits.nrows().div_ceil(ROWS)).into_par_iter().map(chunk).collect::<Result<Vec<T>, usize>>().map_err(|row| {
+        let column = logits.row(row).iter().position(|z| z.is_nan()).unwrap_or(0);
+        Error::invalid(format!("logits, row {row}, column {column}"), "NaN", "numbers")
+    })
+}
+
+/// The probabilities of a row of logits, by the same softmax as the scores; `None` if a logit is NaN.
+pub fn softmax_row(row: &[f32], temperature: f64) -> Option<Vec<f64>> {
+    let beta = (1.0 / temperature) as f32;
+    let max = softmax::group_maxima(row, &mut Vec::new())?;
+    let total = softmax::total(row, max, beta) as f64;
+    Some(row.iter().map(|&z| f64::from(softmax::weight(z, max, beta)) / total).collect())
+}

@@ -1,0 +1,148 @@
+//! A data set made ready for an experiment: split, limited, spoiled.
+
+use lyceum_core::{Error, Result, Seed, Violation, range};
+use serde::{Deserialize, Serialize};
+
+use crate::{Cache, Examples, Extent, catalog, noise, split};
+
+/// Which data, and what is done to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// A name of the [`catalog`].
+    pub name: String,
+    /// Share of the training labels that are replaced.
+    #[serde(default, deserialize_with = "range::fraction")]
+    pub label_noise: f64,
+    /// How they are replaced.
+    #[serde(default)]
+    pub noise: Noise,
+    /// How many training examples are used; all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_at_least_one")]
+    pub limit: Option<usize>,
+    /// Share of the published training examples that is held out for validation or calibration, with right labels.
+    #[serde(default = "held_out", deserialize_with = "range::below_one")]
+    pub held_out: f64,
+    /// Share that becomes the test set where the data set has none.
+    #[serde(default = "test", deserialize_with = "range::below_one")]
+    pub test: f64,
+}
+
+/// How labels are spoiled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Noise {
+    /// [`noise::symmetric`]: a label drawn evenly from all classes.
+    #[default]
+    Symmetric,
+    /// [`noise::pair_flip`]: the class after the right one.
+    PairFlip,
+}
+
+fn held_out() -> f64 {
+    0.2
+}
+
+fn test() -> f64 {
+    0.25
+}
+
+/// Data ready for an experiment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    /// The extent of one example.
+    pub extent: Extent,
+    /// The names of the classes.
+    pub classes: Vec<String>,
+    /// For training; some labels may be wrong on purpose.
+    pub train: Examples,
+    /// How many labels of the training examples are wrong.
+    pub wrong_labels: usize,
+    /// For validation or calibration.
+    pub held_out: Examples,
+    /// For testing.
+    pub test: Examples,
+}
+
+impl DataConfig {
+    /// A data set with all defaults.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.into(), label_noise: 0.0, noise: Noise::default(), limit: None, held_out: held_out(), test: test() }
+    }
+
+    /// Rules between fields; `key` is the table's name in the recipe.
+    pub fn check(&self, key: &str) -> Result<(), Violation> {
+        if let Err(Error::Invalid { found, allowed, .. }) = catalog::find(&self.name) {
+            return Err(Violation::new(format!("{key}.name"), format!("unknown data set {found}; allowed: {allowed}")));
+        }
+        if self.held_out + self.test >= 1.0 {
+            let found = self.held_out + self.test;
+            return Err(Violation::new(format!("{key}.held_out"), format!("held_out + test is {found}; allowed: less than 1")));
+        }
+        Ok(())
+    }
+
+    /// Loads, splits and spoils. The split and the noise are streams of `seed`, so they are the same for every arm.
+    pub fn prepare(&self, cache: &Cache, seed: Seed) -> Result<Prepared> {
+        let dataset = catalog::load(&self.name, cache)?;
+        let all = dataset.train;
+        let test_share = if dataset.test.is_some() { 0.0 } else { self.test };
+        let shares = [self.held_out, test_share, 1.0 - self.held_out - test_share];
+        let parts = split::stratified(&all.labels, &shares, &mut seed.stream("data/split"));
+        let [held_out, test, mut train] = <[Vec<usize>; 3]>::try_from(parts).unwrap_or_default();
+        if let Some(limit) = self.limit {
+            if limit > train.len() {
+                return Err(Error::invalid("data.limit", limit, format!("at most {} (what is left for training)", train.len())));
+            }
+            train.truncate(limit);
+        }
+        let mut spoiled = all.subset(&train);
+        let rng = &mut seed.stream("data/noise");
+        let wrong = match self.noise {
+            Noise::Symmetric => noise::symmetric(&mut spoiled.labels, dataset.classes.len(), self.label_noise, rng),
+            Noise::PairFlip => noise::pair_flip(&mut spoiled.labels, dataset.classes.len(), self.label_noise, rng),
+        };
+        Ok(Prepared {
+            extent: dataset.extent,
+            classes: dataset.classes,
+            train: spoiled,
+            wrong_labels: wrong.len(),
+            held_out: all.subset(&held_out),
+            test: dataset.test.unwrap_or_else(|| all.subset(&test)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_disjoint_and_only_training_labels_are_spoiled() {
+        let config = DataConfig { label_noise: 0.5, limit: Some(700), ..DataConfig::named("digits") };
+        let clean = DataConfig { label_noise: 0.0, ..config.clone() };
+        let cache = Cache::at("/nowhere");
+        let (spoiled, clean) = (config.prepare(&cache, Seed::new(3)).unwrap(), clean.prepare(&cache, Seed::new(3)).unwrap());
+        assert_eq!((spoiled.train.len(), spoiled.held_out.len(), spoiled.test.len()), (700, 360, 449));
+        assert_eq!(spoiled.train.inputs, clean.train.inputs);
+        assert_eq!((&spoiled.test, &spoiled.held_out), (&clean.test, &clean.held_out));
+        let differ = spoiled.train.labels.iter().zip(&clean.train.labels).filter(|(a, b)| a != b).count();
+        assert_eq!(differ, spoiled.wrong_labels);
+        assert!(differ > 270 && differ < 360, "{differ}");
+        let rows = |e: &Examples| e.inputs.rows().into_iter().map(|r| r.iter().map(|v| v.to_bits()).collect()).collect::<Vec<Vec<u32>>>();
+        let mut all = [rows(&clean.train), rows(&clean.held_out), rows(&clean.test)].concat();
+        all.sort();
+        all.dedup();
+        // A few digits of the set are the same picture twice.
+        assert!(all.len() > 1_490, "{}", all.len());
+    }
+
+    #[test]
+    fn impossible_shares_and_limits_are_refused() {
+        let config = DataConfig { held_out: 0.6, test: 0.4, ..DataConfig::named("digits") };
+        assert!(config.check("data").is_err());
+        assert!(DataConfig::named("digitz").check("data").unwrap_err().message.contains("digits"));
+        let config = DataConfig { limit: Some(5_000), ..DataConfig::named("digits") };
+        assert_eq!(config.prepare(&Cache::at("/nowhere"), Seed::new(0)).unwrap_err().exit_code(), 2);
+    }
+}

@@ -1,0 +1,156 @@
+//! Arms of training, compared on the same data from the same initial values.
+
+use lyceum_core::{Result, Run, Violation, range};
+use lyceum_data::{
+    Cache,
+    prepare::{DataConfig, Prepared},
+};
+use lyceum_train::{DeviceName, Evaluation, Model, ModelConfig, TrainConfig, Trainer, evaluate, parallel::one_thread_each};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    EstimatorConfig,
+    sharpness::{hessian_eigenvalues, sharpness},
+    surface::LossSurface,
+};
+
+/// Data, a model, a way to train it, and the arms that differ in the gradient estimator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Comparison {
+    /// Where tensors live.
+    #[serde(default)]
+    pub device: DeviceName,
+    /// The data.
+    pub data: DataConfig,
+    /// The network.
+    pub model: ModelConfig,
+    /// How it is trained.
+    #[serde(default)]
+    pub training: TrainConfig,
+    /// How sharpness is measured.
+    #[serde(default)]
+    pub sharpness: SharpnessConfig,
+    /// What is compared.
+    pub arm: Vec<ArmConfig>,
+}
+
+/// One way of training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArmConfig {
+    /// What it is called, also its folder in the run.
+    pub name: String,
+    /// How gradients are taken.
+    pub estimator: EstimatorConfig,
+    /// Epochs, where they differ from those of `training`.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_at_least_one")]
+    pub epochs: Option<usize>,
+}
+
+/// How sharpness is measured at the end of training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SharpnessConfig {
+    /// How many training examples the loss is averaged over.
+    #[serde(deserialize_with = "range::at_least_one")]
+    pub examples: usize,
+    /// Products with the Hessian in Lanczos' method.
+    #[serde(deserialize_with = "range::at_least_one")]
+    pub iterations: usize,
+    /// The radius of the ball in which the largest loss is sought.
+    #[serde(deserialize_with = "range::positive")]
+    pub rho: f64,
+}
+
+impl Default for SharpnessConfig {
+    fn default() -> Self {
+        Self { examples: 1000, iterations: 15, rho: 0.05 }
+    }
+}
+
+/// A trained arm and what was measured of it.
+pub struct TrainedArm {
+    /// Its name.
+    pub name: String,
+    /// The model after the last epoch.
+    pub model: Model,
+    /// On the training examples, with their labels as trained on.
+    pub train: Evaluation,
+    /// On the test examples.
+    pub test: Evaluation,
+    /// On the test examples at the epoch with the best accuracy on held-out examples, and that epoch.
+    pub best: (Evaluation, usize),
+    /// The largest eigenvalues of the Hessian of the training loss, falling.
+    pub eigenvalues: Vec<f64>,
+    /// The largest training loss found in a ball, less the loss at its centre.
+    pub sharpness: f64,
+    /// Gradient evaluations, in batches.
+    pub evaluations: f64,
+    /// The metrics of each epoch.
+    pub metrics: Vec<serde_json::Value>,
+}
+
+impl Comparison {
+    /// Rules between fields.
+    pub fn check(&self) -> Result<(), Violation> {
+        self.data.check("data")?;
+        if let Ok(entry) = lyceum_data::catalog::find(&self.data.name) {
+            self.model.check("model", entry.extent)?;
+        }
+        if self.arm.is_empty() {
+            return Err(Violation::new("arm", "found no arm; allowed: at least one [[arm]]"));
+        }
+        for (index, arm) in self.arm.iter().enumerate() {
+            let key = format!("arm.{index}.name");
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            if arm.name.is_empty() || arm.name.starts_with('.') || !arm.name.chars().all(plain) {
+                let text =
+                    format!("found {:?}; allowed: letters, digits, - _ and . (it names a folder), not starting with a dot", arm.name);
+                return Err(Violation::new(key, text));
+            }
+            if ["best", "checkpoints"].contains(&arm.name.as_str()) || self.arm[..index].iter().any(|other| other.name == arm.name) {
+                return Err(Violation::new(key, format!("found {:?}, which is taken; allowed: a name of its own", arm.name)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Prepares the data and trains every arm, each with a thread and a part of the run of its own. All arms start
+    /// from the same initial values and see the examples in the same order.
+    pub fn train(&self, run: &Run) -> Result<(Prepared, Vec<TrainedArm>)> {
+        let data = self.data.prepare(&Cache::locate(), run.seed())?;
+        let arms = one_thread_each(&self.arm, |arm| self.train_arm(arm, &data, run))?;
+        Ok((data, arms))
+    }
+
+    fn train_arm(&self, arm: &ArmConfig, data: &Prepared, run: &Run) -> Result<TrainedArm> {
+        let part = run.child(&arm.name)?;
+        let classes = data.classes.len();
+        let model = self.model.init(data.extent, classes, run.seed(), &self.device.device());
+        let config = TrainConfig { epochs: arm.epochs.unwrap_or(self.training.epochs), ..self.training.clone() };
+        let mut trainer = Trainer::new(config, model, classes, arm.estimator.build(), run.seed());
+        trainer.train(&part, &data.train, Some(&data.held_out), &arm.name)?;
+        run.stop_if_requested()?;
+        let model = trainer.model().clone();
+        let positions: Vec<usize> = (0..data.train.len().min(self.sharpness.examples)).collect();
+        let surface = LossSurface::new(&model, &data.train.subset(&positions), classes);
+        let at = surface.parameters();
+        let test = evaluate(&model, &data.test)?;
+        let best = match trainer.best()? {
+            Some((best, epoch)) => (evaluate(&best, &data.test)?, epoch),
+            None => (test, self.training.epochs),
+        };
+        Ok(TrainedArm {
+            name: arm.name.clone(),
+            train: evaluate(&model, &data.train)?,
+            test,
+            best,
+            eigenvalues: hessian_eigenvalues(&surface, &at, self.sharpness.iterations, run.seed())?,
+            sharpness: sharpness(&surface, &at, self.sharpness.rho, 5)?,
+            evaluations: trainer.evaluations(),
+            metrics: part.metrics()?,
+            model,
+        })
+    }
+}

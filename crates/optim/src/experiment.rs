@@ -1,0 +1,115 @@
+//! The experiment `train`: arms of training compared, with their accuracy and the sharpness of where they end.
+
+use lyceum_core::{
+    Experiment, Report, Result, Run, Summary, Violation,
+    report::{Axis, Block, Chart, Series, Table},
+};
+
+use crate::comparison::{Comparison, TrainedArm};
+
+/// Trains each arm on the same data and compares them.
+pub struct Train;
+
+impl Experiment for Train {
+    type Config = Comparison;
+
+    fn name(&self) -> &'static str {
+        "train"
+    }
+
+    fn about(&self) -> &'static str {
+        "trains a classifier by one or more gradient estimators (SGD, SAM, ASAM, GSAM, LookSAM, ESAM) and compares accuracy and sharpness"
+    }
+
+    fn check(&self, config: &Comparison) -> Result<(), Violation> {
+        config.check()
+    }
+
+    fn run(&self, config: &Comparison, run: &Run) -> Result<Summary> {
+        let (data, arms) = config.train(run)?;
+        let mut summary = Summary { table: table(&arms), ..Summary::default() };
+        arms.iter().for_each(|arm| summarise(arm, &mut summary));
+        let lead = format!(
+            "{} training examples of {} ({} with a wrong label), {} held out, {} for testing.",
+            data.train.len(),
+            config.data.name,
+            data.wrong_labels,
+            data.held_out.len(),
+            data.test.len()
+        );
+        let report = Report::new(format!("Training on {}", config.data.name), lead)
+            .section("Outcome", [Block::Table(summary.table.clone())])
+            .section("Learning curves", curves(&arms).map(Block::Chart))
+            .section("Sharpness", spectrum(&arms));
+        run.finish(&summary, &report)?;
+        Ok(summary)
+    }
+}
+
+/// What a summary says of an arm.
+pub fn summarise(arm: &TrainedArm, summary: &mut Summary) {
+    let mut put = |name: &str, value: f64| drop(summary.values.insert(format!("{}/{name}", arm.name), value));
+    put("train_accuracy", arm.train.accuracy);
+    put("test_accuracy", arm.test.accuracy);
+    put("test_log_loss", arm.test.log_loss);
+    put("best_test_accuracy", arm.best.0.accuracy);
+    put("best_epoch", arm.best.1 as f64);
+    put("gradient_evaluations", arm.evaluations);
+    put("sharpness", arm.sharpness);
+    if let Some(&largest) = arm.eigenvalues.first() {
+        put("hessian_largest_eigenvalue", largest);
+    }
+    if let Some(&fifth) = arm.eigenvalues.get(4) {
+        put("hessian_fifth_eigenvalue", fifth);
+    }
+}
+
+/// A row an arm.
+fn table(arms: &[TrainedArm]) -> Table {
+    let columns =
+        ["", "test accuracy", "at best epoch", "train accuracy", "test log-loss", "largest eigenvalue", "sharpness", "evaluations"];
+    let mut table = Table::new(columns);
+    for arm in arms {
+        table.push([
+            arm.name.clone(),
+            percent(arm.test.accuracy),
+            percent(arm.best.0.accuracy),
+            percent(arm.train.accuracy),
+            format!("{:.3}", arm.test.log_loss),
+            arm.eigenvalues.first().map_or_else(|| "–".into(), |value| format!("{value:.1}")),
+            format!("{:.4}", arm.sharpness),
+            format!("{:.0}", arm.evaluations),
+        ]);
+    }
+    table
+}
+
+/// A share in percent.
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+/// Validation accuracy and training loss over the epochs.
+pub fn curves(arms: &[TrainedArm]) -> [Chart; 2] {
+    let chart = |title: &str, label: &str, metric: &str| {
+        let series = arms.iter().map(|arm| {
+            let number = |line: &serde_json::Value, key: &str| line.get(key).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
+            Series::line(&arm.name, arm.metrics.iter().map(move |line| (number(line, "step"), number(line, metric))))
+        });
+        series.fold(Chart::new(title, Axis::linear("epoch"), Axis::linear(label)), Chart::with)
+    };
+    [
+        chart("Accuracy on held-out examples with right labels", "accuracy", "validation_accuracy"),
+        chart("Training loss", "cross-entropy", "train_loss"),
+    ]
+}
+
+/// The largest eigenvalues of the Hessian, arm beside arm.
+pub fn spectrum(arms: &[TrainedArm]) -> [Block; 2] {
+    let text = "The largest eigenvalues of the Hessian of the training loss at the end of training, by Lanczos' method; \
+                and how much higher the training loss is at the worst point found within the given distance. Lower is flatter.";
+    let axis = Axis::category("rank", (1..=5).map(|rank| rank.to_string()));
+    let chart = Chart::new("Largest eigenvalues of the Hessian", axis, Axis::linear("eigenvalue"));
+    let chart = arms.iter().fold(chart, |chart, arm| chart.with(Series::bars(&arm.name, arm.eigenvalues.iter().take(5).copied())));
+    [Block::Text(text.into()), Block::Chart(chart)]
+}

@@ -1,0 +1,53 @@
+//! Two-dimensional convolution.
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, Tensor, module::conv2d, ops::ConvOptions},
+};
+use lyceum_core::Stream;
+
+use super::uniform;
+
+/// A convolution: inputs `n × c × h × w`.
+#[derive(Module, Debug)]
+pub struct Conv2d {
+    weight: Param<Tensor<4>>,
+    bias: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    stride: usize,
+    #[module(skip)]
+    padding: usize,
+}
+
+impl Conv2d {
+    /// A square kernel of this size; weight and bias from U(−1/√(c·size²), 1/√(c·size²)).
+    pub fn new(channels: [usize; 2], size: usize, rng: &mut Stream, device: &Device) -> Self {
+        let bound = 1.0 / ((channels[0] * size * size) as f64).sqrt();
+        let weight = uniform([channels[1], channels[0], size, size], bound, rng, device);
+        Self { weight, bias: Some(uniform([channels[1]], bound, rng, device)), stride: 1, padding: 0 }
+    }
+
+    /// With this stride.
+    pub fn with_stride(mut self, stride: usize) -> Self {
+        self.stride = stride;
+        self
+    }
+
+    /// With this many zeros around the input.
+    pub fn with_padding(mut self, padding: usize) -> Self {
+        self.padding = padding;
+        self
+    }
+
+    /// Without a bias, for a layer that is followed by batch normalisation.
+    pub fn without_bias(mut self) -> Self {
+        self.bias = None;
+        self
+    }
+
+    /// The convolution.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1; 2], 1);
+        conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), options)
+    }
+}

@@ -1,0 +1,32 @@
+//! Layers with initial values from named random streams, so that a model depends on its seed alone.
+
+mod batch_norm;
+mod conv2d;
+mod linear;
+
+pub use batch_norm::BatchNorm;
+pub use conv2d::Conv2d;
+pub use linear::Linear;
+
+use burn::{
+    module::Param,
+    tensor::{Device, Tensor, TensorData, module::max_pool2d, ops::MaxPoolOptions},
+};
+use lyceum_core::Stream;
+use rand::RngExt;
+
+/// A trainable parameter drawn from U(−bound, bound).
+fn uniform<const D: usize>(shape: [usize; D], bound: f64, rng: &mut Stream, device: &Device) -> Param<Tensor<D>> {
+    let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|_| rng.random_range(-bound..=bound) as f32).collect();
+    trained(values, shape, device)
+}
+
+/// A trainable parameter with these values.
+fn trained<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
+    Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device).autodiff())
+}
+
+/// Maximum over 2×2 windows.
+pub fn max_pool(x: Tensor<4>) -> Tensor<4> {
+    max_pool2d(x, MaxPoolOptions::new([2, 2]))
+}

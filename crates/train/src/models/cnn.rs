@@ -1,0 +1,74 @@
+//! A small convolutional network in the manner of LeNet.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor, activation::relu},
+};
+use lyceum_core::Stream;
+use lyceum_data::Extent;
+
+use super::{Network, flat, images};
+use crate::{
+    Pass,
+    layers::{BatchNorm, Conv2d, Linear, max_pool},
+};
+
+/// Convolution, batch normalisation, ReLU and pooling, some times; then a hidden layer.
+#[derive(Module, Debug)]
+pub struct Cnn {
+    convolutions: Vec<Conv2d>,
+    norms: Vec<BatchNorm>,
+    hidden: Linear,
+    output: Linear,
+    #[module(skip)]
+    extent: [usize; 3],
+    #[module(skip)]
+    dropout: f64,
+}
+
+impl Cnn {
+    /// See [`ModelConfig::Cnn`](super::ModelConfig::Cnn).
+    #[allow(clippy::too_many_arguments, reason = "one argument a field of the configuration")]
+    pub fn new(
+        extent: Extent,
+        channels: &[usize],
+        hidden: usize,
+        classes: usize,
+        batch_norm: bool,
+        dropout: f64,
+        rng: &mut Stream,
+        device: &Device,
+    ) -> Self {
+        let mut width = extent.channels;
+        let mut convolution = |next: &usize| {
+            let layer = Conv2d::new([std::mem::replace(&mut width, *next), *next], 3, rng, device).with_padding(1);
+            if batch_norm { layer.without_bias() } else { layer }
+        };
+        let convolutions = channels.iter().map(&mut convolution).collect();
+        let norms = channels.iter().filter(|_| batch_norm).map(|&channels| BatchNorm::new(channels, device)).collect();
+        let features = (extent.height >> channels.len()) * (extent.width >> channels.len()) * width;
+        Self {
+            convolutions,
+            norms,
+            hidden: Linear::new(features, hidden, rng, device),
+            output: Linear::new(hidden, classes, rng, device),
+            extent: [extent.channels, extent.height, extent.width],
+            dropout,
+        }
+    }
+}
+
+impl Network for Cnn {
+    fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
+        let mut x = images(inputs, self.extent);
+        for (index, convolution) in self.convolutions.iter().enumerate() {
+            x = convolution.forward(x);
+            if let Some(norm) = self.norms.get(index) {
+                x = norm.forward(x, pass);
+            }
+            x = max_pool(relu(x));
+        }
+        let x = relu(self.hidden.forward(flat(x)));
+        self.output.forward(pass.dropout(x, self.dropout))
+    }
+}

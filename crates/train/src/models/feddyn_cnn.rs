@@ -1,0 +1,50 @@
+//! The convolutional network of the FedDyn experiments (Acar et al., ICLR 2021).
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor, activation::relu},
+};
+use lyceum_core::Stream;
+use lyceum_data::Extent;
+
+use super::{Network, flat, images};
+use crate::{
+    Pass,
+    layers::{Conv2d, Linear, max_pool},
+};
+
+/// 5×5 convolution (64), pool, 5×5 convolution (64), pool, fully connected 394 and 192.
+#[derive(Module, Debug)]
+pub struct FedDynCnn {
+    conv1: Conv2d,
+    conv2: Conv2d,
+    fc1: Linear,
+    fc2: Linear,
+    fc3: Linear,
+    #[module(skip)]
+    extent: [usize; 3],
+}
+
+impl FedDynCnn {
+    /// For images of at least 16×16 pixels.
+    pub fn new(extent: Extent, classes: usize, rng: &mut Stream, device: &Device) -> Self {
+        let side = |pixels: usize| ((pixels - 4) / 2 - 4) / 2;
+        Self {
+            conv1: Conv2d::new([extent.channels, 64], 5, rng, device),
+            conv2: Conv2d::new([64, 64], 5, rng, device),
+            fc1: Linear::new(64 * side(extent.height) * side(extent.width), 394, rng, device),
+            fc2: Linear::new(394, 192, rng, device),
+            fc3: Linear::new(192, classes, rng, device),
+            extent: [extent.channels, extent.height, extent.width],
+        }
+    }
+}
+
+impl Network for FedDynCnn {
+    fn forward(&self, inputs: Tensor<2>, _: &mut Pass) -> Tensor<2> {
+        let x = max_pool(relu(self.conv1.forward(images(inputs, self.extent))));
+        let x = flat(max_pool(relu(self.conv2.forward(x))));
+        let x = relu(self.fc2.forward(relu(self.fc1.forward(x))));
+        self.fc3.forward(x)
+    }
+}

@@ -1,0 +1,32 @@
+//! Fully connected layers with ReLU.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor, activation::relu},
+};
+use lyceum_core::Stream;
+
+use super::Network;
+use crate::{Pass, layers::Linear};
+
+/// A multi-layer perceptron.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    hidden: Vec<Linear>,
+    output: Linear,
+}
+
+impl Mlp {
+    /// From `inputs` numbers over hidden layers of these widths to `classes` logits.
+    pub fn new(inputs: usize, hidden: &[usize], classes: usize, rng: &mut Stream, device: &Device) -> Self {
+        let mut width = inputs;
+        let mut layer = |next: usize| Linear::new(std::mem::replace(&mut width, next), next, rng, device);
+        Self { hidden: hidden.iter().map(|&next| layer(next)).collect(), output: layer(classes) }
+    }
+}
+
+impl Network for Mlp {
+    fn forward(&self, inputs: Tensor<2>, _: &mut Pass) -> Tensor<2> {
+        self.output.forward(self.hidden.iter().fold(inputs, |x, layer| relu(layer.forward(x))))
+    }
+}

@@ -1,0 +1,158 @@
+//! Networks by configuration.
+
+mod cnn;
+mod feddyn_cnn;
+mod linear;
+mod mlp;
+mod resnet;
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
+use lyceum_core::{Seed, Violation, range};
+use lyceum_data::Extent;
+use serde::{Deserialize, Serialize};
+
+pub use cnn::Cnn;
+pub use feddyn_cnn::FedDynCnn;
+pub use linear::LinearModel;
+pub use mlp::Mlp;
+pub use resnet::ResNet;
+
+use crate::Pass;
+
+/// A classifier.
+pub trait Network: Module {
+    /// Logits `n × k` of inputs `n × d`, each row an example as [`lyceum_data::Examples`] lays it out.
+    fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2>;
+}
+
+/// Which network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ModelConfig {
+    /// One fully connected layer: multinomial logistic regression.
+    Linear,
+    /// Fully connected layers with ReLU.
+    Mlp {
+        /// The widths of the hidden layers.
+        hidden: Vec<usize>,
+    },
+    /// A small convolutional network in the manner of LeNet: for each entry of `channels` a 3×3 convolution,
+    /// batch normalisation, ReLU and 2×2 max-pooling; then a hidden layer with dropout.
+    Cnn {
+        /// Channels of each convolution.
+        #[serde(default = "cnn_channels")]
+        channels: Vec<usize>,
+        /// Width of the hidden layer.
+        #[serde(default = "cnn_hidden", deserialize_with = "range::at_least_one")]
+        hidden: usize,
+        /// Whether batch normalisation follows each convolution.
+        #[serde(default = "yes")]
+        batch_norm: bool,
+        /// Dropout before the last layer.
+        #[serde(default, deserialize_with = "range::below_one")]
+        dropout: f64,
+    },
+    /// The network of the FedDyn experiments: 5×5 convolution (64), pool, 5×5 convolution (64), pool, 394, 192.
+    FeddynCnn,
+    /// A residual network for small images: stages of basic blocks, the first of a stage with stride 2 from the second on.
+    Resnet {
+        /// Channels of each stage.
+        #[serde(default = "resnet_widths")]
+        widths: Vec<usize>,
+        /// Blocks in each stage.
+        #[serde(default = "resnet_blocks", deserialize_with = "range::at_least_one")]
+        blocks: usize,
+    },
+}
+
+fn cnn_channels() -> Vec<usize> {
+    vec![16, 32]
+}
+
+fn cnn_hidden() -> usize {
+    64
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn resnet_widths() -> Vec<usize> {
+    vec![32, 64, 128]
+}
+
+fn resnet_blocks() -> usize {
+    2
+}
+
+impl ModelConfig {
+    /// Whether the network can be built for images of this extent; `key` is what an error points at.
+    pub fn check(&self, key: &str, extent: Extent) -> Result<(), Violation> {
+        let wrong = |message: String| Err(Violation::new(key, message));
+        let smallest = extent.height.min(extent.width);
+        match self {
+            Self::Linear => Ok(()),
+            Self::Mlp { hidden } if hidden.contains(&0) => wrong("found a hidden layer of width 0; allowed: 1 or more".into()),
+            Self::Cnn { channels, .. } | Self::Resnet { widths: channels, .. } if channels.is_empty() || channels.contains(&0) => {
+                wrong(format!("found the widths {channels:?}; allowed: at least one, each 1 or more"))
+            }
+            Self::Cnn { channels, .. } if smallest >> channels.len() == 0 => {
+                wrong(format!("{} poolings halve a side of {smallest} pixels to nothing; allowed: fewer channels", channels.len()))
+            }
+            Self::FeddynCnn if smallest < 16 => {
+                wrong(format!("this network needs images of 16x16 pixels or more; found {}x{}", extent.height, extent.width))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The network with initial values drawn from `seed`. The configuration must pass [`check`](Self::check).
+    pub fn init(&self, extent: Extent, classes: usize, seed: Seed, device: &Device) -> Model {
+        let rng = &mut seed.stream("model/init");
+        match self {
+            Self::Linear => Model::Linear(LinearModel::new(extent.len(), classes, rng, device)),
+            Self::Mlp { hidden } => Model::Mlp(Mlp::new(extent.len(), hidden, classes, rng, device)),
+            Self::Cnn { channels, hidden, batch_norm, dropout } => {
+                Model::Cnn(Cnn::new(extent, channels, *hidden, classes, *batch_norm, *dropout, rng, device))
+            }
+            Self::FeddynCnn => Model::FedDynCnn(FedDynCnn::new(extent, classes, rng, device)),
+            Self::Resnet { widths, blocks } => Model::ResNet(ResNet::new(extent, widths, *blocks, classes, rng, device)),
+        }
+    }
+}
+
+/// Any of the networks.
+#[derive(Module, Debug)]
+#[allow(missing_docs, reason = "each variant holds the network of its name")]
+pub enum Model {
+    Linear(LinearModel),
+    Mlp(Mlp),
+    Cnn(Cnn),
+    FedDynCnn(FedDynCnn),
+    ResNet(ResNet),
+}
+
+impl Network for Model {
+    fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
+        match self {
+            Self::Linear(network) => network.forward(inputs, pass),
+            Self::Mlp(network) => network.forward(inputs, pass),
+            Self::Cnn(network) => network.forward(inputs, pass),
+            Self::FedDynCnn(network) => network.forward(inputs, pass),
+            Self::ResNet(network) => network.forward(inputs, pass),
+        }
+    }
+}
+
+/// Rows as images: `n × c × h × w`.
+fn images(inputs: Tensor<2>, [channels, height, width]: [usize; 3]) -> Tensor<4> {
+    let n = inputs.dims()[0];
+    inputs.reshape([n, channels, height, width])
+}
+
+fn flat(x: Tensor<4>) -> Tensor<2> {
+    x.flatten(1, 3)
+}

@@ -1,0 +1,229 @@
+//! The space of a module's parameters: the one place that flattens and unflattens.
+
+use std::ops::Range;
+
+use burn::{
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
+    tensor::{Device, Gradients, Tensor, TensorData},
+};
+use lyceum_core::{Array, Error, Result};
+
+use crate::{Vector, pass::Statistic};
+
+/// The ordered, named, shaped list of a module's float parameters.
+///
+/// Parameters that require gradients are *trainable* and make up the [`Vector`]; the others are *buffers* (running
+/// statistics). Both are listed in the order in which the module declares them.
+#[derive(Debug, Clone)]
+pub struct ParamSpace {
+    params: Vec<ParamInfo>,
+    dimension: usize,
+}
+
+/// One parameter or buffer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParamInfo {
+    /// Its dotted path in the module, for example `conv1.weight`.
+    pub name: String,
+    /// The extent of each axis.
+    pub shape: Vec<usize>,
+    /// Where it stands in the vector; `None` for a buffer.
+    pub range: Option<Range<usize>>,
+}
+
+impl ParamSpace {
+    /// The space of this module.
+    pub fn of(module: &impl Module) -> Self {
+        let mut lister = Lister { path: Vec::new(), params: Vec::new(), dimension: 0 };
+        module.visit(&mut lister);
+        Self { params: lister.params, dimension: lister.dimension }
+    }
+
+    /// Every parameter and buffer, in order.
+    pub fn params(&self) -> &[ParamInfo] {
+        &self.params
+    }
+
+    /// How many numbers are trained.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// The module's trainable parameters as a vector without autodiff.
+    pub fn vector(&self, module: &impl Module) -> Vector {
+        let mut gather = Gather { parts: Vec::new(), trained: Some(true) };
+        module.visit(&mut gather);
+        concatenate(gather.parts)
+    }
+
+    /// The module with this vector as its trainable parameters, ready to be differentiated.
+    pub fn place<M: Module>(&self, module: M, vector: &Vector) -> M {
+        module.map(&mut Place { vector: vector.clone().inner(), at: 0, autodiff: true })
+    }
+
+    /// The module with this vector as its trainable parameters, for evaluation: no gradients are recorded.
+    pub fn place_for_evaluation<M: Module>(&self, module: M, vector: &Vector) -> M {
+        module.map(&mut Place { vector: vector.clone().inner(), at: 0, autodiff: false })
+    }
+
+    /// The gradient as a vector; a parameter that the loss does not depend on has gradient 0.
+    pub fn gradient(&self, module: &impl Module, mut gradients: Gradients) -> Vector {
+        let mut gather = GatherGradients { gradients: &mut gradients, parts: Vec::new() };
+        module.visit(&mut gather);
+        concatenate(gather.parts)
+    }
+
+    /// The module with running averages moved towards the statistics of a batch: r ← r + `rate`·(value − r).
+    pub fn update_averages<M: Module>(&self, module: M, statistics: &[Statistic], rate: f64) -> M {
+        if statistics.is_empty() { module } else { module.map(&mut UpdateAverages { statistics, rate }) }
+    }
+
+    /// Everything the module holds, as checkpoints store it.
+    pub fn arrays(&self, module: &impl Module) -> Vec<Array> {
+        let mut gather = Gather { parts: Vec::new(), trained: None };
+        module.visit(&mut gather);
+        let values = gather.parts.into_iter().map(|part| lyceum_kernels::vector::to_vec(&part));
+        self.params.iter().zip(values).map(|(info, values)| Array::new(&info.name, info.shape.clone(), values)).collect()
+    }
+
+    /// The module with these values; every parameter and buffer must be there with its shape.
+    pub fn load<M: Module>(&self, module: M, arrays: &[Array]) -> Result<M> {
+        let mut values = Vec::new();
+        for info in &self.params {
+            let array = arrays.iter().find(|array| array.name == info.name);
+            let array = array.ok_or_else(|| Error::Failed(format!("the saved model has no parameter `{}`", info.name)))?;
+            if array.shape != info.shape {
+                let text = format!("the saved `{}` has shape {:?}; this model needs {:?}", info.name, array.shape, info.shape);
+                return Err(Error::Failed(text));
+            }
+            values.push(array.values.clone());
+        }
+        Ok(module.map(&mut Load { values: values.into_iter() }))
+    }
+}
+
+fn concatenate(mut parts: Vec<Tensor<1>>) -> Vector {
+    match parts.len() {
+        0 => Tensor::zeros([0], &crate::cpu()),
+        1 => parts.remove(0),
+        _ => Tensor::cat(parts, 0),
+    }
+}
+
+fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
+    let n = tensor.shape().num_elements();
+    tensor.reshape([n])
+}
+
+struct Lister {
+    path: Vec<String>,
+    params: Vec<ParamInfo>,
+    dimension: usize,
+}
+
+impl ModuleVisitor for Lister {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let shape: Vec<usize> = param.lazy_shape().iter().copied().collect();
+        let size = shape.iter().product::<usize>();
+        let range = param.is_require_grad().then(|| self.dimension..self.dimension + size);
+        self.dimension += range.as_ref().map_or(0, ExactSizeIterator::len);
+        self.params.push(ParamInfo { name: self.path.join("."), shape, range });
+    }
+}
+
+struct Gather {
+    parts: Vec<Tensor<1>>,
+    /// Only what is trained, only what is not, or all.
+    trained: Option<bool>,
+}
+
+impl ModuleVisitor for Gather {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.trained.is_none_or(|trained| trained == param.is_require_grad()) {
+            self.parts.push(flat(param.val().inner()));
+        }
+    }
+}
+
+struct GatherGradients<'a> {
+    gradients: &'a mut Gradients,
+    parts: Vec<Tensor<1>>,
+}
+
+impl ModuleVisitor for GatherGradients<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if param.is_require_grad() {
+            let value = param.val();
+            let gradient = value.grad_remove(self.gradients);
+            self.parts.push(flat(gradient.unwrap_or_else(|| value.inner().zeros_like())));
+        }
+    }
+}
+
+struct Place {
+    vector: Vector,
+    at: usize,
+    autodiff: bool,
+}
+
+impl ModuleMapper for Place {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, value, mapper) = param.consume();
+        let value = if value.is_require_grad() {
+            let shape = value.shape();
+            let size = shape.num_elements();
+            let part = self.vector.clone().narrow(0, self.at, size).reshape(shape);
+            self.at += size;
+            if self.autodiff { part.autodiff().require_grad() } else { part }
+        } else if self.autodiff {
+            value
+        } else {
+            value.inner()
+        };
+        Param::from_mapped_value(id, value, mapper)
+    }
+}
+
+struct UpdateAverages<'a> {
+    statistics: &'a [Statistic],
+    rate: f64,
+}
+
+impl ModuleMapper for UpdateAverages<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some((_, value)) = self.statistics.iter().find(|(id, _)| *id == param.id) else { return param };
+        let (id, old, mapper) = param.consume();
+        let old_values = old.clone().inner();
+        let value = value.clone().reshape(old.shape());
+        let new = like(old_values.clone() + (value - old_values) * self.rate, &old);
+        Param::from_mapped_value(id, new, mapper)
+    }
+}
+
+struct Load {
+    values: std::vec::IntoIter<Vec<f32>>,
+}
+
+impl ModuleMapper for Load {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let trained = param.is_require_grad();
+        let (id, value, mapper): (ParamId, Tensor<D>, _) = param.consume();
+        let device: Device = value.device().inner();
+        let new = self.values.next().map(|new| Tensor::from_data(TensorData::new(new, value.shape()), &device));
+        let new = new.map(|new| like(new, &value)).unwrap_or(value);
+        Param::from_mapped_value(id, if trained { new.require_grad() } else { new }, mapper)
+    }
+}
+
+/// A value with the same autodiff association as an older one.
+fn like<const D: usize>(new: Tensor<D>, old: &Tensor<D>) -> Tensor<D> {
+    if old.is_autodiff() { new.inner().autodiff() } else { new.inner() }
+}

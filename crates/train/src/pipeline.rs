@@ -1,0 +1,131 @@
+//! One training step, from a batch to new parameters.
+
+use burn::module::Module;
+use lyceum_core::{Array, Result, Seed};
+use lyceum_kernels::vector;
+
+use crate::{
+    GradientCombiner, GradientEstimator, GradientTransform, ModelOracle, Objective, OptimizerConfig, ParamSpace, State, Sum, Vector,
+    WeightDecay, optimizer::Optimizer, schedule::Rate, transform::L2,
+};
+
+/// How fast running averages follow the batches.
+const AVERAGE_RATE: f64 = 0.1;
+
+/// A module with all that changes it. The parts run in the order
+/// estimator, combiner, transforms, optimiser; any of them can be exchanged.
+pub struct Pipeline<M> {
+    model: M,
+    space: ParamSpace,
+    parameters: Vector,
+    estimator: Box<dyn GradientEstimator>,
+    combiner: Box<dyn GradientCombiner>,
+    transforms: Vec<Box<dyn GradientTransform>>,
+    optimizer: Optimizer,
+    weight_decay: Option<WeightDecay>,
+}
+
+/// What a step reports.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepOutcome {
+    /// The losses at the parameters before the step, one a task.
+    pub losses: Vec<f64>,
+    /// How many times the batch was evaluated.
+    pub evaluations: f64,
+}
+
+impl<M: Module> Pipeline<M> {
+    /// A pipeline with the sum of the tasks' gradients and no transforms.
+    pub fn new(model: M, estimator: Box<dyn GradientEstimator>, optimizer: &OptimizerConfig) -> Self {
+        let space = ParamSpace::of(&model);
+        let parameters = space.vector(&model);
+        let (combiner, transforms) = (Box::new(Sum), Vec::new());
+        Self { model, space, parameters, estimator, combiner, transforms, optimizer: optimizer.init(), weight_decay: None }
+    }
+
+    /// With another combiner.
+    pub fn with_combiner(mut self, combiner: Box<dyn GradientCombiner>) -> Self {
+        self.combiner = combiner;
+        self
+    }
+
+    /// With one more transform, after those there are.
+    pub fn with_transform(mut self, transform: Box<dyn GradientTransform>) -> Self {
+        self.transforms.push(transform);
+        self
+    }
+
+    /// With weight decay. An L2 term at the origin is the last of the transforms.
+    pub fn with_weight_decay(mut self, weight_decay: WeightDecay) -> Self {
+        if let WeightDecay::AtOrigin(coefficient) = weight_decay {
+            self.transforms.push(Box::new(L2 { coefficient }));
+        }
+        self.weight_decay = Some(weight_decay);
+        self
+    }
+
+    /// The space of the model's parameters.
+    pub fn space(&self) -> &ParamSpace {
+        &self.space
+    }
+
+    /// The parameters now.
+    pub fn parameters(&self) -> &Vector {
+        &self.parameters
+    }
+
+    /// The model now.
+    pub fn model(&self) -> M {
+        self.space.place(self.model.clone(), &self.parameters)
+    }
+
+    /// One step at this learning rate; `seed` is the step's own randomness. On an error nothing has changed.
+    pub fn step<O: Objective<Model = M>>(&mut self, objective: &O, batch: &O::Batch, rate: Rate, seed: Seed) -> Result<StepOutcome> {
+        let l2 = if let Some(WeightDecay::InLoss(coefficient)) = self.weight_decay { coefficient } else { 0.0 };
+        let mut oracle = ModelOracle::new(objective, &self.model, &self.space, batch, seed).with_l2(l2);
+        let slopes = self.estimator.estimate(&mut oracle, &self.parameters, rate)?;
+        let mut gradient = self.combiner.combine(&slopes, &self.space)?;
+        for transform in &mut self.transforms {
+            gradient = transform.transform(gradient, &self.parameters, &self.space)?;
+        }
+        let evaluations = oracle.evaluations();
+        let statistics = oracle.into_statistics();
+        let from = match self.weight_decay {
+            Some(WeightDecay::Decoupled(coefficient)) => self.parameters.clone() * (1.0 - rate.now() * coefficient),
+            _ => self.parameters.clone(),
+        };
+        self.parameters = self.optimizer.step(rate.now(), from, gradient);
+        self.model = self.space.update_averages(self.model.clone(), &statistics, AVERAGE_RATE);
+        Ok(StepOutcome { losses: slopes.losses, evaluations })
+    }
+
+    /// The model, the optimiser's state and the estimator's, each as a file of a checkpoint holds it, and their counters.
+    pub fn save(&self) -> Result<Saved> {
+        Ok(Saved { model: self.space.arrays(&self.model()), optimizer: self.optimizer.state()?, estimator: self.estimator.state() })
+    }
+
+    /// Goes on from what [`save`](Self::save) gave.
+    pub fn restore(&mut self, saved: Saved) -> Result<()> {
+        self.model = self.space.load(self.model.clone(), &saved.model)?;
+        self.parameters = self.space.vector(&self.model);
+        let device = self.parameters.device();
+        self.optimizer.restore(saved.optimizer, &device)?;
+        self.estimator.restore(saved.estimator)
+    }
+
+    /// Moves the parameters to another point, for example one received from a server.
+    pub fn set_parameters(&mut self, parameters: Vec<f32>) {
+        self.parameters = vector::from_vec(parameters, &self.parameters.device());
+    }
+}
+
+/// A pipeline's state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Saved {
+    /// Parameters and buffers.
+    pub model: Vec<Array>,
+    /// The optimiser's state.
+    pub optimizer: State,
+    /// The estimator's state.
+    pub estimator: State,
+}

@@ -1,0 +1,228 @@
+//! Epochs over labelled examples, with evaluation, checkpoints and early stopping.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use lyceum_core::{Array, Result, Run, Seed, range};
+use lyceum_data::{Examples, split};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ClipNorm, CrossEntropy, Evaluation, GradientEstimator, Model, OptimizerConfig, Pipeline, Schedule, State, WeightDecay, evaluate,
+    objective::LabelledBatch, pipeline::Saved, schedule::Rate,
+};
+
+/// How a classifier is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Passes over the training examples.
+    #[serde(deserialize_with = "range::at_least_one")]
+    pub epochs: usize,
+    /// Examples a step; the last batch of an epoch may be smaller.
+    #[serde(deserialize_with = "range::at_least_one")]
+    pub batch_size: usize,
+    /// The peak learning rate.
+    #[serde(deserialize_with = "range::positive")]
+    pub learning_rate: f64,
+    /// Epochs over which the rate rises to its peak.
+    #[serde(deserialize_with = "range::non_negative")]
+    pub warmup_epochs: f64,
+    /// Share of the label's weight that is spread evenly over all classes.
+    #[serde(deserialize_with = "range::below_one")]
+    pub label_smoothing: f64,
+    /// Largest norm of a gradient.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Stop after this many epochs without a better validation accuracy.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_at_least_one")]
+    pub patience: Option<usize>,
+    /// Least time between two checkpoints, in seconds; 0 saves after every epoch.
+    #[serde(deserialize_with = "range::non_negative")]
+    pub checkpoint_seconds: f64,
+    /// How the learning rate changes.
+    pub schedule: Schedule,
+    /// Which optimiser.
+    pub optimizer: OptimizerConfig,
+    /// An L2 penalty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<WeightDecay>,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 30,
+            batch_size: 64,
+            learning_rate: 0.05,
+            warmup_epochs: 0.0,
+            label_smoothing: 0.0,
+            clip_norm: None,
+            patience: None,
+            checkpoint_seconds: 10.0,
+            schedule: Schedule::Cosine,
+            optimizer: OptimizerConfig::default(),
+            weight_decay: None,
+        }
+    }
+}
+
+/// Trains a [`Model`] on labelled examples.
+pub struct Trainer {
+    config: TrainConfig,
+    seed: Seed,
+    classes: usize,
+    pipeline: Pipeline<Model>,
+    model: Model,
+    progress: TrainingState,
+    best: Vec<Array>,
+}
+
+/// How far a training is; part of a checkpoint.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct TrainingState {
+    epoch: usize,
+    step: u64,
+    evaluations: f64,
+    best_epoch: usize,
+    best_accuracy: f64,
+    counters: [BTreeMap<String, u64>; 2],
+}
+
+impl Trainer {
+    /// A trainer before its first step. `seed` decides the order of examples and dropout.
+    pub fn new(config: TrainConfig, model: Model, classes: usize, estimator: Box<dyn GradientEstimator>, seed: Seed) -> Self {
+        let mut pipeline = Pipeline::new(model.clone(), estimator, &config.optimizer);
+        if let Some(max_norm) = config.clip_norm {
+            pipeline = pipeline.with_transform(Box::new(ClipNorm { max_norm }));
+        }
+        if let Some(weight_decay) = config.weight_decay {
+            pipeline = pipeline.with_weight_decay(weight_decay);
+        }
+        Self { config, seed, classes, pipeline, model, progress: TrainingState::default(), best: Vec::new() }
+    }
+
+    /// The model as it is after the last finished epoch.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// How many times the training examples were evaluated so far, in whole passes over a batch.
+    pub fn evaluations(&self) -> f64 {
+        self.progress.evaluations
+    }
+
+    /// The model with the best validation accuracy, and its epoch.
+    pub fn best(&self) -> Result<Option<(Model, usize)>> {
+        if self.best.is_empty() {
+            return Ok(None);
+        }
+        let model = self.pipeline.space().load(self.model.clone(), &self.best)?;
+        Ok(Some((model, self.progress.best_epoch)))
+    }
+
+    /// All epochs, without a run folder.
+    pub fn run_epochs(&mut self, train: &Examples) -> Result<()> {
+        while self.progress.epoch < self.config.epochs {
+            self.epoch(train)?;
+        }
+        Ok(())
+    }
+
+    /// All epochs, or those that are left of an earlier attempt in the same run, with metrics and checkpoints in `run`.
+    ///
+    /// Each epoch logs `train_loss`, `learning_rate`, `gradient_evaluations` and, where there is a validation set,
+    /// `validation_accuracy` and `validation_loss`. The best model on validation data is kept in `best/`.
+    pub fn train(&mut self, run: &Run, train: &Examples, validation: Option<&Examples>, name: &str) -> Result<()> {
+        self.resume(run)?;
+        let mut task = run.progress().task(name, self.progress.epoch as u64, self.config.epochs as u64);
+        let mut saved = Instant::now();
+        while self.progress.epoch < self.config.epochs && !self.out_of_patience() {
+            if run.stop_if_requested().is_err() {
+                self.save(run)?;
+                run.stop_if_requested()?;
+            }
+            let rate = self.rate(train.len(), self.progress.step);
+            let loss = self.epoch(train)?;
+            let mut metrics =
+                vec![("train_loss", loss), ("learning_rate", rate.now()), ("gradient_evaluations", self.progress.evaluations)];
+            let mut message = format!("loss {loss:.4}");
+            if let Some(validation) = validation {
+                let Evaluation { accuracy, log_loss } = evaluate(&self.model, validation)?;
+                metrics.extend([("validation_accuracy", accuracy), ("validation_loss", log_loss)]);
+                message += &format!(", validation accuracy {accuracy:.4}");
+                if self.best.is_empty() || accuracy > self.progress.best_accuracy {
+                    (self.progress.best_accuracy, self.progress.best_epoch) = (accuracy, self.progress.epoch);
+                    self.best = self.pipeline.space().arrays(&self.model);
+                }
+            }
+            run.log(self.progress.epoch as u64, &metrics)?;
+            task.advance(&message);
+            if saved.elapsed() >= Duration::from_secs_f64(self.config.checkpoint_seconds) {
+                self.save(run)?;
+                saved = Instant::now();
+            }
+        }
+        self.save(run)?;
+        if !self.best.is_empty() {
+            run.save_best(self.progress.best_epoch as u64, &self.progress.best_accuracy, &[("model", &self.best)])?;
+        }
+        Ok(())
+    }
+
+    /// Whether validation accuracy has not risen for too long.
+    fn out_of_patience(&self) -> bool {
+        self.config.patience.is_some_and(|patience| !self.best.is_empty() && self.progress.epoch - self.progress.best_epoch >= patience)
+    }
+
+    fn rate(&self, examples: usize, step: u64) -> Rate {
+        let steps = examples.div_ceil(self.config.batch_size) as f64;
+        let (total, warmup) = (steps * self.config.epochs as f64, steps * self.config.warmup_epochs);
+        Rate { peak: self.config.learning_rate, relative: self.config.schedule.relative(step, total as u64, warmup as u64) }
+    }
+
+    /// One epoch; the mean loss of its steps.
+    fn epoch(&mut self, train: &Examples) -> Result<f64> {
+        let order = split::permutation(train.len(), &mut self.seed.stream_at("train/order", self.progress.epoch as u64));
+        let device = self.pipeline.parameters().device();
+        let objective = CrossEntropy::default();
+        let mut sum = 0.0;
+        for positions in order.chunks(self.config.batch_size) {
+            let batch = LabelledBatch::new(train, positions, self.classes, self.config.label_smoothing, &device);
+            let rate = self.rate(train.len(), self.progress.step);
+            let seed = self.seed.child(&format!("train/step/{}", self.progress.step));
+            let outcome = self.pipeline.step(&objective, &batch, rate, seed)?;
+            sum += outcome.losses.iter().sum::<f64>() * positions.len() as f64;
+            self.progress.step += 1;
+            self.progress.evaluations += outcome.evaluations;
+        }
+        self.progress.epoch += 1;
+        self.model = self.pipeline.model();
+        Ok(sum / train.len().max(1) as f64)
+    }
+
+    fn save(&mut self, run: &Run) -> Result<()> {
+        let Saved { model, optimizer, estimator } = self.pipeline.save()?;
+        self.progress.counters = [optimizer.counters, estimator.counters];
+        let files: [(&str, &[Array]); 4] =
+            [("model", &model), ("optimizer", &optimizer.arrays), ("estimator", &estimator.arrays), ("best", &self.best)];
+        run.save_checkpoint(self.progress.epoch as u64, &self.progress, &files)
+    }
+
+    fn resume(&mut self, run: &Run) -> Result<()> {
+        let Some(checkpoint) = run.rewind()? else { return Ok(()) };
+        self.progress = checkpoint.state()?;
+        let arrays = |file: &str| checkpoint.arrays(file).map(<[Array]>::to_vec);
+        let [optimizer, estimator] = self.progress.counters.clone();
+        self.best = arrays("best")?;
+        self.pipeline.restore(Saved {
+            model: arrays("model")?,
+            optimizer: State { arrays: arrays("optimizer")?, counters: optimizer },
+            estimator: State { arrays: arrays("estimator")?, counters: estimator },
+        })?;
+        self.model = self.pipeline.model();
+        Ok(())
+    }
+}
