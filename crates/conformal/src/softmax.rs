@@ -24,7 +24,7 @@ fn exp(x: f32) -> f32 {
     p = p * r + 8.333_452e-3;
     p = p * r + 4.166_579_6e-2;
     p = p * r + 1.666_666_5e-1;
-    p = p * r + 5.000_000_1e-1;
+    p = p * r + 0.5;
     let fraction = p * r * r + r + 1.0;
     // 2ⁿ by the exponent's bits; n is the low bits of the shifted number.
     let power = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
@@ -48,13 +48,13 @@ pub(crate) fn group_maxima(row: &[f32], maxima: &mut Vec<f32>) -> Option<f32> {
     for group in groups {
         let mut max = f32::NEG_INFINITY;
         for &z in group {
-            ordered &= z == z;
+            ordered &= !z.is_nan();
             max = if z > max { z } else { max };
         }
         maxima.push(max);
     }
     if !rest.is_empty() {
-        ordered &= rest.iter().all(|z| z == z);
+        ordered &= rest.iter().all(|z| !z.is_nan());
         maxima.push(rest.iter().copied().fold(f32::NEG_INFINITY, |max, z| if z > max { z } else { max }));
     }
     ordered.then(|| maxima.iter().copied().fold(f32::NEG_INFINITY, f32::max))

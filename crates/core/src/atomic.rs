@@ -17,7 +17,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     written?;
-    sync_folder(path)
+    sync_folder(path);
+    Ok(())
 }
 
 /// Fills a folder under a temporary name and renames it, replacing an earlier folder of that name.
@@ -35,7 +36,8 @@ pub fn write_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resu
         let _ = fs::remove_dir_all(&temporary);
     }
     filled?;
-    sync_folder(path)
+    sync_folder(path);
+    Ok(())
 }
 
 /// Creates a file with this content and waits until it is on the disk.
@@ -50,7 +52,7 @@ fn sibling(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.partial"))
 }
 
-fn sync_folder(path: &Path) -> Result<()> {
+fn sync_folder(path: &Path) {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -59,7 +61,6 @@ fn sync_folder(path: &Path) -> Result<()> {
     if let Ok(handle) = File::open(folder) {
         let _ = handle.sync_all();
     }
-    Ok(())
 }
 
 #[cfg(test)]

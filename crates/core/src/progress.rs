@@ -62,6 +62,11 @@ impl Progress {
         Self::new(Mode::Quiet)
     }
 
+    /// Whether a program reads standard output.
+    pub fn is_json(&self) -> bool {
+        matches!(*self.0, Shown::Json(_))
+    }
+
     /// Starts a task of `total` units of which `done` are done already.
     pub fn task(&self, name: &str, done: u64, total: u64) -> Task {
         let bar = match &*self.0 {

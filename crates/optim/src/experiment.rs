@@ -48,7 +48,9 @@ impl Experiment for Train {
 
 /// What a summary says of an arm.
 pub fn summarise(arm: &TrainedArm, summary: &mut Summary) {
-    let mut put = |name: &str, value: f64| drop(summary.values.insert(format!("{}/{name}", arm.name), value));
+    let mut put = |name: &str, value: f64| {
+        summary.values.insert(format!("{}/{name}", arm.name), value);
+    };
     put("train_accuracy", arm.train.accuracy);
     put("test_accuracy", arm.test.accuracy);
     put("test_log_loss", arm.test.log_loss);

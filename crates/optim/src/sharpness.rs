@@ -57,8 +57,8 @@ fn tridiagonal_eigenvalues(diagonal: &[f64], off_diagonal: &[f64]) -> Vec<f64> {
     // How many eigenvalues are below x: the negative pivots of the matrix minus x.
     let below = |x: f64| {
         let (mut count, mut pivot) = (0, 1.0_f64);
-        for i in 0..n {
-            pivot = diagonal[i] - x - off(i).powi(2) / if pivot == 0.0 { f64::MIN_POSITIVE } else { pivot };
+        for (i, d) in diagonal.iter().enumerate() {
+            pivot = d - x - off(i).powi(2) / if pivot == 0.0 { f64::MIN_POSITIVE } else { pivot };
             count += usize::from(pivot < 0.0);
         }
         count

@@ -33,7 +33,7 @@ pub fn logits(model: &impl Network, examples: &Examples) -> Result<Array2<f32>> 
         let out: Vec<f32> = out.try_into_vec_as().map_err(|error| Error::Failed(format!("the device gave no logits: {error}")))?;
         values.extend(out);
     }
-    let classes = if n == 0 { 0 } else { values.len() / n };
+    let classes = values.len().checked_div(n).unwrap_or(0);
     Array2::from_shape_vec((n, classes), values).map_err(|error| Error::Failed(error.to_string()))
 }
 

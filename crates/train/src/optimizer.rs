@@ -65,6 +65,7 @@ impl Default for OptimizerConfig {
 pub struct Optimizer(Kind);
 
 #[derive(Clone)]
+#[allow(clippy::large_enum_variant, reason = "there is one optimiser a training")]
 enum Kind {
     Sgd(Sgd, Option<<Sgd as burn::optim::Optimizer>::State<1>>),
     Adam(Box<AdamW>, Option<<AdamW as burn::optim::Optimizer>::State<1>>),

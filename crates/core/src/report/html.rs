@@ -14,7 +14,7 @@ impl Report {
         let mut body = format!("<header><h1>{}</h1><p>{}</p></header>\n", escape(&self.title), escape(&self.lead));
         if self.sections.len() > 2 {
             let links = self.sections.iter().enumerate().map(|(n, s)| format!("<a href=\"#s{n}\">{}</a>", escape(&s.title)));
-            let _ = writeln!(body, "<nav>{}</nav>", links.collect::<Vec<_>>().join(""));
+            let _ = writeln!(body, "<nav>{}</nav>", links.collect::<String>());
         }
         for (number, section) in self.sections.iter().enumerate() {
             let _ = writeln!(body, "<section id=\"s{number}\"><h2>{}</h2>", escape(&section.title));

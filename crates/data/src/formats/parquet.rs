@@ -127,7 +127,7 @@ fn read_column(path: &Path, reader: &SerializedFileReader<File>, index: usize, n
     }
     let mut all = Vec::new();
     for group in 0..reader.num_row_groups() {
-        let mut read = || -> parquet::errors::Result<(usize, Vec<f64>)> {
+        let read = || -> parquet::errors::Result<(usize, Vec<f64>)> {
             let group = reader.get_row_group(group)?;
             let rows = group.metadata().num_rows() as usize;
             let mut levels = Vec::new();

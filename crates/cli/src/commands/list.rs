@@ -1,0 +1,16 @@
+//! `lyceum list`.
+
+use crate::registry::EXPERIMENTS;
+
+/// List the experiments that a recipe can name
+#[derive(clap::Args)]
+pub(crate) struct List {}
+
+impl List {
+    pub(crate) fn execute() {
+        let width = EXPERIMENTS.iter().map(|experiment| experiment.name().len()).max().unwrap_or(0);
+        for experiment in EXPERIMENTS {
+            println!("{:width$}  {}", experiment.name(), experiment.about());
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `lyceum report`.
+
+use std::path::PathBuf;
+
+use lyceum_core::{Error, Result, Run, atomic};
+
+/// Write the report of a finished run again, and print where it is
+#[derive(clap::Args)]
+pub(crate) struct Report {
+    /// The run folder
+    run: PathBuf,
+
+    /// Print the table of results instead
+    #[arg(long)]
+    table: bool,
+}
+
+impl Report {
+    pub(crate) fn execute(self) -> Result<()> {
+        let missing = || Error::Missing {
+            path: self.run.join("report.json"),
+            hint: format!("A run has it when it has ended. To go on with this one: lyceum resume {}", self.run.display()),
+        };
+        if self.table {
+            let summary = Run::summary(&self.run)?.ok_or_else(missing)?;
+            print!("{}", summary.table.markdown());
+            return Ok(());
+        }
+        let report = Run::report(&self.run)?.ok_or_else(missing)?;
+        let path = self.run.join("report.html");
+        atomic::write(&path, report.html().as_bytes())?;
+        println!("{}", path.display());
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! `lyceum run` and `lyceum resume`.
+
+use std::path::{Path, PathBuf};
+
+use lyceum_core::{AnyExperiment, Progress, Recipe, Result, Run as RunFolder, Summary};
+use serde_json::json;
+
+use crate::registry;
+
+/// Run a recipe and write everything to a run folder
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  lyceum run recipes/quickstart.toml
+  lyceum run recipes/optim/sam.toml --set data.label_noise=0.6 --set seed=3 --out runs/sam-60
+  lyceum run recipes/optim/sam.toml --set 'arm.0.estimator={asam={rho=0.5}}'
+
+The run folder holds the recipe with every default written out, metrics.jsonl, TensorBoard events, checkpoints,
+summary.json and report.html. After Ctrl-C or a crash `lyceum resume` goes on and ends with the same numbers.")]
+pub(crate) struct Run {
+    /// The recipe, a TOML file
+    recipe: PathBuf,
+
+    /// Override a key of the recipe; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+
+    /// The run folder; by default runs/NAME, or runs/NAME-2 and so on where that is taken
+    #[arg(long, short, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+
+    /// Check the recipe, print it with every default written out, and stop
+    #[arg(long = "dry-run")]
+    check_only: bool,
+}
+
+/// Go on with a run that was interrupted
+#[derive(clap::Args)]
+pub(crate) struct Resume {
+    /// The run folder
+    run: PathBuf,
+}
+
+impl Run {
+    pub(crate) fn execute(self, progress: &Progress) -> Result<()> {
+        let recipe = Recipe::read(&self.recipe, &self.overrides)?;
+        let experiment = registry::find(&recipe)?;
+        if self.check_only {
+            print!("{}", experiment.resolve(&recipe)?);
+            return Ok(());
+        }
+        let folder = self.out.unwrap_or_else(|| free_folder(recipe.stem()));
+        let run = RunFolder::create(&folder, experiment, &recipe, progress.clone())?;
+        finish(experiment, &recipe, &run)
+    }
+}
+
+impl Resume {
+    pub(crate) fn execute(self, progress: &Progress) -> Result<()> {
+        if let Some(summary) = RunFolder::summary(&self.run)? {
+            progress.note("This run has ended; nothing is left to do.");
+            show(&summary, &self.run, progress);
+            return Ok(());
+        }
+        let (run, recipe) = RunFolder::open(&self.run, progress.clone())?;
+        finish(registry::find(&recipe)?, &recipe, &run)
+    }
+}
+
+fn finish(experiment: &dyn AnyExperiment, recipe: &Recipe, run: &RunFolder) -> Result<()> {
+    let summary = experiment.run_recipe(recipe, run)?;
+    show(&summary, run.folder(), run.progress());
+    Ok(())
+}
+
+fn show(summary: &Summary, folder: &Path, progress: &Progress) {
+    let report = folder.join("report.html");
+    if progress.is_json() {
+        println!("{}", json!({ "event": "end", "run": folder, "report": report, "summary": summary.values }));
+    } else {
+        println!("\n{}\nreport: {}", summary.table.markdown(), report.display());
+    }
+}
+
+/// `runs/NAME`, `runs/NAME-2`, …: the first that is not there.
+fn free_folder(name: &str) -> PathBuf {
+    let candidates = (1..).map(|n: u32| Path::new("runs").join(if n == 1 { name.into() } else { format!("{name}-{n}") }));
+    candidates.into_iter().find(|folder| !folder.exists()).expect("numbers do not end")
+}

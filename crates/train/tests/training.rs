@@ -1,0 +1,260 @@
+//! The training pipeline on real networks.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use burn::{
+    module::Module as _,
+    nn::{Linear, LinearConfig},
+    optim::{GradientsParams, SgdConfig, momentum::MomentumConfig},
+    tensor::{Tensor, TensorData},
+};
+use lyceum_core::{Result, Seed};
+use lyceum_data::{Cache, Examples, Extent, catalog};
+use lyceum_kernels::vector;
+use lyceum_train::{
+    Batch as _, CrossEntropy, GradientEstimator, Model, ModelConfig, ModelOracle, Network, Objective, OptimizerConfig, Oracle, ParamSpace,
+    Pass, Pipeline, Plain, Rate, TrainConfig, Trainer, Vector, WeightDecay, cpu, estimator::Estimate, evaluate, objective::LabelledBatch,
+    oracle::Rows, parallel::with_threads,
+};
+use ndarray::Array2;
+
+const EXTENT: Extent = Extent { channels: 1, height: 8, width: 8 };
+
+fn digits(n: usize) -> Examples {
+    let all = catalog::load("digits", &Cache::locate()).unwrap().train;
+    all.subset(&(0..n).collect::<Vec<_>>())
+}
+
+fn models() -> Vec<(&'static str, ModelConfig, Extent)> {
+    let colour = Extent { channels: 3, height: 16, width: 17 };
+    vec![
+        ("linear", ModelConfig::Linear, EXTENT),
+        ("mlp", ModelConfig::Mlp { hidden: vec![20, 10] }, EXTENT),
+        ("cnn", ModelConfig::Cnn { channels: vec![4, 6], hidden: 10, batch_norm: true, dropout: 0.3 }, EXTENT),
+        ("feddyn-cnn", ModelConfig::FeddynCnn, colour),
+        ("resnet", ModelConfig::Resnet { widths: vec![4, 8], blocks: 1 }, colour),
+    ]
+}
+
+fn random_batch(extent: Extent, n: usize) -> LabelledBatch {
+    let inputs = Array2::from_shape_fn((n, extent.len()), |(i, j)| ((i * 31 + j * 7) as f32 * 0.37).sin());
+    let examples = Examples { inputs, labels: (0..n).map(|i| i % 3).collect() };
+    LabelledBatch::new(&examples, &(0..n).collect::<Vec<_>>(), 3, 0.1, &cpu())
+}
+
+#[test]
+fn parameters_flatten_and_come_back() {
+    for (name, config, extent) in models() {
+        let model = config.init(extent, 3, Seed::new(1), &cpu());
+        let space = ParamSpace::of(&model);
+        let flat = space.vector(&model);
+        assert_eq!(flat.dims()[0], space.dimension(), "{name}");
+        let shifted = flat.clone() + 1.5;
+        let placed = space.place(model.clone(), &shifted);
+        assert_eq!(vector::to_vec(&space.vector(&placed)), vector::to_vec(&shifted), "{name}");
+        let again = space.load(model.clone(), &space.arrays(&placed)).unwrap();
+        assert_eq!(vector::to_vec(&space.vector(&again)), vector::to_vec(&shifted), "{name}");
+        let names: std::collections::BTreeSet<_> = space.params().iter().map(|info| &info.name).collect();
+        assert_eq!(names.len(), space.params().len(), "{name}: names are unique");
+        let trained: usize = space.params().iter().filter_map(|info| info.range.clone()).map(|range| range.len()).sum();
+        assert_eq!(trained, space.dimension());
+        let mut arrays = space.arrays(&model);
+        arrays.pop();
+        assert!(space.load(model, &arrays).is_err());
+    }
+}
+
+#[test]
+fn gradients_of_every_network_equal_finite_differences() {
+    for (name, config, extent) in models() {
+        let model = config.init(extent, 3, Seed::new(2), &cpu());
+        let space = ParamSpace::of(&model);
+        let batch = random_batch(extent, 6);
+        let objective = CrossEntropy::default();
+        let mut oracle = ModelOracle::new(&objective, &model, &space, &batch, Seed::new(9));
+        let at = space.vector(&model);
+        let gradient = vector::to_vec(&oracle.evaluate(&at, &Rows::All, true).unwrap().gradients[0]);
+        // Along the gradient and along random directions: a wrong part of the gradient shows in one of them.
+        for direction in 0..6 {
+            let d: Vec<f32> = match direction {
+                0 => gradient.clone(),
+                _ => (0..gradient.len()).map(|i| ((i * direction) as f32 * 12.9898).sin()).collect(),
+            };
+            let d = vector::from_vec(d, &cpu());
+            let d = d.clone() / vector::norm(&d);
+            let h = 4e-4;
+            let mut loss = |s: f64| oracle.evaluate(&vector::add_scaled(&at, s, &d), &Rows::All, false).unwrap().losses[0];
+            let expected = (loss(h) - loss(-h)) / (2.0 * h);
+            let found: f64 = gradient.iter().zip(vector::to_vec(&d)).map(|(g, d)| f64::from(g * d)).sum();
+            // A kink of ReLU or of a maximum inside the step moves the difference a little.
+            assert!((found - expected).abs() < 3e-3 + 0.02 * expected.abs(), "{name}, direction {direction}: {found} {expected}");
+        }
+    }
+}
+
+/// burn's own module optimiser on burn's own layer, and the pipeline: the same numbers.
+#[test]
+fn a_pipeline_steps_as_burns_own_optimiser_does() {
+    #[derive(burn::module::Module, Debug)]
+    struct Net {
+        layer: Linear,
+    }
+    impl Network for Net {
+        fn forward(&self, inputs: Tensor<2>, _: &mut Pass) -> Tensor<2> {
+            self.layer.forward(inputs)
+        }
+    }
+    let device = cpu().autodiff();
+    let mut burns = Net { layer: LinearConfig::new(64, 3).init(&device) };
+    let optimizer = OptimizerConfig::Sgd { momentum: 0.9, nesterov: false };
+    let mut ours = Pipeline::new(burns.clone(), Box::new(Plain), &optimizer).with_weight_decay(WeightDecay::AtOrigin(0.01));
+    let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
+    let decay = burn::optim::decay::WeightDecayConfig::new(0.01);
+    let mut optimizer = SgdConfig::new().with_momentum(Some(momentum)).with_weight_decay(Some(decay)).init();
+    let objective = CrossEntropy::default();
+    for step in 0..10 {
+        let batch = random_batch(EXTENT, 8 + step);
+        let loss = objective.loss(0, &burns, &batch, &mut Pass::training(Seed::new(0)));
+        let gradients = GradientsParams::from_grads(loss.backward(), &burns);
+        burns = optimizer.step(0.1, burns, gradients);
+        ours.step(&objective, &batch, Rate::constant(0.1), Seed::new(0)).unwrap();
+    }
+    let (a, b) = (vector::to_vec(&ours.space().vector(&burns)), vector::to_vec(ours.parameters()));
+    assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-6), "{a:?} {b:?}");
+}
+
+/// Two passes, as SAM makes them, without moving: running statistics must be those of one pass.
+struct Twice;
+
+impl GradientEstimator for Twice {
+    fn estimate(&mut self, oracle: &mut dyn Oracle, parameters: &Vector, _: Rate) -> Result<Estimate> {
+        let first = oracle.evaluate(parameters, &Rows::All, true)?;
+        let second = oracle.evaluate(parameters, &Rows::All, false)?;
+        // The same dropout mask in both passes.
+        assert_eq!(vector::to_vec(&first.gradients[0]), vector::to_vec(&second.gradients[0]));
+        oracle.evaluate(&vector::add_scaled(parameters, 0.5, &first.gradients[0]), &Rows::All, false)?;
+        Ok(second)
+    }
+}
+
+#[test]
+fn further_passes_leave_running_statistics_alone() {
+    let config = ModelConfig::Cnn { channels: vec![4], hidden: 10, batch_norm: true, dropout: 0.4 };
+    let model = config.init(EXTENT, 3, Seed::new(1), &cpu());
+    let step = |estimator: Box<dyn GradientEstimator>| {
+        let mut pipeline = Pipeline::new(model.clone(), estimator, &OptimizerConfig::default());
+        for step in 0..3 {
+            pipeline.step(&CrossEntropy::default(), &random_batch(EXTENT, 12), Rate::constant(0.1), Seed::new(step)).unwrap();
+        }
+        pipeline.save().unwrap()
+    };
+    let (once, twice) = (step(Box::new(Plain)), step(Box::new(Twice)));
+    assert_eq!(once, twice);
+    let mean = once.model.iter().find(|array| array.name.ends_with("running_mean")).unwrap();
+    assert!(mean.values.iter().any(|v| *v != 0.0), "running statistics follow the batches");
+}
+
+#[test]
+fn running_statistics_are_those_of_the_definition() {
+    let config = ModelConfig::Cnn { channels: vec![2], hidden: 4, batch_norm: true, dropout: 0.0 };
+    let model = config.init(EXTENT, 3, Seed::new(1), &cpu());
+    let batch = random_batch(EXTENT, 5);
+    let mut pass = Pass::training(Seed::new(0));
+    model.forward(batch.inputs.clone(), &mut pass);
+    // Input of the norm layer: the convolution, here computed by burn.
+    let arrays = ParamSpace::of(&model).arrays(&model);
+    let weight = &arrays.iter().find(|array| array.name.contains("convolutions")).unwrap().values;
+    let weight = Tensor::<4>::from_data(TensorData::new(weight.clone(), [2, 1, 3, 3]), &cpu());
+    let options = burn::tensor::ops::ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+    let out = burn::tensor::module::conv2d(batch.inputs.reshape([5, 1, 8, 8]), weight, None, options);
+    for channel in 0..2 {
+        let values: Vec<f64> = vector::to_vec(&out.clone().narrow(1, channel, 1).flatten::<1>(0, 3)).into_iter().map(f64::from).collect();
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (values.len() - 1) as f64;
+        let mut statistics = Pass::training(Seed::new(0));
+        model.forward(random_batch(EXTENT, 5).inputs, &mut statistics);
+        let [(_, found_mean), (_, found_variance)] = <[_; 2]>::try_from(statistics.into_statistics()).ok().unwrap();
+        assert!((f64::from(vector::to_vec(&found_mean)[channel]) - mean).abs() < 1e-5);
+        assert!((f64::from(vector::to_vec(&found_variance)[channel]) - variance).abs() < 1e-5);
+    }
+}
+
+fn train(config: &ModelConfig, threads: usize) -> Vec<u32> {
+    with_threads(threads, || {
+        let data = digits(200);
+        let model = config.init(EXTENT, 10, Seed::new(3), &cpu());
+        let config = TrainConfig { epochs: 2, batch_size: 50, label_smoothing: 0.1, clip_norm: Some(1.0), ..TrainConfig::default() };
+        let mut trainer = Trainer::new(config, model, 10, Box::new(Plain), Seed::new(3));
+        trainer.run_epochs(&data).unwrap();
+        let space = ParamSpace::of(trainer.model());
+        space.arrays(trainer.model()).into_iter().flat_map(|array| array.values).map(f32::to_bits).collect()
+    })
+    .unwrap()
+}
+
+#[test]
+fn one_thread_and_two_give_the_same_bits() {
+    for config in [
+        ModelConfig::Mlp { hidden: vec![300, 200] },
+        ModelConfig::Cnn { channels: vec![16, 32], hidden: 64, batch_norm: true, dropout: 0.2 },
+        ModelConfig::Resnet { widths: vec![8, 16], blocks: 1 },
+    ] {
+        let one = train(&config, 1);
+        assert_eq!(one, train(&config, 2), "{config:?}");
+        assert_eq!(one, train(&config, 3), "{config:?}");
+    }
+}
+
+#[test]
+fn every_optimiser_goes_on_from_its_saved_state() {
+    let adam = OptimizerConfig::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+    for optimizer in [OptimizerConfig::default(), OptimizerConfig::Sgd { momentum: 0.0, nesterov: false }, adam] {
+        let model = ModelConfig::Linear.init(EXTENT, 3, Seed::new(1), &cpu());
+        let step = |pipeline: &mut Pipeline<Model>, n: usize| {
+            pipeline.step(&CrossEntropy::default(), &random_batch(EXTENT, n), Rate::constant(0.1), Seed::new(0)).unwrap();
+        };
+        let mut whole = Pipeline::new(model.clone(), Box::new(Plain), &optimizer);
+        (5..9).for_each(|n| step(&mut whole, n));
+        let mut first = Pipeline::new(model.clone(), Box::new(Plain), &optimizer);
+        (5..7).for_each(|n| step(&mut first, n));
+        let mut second = Pipeline::new(model, Box::new(Plain), &optimizer);
+        second.restore(first.save().unwrap()).unwrap();
+        (7..9).for_each(|n| step(&mut second, n));
+        assert_eq!(second.save().unwrap(), whole.save().unwrap(), "{optimizer:?}");
+    }
+}
+
+#[test]
+fn the_digits_are_learnt() {
+    let data = catalog::load("digits", &Cache::locate()).unwrap().train;
+    let (train, test): (Vec<usize>, Vec<usize>) = (0..data.len()).partition(|i| i % 4 != 0);
+    let model = ModelConfig::Mlp { hidden: vec![64] }.init(EXTENT, 10, Seed::new(1), &cpu());
+    let config = TrainConfig { epochs: 15, ..TrainConfig::default() };
+    let mut trainer = Trainer::new(config, model, 10, Box::new(Plain), Seed::new(1));
+    trainer.run_epochs(&data.subset(&train)).unwrap();
+    let outcome = evaluate(trainer.model(), &data.subset(&test)).unwrap();
+    assert!(outcome.accuracy > 0.95, "{outcome:?}");
+}
+
+#[test]
+fn batches_are_cut_and_picked() {
+    let batch = random_batch(EXTENT, 6);
+    assert_eq!((batch.len(), batch.rows(1..3).len(), batch.select(&[5, 0]).len()), (6, 2, 2));
+    let row = |batch: &LabelledBatch, i: usize| -> Vec<f32> { batch.rows(i..i + 1).inputs.try_into_vec_as().unwrap() };
+    assert_eq!(row(&batch.select(&[5, 0]), 0), row(&batch, 5));
+    let targets: Vec<f32> = batch.rows(0..1).targets.try_into_vec_as().unwrap();
+    assert!((targets.iter().sum::<f32>() - 1.0).abs() < 1e-6 && (targets[0] - (0.9 + 0.1 / 3.0)).abs() < 1e-6);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_and_changes_nothing() {
+    let model = ModelConfig::Mlp { hidden: vec![8] }.init(EXTENT, 3, Seed::new(1), &cpu());
+    let mut pipeline = Pipeline::new(model, Box::new(Plain), &OptimizerConfig::default());
+    let before = pipeline.save().unwrap();
+    let mut batch = random_batch(EXTENT, 4);
+    batch.inputs = batch.inputs * f32::NAN;
+    let error = pipeline.step(&CrossEntropy::default(), &batch, Rate::constant(0.1), Seed::new(0)).unwrap_err();
+    assert!(error.to_string().contains("diverged"), "{error}");
+    assert_eq!(pipeline.save().unwrap(), before);
+    assert!(pipeline.model().num_params() > 0);
+}

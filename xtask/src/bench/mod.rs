@@ -1,0 +1,73 @@
+//! `cargo xtask bench`: programs that print their times in turn, and the ratios of their medians.
+//!
+//! A program prints one JSON object a line: `{"work": "raps", "peer": "lyceum", "seconds": 0.021}`; more keys are
+//! passed on. The peers are measured in turn (A B C A B C …), so a drift of the machine's speed meets all of them.
+
+mod conformal;
+mod sam;
+
+use std::{collections::BTreeMap, process::Command};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::{
+    machine,
+    shell::{output, root},
+};
+
+pub(crate) fn run(name: &str) -> Result<()> {
+    match name {
+        "sam" => sam::run(),
+        "conformal" => conformal::run(),
+        _ => bail!("no bench `{name}`; there are: sam, conformal"),
+    }
+}
+
+/// Times by (work, peer).
+#[derive(Default)]
+struct Measurements(BTreeMap<(String, String), Vec<f64>>);
+
+impl Measurements {
+    /// Runs the programs in turn, `rounds` times, and collects what they print.
+    fn alternate(&mut self, rounds: usize, programs: &mut [Command]) -> Result<()> {
+        for _ in 0..rounds {
+            for program in &mut *programs {
+                for line in output(program)?.lines().filter(|line| line.starts_with('{')) {
+                    let value: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+                    let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+                    let seconds = value["seconds"].as_f64().with_context(|| format!("no seconds in {line}"))?;
+                    println!("{line}");
+                    self.0.entry((text("work"), text("peer"))).or_default().push(seconds);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn median(&self, work: &str, peer: &str) -> Result<f64> {
+        let mut times =
+            self.0.get(&(work.to_owned(), peer.to_owned())).cloned().with_context(|| format!("{work} by {peer} was not measured"))?;
+        times.sort_by(f64::total_cmp);
+        Ok(0.5 * (times[(times.len() - 1) / 2] + times[times.len() / 2]))
+    }
+
+    /// Prints `ratio WORK/PEER VALUE` for each of `ratios` (work, peer, our median, theirs), and writes all of it to
+    /// `results/bench/NAME.json`.
+    fn finish(&self, name: &str, ratios: &[(&str, &str, f64, f64)]) -> Result<()> {
+        let mut medians = Vec::new();
+        for (work, peer) in self.0.keys() {
+            medians.push(json!({ "work": work, "peer": peer, "median_seconds": self.median(work, peer)?, "runs": self.0[&(work.clone(), peer.clone())] }));
+        }
+        let shown: Vec<Value> =
+            ratios.iter().map(|(work, peer, ours, theirs)| json!({ "work": work, "peer": peer, "ratio": ours / theirs })).collect();
+        let folder = root().join("results/bench");
+        std::fs::create_dir_all(&folder)?;
+        let text = serde_json::to_string_pretty(&json!({ "machine": machine::describe()?, "ratios": shown, "medians": medians }))?;
+        std::fs::write(folder.join(format!("{name}.json")), text + "\n")?;
+        for (work, peer, ours, theirs) in ratios {
+            println!("ratio {work}/{peer} {:.4}", ours / theirs);
+        }
+        Ok(())
+    }
+}
