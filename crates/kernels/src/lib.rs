@@ -15,16 +15,36 @@
 //! assert!((losses[0] - 0.126_928).abs() < 1e-6 && (losses[1] - 0.693_147).abs() < 1e-6);
 //! ```
 //!
-//! | module | holds |
+//! | operator | with it in the same sweep |
 //! |---|---|
-//! | [`softmax_cross_entropy`] | softmax and cross-entropy in one operator |
+//! | [`conv2d`] | bias, ReLU |
+//! | [`linear`] | bias, ReLU |
+//! | [`batch_norm`] | residual, ReLU |
+//! | [`max_pool`] | ReLU |
+//! | [`softmax_cross_entropy`] | |
+//! | [`sgd_step`], [`adam_step`] | momentum, moments |
 //! | [`vector`] | dot products, norms and sums of whole parameter vectors |
 //!
 //! Results do not depend on the number of threads: work is cut into pieces of fixed size, and what is summed over
 //! pieces is summed in their order.
 
+mod activation;
+mod autodiff;
+mod batch_norm;
+mod conv2d;
 mod flex;
+mod linear;
+mod matmul;
+mod max_pool;
+mod optimizer;
 mod softmax_cross_entropy;
+mod transpose;
 pub mod vector;
 
+pub use activation::Activation;
+pub use batch_norm::{BatchNormOutput, batch_norm};
+pub use conv2d::conv2d;
+pub use linear::linear;
+pub use max_pool::max_pool;
+pub use optimizer::{AdamConstants, adam_step, sgd_step};
 pub use softmax_cross_entropy::softmax_cross_entropy;

@@ -9,19 +9,15 @@
 
 use burn::{
     backend::{
-        Autodiff, Backend, Dispatch, Flex,
-        autodiff::{
-            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-            grads::Gradients,
-            ops::{Backward, Ops, OpsKind, unary},
-        },
-        backend_extension,
-        tensor::FloatTensor,
+        Autodiff, Backend, Dispatch, Flex, autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
     },
     tensor::{Tensor, activation::log_softmax},
 };
 
-use crate::flex::{Values, tensor};
+use crate::{
+    autodiff::differentiable,
+    flex::{Values, tensor},
+};
 
 /// The cross-entropy of each row, shape `n`.
 ///
@@ -68,27 +64,11 @@ impl SoftmaxCrossEntropy for Flex {
 
 impl<B: SoftmaxCrossEntropy, C: CheckpointStrategy> SoftmaxCrossEntropy for Autodiff<B, C> {
     fn softmax_cross_entropy(logits: FloatTensor<Self>, targets: FloatTensor<Self>) -> FloatTensor<Self> {
-        #[derive(Debug)]
-        struct Step;
-
-        impl<B: SoftmaxCrossEntropy> Backward<B, 1> for Step {
-            type State = (B::FloatTensorPrimitive, B::FloatTensorPrimitive);
-
-            fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
-                let (logits, targets) = ops.state;
-                unary::<B, _>(ops.parents, ops.node, gradients, |g| B::softmax_cross_entropy_backward(logits, targets, g));
-            }
-        }
-
-        let targets = targets.into_primitive();
-        let forward = |logits| B::softmax_cross_entropy(logits, targets.clone());
-        match Step.prepare::<C>([logits.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let output = forward(logits.primitive().clone());
-                prep.finish((logits.into_primitive(), targets), output)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(forward(logits.into_primitive())),
-        }
+        let (z, t) = (logits.primitive().clone(), targets.into_primitive());
+        let output = B::softmax_cross_entropy(z.clone(), t.clone());
+        differentiable::<B, C, 1>([&logits], output, move |gradient, _| {
+            [Some(B::softmax_cross_entropy_backward(z.clone(), t.clone(), gradient))]
+        })
     }
 
     /// A gradient of a gradient is not offered: the result is a constant.

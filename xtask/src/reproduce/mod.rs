@@ -5,7 +5,7 @@ mod sam;
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -62,7 +62,7 @@ fn run_cells(experiment: &str, cells: &[Cell]) -> Result<Vec<BTreeMap<String, f6
     cells.iter().map(|cell| summary(&folder.join(&cell.name))).collect()
 }
 
-fn run_cell(lyceum: &Path, cell: &Cell, run: &PathBuf) -> Result<()> {
+fn run_cell(lyceum: &Path, cell: &Cell, run: &Path) -> Result<()> {
     if run.join("summary.json").exists() {
         return Ok(());
     }

@@ -1,0 +1,200 @@
+//! Fully connected layer with bias and ReLU in the same operator.
+//!
+//! ```text
+//! y = act(xW + b),  x: n × d, W: d × k, b: k
+//! ∂x = ∂y Wᵀ,  ∂W = xᵀ ∂y,  ∂b = column sums of ∂y
+//! ```
+
+use burn::{
+    backend::{
+        Autodiff, Backend, Dispatch, Flex, autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
+    },
+    tensor::{Tensor, activation, module},
+};
+use rayon::prelude::*;
+
+use crate::{
+    Activation,
+    autodiff::differentiable,
+    flex::{Values, is_flex, tensor},
+    matmul::{Into, Left, Multiply, strided},
+    transpose::transpose,
+};
+
+/// xW + b through an activation.
+///
+/// * `x`: `n × d`.
+/// * `weight`: `d × k`.
+/// * `bias`: `k`.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>, activation: Activation) -> Tensor<2> {
+    if is_flex(&x.device()) {
+        let shape = [x.dims()[0], x.dims()[1], weight.dims()[1]];
+        assert!(
+            weight.dims()[0] == shape[1] && bias.dims()[0] == shape[2],
+            "x {:?}, weight {:?}, bias {:?}",
+            x.dims(),
+            weight.dims(),
+            bias.dims()
+        );
+        let relu = activation == Activation::Relu;
+        let y = <Dispatch as Linear>::linear_fused(x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch(), shape, relu);
+        return Tensor::from_dispatch(y);
+    }
+    let y = module::linear(x, weight, Some(bias));
+    match activation {
+        Activation::None => y,
+        Activation::Relu => activation::relu(y),
+    }
+}
+
+/// Rows of a product that one task makes. The cut does not depend on the number of threads.
+const ROWS: usize = 24;
+/// Below this many multiplications a product is made on the thread that asks for it.
+const PARALLEL: usize = 1 << 19;
+
+/// A·B in blocks of rows, in parallel where it pays; each block goes through `finish` while it is in cache.
+fn product(values: &[f32], rows: &[usize], columns: &[usize], b: &[f32], n: usize, finish: impl Fn(&mut [f32]) + Sync) -> Vec<f32> {
+    let mut c = vec![0.0; rows.len() * n];
+    if c.is_empty() {
+        return c;
+    }
+    let block = |(rows, c): (&[usize], &mut [f32])| {
+        Multiply { a: Left { values, rows, columns }, b, n, c: &mut *c, into: Into::Set }.run();
+        finish(c);
+    };
+    if rows.len() * columns.len() * n < PARALLEL {
+        rows.chunks(ROWS).zip(c.chunks_mut(ROWS * n)).for_each(block);
+    } else {
+        rows.par_chunks(ROWS).zip(c.par_chunks_mut(ROWS * n)).for_each(block);
+    }
+    c
+}
+
+fn forward(x: &[f32], weight: &[f32], bias: &[f32], [n, d, k]: [usize; 3], relu: bool) -> Vec<f32> {
+    product(x, &strided(n, d), &strided(d, 1), weight, k, |y| {
+        for row in y.chunks_exact_mut(k) {
+            row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+            if relu {
+                row.iter_mut().for_each(|y| *y = y.max(0.0));
+            }
+        }
+    })
+}
+
+fn backward(
+    x: &[f32],
+    weight: &[f32],
+    output: Option<&[f32]>,
+    gradient: &[f32],
+    [n, d, k]: [usize; 3],
+    [want_x, want_weight, want_bias]: [bool; 3],
+) -> [Vec<f32>; 3] {
+    let masked: Vec<f32>;
+    let gradient = match output {
+        None => gradient,
+        Some(output) => {
+            masked = gradient.iter().zip(output).map(|(g, y)| if *y > 0.0 { *g } else { 0.0 }).collect();
+            &masked
+        }
+    };
+    let mut found = [Vec::new(), Vec::new(), Vec::new()];
+    if want_x {
+        let mut transposed = vec![0.0; d * k];
+        transpose(weight, d, k, &mut transposed);
+        found[0] = product(gradient, &strided(n, k), &strided(k, 1), &transposed, d, |_| ());
+    }
+    if want_weight {
+        found[1] = product(x, &strided(d, 1), &strided(n, d), gradient, k, |_| ());
+    }
+    if want_bias {
+        found[2] = vec![0.0; k];
+        gradient.chunks_exact(k.max(1)).for_each(|row| found[2].iter_mut().zip(row).for_each(|(sum, g)| *sum += g));
+    }
+    found
+}
+
+#[backend_extension(Flex, Autodiff)]
+trait Linear: Backend {
+    fn linear_fused(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        shape: [usize; 3],
+        relu: bool,
+    ) -> FloatTensor<Self>;
+
+    /// Gradients to x, weight and bias; what is not wanted is empty. Without ReLU `output` is not looked at.
+    fn linear_fused_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        output_gradient: FloatTensor<Self>,
+        shape: [usize; 3],
+        relu: bool,
+        wanted: [bool; 3],
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+impl Linear for Flex {
+    fn linear_fused(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        shape: [usize; 3],
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        let (x, weight, bias) = (Values::of(&x), Values::of(&weight), Values::of(&bias));
+        tensor(forward(x.as_slice(), weight.as_slice(), bias.as_slice(), shape, relu), [shape[0], shape[2]])
+    }
+
+    fn linear_fused_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        output_gradient: FloatTensor<Self>,
+        shape: [usize; 3],
+        relu: bool,
+        wanted: [bool; 3],
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (x, weight, output, gradient) = (Values::of(&x), Values::of(&weight), Values::of(&output), Values::of(&output_gradient));
+        let output = relu.then(|| output.as_slice());
+        let [dx, dw, db] = backward(x.as_slice(), weight.as_slice(), output, gradient.as_slice(), shape, wanted);
+        let [n, d, k] = shape;
+        let rows = |count: usize, wanted: bool| if wanted { count } else { 0 };
+        (tensor(dx, [rows(n, wanted[0]), d]), tensor(dw, [rows(d, wanted[1]), k]), tensor(db, [rows(k, wanted[2])]))
+    }
+}
+
+impl<B: Linear, C: CheckpointStrategy> Linear for Autodiff<B, C> {
+    fn linear_fused(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        shape: [usize; 3],
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        let (x_value, w_value) = (x.primitive().clone(), weight.primitive().clone());
+        let output = B::linear_fused(x_value.clone(), w_value.clone(), bias.primitive().clone(), shape, relu);
+        let kept = relu.then(|| output.clone());
+        differentiable::<B, C, 3>([&x, &weight, &bias], output, move |gradient, wanted| {
+            let kept = kept.clone().unwrap_or_else(|| gradient.clone());
+            let (dx, dw, db) = B::linear_fused_backward(x_value.clone(), w_value.clone(), kept, gradient, shape, relu, wanted);
+            [wanted[0].then_some(dx), wanted[1].then_some(dw), wanted[2].then_some(db)]
+        })
+    }
+
+    /// A gradient of a gradient is not offered: the results are constants.
+    fn linear_fused_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        output_gradient: FloatTensor<Self>,
+        shape: [usize; 3],
+        relu: bool,
+        wanted: [bool; 3],
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (x, weight, output) = (x.into_primitive(), weight.into_primitive(), output.into_primitive());
+        let (dx, dw, db) = B::linear_fused_backward(x, weight, output, output_gradient.into_primitive(), shape, relu, wanted);
+        (FloatTensor::<Self>::new(dx), FloatTensor::<Self>::new(dw), FloatTensor::<Self>::new(db))
+    }
+}

@@ -1,0 +1,134 @@
+//! Maximum over square windows that touch, with ReLU in the same operator.
+//!
+//! The gradient goes to the first of the largest values of a window; with ReLU to none where the largest is not above 0.
+
+use burn::{
+    backend::{
+        Autodiff, Backend, Dispatch, Flex, autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
+    },
+    tensor::{Tensor, activation, module::max_pool2d, ops::MaxPoolOptions},
+};
+use rayon::prelude::*;
+
+use crate::{
+    Activation,
+    autodiff::differentiable,
+    flex::{Values, is_flex, tensor},
+};
+
+/// The maximum of each `size × size` window, through an activation. Rows and columns that do not fill a window are
+/// left out.
+///
+/// * `x`: `n × c × h × w`, with `h` and `w` at least `size`.
+pub fn max_pool(x: Tensor<4>, size: usize, activation: Activation) -> Tensor<4> {
+    let relu = activation == Activation::Relu;
+    if is_flex(&x.device()) {
+        let [n, c, h, w] = x.dims();
+        assert!(size > 0 && h >= size && w >= size, "windows of {size} in images of {h} × {w}");
+        return Tensor::from_dispatch(<Dispatch as MaxPool>::max_pool(x.into_dispatch(), [n * c, h, w, size], [n, c], relu));
+    }
+    let y = max_pool2d(x, MaxPoolOptions::new([size, size]));
+    if relu { activation::relu(y) } else { y }
+}
+
+fn forward(x: &[f32], [_, h, w, size]: [usize; 4], relu: bool) -> Vec<f32> {
+    let (oh, ow) = (h / size, w / size);
+    let mut output = vec![if relu { 0.0 } else { f32::NEG_INFINITY }; x.len() / (h * w) * oh * ow];
+    let planes = output.par_chunks_exact_mut(oh * ow).zip(x.par_chunks_exact(h * w)).with_min_len(16);
+    planes.for_each(|(output, x)| {
+        for (row, output) in output.chunks_exact_mut(ow).enumerate() {
+            for x in x[row * size * w..(row + 1) * size * w].chunks_exact(w) {
+                let windows = output.iter_mut().zip(x.chunks_exact(size));
+                windows.for_each(|(y, window)| *y = window.iter().fold(*y, |max, x| if *x > max { *x } else { max }));
+            }
+        }
+    });
+    output
+}
+
+fn backward(x: &[f32], output: &[f32], gradient: &[f32], [_, h, w, size]: [usize; 4]) -> Vec<f32> {
+    let (oh, ow) = (h / size, w / size);
+    let mut input_gradient = vec![0.0; x.len()];
+    let planes = input_gradient.par_chunks_exact_mut(h * w).zip(x.par_chunks_exact(h * w)).with_min_len(16);
+    planes.zip(output.par_chunks_exact(oh * ow).zip(gradient.par_chunks_exact(oh * ow))).for_each(|((to, x), (output, gradient))| {
+        for row in 0..oh {
+            for column in 0..ow {
+                let max = output[row * ow + column];
+                let corner = row * size * w + column * size;
+                let window = (0..size * size).map(|index| corner + index / size * w + index % size);
+                // Where ReLU has cut, no value of the window equals the output, or only a 0 does.
+                if let Some(at) = { window }.find(|&at| x[at] == max) {
+                    to[at] = gradient[row * ow + column];
+                }
+            }
+        }
+    });
+    input_gradient
+}
+
+#[backend_extension(Flex, Autodiff)]
+trait MaxPool: Backend {
+    /// `extents`: planes, height, width, window.
+    fn max_pool(x: FloatTensor<Self>, extents: [usize; 4], planes: [usize; 2], relu: bool) -> FloatTensor<Self>;
+
+    fn max_pool_backward(
+        x: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        output_gradient: FloatTensor<Self>,
+        extents: [usize; 4],
+        planes: [usize; 2],
+        relu: bool,
+    ) -> FloatTensor<Self>;
+}
+
+impl MaxPool for Flex {
+    fn max_pool(x: FloatTensor<Self>, extents: [usize; 4], [n, c]: [usize; 2], relu: bool) -> FloatTensor<Self> {
+        let [_, h, w, size] = extents;
+        tensor(forward(Values::of(&x).as_slice(), extents, relu), [n, c, h / size, w / size])
+    }
+
+    fn max_pool_backward(
+        x: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        output_gradient: FloatTensor<Self>,
+        extents: [usize; 4],
+        [n, c]: [usize; 2],
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        let (x, output, gradient) = (Values::of(&x), Values::of(&output), Values::of(&output_gradient));
+        let [_, h, w, _] = extents;
+        let gradient = gradient.as_slice();
+        let masked: Vec<f32>;
+        let gradient = if relu {
+            masked = gradient.iter().zip(output.as_slice()).map(|(g, y)| if *y > 0.0 { *g } else { 0.0 }).collect();
+            &masked
+        } else {
+            gradient
+        };
+        tensor(backward(x.as_slice(), output.as_slice(), gradient, extents), [n, c, h, w])
+    }
+}
+
+impl<B: MaxPool, C: CheckpointStrategy> MaxPool for Autodiff<B, C> {
+    fn max_pool(x: FloatTensor<Self>, extents: [usize; 4], planes: [usize; 2], relu: bool) -> FloatTensor<Self> {
+        let value = x.primitive().clone();
+        let output = B::max_pool(value.clone(), extents, planes, relu);
+        let kept = output.clone();
+        differentiable::<B, C, 1>([&x], output, move |gradient, _| {
+            [Some(B::max_pool_backward(value.clone(), kept.clone(), gradient, extents, planes, relu))]
+        })
+    }
+
+    /// A gradient of a gradient is not offered: the result is a constant.
+    fn max_pool_backward(
+        x: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        output_gradient: FloatTensor<Self>,
+        extents: [usize; 4],
+        planes: [usize; 2],
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        let (x, output) = (x.into_primitive(), output.into_primitive());
+        FloatTensor::<Self>::new(B::max_pool_backward(x, output, output_gradient.into_primitive(), extents, planes, relu))
+    }
+}

@@ -1,0 +1,180 @@
+//! Every operator beside burn's own, forward and all gradients, on random shapes.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use burn::tensor::{
+    Device, Tensor, TensorData,
+    activation::relu,
+    module,
+    ops::{ConvOptions, MaxPoolOptions},
+};
+use lyceum_kernels::{Activation, AdamConstants, adam_step, batch_norm, conv2d, linear, max_pool, sgd_step};
+use proptest::prelude::*;
+
+fn random<const D: usize>(shape: [usize; D], seed: usize) -> Tensor<D> {
+    let n = shape.iter().product::<usize>();
+    let values: Vec<f32> = (0..n).map(|i| (((i + 1) * 7919 + seed * 104_729) as f32 * 0.618).sin()).collect();
+    Tensor::from_data(TensorData::new(values, shape), &Device::flex().autodiff()).require_grad()
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.inner().try_into_vec_as().unwrap()
+}
+
+/// Within `tolerance` of the largest value.
+fn close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let scale = expected.iter().fold(1.0_f32, |max, v| max.max(v.abs()));
+    for (index, (a, b)) in found.iter().zip(expected).enumerate() {
+        assert!((a - b).abs() <= tolerance * scale, "{what}, element {index}: {a} instead of {b}");
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Case {
+    images: usize,
+    channels: [usize; 2],
+    groups: usize,
+    extent: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    dilation: [usize; 2],
+}
+
+fn check_convolution(case: &Case, with_bias: bool, activation: Activation) {
+    let Case { images, channels: [c, o], groups, extent: [h, w], kernel: [kh, kw], stride, padding, dilation } = case.clone();
+    let x = random([images, c, h, w], 1);
+    let weight = random([o, c / groups, kh, kw], 2);
+    let bias = with_bias.then(|| random([o], 3));
+    let options = ConvOptions::new(stride, padding, dilation, groups);
+    let theirs = module::conv2d(x.clone(), weight.clone(), bias.clone(), options.clone());
+    let theirs = if activation == Activation::Relu { relu(theirs) } else { theirs };
+    let ours = conv2d(x.clone(), weight.clone(), bias.clone(), options, activation);
+    assert_eq!(ours.dims(), theirs.dims());
+    close("y", &values(ours.clone()), &values(theirs.clone()), 1e-5);
+    let direction = random(ours.dims(), 4).inner().autodiff();
+    let (ours, theirs) = ((ours * direction.clone()).sum().backward(), (theirs * direction).sum().backward());
+    close("dx", &values(x.grad(&ours).unwrap()), &values(x.grad(&theirs).unwrap()), 1e-5);
+    close("dw", &values(weight.grad(&ours).unwrap()), &values(weight.grad(&theirs).unwrap()), 1e-5);
+    if let Some(bias) = bias {
+        close("db", &values(bias.grad(&ours).unwrap()), &values(bias.grad(&theirs).unwrap()), 1e-5);
+    }
+}
+
+prop_compose! {
+    fn case()(
+        images in 1_usize..12, c in 1_usize..5, o in 1_usize..7, groups in 1_usize..4, extent in [1_usize..14, 1_usize..14],
+        kernel in [1_usize..5, 1_usize..5], stride in [1_usize..4, 1_usize..4], padding in [0_usize..4, 0_usize..4],
+        dilation in [1_usize..3, 1_usize..3],
+    ) -> Case {
+        // The padded image must hold the kernel.
+        let fit = |axis: usize| extent[axis].max((dilation[axis] * (kernel[axis] - 1) + 1).saturating_sub(2 * padding[axis]));
+        Case { images, channels: [c * groups, o * groups], groups, extent: [fit(0), fit(1)], kernel, stride, padding, dilation }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn convolutions(case in case(), with_bias: bool, rectified: bool) {
+        check_convolution(&case, with_bias, if rectified { Activation::Relu } else { Activation::None });
+    }
+}
+
+#[test]
+fn convolutions_of_the_models() {
+    let case = |images, channels, extent, kernel, stride, padding| Case {
+        images,
+        channels,
+        groups: 1,
+        extent: [extent; 2],
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        padding: [padding; 2],
+        dilation: [1; 2],
+    };
+    for case in
+        [case(9, [3, 64], 32, 5, 1, 0), case(3, [64, 64], 14, 5, 1, 0), case(5, [32, 64], 16, 3, 2, 1), case(4, [32, 64], 16, 1, 2, 0)]
+    {
+        check_convolution(&case, true, Activation::Relu);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+    #[test]
+    fn linear_layers(n in 1_usize..40, d in 1_usize..50, k in 1_usize..80, rectified: bool) {
+        let (x, weight, bias) = (random([n, d], 1), random([d, k], 2), random([k], 3));
+        let theirs = module::linear(x.clone(), weight.clone(), Some(bias.clone()));
+        let theirs = if rectified { relu(theirs) } else { theirs };
+        let ours = linear(x.clone(), weight.clone(), bias.clone(), if rectified { Activation::Relu } else { Activation::None });
+        close("y", &values(ours.clone()), &values(theirs.clone()), 5e-6);
+        let direction = random([n, k], 4).inner().autodiff();
+        let (ours, theirs) = ((ours * direction.clone()).sum().backward(), (theirs * direction).sum().backward());
+        close("dx", &values(x.grad(&ours).unwrap()), &values(x.grad(&theirs).unwrap()), 5e-6);
+        close("dw", &values(weight.grad(&ours).unwrap()), &values(weight.grad(&theirs).unwrap()), 5e-6);
+        close("db", &values(bias.grad(&ours).unwrap()), &values(bias.grad(&theirs).unwrap()), 5e-6);
+    }
+
+    #[test]
+    fn pools(n in 1_usize..4, c in 1_usize..4, h in 2_usize..9, w in 2_usize..9, size in 1_usize..3, rectified: bool) {
+        let x = random([n, c, h, w], 1);
+        let theirs = module::max_pool2d(x.clone(), MaxPoolOptions::new([size, size]));
+        let theirs = if rectified { relu(theirs) } else { theirs };
+        let ours = max_pool(x.clone(), size, if rectified { Activation::Relu } else { Activation::None });
+        prop_assert_eq!(values(ours.clone()), values(theirs.clone()));
+        let direction = random(ours.dims(), 4).inner().autodiff();
+        let (ours, theirs) = ((ours * direction.clone()).sum().backward(), (theirs * direction).sum().backward());
+        prop_assert_eq!(values(x.grad(&ours).unwrap()), values(x.grad(&theirs).unwrap()));
+    }
+
+    #[test]
+    fn batch_norms(n in 1_usize..7, c in 1_usize..5, h in 1_usize..9, w in 2_usize..9, rectified: bool, with_residual: bool) {
+        let (x, gamma, beta) = (random([n, c, h, w], 1), random([c], 2), random([c], 3));
+        let residual = with_residual.then(|| random([n, c, h, w], 5));
+        let theirs = module::batch_norm_train(x.clone(), gamma.clone(), beta.clone(), 1e-5);
+        let y = match &residual { Some(residual) => theirs.output + residual.clone(), None => theirs.output };
+        let y = if rectified { relu(y) } else { y };
+        let activation = if rectified { Activation::Relu } else { Activation::None };
+        let ours = batch_norm(x.clone(), gamma.clone(), beta.clone(), residual.clone(), 1e-5, activation);
+        close("y", &values(ours.output.clone()), &values(y.clone()), 2e-5);
+        close("mean", &values(ours.mean), &values(theirs.mean), 1e-6);
+        close("variance", &values(ours.variance), &values(theirs.variance), 1e-6);
+        let direction = random([n, c, h, w], 4).inner().autodiff();
+        let (a, b) = ((ours.output * direction.clone()).sum().backward(), (y * direction).sum().backward());
+        close("dx", &values(x.grad(&a).unwrap()), &values(x.grad(&b).unwrap()), 2e-4);
+        close("dgamma", &values(gamma.grad(&a).unwrap()), &values(gamma.grad(&b).unwrap()), 5e-5);
+        close("dbeta", &values(beta.grad(&a).unwrap()), &values(beta.grad(&b).unwrap()), 5e-5);
+        if let Some(residual) = residual {
+            close("dr", &values(residual.grad(&a).unwrap()), &values(residual.grad(&b).unwrap()), 1e-6);
+        }
+    }
+}
+
+#[test]
+fn optimiser_steps() {
+    use burn::optim::{AdamWConfig, Optimizer, SgdConfig, momentum::MomentumConfig};
+    let (mut w, mut v) = (random([1000], 1).inner(), random([1000], 0).inner() * 0.0);
+    for nesterov in [false, true] {
+        let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0).with_nesterov(nesterov);
+        let theirs = SgdConfig::new().with_momentum(Some(momentum)).build();
+        let (mut expected, mut state) = (w.clone(), None);
+        for step in 0..4 {
+            let g = random([1000], 10 + step).inner();
+            (w, v) = sgd_step(w, g.clone(), v, 0.1, 0.9, nesterov);
+            (expected, state) = theirs.step(0.1, expected, g, state);
+        }
+        close("sgd", &values(w.clone()), &values(expected), 1e-6);
+        v = v * 0.0;
+    }
+    let constants = AdamConstants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+    let theirs = AdamWConfig::new().with_beta_1(0.9).with_beta_2(0.999).with_epsilon(1e-8).with_weight_decay(0.0).build();
+    let (mut expected, mut state, mut m, mut s) = (w.clone(), None, v.clone(), v);
+    for step in 0..4 {
+        let g = random([1000], 20 + step as usize).inner();
+        (w, m, s) = adam_step(w, g.clone(), m, s, 0.01, step + 1, constants);
+        (expected, state) = theirs.step(0.01, expected, g, state);
+    }
+    close("adam", &values(w), &values(expected), 2e-6);
+}
