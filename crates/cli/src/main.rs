@@ -11,6 +11,10 @@ use clap::{Parser, Subcommand};
 use lyceum_core::{Progress, Result, interrupt, progress::Mode};
 
 /// Train, search, certify and deploy learned models.
+/// Tensors come and go with every step: this allocator keeps their pages instead of giving them back each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(name = "lyceum", version, max_term_width = 100, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {

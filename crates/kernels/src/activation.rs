@@ -8,3 +8,9 @@ pub enum Activation {
     /// max(0, y).
     Relu,
 }
+
+/// max(0, y) that lets NaN through, so that a training that has diverged shows it.
+#[inline(always)]
+pub(crate) fn relu(y: f32) -> f32 {
+    if y < 0.0 { 0.0 } else { y }
+}

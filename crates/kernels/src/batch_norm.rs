@@ -9,12 +9,12 @@ use burn::{
     backend::{
         Autodiff, Backend, Dispatch, Flex, autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
     },
-    tensor::{Tensor, activation, module},
+    tensor::{Tensor, activation as burn_activation, module},
 };
 use rayon::prelude::*;
 
 use crate::{
-    Activation,
+    Activation, activation,
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
 };
@@ -58,7 +58,7 @@ pub fn batch_norm(
         Some(residual) => out.output + residual,
         None => out.output,
     };
-    BatchNormOutput { output: if relu { activation::relu(y) } else { y }, mean: out.mean.inner(), variance: out.variance.inner() }
+    BatchNormOutput { output: if relu { burn_activation::relu(y) } else { y }, mean: out.mean.inner(), variance: out.variance.inner() }
 }
 
 /// The images of one channel.
@@ -94,7 +94,7 @@ fn statistics(x: &[f32], dims: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
 fn forward(x: &[f32], scale: &[f32], shift: &[f32], residual: &[f32], dims: [usize; 4], relu: bool) -> Vec<f32> {
     let (area, image) = (dims[2] * dims[3], dims[1] * dims[2] * dims[3]);
     let mut output = vec![0.0; x.len()];
-    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+    let act = |y: f32| if relu { activation::relu(y) } else { y };
     output.par_chunks_exact_mut(image).enumerate().for_each(|(n, output)| {
         pulp::Arch::new().dispatch(|| {
             let start = n * image;
@@ -103,9 +103,9 @@ fn forward(x: &[f32], scale: &[f32], shift: &[f32], residual: &[f32], dims: [usi
                 let (a, b) = (scale[c], shift[c]);
                 let x = &x[at.clone()];
                 if residual.is_empty() {
-                    output.iter_mut().zip(x).for_each(|(y, x)| *y = (a * x + b).max(floor));
+                    output.iter_mut().zip(x).for_each(|(y, x)| *y = act(a * x + b));
                 } else {
-                    output.iter_mut().zip(x.iter().zip(&residual[at])).for_each(|(y, (x, r))| *y = (a * x + b + r).max(floor));
+                    output.iter_mut().zip(x.iter().zip(&residual[at])).for_each(|(y, (x, r))| *y = act(a * x + b + r));
                 }
             }
         });

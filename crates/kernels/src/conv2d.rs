@@ -21,12 +21,13 @@ use burn::{
     backend::{
         Autodiff, Backend, Dispatch, Flex, autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
     },
-    tensor::{Tensor, activation, module, ops::ConvOptions},
+    tensor::{Tensor, activation as burn_activation, module, ops::ConvOptions},
 };
 use rayon::prelude::*;
 
 use crate::{
     Activation,
+    activation::relu,
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
     matmul::{Into, Left, Multiply},
@@ -51,7 +52,7 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, options:
     let y = module::conv2d(x, weight, bias, options);
     match activation {
         Activation::None => y,
-        Activation::Relu => activation::relu(y),
+        Activation::Relu => burn_activation::relu(y),
     }
 }
 
@@ -205,7 +206,7 @@ impl Forward {
         &framed[group * size..(group + 1) * size]
     }
 
-    fn image(&self, image: &[f32], bias: &[f32], relu: bool, output: &mut [f32], scratch: &mut Scratch) {
+    fn image(&self, image: &[f32], bias: &[f32], rectify: bool, output: &mut [f32], scratch: &mut Scratch) {
         let [_, o] = self.geometry.group_channels();
         let pixels = self.pixels.len();
         let framed = self.geometry.frame().around(image, &mut scratch.framed);
@@ -222,8 +223,8 @@ impl Forward {
             transpose(&scratch.pixels_first, pixels, o, output);
             for (channel, output) in output.chunks_exact_mut(pixels).enumerate() {
                 let bias = bias.get(group * o + channel).copied().unwrap_or(0.0);
-                if relu {
-                    output.iter_mut().for_each(|y| *y = (*y + bias).max(0.0));
+                if rectify {
+                    output.iter_mut().for_each(|y| *y = relu(*y + bias));
                 } else if bias != 0.0 {
                     output.iter_mut().for_each(|y| *y += bias);
                 }

@@ -9,12 +9,13 @@ use burn::{
     backend::{
         Autodiff, Backend, Dispatch, Flex, autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
     },
-    tensor::{Tensor, activation, module},
+    tensor::{Tensor, activation as burn_activation, module},
 };
 use rayon::prelude::*;
 
 use crate::{
     Activation,
+    activation::relu,
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
     matmul::{Into, Left, Multiply, strided},
@@ -43,7 +44,7 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>, activation: Acti
     let y = module::linear(x, weight, Some(bias));
     match activation {
         Activation::None => y,
-        Activation::Relu => activation::relu(y),
+        Activation::Relu => burn_activation::relu(y),
     }
 }
 
@@ -70,12 +71,12 @@ fn product(values: &[f32], rows: &[usize], columns: &[usize], b: &[f32], n: usiz
     c
 }
 
-fn forward(x: &[f32], weight: &[f32], bias: &[f32], [n, d, k]: [usize; 3], relu: bool) -> Vec<f32> {
+fn forward(x: &[f32], weight: &[f32], bias: &[f32], [n, d, k]: [usize; 3], rectify: bool) -> Vec<f32> {
     product(x, &strided(n, d), &strided(d, 1), weight, k, |y| {
         for row in y.chunks_exact_mut(k) {
             row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-            if relu {
-                row.iter_mut().for_each(|y| *y = y.max(0.0));
+            if rectify {
+                row.iter_mut().for_each(|y| *y = relu(*y));
             }
         }
     })

@@ -39,7 +39,7 @@ fn forward(x: &[f32], [_, h, w, size]: [usize; 4], relu: bool) -> Vec<f32> {
         for (row, output) in output.chunks_exact_mut(ow).enumerate() {
             for x in x[row * size * w..(row + 1) * size * w].chunks_exact(w) {
                 let windows = output.iter_mut().zip(x.chunks_exact(size));
-                windows.for_each(|(y, window)| *y = window.iter().fold(*y, |max, x| if *x > max { *x } else { max }));
+                windows.for_each(|(y, window)| *y = window.iter().fold(*y, |max, x| if *x > max || x.is_nan() { *x } else { max }));
             }
         }
     });

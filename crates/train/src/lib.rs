@@ -29,7 +29,7 @@
 //! | [`estimator`] | [`GradientEstimator`], [`Plain`] |
 //! | [`combiner`] | [`GradientCombiner`], [`Sum`] |
 //! | [`transform`] | [`GradientTransform`], [`ClipNorm`] |
-//! | [`optimizer`] | [`OptimizerConfig`]: burn's SGD and AdamW over the whole vector |
+//! | [`optimizer`] | [`OptimizerConfig`]: SGD and Adam over the whole vector |
 //! | [`schedule`] | [`Schedule`]: learning rates |
 //! | [`pipeline`] | [`Pipeline`]: one step, all parts together |
 //! | [`trainer`] | [`Trainer`]: epochs, checkpoints, early stopping |

@@ -1,12 +1,8 @@
-//! burn's optimisers over the whole parameter vector.
+//! Optimisers over the whole parameter vector: SGD with momentum, Adam.
 
-use std::collections::BTreeMap;
-
-use burn::{
-    optim::{AdamW, AdamWConfig, Optimizer as _, RecordState, Sgd, SgdConfig, StateSink, StateSource, momentum::MomentumConfig},
-    tensor::TensorData,
-};
-use lyceum_core::{Array, Error, Result, range};
+use burn::tensor::Device;
+use lyceum_core::{Error, Result, range};
+use lyceum_kernels::{AdamConstants, adam_step, sgd_step, vector};
 use serde::{Deserialize, Serialize};
 
 use crate::{State, Vector};
@@ -61,84 +57,66 @@ impl Default for OptimizerConfig {
 }
 
 /// An optimiser with its state.
-#[derive(Clone)]
-pub struct Optimizer(Kind);
-
-#[derive(Clone)]
-#[allow(clippy::large_enum_variant, reason = "there is one optimiser a training")]
-enum Kind {
-    Sgd(Sgd, Option<<Sgd as burn::optim::Optimizer>::State<1>>),
-    Adam(Box<AdamW>, Option<<AdamW as burn::optim::Optimizer>::State<1>>),
+#[derive(Debug, Clone)]
+pub struct Optimizer {
+    config: OptimizerConfig,
+    /// Steps made.
+    step: u64,
+    /// Velocity, or first and second moment; none before the first step.
+    moments: Vec<Vector>,
 }
 
 impl OptimizerConfig {
     /// The optimiser before its first step.
     pub fn init(&self) -> Optimizer {
-        Optimizer(match self {
-            Self::Sgd { momentum, nesterov } => {
-                let with_momentum = MomentumConfig::new().with_momentum(*momentum).with_dampening(0.0).with_nesterov(*nesterov);
-                Kind::Sgd(SgdConfig::new().with_momentum((*momentum > 0.0).then_some(with_momentum)).build(), None)
-            }
-            Self::Adam { beta1, beta2, epsilon } => {
-                let config = AdamWConfig::new().with_beta_1(*beta1 as f32).with_beta_2(*beta2 as f32).with_epsilon(*epsilon as f32);
-                Kind::Adam(Box::new(config.with_weight_decay(0.0).build()), None)
-            }
-        })
+        Optimizer { config: self.clone(), step: 0, moments: Vec::new() }
+    }
+
+    /// The names of the moments in a saved state.
+    fn moments(&self) -> &'static [&'static str] {
+        match self {
+            Self::Sgd { momentum: 0.0, .. } => &[],
+            Self::Sgd { .. } => &["velocity"],
+            Self::Adam { .. } => &["first_moment", "second_moment"],
+        }
     }
 }
 
 impl Optimizer {
     /// The parameters after one step.
     pub fn step(&mut self, rate: f64, parameters: Vector, gradient: Vector) -> Vector {
-        match &mut self.0 {
-            Kind::Sgd(sgd, state) => {
-                let (parameters, next) = sgd.step(rate, parameters, gradient, state.take());
-                *state = next;
+        self.step += 1;
+        if self.moments.is_empty() {
+            self.moments = self.config.moments().iter().map(|_| parameters.zeros_like()).collect();
+        }
+        let mut moments = std::mem::take(&mut self.moments).into_iter();
+        match (&self.config, moments.next(), moments.next()) {
+            (OptimizerConfig::Sgd { momentum, nesterov }, Some(velocity), _) => {
+                let (parameters, velocity) = sgd_step(parameters, gradient, velocity, rate, *momentum, *nesterov);
+                self.moments = vec![velocity];
                 parameters
             }
-            Kind::Adam(adam, state) => {
-                let (parameters, next) = adam.step(rate, parameters, gradient, state.take());
-                *state = next;
+            (OptimizerConfig::Adam { beta1, beta2, epsilon }, Some(first), Some(second)) => {
+                let constants = AdamConstants { beta1: *beta1, beta2: *beta2, epsilon: *epsilon };
+                let (parameters, first, second) = adam_step(parameters, gradient, first, second, rate, self.step, constants);
+                self.moments = vec![first, second];
                 parameters
             }
+            _ => vector::add_scaled(&parameters, -rate, &gradient),
         }
     }
 
     /// What must be saved to go on later.
-    pub fn state(&self) -> Result<State> {
-        let mut sink = StateSink::default();
-        match &self.0 {
-            Kind::Sgd(_, state) => state.iter().for_each(|state| state.state_flatten("", &mut sink)),
-            Kind::Adam(_, state) => state.iter().for_each(|state| state.state_flatten("", &mut sink)),
-        }
-        let mut state = State::default();
-        for (name, data) in sink.tensors {
-            let shape: Vec<usize> = data.shape().iter().copied().collect();
-            let values = data.try_into_vec::<f32>().map_err(|error| Error::Failed(format!("the optimiser's {name}: {error:?}")))?;
-            state.arrays.push(Array::new(name, shape, values));
-        }
-        for (name, value) in sink.scalars {
-            let value = u64::try_from(value).map_err(|_| Error::Failed(format!("the optimiser's {name} is not a whole number")))?;
-            state.counters.insert(name, value);
-        }
-        Ok(state)
+    pub fn state(&self) -> State {
+        let state = State::default().with_counter("step", self.step);
+        self.config.moments().iter().zip(&self.moments).fold(state, |state, (name, moment)| state.with_vector(name, moment))
     }
 
     /// Goes on from a saved state.
-    pub fn restore(&mut self, state: State, device: &burn::tensor::Device) -> Result<()> {
-        if state == State::default() {
-            return Ok(());
-        }
-        let scalars: BTreeMap<_, _> = state.counters.into_iter().map(|(name, value)| (name, value.into())).collect();
-        let mut source = StateSource::new(scalars);
-        for array in state.arrays {
-            source.insert_tensor(array.name, TensorData::new(array.values, array.shape));
-        }
-        let missing = || Error::Failed("the saved state belongs to another optimiser".into());
-        match &mut self.0 {
-            Kind::Sgd(_, state) => *state = Some(RecordState::state_unflatten("", &mut source, device).ok_or_else(missing)?),
-            Kind::Adam(_, state) => *state = Some(RecordState::state_unflatten("", &mut source, device).ok_or_else(missing)?),
-        }
-        Ok(())
+    pub fn restore(&mut self, state: &State, device: &Device) -> Result<()> {
+        self.step = state.counter("step");
+        self.moments = self.config.moments().iter().filter_map(|name| state.vector(name, device)).collect();
+        let expected = if self.step == 0 { 0 } else { self.config.moments().len() };
+        if self.moments.len() == expected { Ok(()) } else { Err(Error::Failed("the saved state belongs to another optimiser".into())) }
     }
 }

@@ -204,7 +204,7 @@ impl Trainer {
     }
 
     fn save(&mut self, run: &Run) -> Result<()> {
-        let Saved { model, optimizer, estimator } = self.pipeline.save()?;
+        let Saved { model, optimizer, estimator } = self.pipeline.save();
         self.progress.counters = [optimizer.counters, estimator.counters];
         let files: [(&str, &[Array]); 4] =
             [("model", &model), ("optimizer", &optimizer.arrays), ("estimator", &estimator.arrays), ("best", &self.best)];

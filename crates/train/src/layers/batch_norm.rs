@@ -2,11 +2,9 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{
-        Device, Tensor,
-        module::{batch_norm, batch_norm_train},
-    },
+    tensor::{Device, Tensor, activation::relu, module},
 };
+use lyceum_kernels::{Activation, batch_norm};
 
 use super::trained;
 use crate::Pass;
@@ -36,18 +34,19 @@ impl BatchNorm {
         }
     }
 
-    /// The normalised input, `n × c × h × w`.
-    pub fn forward(&self, x: Tensor<4>, pass: &mut Pass) -> Tensor<4> {
+    /// The normalised input (`n × c × h × w`), plus a residual, through an activation.
+    pub fn forward(&self, x: Tensor<4>, residual: Option<Tensor<4>>, activation: Activation, pass: &mut Pass) -> Tensor<4> {
         if !pass.is_training() {
             let (mean, variance) = (self.running_mean.val(), self.running_variance.val());
-            return batch_norm(x, self.gamma.val(), self.beta.val(), mean, variance, EPSILON);
+            let y = module::batch_norm(x, self.gamma.val(), self.beta.val(), mean, variance, EPSILON);
+            let y = residual.map_or(y.clone(), |residual| y + residual);
+            return if activation == Activation::Relu { relu(y) } else { y };
         }
         let [n, _, h, w] = x.dims();
-        let out = batch_norm_train(x, self.gamma.val(), self.beta.val(), EPSILON);
+        let out = batch_norm(x, self.gamma.val(), self.beta.val(), residual, EPSILON, activation);
         let count = (n * h * w) as f64;
-        let unbiased = out.variance.inner() * (count / (count - 1.0).max(1.0));
-        pass.leave_statistic(self.running_mean.id, out.mean.inner());
-        pass.leave_statistic(self.running_variance.id, unbiased);
+        pass.leave_statistic(self.running_mean.id, out.mean);
+        pass.leave_statistic(self.running_variance.id, out.variance * (count / (count - 1.0).max(1.0)));
         out.output
     }
 }

@@ -2,9 +2,10 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Tensor, module::conv2d, ops::ConvOptions},
+    tensor::{Device, Tensor, ops::ConvOptions},
 };
 use lyceum_core::Stream;
+use lyceum_kernels::{Activation, conv2d};
 
 use super::uniform;
 
@@ -45,9 +46,9 @@ impl Conv2d {
         self
     }
 
-    /// The convolution.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    /// The convolution through an activation.
+    pub fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
         let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1; 2], 1);
-        conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), options)
+        conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), options, activation)
     }
 }

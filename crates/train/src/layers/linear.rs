@@ -5,6 +5,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use lyceum_core::Stream;
+use lyceum_kernels::{Activation, linear};
 
 use super::uniform;
 
@@ -22,8 +23,8 @@ impl Linear {
         Self { weight: uniform([inputs, outputs], bound, rng, device), bias: uniform([outputs], bound, rng, device) }
     }
 
-    /// xW + b.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        burn::tensor::module::linear(x, self.weight.val(), Some(self.bias.val()))
+    /// xW + b through an activation.
+    pub fn forward(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
+        linear(x, self.weight.val(), self.bias.val(), activation)
     }
 }

@@ -10,7 +10,7 @@ pub use linear::Linear;
 
 use burn::{
     module::Param,
-    tensor::{Device, Tensor, TensorData, module::max_pool2d, ops::MaxPoolOptions},
+    tensor::{Device, Tensor, TensorData},
 };
 use lyceum_core::Stream;
 use rand::RngExt;
@@ -24,9 +24,4 @@ fn uniform<const D: usize>(shape: [usize; D], bound: f64, rng: &mut Stream, devi
 /// A trainable parameter with these values.
 fn trained<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
     Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device).autodiff())
-}
-
-/// Maximum over 2×2 windows.
-pub fn max_pool(x: Tensor<4>) -> Tensor<4> {
-    max_pool2d(x, MaxPoolOptions::new([2, 2]))
 }

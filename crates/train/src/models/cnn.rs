@@ -2,15 +2,16 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Tensor, activation::relu},
+    tensor::{Device, Tensor},
 };
 use lyceum_core::Stream;
 use lyceum_data::Extent;
+use lyceum_kernels::{Activation, max_pool};
 
 use super::{Network, flat, images};
 use crate::{
     Pass,
-    layers::{BatchNorm, Conv2d, Linear, max_pool},
+    layers::{BatchNorm, Conv2d, Linear},
 };
 
 /// Convolution, batch normalisation, ReLU and pooling, some times; then a hidden layer.
@@ -62,13 +63,14 @@ impl Network for Cnn {
     fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
         let mut x = images(inputs, self.extent);
         for (index, convolution) in self.convolutions.iter().enumerate() {
-            x = convolution.forward(x);
+            x = convolution.forward(x, Activation::None);
             if let Some(norm) = self.norms.get(index) {
-                x = norm.forward(x, pass);
+                x = norm.forward(x, None, Activation::None, pass);
             }
-            x = max_pool(relu(x));
+            // ReLU after the maximum is the maximum after ReLU, on a quarter of the numbers.
+            x = max_pool(x, 2, Activation::Relu);
         }
-        let x = relu(self.hidden.forward(flat(x)));
-        self.output.forward(pass.dropout(x, self.dropout))
+        let x = self.hidden.forward(flat(x), Activation::Relu);
+        self.output.forward(pass.dropout(x, self.dropout), Activation::None)
     }
 }

@@ -5,6 +5,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use lyceum_core::Stream;
+use lyceum_kernels::Activation;
 
 use super::Network;
 use crate::{Pass, layers::Linear};
@@ -24,6 +25,6 @@ impl LinearModel {
 
 impl Network for LinearModel {
     fn forward(&self, inputs: Tensor<2>, _: &mut Pass) -> Tensor<2> {
-        self.output.forward(inputs)
+        self.output.forward(inputs, Activation::None)
     }
 }

@@ -2,9 +2,10 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Tensor, activation::relu},
+    tensor::{Device, Tensor},
 };
 use lyceum_core::Stream;
+use lyceum_kernels::Activation;
 
 use super::Network;
 use crate::{Pass, layers::Linear};
@@ -27,6 +28,7 @@ impl Mlp {
 
 impl Network for Mlp {
     fn forward(&self, inputs: Tensor<2>, _: &mut Pass) -> Tensor<2> {
-        self.output.forward(self.hidden.iter().fold(inputs, |x, layer| relu(layer.forward(x))))
+        let x = self.hidden.iter().fold(inputs, |x, layer| layer.forward(x, Activation::Relu));
+        self.output.forward(x, Activation::None)
     }
 }

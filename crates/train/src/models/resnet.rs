@@ -2,10 +2,11 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Tensor, activation::relu, module::adaptive_avg_pool2d},
+    tensor::{Device, Tensor, module::adaptive_avg_pool2d},
 };
 use lyceum_core::Stream;
 use lyceum_data::Extent;
+use lyceum_kernels::Activation;
 
 use super::{Network, flat, images};
 use crate::{
@@ -59,9 +60,10 @@ impl ResNet {
 
 impl Network for ResNet {
     fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
-        let x = relu(self.stem_norm.forward(self.stem.forward(images(inputs, self.extent)), pass));
+        let x = self.stem.forward(images(inputs, self.extent), Activation::None);
+        let x = self.stem_norm.forward(x, None, Activation::Relu, pass);
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x, pass));
-        self.output.forward(flat(adaptive_avg_pool2d(x, [1, 1])))
+        self.output.forward(flat(adaptive_avg_pool2d(x, [1, 1])), Activation::None)
     }
 }
 
@@ -79,12 +81,13 @@ impl Block {
     }
 
     fn forward(&self, x: Tensor<4>, pass: &mut Pass) -> Tensor<4> {
-        let y = relu(self.norm1.forward(self.conv1.forward(x.clone()), pass));
-        let y = self.norm2.forward(self.conv2.forward(y), pass);
+        let y = self.conv1.forward(x.clone(), Activation::None);
+        let y = self.norm1.forward(y, None, Activation::Relu, pass);
+        let y = self.conv2.forward(y, Activation::None);
         let x = match &self.shortcut {
-            Some((conv, norm)) => norm.forward(conv.forward(x), pass),
+            Some((conv, norm)) => norm.forward(conv.forward(x, Activation::None), None, Activation::None, pass),
             None => x,
         };
-        relu(x + y)
+        self.norm2.forward(y, Some(x), Activation::Relu, pass)
     }
 }

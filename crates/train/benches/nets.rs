@@ -1,0 +1,44 @@
+//! One training step (forward, backward, SGD) of the nets that `cargo xtask bench kernels` compares with PyTorch.
+//! Prints a JSON line a net; the number of threads is `RAYON_NUM_THREADS`.
+
+use std::time::Instant;
+
+use burn::tensor::{Tensor, TensorData};
+use lyceum_core::Seed;
+use lyceum_data::Extent;
+use lyceum_train::{CrossEntropy, ModelConfig, Pipeline, Plain, Rate, OptimizerConfig, cpu, objective::LabelledBatch};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    let grey = Extent { channels: 1, height: 28, width: 28 };
+    let colour = Extent { channels: 3, height: 32, width: 32 };
+    measure("mlp", &ModelConfig::Mlp { hidden: vec![200, 200] }, grey, 50, 400);
+    measure("cnn", &ModelConfig::FeddynCnn, colour, 50, 40);
+    measure("resnet", &ModelConfig::Resnet { widths: vec![32, 64, 128], blocks: 2 }, colour, 64, 12);
+}
+
+fn measure(name: &str, config: &ModelConfig, extent: Extent, n: usize, steps: usize) {
+    let device = cpu();
+    let model = config.init(extent, 10, Seed::new(1), &device);
+    let mut pipeline = Pipeline::new(model, Box::new(Plain), &OptimizerConfig::Sgd { momentum: 0.0, nesterov: false });
+    let value = |i: usize| ((i * 7919) as f32 * 0.618).sin();
+    let tensor = |values: Vec<f32>, width| Tensor::from_data(TensorData::new(values, [n, width]), &device);
+    let inputs = tensor((0..n * extent.len()).map(value).collect(), extent.len());
+    let targets = tensor((0..n * 10).map(|i| if i % 10 == (i / 10) % 10 { 1.0 } else { 0.0 }).collect(), 10);
+    let batch = LabelledBatch { inputs, targets };
+    let objective = CrossEntropy::default();
+    let mut step = || pipeline.step(&objective, &batch, Rate::constant(0.001), Seed::new(0)).expect("a finite loss");
+    (0..steps / 4 + 2).for_each(|_| drop(step()));
+    let mut times: Vec<f64> = (0..steps)
+        .map(|_| {
+            let start = Instant::now();
+            step();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    let threads = rayon::current_num_threads();
+    println!("{{\"work\": \"{name}-{threads}\", \"peer\": \"lyceum\", \"seconds\": {}}}", times[times.len() / 2]);
+}
