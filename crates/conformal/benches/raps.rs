@@ -49,7 +49,9 @@ fn read(values: &[f32]) -> f32 {
     pulp::Arch::new().dispatch(|| {
         let (whole, rest) = values.as_chunks::<16>();
         let mut maxima = [f32::MIN; 16];
-        whole.iter().for_each(|chunk| (0..16).for_each(|lane| maxima[lane] = if chunk[lane] > maxima[lane] { chunk[lane] } else { maxima[lane] }));
+        whole
+            .iter()
+            .for_each(|chunk| (0..16).for_each(|lane| maxima[lane] = if chunk[lane] > maxima[lane] { chunk[lane] } else { maxima[lane] }));
         maxima.iter().chain(rest).copied().fold(f32::MIN, f32::max)
     })
 }

@@ -130,15 +130,26 @@ pub fn scores(config: &ConformalConfig, logits: ArrayView2<'_, f32>, labels: &[u
 /// Where each label stands in its row.
 pub fn places(logits: ArrayView2<'_, f32>, labels: &[usize], temperature: f64) -> Result<Vec<Place>> {
     check_labels(logits, labels)?;
-    let beta = (1.0 / temperature) as f32;
-    let chunks = in_chunks(logits, |first, rows, scratch| {
+    let chunks = in_chunks(logits, &FindPlaces { labels, beta: (1.0 / temperature) as f32 })?;
+    Ok(chunks.concat())
+}
+
+struct FindPlaces<'a> {
+    labels: &'a [usize],
+    beta: f32,
+}
+
+impl RowWork for FindPlaces<'_> {
+    type Output = Vec<Place>;
+
+    #[inline(always)]
+    fn rows(&self, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Vec<Place>, usize> {
         let mut places = Vec::with_capacity(rows.len());
         for (i, row) in rows.iter().enumerate() {
-            places.push(row::place(row, labels[first + i], beta, scratch).ok_or(first + i)?);
+            places.push(row::place(row, self.labels[first + i], self.beta, scratch).ok_or(first + i)?);
         }
         Ok(places)
-    })?;
-    Ok(chunks.concat())
+    }
 }
 
 struct Scores<'a> {
@@ -172,22 +183,10 @@ impl WithScore for Predict<'_> {
     type Output = Result<PredictionSets>;
 
     fn call<S: Score>(self, score: &S) -> Result<PredictionSets> {
-        let ConformalConfig { randomization, allow_empty, temperature, .. } = self.conformal.config;
+        let config = self.conformal.config;
         let threshold = self.conformal.threshold.unwrap_or(f64::INFINITY);
-        let beta = (1.0 / temperature) as f32;
-        let chunks = in_chunks(self.logits, |first, rows, scratch| {
-            let mut draw = draws(self.seed, "conformal/predict", first / ROWS, randomization == Randomization::Exact);
-            let (mut sizes, mut labels) = (Vec::with_capacity(rows.len()), Vec::with_capacity(4 * rows.len()));
-            for (i, row) in rows.iter().enumerate() {
-                let size = row::prefix(row, draw(), beta, score, threshold, scratch, &mut labels).ok_or(first + i)?;
-                // One label more: the first that reaches the threshold, or the top label instead of nothing.
-                let one_more = randomization == Randomization::Conservative || (size == 0 && !allow_empty);
-                let next = if one_more { scratch.label_at(size) } else { None };
-                labels.extend(next);
-                sizes.push(size + usize::from(next.is_some()));
-            }
-            Ok((sizes, labels))
-        })?;
+        let chunks =
+            in_chunks(self.logits, &FindSets { config, threshold, beta: (1.0 / config.temperature) as f32, seed: self.seed, score })?;
         let count = chunks.iter().map(|(_, labels)| labels.len()).sum();
         let (mut sizes, mut labels) = (Vec::with_capacity(self.logits.nrows()), Vec::with_capacity(count));
         for (chunk_sizes, chunk_labels) in chunks {
@@ -195,6 +194,35 @@ impl WithScore for Predict<'_> {
             labels.extend(chunk_labels);
         }
         PredictionSets::from_sizes(sizes, labels)
+    }
+}
+
+struct FindSets<'a, S> {
+    config: ConformalConfig,
+    threshold: f64,
+    beta: f32,
+    seed: Seed,
+    score: &'a S,
+}
+
+impl<S: Score> RowWork for FindSets<'_, S> {
+    /// The sizes of the sets, and their labels one after the other.
+    type Output = (Vec<usize>, Vec<u32>);
+
+    #[inline(always)]
+    fn rows(&self, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Self::Output, usize> {
+        let ConformalConfig { randomization, allow_empty, .. } = self.config;
+        let mut draw = draws(self.seed, "conformal/predict", first / ROWS, randomization == Randomization::Exact);
+        let (mut sizes, mut labels) = (Vec::with_capacity(rows.len()), Vec::with_capacity(4 * rows.len()));
+        for (i, row) in rows.iter().enumerate() {
+            let size = row::prefix(row, draw(), self.beta, self.score, self.threshold, scratch, &mut labels).ok_or(first + i)?;
+            // One label more: the first that reaches the threshold, or the top label instead of nothing.
+            let one_more = randomization == Randomization::Conservative || (size == 0 && !allow_empty);
+            let next = if one_more { scratch.label_at(size) } else { None };
+            labels.extend(next);
+            sizes.push(size + usize::from(next.is_some()));
+        }
+        Ok((sizes, labels))
     }
 }
 
@@ -218,28 +246,49 @@ fn check_labels(logits: ArrayView2<'_, f32>, labels: &[usize]) -> Result<()> {
     }
 }
 
-/// Applies `work` to chunks of rows on all cores, with the widest instructions of this machine. `work` gets the number
-/// of the first row, the rows and buffers, and gives the number of a row with a NaN as its error.
-fn in_chunks<T: Send>(
-    logits: ArrayView2<'_, f32>,
-    work: impl Fn(usize, &[&[f32]], &mut Scratch) -> Result<T, usize> + Sync,
-) -> Result<Vec<T>> {
+/// Work on some rows, whose code is inlined into a dispatch by instruction set.
+trait RowWork: Sync {
+    type Output: Send;
+
+    /// The result for the rows from `first` on, or the number of a row with a NaN.
+    fn rows(&self, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Self::Output, usize>;
+}
+
+/// Applies `work` to chunks of rows on all cores, with the widest instructions of this machine.
+fn in_chunks<W: RowWork>(logits: ArrayView2<'_, f32>, work: &W) -> Result<Vec<W::Output>> {
     if logits.ncols() == 0 {
         return Err(Error::invalid("logits", "0 columns", "one column a class"));
     }
     let arch = pulp::Arch::new();
-    let chunk = |index: usize| {
+    let chunk = |scratch: &mut Scratch, index: usize| {
         let first = index * ROWS;
         let part = logits.slice_axis(Axis(0), (first..(first + ROWS).min(logits.nrows())).into());
         // Rows that do not lie in one piece, for example of a transposed array, are copied.
         let part = part.as_standard_layout();
         let rows: Vec<&[f32]> = part.rows().into_iter().filter_map(|row| row.to_slice()).collect();
-        arch.dispatch(|| work(first, &rows, &mut Scratch::default()))
+        arch.dispatch(Dispatched { work, first, rows: &rows, scratch })
     };
-    (0..logits.nrows().div_ceil(ROWS)).into_par_iter().map(chunk).collect::<Result<Vec<T>, usize>>().map_err(|row| {
+    let chunks = (0..logits.nrows().div_ceil(ROWS)).into_par_iter();
+    chunks.map_init(Scratch::default, chunk).collect::<Result<Vec<_>, usize>>().map_err(|row| {
         let column = logits.row(row).iter().position(|z| z.is_nan()).unwrap_or(0);
         Error::invalid(format!("logits, row {row}, column {column}"), "NaN", "numbers")
     })
+}
+
+struct Dispatched<'a, W> {
+    work: &'a W,
+    first: usize,
+    rows: &'a [&'a [f32]],
+    scratch: &'a mut Scratch,
+}
+
+impl<W: RowWork> pulp::WithSimd for Dispatched<'_, W> {
+    type Output = Result<W::Output, usize>;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
+        self.work.rows(self.first, self.rows, self.scratch)
+    }
 }
 
 /// The probabilities of a row of logits, by the same softmax as the scores; `None` if a logit is NaN.

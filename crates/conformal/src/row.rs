@@ -2,7 +2,7 @@
 
 use crate::{
     score::{Place, Score},
-    softmax::{GROUP, group_maxima, sum_where, total, weight},
+    softmax::{group_maxima, members, sums_where, total, weight},
 };
 
 /// Buffers that a thread uses for one row after another.
@@ -11,6 +11,8 @@ pub(crate) struct Scratch {
     maxima: Vec<f32>,
     sorted_maxima: Vec<f32>,
     head: Vec<(f32, u32)>,
+    /// How long a head to look for first.
+    want: usize,
 }
 
 impl Scratch {
@@ -29,13 +31,14 @@ pub(crate) fn place(row: &[f32], label: usize, beta: f32, scratch: &mut Scratch)
     let z = row[label];
     // Before the label an equal logit ranks above it, after it below.
     let (before, after) = (&row[..label], &row[label + 1..]);
-    let (above_before, count_before) = sum_where(before, max, beta, |other| other >= z);
-    let (above_after, count_after) = sum_where(after, max, beta, |other| other > z);
+    let (all_before, above_before, count_before) = sums_where(before, max, beta, |other| other >= z);
+    let (all_after, above_after, count_after) = sums_where(after, max, beta, |other| other > z);
+    let own = weight(z, max, beta);
     Some(Place {
         rank: 1 + count_before + count_after,
         above: (above_before + above_after) as f64,
-        weight: f64::from(weight(z, max, beta)),
-        total: total(row, max, beta) as f64,
+        weight: f64::from(own),
+        total: (all_before + all_after + i64::from(own)) as f64,
     })
 }
 
@@ -59,7 +62,8 @@ pub(crate) fn prefix(
     let total = total(row, max, beta) as f64;
     let start = labels.len();
     let mut above = 0_i64;
-    let mut want = 8;
+    // Sets of neighbouring rows are of like size.
+    let mut want = scratch.want.max(4);
     loop {
         gather_head(row, want, scratch);
         // What an earlier, shorter head held stands at the front of this one.
@@ -68,6 +72,7 @@ pub(crate) fn prefix(
             let w = weight(z, max, beta);
             let place = Place { rank: rank + 1, above: above as f64, weight: f64::from(w), total };
             if score.at(&place, u) > threshold {
+                scratch.want = (scratch.want + rank + 2) / 2 + 1;
                 return Some(labels.len() - start);
             }
             labels.push(label);
@@ -76,7 +81,7 @@ pub(crate) fn prefix(
         if scratch.head.len() == row.len() {
             return Some(labels.len() - start);
         }
-        want *= 4;
+        want *= 3;
     }
 }
 
@@ -93,11 +98,9 @@ fn gather_head(row: &[f32], want: usize, scratch: &mut Scratch) {
     scratch.head.clear();
     for (group, &max) in scratch.maxima.iter().enumerate() {
         if max >= bound {
-            let first = group * GROUP;
-            let end = (first + GROUP).min(row.len());
-            for (label, &z) in row[first..end].iter().enumerate() {
-                if z >= bound {
-                    scratch.head.push((z, (first + label) as u32));
+            for label in members(group, row.len()) {
+                if row[label] >= bound {
+                    scratch.head.push((row[label], label as u32));
                 }
             }
         }

@@ -7,8 +7,11 @@
 /// What a weight of 1 is held as.
 const ONE: f32 = (1 << 30) as f32;
 
-/// How many classes share a maximum in [`group_maxima`].
-pub(crate) const GROUP: usize = 16;
+/// How many logits are worked on side by side.
+const LANES: usize = 16;
+
+/// How many logits share a maximum in [`group_maxima`].
+const GROUP: usize = 4;
 
 /// exp(x) for x ≤ 0 with a relative error below 2⁻²²; 0 below −87.
 #[inline(always)]
@@ -39,51 +42,67 @@ pub(crate) fn weight(z: f32, max: f32, beta: f32) -> i32 {
     unsafe { (exp(x) * ONE).to_int_unchecked() }
 }
 
-/// The maximum of each group of [`GROUP`] logits, and of all; `None` if a logit is NaN.
+/// The maximum of each group of logits, and of all; `None` if a logit is NaN.
+///
+/// A group has [`GROUP`] members that lie [`LANES`] apart, see [`members`], so that maxima are taken register by register.
 #[inline(always)]
 pub(crate) fn group_maxima(row: &[f32], maxima: &mut Vec<f32>) -> Option<f32> {
     maxima.clear();
-    let (groups, rest) = row.as_chunks::<GROUP>();
+    let (blocks, rest) = row.as_chunks::<{ LANES * GROUP }>();
     let mut ordered = true;
-    for group in groups {
-        let mut max = f32::NEG_INFINITY;
-        for &z in group {
-            ordered &= !z.is_nan();
-            max = if z > max { z } else { max };
+    for block in blocks {
+        let mut group = [f32::NEG_INFINITY; LANES];
+        for part in block.as_chunks::<LANES>().0 {
+            for lane in 0..LANES {
+                ordered &= !part[lane].is_nan();
+                group[lane] = if part[lane] > group[lane] { part[lane] } else { group[lane] };
+            }
         }
-        maxima.push(max);
+        maxima.extend_from_slice(&group);
     }
-    if !rest.is_empty() {
-        ordered &= rest.iter().all(|z| !z.is_nan());
-        maxima.push(rest.iter().copied().fold(f32::NEG_INFINITY, |max, z| if z > max { z } else { max }));
+    for (lane, _) in rest.iter().take(LANES).enumerate() {
+        let group = rest[lane..].iter().step_by(LANES);
+        ordered &= group.clone().all(|z| !z.is_nan());
+        maxima.push(group.copied().fold(f32::NEG_INFINITY, |max, z| if z > max { z } else { max }));
     }
-    ordered.then(|| maxima.iter().copied().fold(f32::NEG_INFINITY, f32::max))
+    ordered.then(|| maxima.iter().copied().fold(f32::NEG_INFINITY, |max, z| if z > max { z } else { max }))
+}
+
+/// The labels of a group of a row of `n` logits.
+#[inline(always)]
+pub(crate) fn members(group: usize, n: usize) -> impl Iterator<Item = usize> {
+    let first = group / LANES * (LANES * GROUP) + group % LANES;
+    (0..GROUP).map(move |member| first + member * LANES).take_while(move |&label| label < n)
 }
 
 /// The sum of all weights of a row.
 #[inline(always)]
 pub(crate) fn total(row: &[f32], max: f32, beta: f32) -> i64 {
-    sum_where(row, max, beta, |_| true).0
+    sums_where(row, max, beta, |_| true).0
 }
 
-/// Sum of the weights and number of the logits that pass.
+/// The sum of all weights, the sum of those whose logits pass, and how many pass.
 #[inline(always)]
-pub(crate) fn sum_where(row: &[f32], max: f32, beta: f32, passes: impl Fn(f32) -> bool) -> (i64, usize) {
-    let (mut sums, mut counts) = ([0_i64; GROUP], [0_i32; GROUP]);
-    let (groups, rest) = row.as_chunks::<GROUP>();
-    for group in groups {
-        for lane in 0..GROUP {
-            let hit = i32::from(passes(group[lane]));
-            sums[lane] += i64::from(weight(group[lane], max, beta) * hit);
-            counts[lane] += hit;
+pub(crate) fn sums_where(row: &[f32], max: f32, beta: f32, passes: impl Fn(f32) -> bool) -> (i64, i64, usize) {
+    let (mut all, mut sums, mut counts) = ([0_i64; LANES], [0_i64; LANES], [0_i32; LANES]);
+    let (parts, rest) = row.as_chunks::<LANES>();
+    for part in parts {
+        for lane in 0..LANES {
+            let weight = weight(part[lane], max, beta);
+            let hit = passes(part[lane]);
+            all[lane] += i64::from(weight);
+            sums[lane] += i64::from(if hit { weight } else { 0 });
+            counts[lane] += i32::from(hit);
         }
     }
     for (lane, &z) in rest.iter().enumerate() {
-        let hit = i32::from(passes(z));
-        sums[lane] += i64::from(weight(z, max, beta) * hit);
-        counts[lane] += hit;
+        let weight = weight(z, max, beta);
+        let hit = passes(z);
+        all[lane] += i64::from(weight);
+        sums[lane] += i64::from(if hit { weight } else { 0 });
+        counts[lane] += i32::from(hit);
     }
-    (sums.iter().sum(), counts.iter().sum::<i32>() as usize)
+    (all.iter().sum(), sums.iter().sum(), counts.iter().sum::<i32>() as usize)
 }
 
 #[cfg(test)]
@@ -103,7 +122,7 @@ mod tests {
     #[test]
     fn every_instruction_set_gives_the_same_weights() {
         let row: Vec<f32> = (0..1003).map(|i| (i as f32 * 12.9898).sin() * 9.0).collect();
-        let sum = || (total(&row, 9.0, 0.7), sum_where(&row, 9.0, 0.7, |z| z > 2.0));
+        let sum = || (total(&row, 9.0, 0.7), sums_where(&row, 9.0, 0.7, |z| z > 2.0));
         assert_eq!(pulp::Arch::new().dispatch(sum), sum());
         let expected: f64 = row.iter().map(|&z| ((f64::from(z) - 9.0) * 0.7).exp()).sum();
         assert!((sum().0 as f64 / f64::from(ONE) - expected).abs() < 1e-5 * expected);
@@ -117,5 +136,20 @@ mod tests {
         let row = [f32::NEG_INFINITY; 3];
         assert_eq!(row.map(|z| weight(z, f32::NEG_INFINITY, 1.0)), [1 << 30; 3]);
         assert_eq!(group_maxima(&[0.0, f32::NAN], &mut Vec::new()), None);
+    }
+
+    #[test]
+    fn groups_part_a_row() {
+        for n in [0, 1, 15, 16, 17, 63, 64, 65, 100, 129] {
+            let row: Vec<f32> = (0..n).map(|i| ((i * 37) % 101) as f32).collect();
+            let mut maxima = Vec::new();
+            group_maxima(&row, &mut maxima);
+            let groups: Vec<Vec<usize>> = (0..maxima.len()).map(|group| members(group, n).collect()).collect();
+            let mut all = groups.concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..n).collect::<Vec<_>>());
+            assert!(groups.iter().zip(&maxima).all(|(group, max)| group.iter().all(|&label| row[label] <= *max)));
+            assert!(groups.iter().zip(&maxima).all(|(group, max)| group.iter().any(|&label| row[label] == *max)));
+        }
     }
 }

@@ -5,6 +5,8 @@
 //! ∂x = γ/√(v + ε) · (∂y − mean(∂y) − x̂ · mean(∂y x̂)),  ∂γ = Σ ∂y x̂,  ∂β = Σ ∂y,  ∂r = ∂y
 //! ```
 
+use std::ops::Range;
+
 use burn::{
     backend::{
         Autodiff, Backend, Dispatch, Flex, autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
@@ -14,9 +16,11 @@ use burn::{
 use rayon::prelude::*;
 
 use crate::{
-    Activation, activation,
+    Activation,
+    activation::relu,
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
+    vectorize::vectorize,
 };
 
 /// A normalised batch and what it was normalised with.
@@ -61,128 +65,137 @@ pub fn batch_norm(
     BatchNormOutput { output: if relu { burn_activation::relu(y) } else { y }, mean: out.mean.inner(), variance: out.variance.inner() }
 }
 
-/// The images of one channel.
-fn channel(values: &[f32], [_, c, h, w]: [usize; 4], channel: usize) -> impl Iterator<Item = &[f32]> {
-    values.chunks_exact(h * w).skip(channel).step_by(c)
-}
-
-/// The sum of f over images; within one in single precision by sixteen running sums, over images in double.
-#[inline(always)]
-fn sum<'a>(images: impl Iterator<Item = &'a [f32]>, f: impl Fn(f32) -> f32) -> f64 {
-    let image = |values: &[f32]| {
-        let (whole, rest) = values.as_chunks::<16>();
-        let mut sums = [0.0_f32; 16];
-        whole.iter().for_each(|chunk| (0..16).for_each(|lane| sums[lane] += f(chunk[lane])));
-        f64::from(sums.iter().sum::<f32>() + rest.iter().map(|v| f(*v)).sum::<f32>())
-    };
-    images.map(image).sum()
-}
-
 /// Mean and biased variance of every channel.
 fn statistics(x: &[f32], dims: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
     let count = (dims[0] * dims[2] * dims[3]) as f64;
-    let of_channel = |index: usize| {
-        pulp::Arch::new().dispatch(|| {
-            let mean = (sum(channel(x, dims, index), |v| v) / count) as f32;
-            let variance = (sum(channel(x, dims, index), |v| (v - mean) * (v - mean)) / count) as f32;
-            (mean, variance)
-        })
-    };
-    (0..dims[1]).into_par_iter().map(of_channel).unzip()
+    let mean: Vec<f32> = by_channel(dims, |_, at| f64::from(sum(&x[at]))).into_iter().map(|sum| (sum / count) as f32).collect();
+    let squares = by_channel(dims, |c, at| f64::from(sum_of_squares(&x[at], mean[c])));
+    let variance = squares.into_iter().map(|sum| (sum / count) as f32).collect();
+    (mean, variance)
 }
 
-fn forward(x: &[f32], scale: &[f32], shift: &[f32], residual: &[f32], dims: [usize; 4], relu: bool) -> Vec<f32> {
+/// For each channel the sum over images of what `part` gives for the channel's place in an image. Images are worked on
+/// in parallel, in the order in which they lie in memory, and added up in their order.
+fn by_channel<T: Send + std::iter::Sum + Copy>(dims: [usize; 4], part: impl Fn(usize, Range<usize>) -> T + Sync) -> Vec<T> {
+    let [images, channels, h, w] = dims;
+    let area = h * w;
+    let image = |n: usize| -> Vec<T> { (0..channels).map(|c| part(c, (n * channels + c) * area..(n * channels + c + 1) * area)).collect() };
+    let parts: Vec<Vec<T>> = (0..images).into_par_iter().map(image).collect();
+    (0..channels).map(|c| parts.iter().map(|image| image[c]).sum()).collect()
+}
+
+vectorize! {
+    /// Σ x, by sixteen running sums.
+    fn sum(x: &[f32]) -> f32 {
+        let (whole, rest) = x.as_chunks::<16>();
+        let mut sums = [0.0_f32; 16];
+        for chunk in whole {
+            for lane in 0..16 {
+                sums[lane] += chunk[lane];
+            }
+        }
+        sums.iter().sum::<f32>() + rest.iter().sum::<f32>()
+    }
+}
+
+vectorize! {
+    /// Σ (x − m)².
+    fn sum_of_squares(x: &[f32], mean: f32) -> f32 {
+        let (whole, rest) = x.as_chunks::<16>();
+        let mut sums = [0.0_f32; 16];
+        for chunk in whole {
+            for lane in 0..16 {
+                let d = chunk[lane] - mean;
+                sums[lane] += d * d;
+            }
+        }
+        sums.iter().sum::<f32>() + rest.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>()
+    }
+}
+
+vectorize! {
+    /// y = act(a·x + b + r) on one channel of one image; no residual where r is empty.
+    fn normalize(y: &mut [f32], x: &[f32], r: &[f32], a: f32, b: f32, rectify: bool) {
+        match (r.is_empty(), rectify) {
+            (true, false) => y.iter_mut().zip(x).for_each(|(y, x)| *y = a * x + b),
+            (true, true) => y.iter_mut().zip(x).for_each(|(y, x)| *y = relu(a * x + b)),
+            (false, false) => y.iter_mut().zip(x).zip(r).for_each(|((y, x), r)| *y = a * x + b + r),
+            (false, true) => y.iter_mut().zip(x).zip(r).for_each(|((y, x), r)| *y = relu(a * x + b + r)),
+        }
+    }
+}
+
+fn forward(x: &[f32], scale: &[f32], shift: &[f32], residual: &[f32], dims: [usize; 4], rectify: bool) -> Vec<f32> {
     let (area, image) = (dims[2] * dims[3], dims[1] * dims[2] * dims[3]);
     let mut output = vec![0.0; x.len()];
-    let act = |y: f32| if relu { activation::relu(y) } else { y };
     output.par_chunks_exact_mut(image).enumerate().for_each(|(n, output)| {
-        pulp::Arch::new().dispatch(|| {
-            let start = n * image;
-            for (c, output) in output.chunks_exact_mut(area).enumerate() {
-                let at = start + c * area..start + (c + 1) * area;
-                let (a, b) = (scale[c], shift[c]);
-                let x = &x[at.clone()];
-                if residual.is_empty() {
-                    output.iter_mut().zip(x).for_each(|(y, x)| *y = act(a * x + b));
-                } else {
-                    output.iter_mut().zip(x.iter().zip(&residual[at])).for_each(|(y, (x, r))| *y = act(a * x + b + r));
-                }
-            }
-        });
+        for (c, output) in output.chunks_exact_mut(area).enumerate() {
+            let at = n * image + c * area..n * image + (c + 1) * area;
+            let r = residual.get(at.clone()).unwrap_or_default();
+            normalize(output, &x[at], r, scale[c], shift[c], rectify);
+        }
     });
     output
 }
 
-/// What a channel's backward pass needs: 1/√(v+ε), mean of ∂y, mean of ∂y·x̂.
+/// What a channel's backward pass needs: 1/√(v + ε), Σ ∂y, Σ ∂y·x̂.
 struct ChannelSums {
     scale: f32,
     gradient: f64,
     gradient_times_normal: f64,
 }
 
-/// Gradients to x, γ, β and the residual; the residual's is empty where it is not wanted.
-fn backward(
-    x: &[f32],
-    gamma: &[f32],
-    mean: &[f32],
-    variance: &[f32],
-    output: Option<&[f32]>,
-    gradient: &[f32],
-    dims: [usize; 4],
+/// Two sums at once.
+#[derive(Clone, Copy)]
+struct Pair(f64, f64);
+
+impl std::iter::Sum for Pair {
+    fn sum<I: Iterator<Item = Self>>(pairs: I) -> Self {
+        pairs.fold(Self(0.0, 0.0), |a, b| Self(a.0 + b.0, a.1 + b.1))
+    }
+}
+
+/// What the backward pass reads.
+struct Saved<'a> {
+    x: &'a [f32],
+    gamma: &'a [f32],
+    mean: &'a [f32],
+    variance: &'a [f32],
+    /// The output, where ReLU has cut it.
+    output: Option<&'a [f32]>,
     epsilon: f32,
-    want_residual: bool,
-) -> [Vec<f32>; 4] {
+}
+
+/// Gradients to x, γ, β and the residual; the residual's is empty where it is not wanted.
+fn backward(saved: &Saved<'_>, gradient: &[f32], dims: [usize; 4], want_residual: bool) -> [Vec<f32>; 4] {
     let (area, image) = (dims[2] * dims[3], dims[1] * dims[2] * dims[3]);
     let count = (dims[0] * area) as f64;
-    let of_channel = |c: usize| {
-        pulp::Arch::new().dispatch(|| {
-            let scale = 1.0 / (variance[c] + epsilon).sqrt();
-            let (mut all, mut times) = (0.0, 0.0);
-            for (index, (x, g)) in channel(x, dims, c).zip(channel(gradient, dims, c)).enumerate() {
-                let start = index * image + c * area;
-                let (a, b) = match output {
-                    Some(output) => sums(x, g, &output[start..start + area], mean[c]),
-                    None => sums(x, g, &[], mean[c]),
-                };
-                all += f64::from(a);
-                times += f64::from(b);
-            }
-            ChannelSums { scale, gradient: all, gradient_times_normal: times * f64::from(scale) }
+    let output_at = |at: Range<usize>| saved.output.map(|output| &output[at]).unwrap_or_default();
+    let sums = by_channel(dims, |c, at| {
+        let (all, times) = gradient_sums(&saved.x[at.clone()], &gradient[at.clone()], output_at(at), saved.mean[c]);
+        Pair(f64::from(all), f64::from(times))
+    });
+    let channels: Vec<ChannelSums> = sums
+        .into_iter()
+        .zip(saved.variance)
+        .map(|(Pair(gradient, times), variance)| {
+            let scale = 1.0 / (variance + saved.epsilon).sqrt();
+            ChannelSums { scale, gradient, gradient_times_normal: times * f64::from(scale) }
         })
-    };
-    let channels: Vec<ChannelSums> = (0..dims[1]).into_par_iter().map(of_channel).collect();
-    let mut dx = vec![0.0; x.len()];
-    let mut dr = vec![0.0; if want_residual { x.len() } else { 0 }];
+        .collect();
+    let mut dx = vec![0.0; saved.x.len()];
+    let mut dr = vec![0.0; if want_residual { saved.x.len() } else { 0 }];
     let write = |n: usize, dx: &mut [f32], dr: &mut [f32]| {
-        pulp::Arch::new().dispatch(|| {
-            for (c, dx) in dx.chunks_exact_mut(area).enumerate() {
-                let at = n * image + c * area..n * image + (c + 1) * area;
-                let sums = &channels[c];
-                // ∂x = a·∂y + b·x + d
-                let a = gamma[c] * sums.scale;
-                let b = -a * (sums.gradient_times_normal / count) as f32 * sums.scale;
-                let d = -a * (sums.gradient / count) as f32 - b * mean[c];
-                let (x, g) = (&x[at.clone()], &gradient[at.clone()]);
-                match output {
-                    Some(output) => {
-                        let y = &output[at];
-                        for (((dx, x), g), y) in dx.iter_mut().zip(x).zip(g).zip(y) {
-                            *dx = a * if *y > 0.0 { *g } else { 0.0 } + b * x + d;
-                        }
-                        if want_residual {
-                            let dr = &mut dr[c * area..(c + 1) * area];
-                            dr.iter_mut().zip(g.iter().zip(y)).for_each(|(dr, (g, y))| *dr = if *y > 0.0 { *g } else { 0.0 });
-                        }
-                    }
-                    None => {
-                        dx.iter_mut().zip(x.iter().zip(g)).for_each(|(dx, (x, g))| *dx = a * g + b * x + d);
-                        if want_residual {
-                            dr[c * area..(c + 1) * area].copy_from_slice(g);
-                        }
-                    }
-                }
-            }
-        });
+        for (c, dx) in dx.chunks_exact_mut(area).enumerate() {
+            let at = n * image + c * area..n * image + (c + 1) * area;
+            let sums = &channels[c];
+            // ∂x = a·∂y + b·x + d
+            let a = saved.gamma[c] * sums.scale;
+            let b = -a * (sums.gradient_times_normal / count) as f32 * sums.scale;
+            let d = -a * (sums.gradient / count) as f32 - b * saved.mean[c];
+            let dr = if want_residual { &mut dr[c * area..(c + 1) * area] } else { &mut [] };
+            input_gradient(dx, dr, &saved.x[at.clone()], &gradient[at.clone()], output_at(at), [a, b, d]);
+        }
     };
     if want_residual {
         let images = dx.par_chunks_exact_mut(image).zip(dr.par_chunks_exact_mut(image)).enumerate();
@@ -195,27 +208,62 @@ fn backward(
     [dx, gamma_gradient, beta_gradient, dr]
 }
 
-/// Σ ∂y and Σ ∂y (x − m) of one image, where y is above 0 if it is given.
-#[inline(always)]
-fn sums(x: &[f32], gradient: &[f32], output: &[f32], mean: f32) -> (f32, f32) {
-    let (mut all, mut times) = ([0.0_f32; 16], [0.0_f32; 16]);
-    let mut add = |lane: usize, x: f32, g: f32| {
-        all[lane] += g;
-        times[lane] += g * (x - mean);
-    };
-    let (xs, x_rest) = x.as_chunks::<16>();
-    let (gs, g_rest) = gradient.as_chunks::<16>();
-    if output.is_empty() {
-        xs.iter().zip(gs).for_each(|(x, g)| (0..16).for_each(|lane| add(lane, x[lane], g[lane])));
-        x_rest.iter().zip(g_rest).for_each(|(x, g)| add(0, *x, *g));
-    } else {
-        let (ys, y_rest) = output.as_chunks::<16>();
-        for ((x, g), y) in xs.iter().zip(gs).zip(ys) {
-            (0..16).for_each(|lane| add(lane, x[lane], if y[lane] > 0.0 { g[lane] } else { 0.0 }));
+vectorize! {
+    /// ∂x = a·∂y + b·x + d and ∂r = ∂y on one channel of one image; where ReLU has cut y, ∂y is 0.
+    fn input_gradient(dx: &mut [f32], dr: &mut [f32], x: &[f32], g: &[f32], y: &[f32], factors: [f32; 3]) {
+        let [a, b, d] = factors;
+        let n = dx.len();
+        let (x, g) = (&x[..n], &g[..n]);
+        if y.is_empty() {
+            for i in 0..n {
+                dx[i] = a * g[i] + b * x[i] + d;
+            }
+            if !dr.is_empty() {
+                dr.copy_from_slice(g);
+            }
+            return;
         }
-        x_rest.iter().zip(g_rest).zip(y_rest).for_each(|((x, g), y)| add(0, *x, if *y > 0.0 { *g } else { 0.0 }));
+        let y = &y[..n];
+        for i in 0..n {
+            let g = if y[i] > 0.0 { g[i] } else { 0.0 };
+            dx[i] = a * g + b * x[i] + d;
+        }
+        for (dr, (g, y)) in dr.iter_mut().zip(g.iter().zip(y)) {
+            *dr = if *y > 0.0 { *g } else { 0.0 };
+        }
     }
-    (all.iter().sum(), times.iter().sum())
+}
+
+vectorize! {
+    /// Σ ∂y and Σ ∂y (x − m) of one channel of one image; where ReLU has cut y, ∂y is 0.
+    fn gradient_sums(x: &[f32], g: &[f32], y: &[f32], mean: f32) -> (f32, f32) {
+        let (mut all, mut times) = ([0.0_f32; 16], [0.0_f32; 16]);
+        let (xs, x_rest) = x.as_chunks::<16>();
+        let (gs, g_rest) = g.as_chunks::<16>();
+        let (ys, y_rest) = y.as_chunks::<16>();
+        if y.is_empty() {
+            for (x, g) in xs.iter().zip(gs) {
+                for lane in 0..16 {
+                    all[lane] += g[lane];
+                    times[lane] += g[lane] * (x[lane] - mean);
+                }
+            }
+        } else {
+            for ((x, g), y) in xs.iter().zip(gs).zip(ys) {
+                for lane in 0..16 {
+                    let g = if y[lane] > 0.0 { g[lane] } else { 0.0 };
+                    all[lane] += g;
+                    times[lane] += g * (x[lane] - mean);
+                }
+            }
+        }
+        for (i, (x, g)) in x_rest.iter().zip(g_rest).enumerate() {
+            let g = if y.is_empty() || y_rest[i] > 0.0 { *g } else { 0.0 };
+            all[i] += g;
+            times[i] += g * (x - mean);
+        }
+        (all.iter().sum(), times.iter().sum())
+    }
 }
 
 #[backend_extension(Flex, Autodiff)]
@@ -278,18 +326,15 @@ impl BatchNorm for Flex {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (x, gamma, mean, variance) = (Values::of(&x), Values::of(&gamma), Values::of(&mean), Values::of(&variance));
         let (output, gradient) = (Values::of(&output), Values::of(&output_gradient));
-        let output = relu.then(|| output.as_slice());
-        let [dx, dgamma, dbeta, dr] = backward(
-            x.as_slice(),
-            gamma.as_slice(),
-            mean.as_slice(),
-            variance.as_slice(),
-            output,
-            gradient.as_slice(),
-            dims,
+        let saved = Saved {
+            x: x.as_slice(),
+            gamma: gamma.as_slice(),
+            mean: mean.as_slice(),
+            variance: variance.as_slice(),
+            output: relu.then(|| output.as_slice()),
             epsilon,
-            want_residual,
-        );
+        };
+        let [dx, dgamma, dbeta, dr] = backward(&saved, gradient.as_slice(), dims, want_residual);
         let dr_dims = if want_residual { dims } else { [0, 1, 1, 1] };
         (tensor(dx, dims), tensor(dgamma, [dims[1]]), tensor(dbeta, [dims[1]]), tensor(dr, dr_dims))
     }

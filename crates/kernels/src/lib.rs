@@ -40,6 +40,7 @@ mod optimizer;
 mod softmax_cross_entropy;
 mod transpose;
 pub mod vector;
+mod vectorize;
 
 pub use activation::Activation;
 pub use batch_norm::{BatchNormOutput, batch_norm};

@@ -58,17 +58,18 @@ impl WithSimd for Multiply<'_> {
         let mut column = 0;
         while column < self.n {
             let left = (self.n - column).div_ceil(S::F32_LANES);
-            // As many accumulators as fit beside the operands: 24 of 32 registers, or 12 of 16.
+            // Accumulators enough to hide the latency of the additions, and no more row pointers than there are general
+            // registers: beyond 8 rows the compiler spills.
             column += if S::F32_LANES >= 16 {
                 match left {
-                    1 => self.columns::<S, 1, 12>(simd, column),
-                    2 => self.columns::<S, 2, 12>(simd, column),
+                    1 => self.columns::<S, 1, 8>(simd, column),
+                    2 => self.columns::<S, 2, 8>(simd, column),
                     3 => self.columns::<S, 3, 8>(simd, column),
                     _ => self.columns::<S, 4, 6>(simd, column),
                 }
             } else {
                 match left {
-                    1 => self.columns::<S, 1, 12>(simd, column),
+                    1 => self.columns::<S, 1, 8>(simd, column),
                     _ => self.columns::<S, 2, 6>(simd, column),
                 }
             };
@@ -89,7 +90,6 @@ impl Multiply<'_> {
             row += unsafe {
                 match m - row {
                     left if left >= R => self.tile::<S, N, R>(simd, row, column, columns),
-                    left if R > 8 && left >= 8 => self.tile::<S, N, 8>(simd, row, column, columns),
                     left if left >= 4 => self.tile::<S, N, 4>(simd, row, column, columns),
                     left if left >= 2 => self.tile::<S, N, 2>(simd, row, column, columns),
                     _ => self.tile::<S, N, 1>(simd, row, column, columns),

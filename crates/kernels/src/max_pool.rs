@@ -6,14 +6,16 @@ use burn::{
     backend::{
         Autodiff, Backend, Dispatch, Flex, autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
     },
-    tensor::{Tensor, activation, module::max_pool2d, ops::MaxPoolOptions},
+    tensor::{Tensor, activation as burn_activation, module::max_pool2d, ops::MaxPoolOptions},
 };
 use rayon::prelude::*;
 
 use crate::{
     Activation,
+    activation::relu,
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
+    vectorize::vectorize,
 };
 
 /// The maximum of each `size × size` window, through an activation. Rows and columns that do not fill a window are
@@ -21,21 +23,24 @@ use crate::{
 ///
 /// * `x`: `n × c × h × w`, with `h` and `w` at least `size`.
 pub fn max_pool(x: Tensor<4>, size: usize, activation: Activation) -> Tensor<4> {
-    let relu = activation == Activation::Relu;
+    let rectify = activation == Activation::Relu;
     if is_flex(&x.device()) {
         let [n, c, h, w] = x.dims();
         assert!(size > 0 && h >= size && w >= size, "windows of {size} in images of {h} × {w}");
-        return Tensor::from_dispatch(<Dispatch as MaxPool>::max_pool(x.into_dispatch(), [n * c, h, w, size], [n, c], relu));
+        return Tensor::from_dispatch(<Dispatch as MaxPool>::max_pool(x.into_dispatch(), [n * c, h, w, size], [n, c], rectify));
     }
     let y = max_pool2d(x, MaxPoolOptions::new([size, size]));
-    if relu { activation::relu(y) } else { y }
+    if rectify { burn_activation::relu(y) } else { y }
 }
 
-fn forward(x: &[f32], [_, h, w, size]: [usize; 4], relu: bool) -> Vec<f32> {
+fn forward(x: &[f32], [_, h, w, size]: [usize; 4], rectify: bool) -> Vec<f32> {
     let (oh, ow) = (h / size, w / size);
-    let mut output = vec![if relu { 0.0 } else { f32::NEG_INFINITY }; x.len() / (h * w) * oh * ow];
+    let mut output = vec![if rectify { 0.0 } else { f32::NEG_INFINITY }; x.len() / (h * w) * oh * ow];
     let planes = output.par_chunks_exact_mut(oh * ow).zip(x.par_chunks_exact(h * w)).with_min_len(16);
     planes.for_each(|(output, x)| {
+        if size == 2 {
+            return halve(output, x, w, rectify);
+        }
         for (row, output) in output.chunks_exact_mut(ow).enumerate() {
             for x in x[row * size * w..(row + 1) * size * w].chunks_exact(w) {
                 let windows = output.iter_mut().zip(x.chunks_exact(size));
@@ -51,6 +56,9 @@ fn backward(x: &[f32], output: &[f32], gradient: &[f32], [_, h, w, size]: [usize
     let mut input_gradient = vec![0.0; x.len()];
     let planes = input_gradient.par_chunks_exact_mut(h * w).zip(x.par_chunks_exact(h * w)).with_min_len(16);
     planes.zip(output.par_chunks_exact(oh * ow).zip(gradient.par_chunks_exact(oh * ow))).for_each(|((to, x), (output, gradient))| {
+        if size == 2 {
+            return spread(to, x, output, gradient, w);
+        }
         for row in 0..oh {
             for column in 0..ow {
                 let max = output[row * ow + column];
@@ -64,6 +72,45 @@ fn backward(x: &[f32], output: &[f32], gradient: &[f32], [_, h, w, size]: [usize
         }
     });
     input_gradient
+}
+
+vectorize! {
+    /// The forward pass on one plane with windows of 2 × 2.
+    fn halve(output: &mut [f32], x: &[f32], w: usize, rectify: bool) {
+        let max = |a: f32, b: f32| if b > a || b.is_nan() { b } else { a };
+        for (output, rows) in output.chunks_exact_mut(w / 2).zip(x.chunks_exact(2 * w)) {
+            let (top, bottom) = rows.split_at(w);
+            let (top, bottom) = (top.as_chunks::<2>().0, bottom.as_chunks::<2>().0);
+            for ((y, a), b) in output.iter_mut().zip(top).zip(bottom) {
+                let m = max(max(a[0], a[1]), max(b[0], b[1]));
+                *y = if rectify { relu(m) } else { m };
+            }
+        }
+    }
+}
+
+vectorize! {
+    /// The backward pass on one plane with windows of 2 × 2: the gradient goes to the first value that is the output.
+    fn spread(to: &mut [f32], x: &[f32], output: &[f32], gradient: &[f32], w: usize) {
+        let width = w / 2;
+        let rows = to.chunks_exact_mut(2 * w).zip(x.chunks_exact(2 * w));
+        for ((to, x), (y, g)) in rows.zip(output.chunks_exact(width).zip(gradient.chunks_exact(width))) {
+            let (to_top, to_bottom) = to.split_at_mut(w);
+            let (top, bottom) = x.split_at(w);
+            let to = to_top.as_chunks_mut::<2>().0.iter_mut().zip(to_bottom.as_chunks_mut::<2>().0);
+            let x = top.as_chunks::<2>().0.iter().zip(bottom.as_chunks::<2>().0);
+            for (((to_a, to_b), (a, b)), (y, g)) in to.zip(x).zip(y.iter().zip(g)) {
+                let first = a[0] == *y;
+                let second = !first & (a[1] == *y);
+                let third = !(first | second) & (b[0] == *y);
+                let fourth = !(first | second | third) & (b[1] == *y);
+                to_a[0] = if first { *g } else { 0.0 };
+                to_a[1] = if second { *g } else { 0.0 };
+                to_b[0] = if third { *g } else { 0.0 };
+                to_b[1] = if fourth { *g } else { 0.0 };
+            }
+        }
+    }
 }
 
 #[backend_extension(Flex, Autodiff)]

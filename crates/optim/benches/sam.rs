@@ -29,7 +29,11 @@ fn measure(name: &str, config: &ModelConfig, extent: Extent, n: usize, steps: us
         let model = config.init(extent, 10, Seed::new(1), &cpu());
         Pipeline::<Model>::new(model, estimator.build(), &OptimizerConfig::default())
     };
-    let kinds = [("plain", EstimatorConfig::Plain), ("sam", EstimatorConfig::sam(0.05)), ("sam-m32", EstimatorConfig::Sam { rho: 0.05, p: 2.0, m: Some(32) })];
+    let kinds = [
+        ("plain", EstimatorConfig::Plain),
+        ("sam", EstimatorConfig::sam(0.05)),
+        ("sam-m32", EstimatorConfig::Sam { rho: 0.05, p: 2.0, m: Some(32) }),
+    ];
     let mut pipelines: Vec<_> = kinds.into_iter().map(|(kind, estimator)| (kind, pipeline(estimator), Vec::new())).collect();
     let objective = CrossEntropy::default();
     for step in 0..steps + 3 {

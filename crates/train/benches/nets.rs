@@ -6,7 +6,7 @@ use std::time::Instant;
 use burn::tensor::{Tensor, TensorData};
 use lyceum_core::Seed;
 use lyceum_data::Extent;
-use lyceum_train::{CrossEntropy, ModelConfig, Pipeline, Plain, Rate, OptimizerConfig, cpu, objective::LabelledBatch};
+use lyceum_train::{CrossEntropy, ModelConfig, OptimizerConfig, Pipeline, Plain, Rate, cpu, objective::LabelledBatch};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,0 +1,90 @@
+"""The PyTorch side of `cargo xtask bench kernels`: one training step of each net. kernels.py THREADS"""
+
+import json
+import sys
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Block(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride > 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+def resnet() -> nn.Module:
+    layers: list[nn.Module] = [nn.Conv2d(3, 32, 3, 1, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU()]
+    width = 32
+    for stage, nxt in enumerate([32, 64, 128]):
+        for block in range(2):
+            layers.append(Block(width, nxt, 2 if stage > 0 and block == 0 else 1))
+            width = nxt
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10))
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 200), nn.ReLU(), nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 10))
+
+
+def cnn() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(64, 64, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(1600, 394), nn.ReLU(), nn.Linear(394, 192), nn.ReLU(), nn.Linear(192, 10),
+    )
+
+
+class Encoder(nn.Module):
+    """Four layers, d 128, 4 heads, ff 512; logits over 1,000 tokens at the masked positions only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(1000, 128)
+        layer = nn.TransformerEncoderLayer(128, 4, 512, dropout=0.0, activation="gelu", batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
+        self.output = nn.Linear(128, 1000)
+
+    def forward(self, tokens: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
+        hidden = self.layers(self.embedding(tokens)).flatten(0, 1)
+        return self.output(hidden[masked])
+
+
+def measure(name: str, model: nn.Module, inputs: tuple[torch.Tensor, ...], targets: torch.Tensor, steps: int) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
+    times = []
+    for step in range(steps + steps // 4 + 2):
+        start = time.perf_counter()
+        optimizer.zero_grad()
+        F.cross_entropy(model(*inputs), targets).backward()
+        optimizer.step()
+        if step >= steps // 4 + 2:
+            times.append(time.perf_counter() - start)
+    times.sort()
+    print(json.dumps({"work": f"{name}-{torch.get_num_threads()}", "peer": "pytorch", "seconds": times[len(times) // 2]}))
+
+
+def main() -> None:
+    torch.set_num_threads(int(sys.argv[1]))
+    torch.manual_seed(0)
+    labels = torch.arange(64) % 10
+    measure("mlp", mlp(), (torch.randn(50, 784),), labels[:50], 400)
+    measure("cnn", cnn(), (torch.randn(50, 3, 32, 32),), labels[:50], 40)
+    measure("resnet", resnet(), (torch.randn(64, 3, 32, 32),), labels, 12)
+    positions = torch.randperm(16 * 128)[:292]
+    measure("transformer", Encoder(), (torch.randint(0, 1000, (16, 128)), positions), torch.randint(0, 1000, (292,)), 16)
+
+
+if __name__ == "__main__":
+    main()
