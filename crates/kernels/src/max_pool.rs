@@ -104,10 +104,10 @@ vectorize! {
                 let second = !first & (a[1] == *y);
                 let third = !(first | second) & (b[0] == *y);
                 let fourth = !(first | second | third) & (b[1] == *y);
-                to_a[0] = if first { *g } else { 0.0 };
-                to_a[1] = if second { *g } else { 0.0 };
-                to_b[0] = if third { *g } else { 0.0 };
-                to_b[1] = if fourth { *g } else { 0.0 };
+                // By masks: which of the four it is cannot be foreseen, so branches would be guessed wrong.
+                let pick = |hit: bool| f32::from_bits(g.to_bits() & u32::from(hit).wrapping_neg());
+                *to_a = [pick(first), pick(second)];
+                *to_b = [pick(third), pick(fourth)];
             }
         }
     }
