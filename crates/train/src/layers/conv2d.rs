@@ -7,7 +7,7 @@ use burn::{
 use lyceum_core::Stream;
 use lyceum_kernels::{Activation, conv2d};
 
-use super::uniform;
+use super::{he_uniform, trained};
 
 /// A convolution: inputs `n × c × h × w`.
 #[derive(Module, Debug)]
@@ -21,11 +21,10 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// A square kernel of this size; weight and bias from U(−1/√(c·size²), 1/√(c·size²)).
+    /// A square kernel of this size; weight by He's rule, bias 0.
     pub fn new(channels: [usize; 2], size: usize, rng: &mut Stream, device: &Device) -> Self {
-        let bound = 1.0 / ((channels[0] * size * size) as f64).sqrt();
-        let weight = uniform([channels[1], channels[0], size, size], bound, rng, device);
-        Self { weight, bias: Some(uniform([channels[1]], bound, rng, device)), stride: 1, padding: 0 }
+        let weight = he_uniform([channels[1], channels[0], size, size], channels[0] * size * size, rng, device);
+        Self { weight, bias: Some(trained(vec![0.0; channels[1]], [channels[1]], device)), stride: 1, padding: 0 }
     }
 
     /// With this stride.

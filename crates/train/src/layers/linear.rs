@@ -7,7 +7,7 @@ use burn::{
 use lyceum_core::Stream;
 use lyceum_kernels::{Activation, linear};
 
-use super::uniform;
+use super::{he_uniform, trained};
 
 /// A fully connected layer: inputs `n × d`, outputs `n × k`.
 #[derive(Module, Debug)]
@@ -17,10 +17,9 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Weight (`d × k`) and bias from U(−1/√d, 1/√d).
+    /// Weight (`d × k`) by He's rule, bias 0.
     pub fn new(inputs: usize, outputs: usize, rng: &mut Stream, device: &Device) -> Self {
-        let bound = 1.0 / (inputs as f64).sqrt();
-        Self { weight: uniform([inputs, outputs], bound, rng, device), bias: uniform([outputs], bound, rng, device) }
+        Self { weight: he_uniform([inputs, outputs], inputs, rng, device), bias: trained(vec![0.0; outputs], [outputs], device) }
     }
 
     /// xW + b through an activation.

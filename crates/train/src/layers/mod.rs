@@ -15,8 +15,9 @@ use burn::{
 use lyceum_core::Stream;
 use rand::RngExt;
 
-/// A trainable parameter drawn from U(−bound, bound).
-fn uniform<const D: usize>(shape: [usize; D], bound: f64, rng: &mut Stream, device: &Device) -> Param<Tensor<D>> {
+/// A weight drawn from U(−√(6/fan_in), √(6/fan_in)), which keeps the variance through layers with ReLU (He et al. 2015).
+fn he_uniform<const D: usize>(shape: [usize; D], fan_in: usize, rng: &mut Stream, device: &Device) -> Param<Tensor<D>> {
+    let bound = (6.0 / fan_in as f64).sqrt();
     let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|_| rng.random_range(-bound..=bound) as f32).collect();
     trained(values, shape, device)
 }

@@ -20,9 +20,12 @@ pub struct Cnn {
     convolutions: Vec<Conv2d>,
     norms: Vec<BatchNorm>,
     hidden: Linear,
+    hidden_norm: Option<BatchNorm>,
     output: Linear,
     #[module(skip)]
     extent: [usize; 3],
+    #[module(skip)]
+    hidden_width: usize,
     #[module(skip)]
     dropout: f64,
 }
@@ -52,8 +55,10 @@ impl Cnn {
             convolutions,
             norms,
             hidden: Linear::new(features, hidden, rng, device),
+            hidden_norm: batch_norm.then(|| BatchNorm::new(hidden, device)),
             output: Linear::new(hidden, classes, rng, device),
             extent: [extent.channels, extent.height, extent.width],
+            hidden_width: hidden,
             dropout,
         }
     }
@@ -70,7 +75,15 @@ impl Network for Cnn {
             // ReLU after the maximum is the maximum after ReLU, on a quarter of the numbers.
             x = max_pool(x, 2, Activation::Relu);
         }
-        let x = self.hidden.forward(flat(x), Activation::Relu);
+        let x = match &self.hidden_norm {
+            // Without it the features, which are all positive, let one large step switch every hidden unit off for good.
+            Some(norm) => {
+                let [n, width] = [x.dims()[0], self.hidden_width];
+                let x = self.hidden.forward(flat(x), Activation::None).reshape([n, width, 1, 1]);
+                flat(norm.forward(x, None, Activation::Relu, pass))
+            }
+            None => self.hidden.forward(flat(x), Activation::Relu),
+        };
         self.output.forward(pass.dropout(x, self.dropout), Activation::None)
     }
 }

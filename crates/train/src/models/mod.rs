@@ -48,7 +48,7 @@ pub enum ModelConfig {
         /// Width of the hidden layer.
         #[serde(default = "cnn_hidden", deserialize_with = "range::at_least_one")]
         hidden: usize,
-        /// Whether batch normalisation follows each convolution.
+        /// Whether batch normalisation follows each convolution and the hidden layer.
         #[serde(default = "yes")]
         batch_norm: bool,
         /// Dropout before the last layer.
