@@ -196,8 +196,15 @@ fn report(config: &Config, data: &Prepared, arms: &[TrainedArm], certified: &[Ce
         percent(low),
         percent(high)
     );
-    let mut training =
-        Table::new(["", "test accuracy", "at best epoch", "train accuracy (noisy labels)", "test log-loss", "gradient evaluations"]);
+    let mut training = Table::new([
+        "",
+        "test accuracy",
+        "at best epoch",
+        "train accuracy (noisy labels)",
+        "test log-loss",
+        "sharpness",
+        "gradient evaluations",
+    ]);
     for arm in arms {
         training.push([
             arm.name.clone(),
@@ -205,6 +212,7 @@ fn report(config: &Config, data: &Prepared, arms: &[TrainedArm], certified: &[Ce
             percent(arm.best.0.accuracy),
             percent(arm.train.accuracy),
             format!("{:.3}", arm.test.log_loss),
+            format!("{:.4}", arm.sharpness),
             format!("{:.0}", arm.evaluations),
         ]);
     }

@@ -109,7 +109,8 @@ pub fn curves(arms: &[TrainedArm]) -> [Chart; 2] {
 /// The largest eigenvalues of the Hessian, arm beside arm.
 pub fn spectrum(arms: &[TrainedArm]) -> [Block; 2] {
     let text = "The largest eigenvalues of the Hessian of the training loss at the end of training, by Lanczos' method; \
-                and how much higher the training loss is at the worst point found within the given distance. Lower is flatter.";
+                lower is flatter. The column `sharpness` of the outcome is how much higher that loss is at the worst point found \
+                within a small distance.";
     let axis = Axis::category("rank", (1..=5).map(|rank| rank.to_string()));
     let chart = Chart::new("Largest eigenvalues of the Hessian", axis, Axis::linear("eigenvalue"));
     let chart = arms.iter().fold(chart, |chart, arm| chart.with(Series::bars(&arm.name, arm.eigenvalues.iter().take(5).copied())));

@@ -1,7 +1,6 @@
 //! Devices by name, chosen at run time.
 
 use burn::tensor::Device;
-use lyceum_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// A device as a recipe writes it: `cpu`, and where the feature of that name is compiled in, `cuda:N` or `wgpu`.
@@ -47,9 +46,10 @@ impl From<DeviceName> for String {
 }
 
 impl TryFrom<String> for DeviceName {
-    type Error = Error;
+    /// What was found and what is allowed.
+    type Error = String;
 
-    fn try_from(name: String) -> Result<Self> {
+    fn try_from(name: String) -> Result<Self, String> {
         let known = match name.split_once(':') {
             None => name == "cpu" || (cfg!(feature = "wgpu") && name == "wgpu"),
             Some((kind, index)) => cfg!(feature = "cuda") && kind == "cuda" && index.parse::<u16>().is_ok(),
@@ -59,7 +59,7 @@ impl TryFrom<String> for DeviceName {
         }
         let compiled_out = matches!(name.split(':').next(), Some("cuda" | "wgpu"));
         let more = if compiled_out { " (others are features of the build: --features cuda, --features wgpu)" } else { "" };
-        Err(Error::invalid("device", format!("`{name}`"), format!("{}{more}", Self::allowed())))
+        Err(format!("found `{name}`; allowed: {}{more}", Self::allowed()))
     }
 }
 
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(DeviceName::try_from("cpu".to_owned()).unwrap().device(), cpu());
         for wrong in ["", "gpu", "cuda", "cuda:x", "cpu:0:1"] {
             let error = DeviceName::try_from(wrong.to_owned()).unwrap_err();
-            assert!(error.to_string().contains("cpu"), "{error}");
+            assert!(error.contains("cpu"), "{error}");
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Calibrate {
     labelled: Labelled,
 
     /// The share of examples whose set may miss the true label
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     alpha: f64,
 
     /// How strange a label is for a row of probabilities
@@ -48,7 +48,7 @@ pub(crate) struct Calibrate {
     score: ScoreName,
 
     /// RAPS: the penalty for each rank beyond --k-reg; tuned if absent
-    #[arg(long, requires = "k_reg")]
+    #[arg(long, requires = "k_reg", allow_negative_numbers = true)]
     lambda: Option<f64>,
 
     /// RAPS: the rank up to which there is no penalty; tuned if absent
@@ -60,15 +60,15 @@ pub(crate) struct Calibrate {
     tune: TuneFor,
 
     /// SAPS: the step from rank to rank
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     weight: f64,
 
     /// The share of the examples that is kept apart for the temperature and for tuning
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, default_value_t = 0.3, allow_negative_numbers = true)]
     tuning_share: f64,
 
     /// The softmax's temperature; fitted if absent
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     temperature: Option<f64>,
 
     /// What randomness does for a set

@@ -179,8 +179,8 @@ impl Chart {
         let series: Vec<Value> = self.series.iter().enumerate().flat_map(|(color, series)| series.options(color)).collect();
         json!({
             "xAxis": self.x.option(true), "yAxis": self.y.option(false), "series": series,
-            "legend": { "show": self.series.len() > 1, "top": 0, "type": "scroll" },
-            "grid": { "left": 64, "right": 16, "top": if self.series.len() > 1 { 36 } else { 12 }, "bottom": 44 },
+            "legend": { "show": self.series.len() > 1, "top": 0, "left": 60, "right": 16, "type": "plain", "itemGap": 14 },
+            "grid": { "left": 64, "right": 16, "top": match self.series.len() { 0 | 1 => 12, 2..=4 => 36, _ => 58 }, "bottom": 44 },
             "tooltip": { "trigger": if self.series.iter().any(|s| s.shape == Shape::Scatter) { "item" } else { "axis" } },
             "aria": { "enabled": true },
         })

@@ -1,0 +1,251 @@
+//! Runs through the binary: killed, interrupted, resumed, spoiled.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+const RECIPE: &str = r#"
+experiment = "certify"
+seed = 3
+[data]
+name = "digits"
+label_noise = 0.3
+[model.cnn]
+channels = [4]
+hidden = 16
+dropout = 0.1
+[training]
+epochs = 8
+checkpoint_seconds = 0
+[sharpness]
+examples = 100
+iterations = 3
+[[arm]]
+name = "SGD"
+estimator = "plain"
+[[arm]]
+name = "LookSAM"
+estimator.looksam = { every = 3 }
+"#;
+
+fn lyceum(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lyceum"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn output(arguments: &[&str]) -> Output {
+    lyceum(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A folder with a recipe in it.
+fn with_recipe(recipe: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("recipe.toml");
+    fs::write(&path, recipe).unwrap();
+    (folder, path)
+}
+
+/// Every file of a run whose bytes must not depend on how often it was interrupted.
+fn fingerprint(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![run.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                // Older checkpoints depend on when they were made.
+                let newest = |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+                folders.push(if name == "checkpoints" { newest(&path) } else { path });
+            } else if name == "metrics.jsonl" || name.ends_with(".safetensors") || name == "summary.json" || name == "report.json" {
+                files.insert(path.strip_prefix(run).unwrap().to_path_buf(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+fn finished(run: &Path, threads: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    let (_folder, recipe) = with_recipe(RECIPE);
+    let out =
+        lyceum(&["run", recipe.to_str().unwrap(), "--out", run.to_str().unwrap()]).env("RAYON_NUM_THREADS", threads).output().unwrap();
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    fingerprint(run)
+}
+
+/// Waits, kills, and says whether the process was still running.
+fn kill_after(mut child: Child, time: Duration) -> bool {
+    std::thread::sleep(time);
+    let running = child.try_wait().unwrap().is_none();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    running
+}
+
+#[test]
+fn a_run_killed_at_any_moment_ends_with_the_same_bytes_on_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = std::time::Instant::now();
+    let expected = finished(&folder.path().join("whole"), "1");
+    let time = start.elapsed();
+    assert_eq!(expected, finished(&folder.path().join("threads"), "2"));
+    assert!(expected.contains_key(Path::new("LookSAM/metrics.jsonl")) && expected.contains_key(Path::new("summary.json")));
+    let (_recipe_folder, recipe) = with_recipe(RECIPE);
+    let mut killed = 0;
+    for attempt in 0..6_u32 {
+        let run = folder.path().join(format!("killed-{attempt}"));
+        let arguments = ["run", recipe.to_str().unwrap(), "--out", run.to_str().unwrap()];
+        // Moments spread over the run, never the same ones.
+        let moment = |k: u32| time.mul_f64(f64::from((attempt * 37 + k * 53 + std::process::id()) % 100) / 100.0);
+        killed += u32::from(kill_after(lyceum(&arguments).spawn().unwrap(), moment(0)));
+        if !run.join("recipe.toml").exists() {
+            continue;
+        }
+        for k in 1..3 {
+            killed += u32::from(kill_after(lyceum(&["resume", run.to_str().unwrap()]).spawn().unwrap(), moment(k)));
+        }
+        let out = output(&["resume", run.to_str().unwrap()]);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        assert_eq!(fingerprint(&run), expected, "attempt {attempt}");
+    }
+    assert!(killed > 0, "no process was caught running");
+}
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_saves_says_how_to_go_on_and_resume_ends_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let expected = finished(&folder.path().join("whole"), "1");
+    let run = folder.path().join("stopped");
+    let (_recipe_folder, recipe) = with_recipe(RECIPE);
+    let child = lyceum(&["run", recipe.to_str().unwrap(), "--out", run.to_str().unwrap()]).spawn().unwrap();
+    while !run.join("SGD/checkpoints").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(130), "{}", text(&out.stderr));
+    // The message may be broken over lines.
+    let message: String = text(&out.stderr).split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
+    assert!(message.contains("lyceum resume"), "{message}");
+    assert!(output(&["resume", run.to_str().unwrap()]).status.success());
+    assert_eq!(fingerprint(&run), expected);
+}
+
+/// Runs a recipe that must be refused: exit status 2, nothing written; gives what was said.
+fn refused(recipe: &str, more: &[&str]) -> String {
+    let (folder, path) = with_recipe(recipe);
+    let run = folder.path().join("run");
+    let mut arguments = vec!["run", "recipe.toml", "--out", run.to_str().unwrap()];
+    arguments.extend(more);
+    let out = lyceum(&arguments).current_dir(folder.path()).env("LYCEUM_DATA", "/nowhere").output().unwrap();
+    assert_eq!(out.status.code(), Some(2), "{}", text(&out.stderr));
+    assert!(!run.join("summary.json").exists());
+    fs::remove_file(path).unwrap();
+    text(&out.stderr)
+}
+
+#[test]
+fn mistakes_in_a_recipe_show_the_line_and_the_remedy() {
+    insta::assert_snapshot!("misspelt key", refused(&RECIPE.replace("epochs =", "epocs ="), &[]));
+    insta::assert_snapshot!("wrong type", refused(&RECIPE.replace("epochs = 8", "epochs = \"8\""), &[]));
+    insta::assert_snapshot!("out of range", refused(&RECIPE.replace("label_noise = 0.3", "label_noise = 1.3"), &[]));
+    insta::assert_snapshot!("unknown estimator", refused(&RECIPE.replace("looksam =", "loksam ="), &[]));
+    insta::assert_snapshot!("unknown data", refused(&RECIPE.replace("\"digits\"", "\"digit\""), &[]));
+    insta::assert_snapshot!("unknown device", refused(&RECIPE.replace("seed = 3", "seed = 3\ndevice = \"cuda:0\""), &[]));
+    insta::assert_snapshot!("unknown experiment", refused(&RECIPE.replace("certify", "certfy"), &[]));
+    insta::assert_snapshot!("two arms of one name", refused(&RECIPE.replace("LookSAM", "SGD"), &[]));
+    insta::assert_snapshot!("image too small", refused(&RECIPE.replace("channels = [4]", "channels = [4, 4, 4, 4]"), &[]));
+    insta::assert_snapshot!("override", refused(RECIPE, &["--set", "training.learning_rat=0.1"]));
+}
+
+#[test]
+fn a_missing_data_file_is_named_with_where_to_put_it() {
+    let message = refused(&RECIPE.replace("\"digits\"", "\"mnist\""), &[]);
+    assert!(message.contains("/nowhere/mnist/train-images-idx3-ubyte") && message.contains("cargo xtask data mnist"), "{message}");
+}
+
+#[test]
+fn a_finished_run_is_not_overwritten_and_a_missing_one_is_told() {
+    let (folder, recipe) = with_recipe(&RECIPE.replace("epochs = 8", "epochs = 1"));
+    let run = folder.path().join("run");
+    let arguments = ["run", recipe.to_str().unwrap(), "--out", run.to_str().unwrap()];
+    assert!(output(&arguments).status.success());
+    let before = fingerprint(&run);
+    assert_eq!(output(&arguments).status.code(), Some(2));
+    assert_eq!(fingerprint(&run), before);
+    assert!(output(&["resume", run.to_str().unwrap()]).status.success());
+    assert!(output(&["report", run.to_str().unwrap(), "--table"]).status.success());
+    for command in ["resume", "report"] {
+        let out = output(&[command, folder.path().join("none").to_str().unwrap()]);
+        assert_eq!(out.status.code(), Some(2), "{}", text(&out.stderr));
+    }
+    // Two processes cannot write one run.
+    fs::remove_file(run.join("summary.json")).unwrap();
+    let lock = fs::File::open(run.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let out = output(&["resume", run.to_str().unwrap()]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stderr).contains("another process"), "{}", text(&out.stderr));
+}
+
+/// On a file system of 300 KB: an error that says so, and what was there before stays readable.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_an_error_and_the_run_goes_on_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let mount = |options: &str| {
+        let status = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&disk).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    };
+    if !mount("size=300k") {
+        eprintln!("skipped: mounting a small file system needs root");
+        return;
+    }
+    let run = disk.join("run");
+    let (_recipe_folder, recipe) = with_recipe(RECIPE);
+    let out = output(&["run", recipe.to_str().unwrap(), "--out", run.to_str().unwrap()]);
+    let message = text(&out.stderr);
+    let bigger = mount("remount,size=20m");
+    let resumed = bigger.then(|| output(&["resume", run.to_str().unwrap()]));
+    let partial = walk(&disk).into_iter().any(|path| path.to_string_lossy().contains(".partial"));
+    let files = resumed.as_ref().filter(|out| out.status.success()).map(|_| fingerprint(&run));
+    assert!(Command::new("umount").arg(&disk).status().unwrap().success());
+    assert_eq!(out.status.code(), Some(1), "{message}");
+    assert!(message.contains("No space left"), "{message}");
+    assert!(!partial, "a half-written file was left behind");
+    if let Some(resumed) = resumed {
+        assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+        assert_eq!(files.unwrap(), finished(&folder.path().join("whole"), "1"));
+    }
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { [vec![path.clone()], walk(&path)].concat() } else { vec![path] }).collect()
+}
+
+#[test]
+fn help_and_lists_are_for_newcomers() {
+    let help = text(&output(&["--help"]).stdout);
+    assert!(help.contains("lyceum run recipes/quickstart.toml") && help.contains("conformal"), "{help}");
+    assert!(text(&output(&["list"]).stdout).contains("certify"));
+    assert!(text(&output(&["data"]).stdout).contains("digits"));
+    assert!(text(&output(&["completions", "bash"]).stdout).contains("_lyceum"));
+    assert!(text(&output(&["man"]).stdout).contains(".TH lyceum"));
+    let json = output(&["run", "nothing.toml", "--json"]);
+    assert_eq!(json.status.code(), Some(2));
+}
