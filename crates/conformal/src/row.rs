@@ -10,7 +10,8 @@ use crate::{
 pub(crate) struct Scratch {
     maxima: Vec<f32>,
     sorted_maxima: Vec<f32>,
-    head: Vec<(f32, u32)>,
+    /// Labels in the order of [`key`].
+    head: Vec<u64>,
     /// How long a head to look for first.
     want: usize,
 }
@@ -19,7 +20,7 @@ impl Scratch {
     /// The label at this rank, counted from 0, of the row whose [`prefix`] was found last; the head reaches at least to
     /// the first label after the prefix.
     pub(crate) fn label_at(&self, rank: usize) -> Option<u32> {
-        self.head.get(rank).map(|&(_, label)| label)
+        self.head.get(rank).map(|&key| key as u32)
     }
 }
 
@@ -63,13 +64,14 @@ pub(crate) fn prefix(
     let start = labels.len();
     let mut above = 0_i64;
     // Sets of neighbouring rows are of like size.
-    let mut want = scratch.want.max(4);
+    let mut want = (scratch.want + scratch.want / 2).max(6);
     loop {
         gather_head(row, want, scratch);
         // What an earlier, shorter head held stands at the front of this one.
         let known = labels.len() - start;
-        for (rank, &(z, label)) in scratch.head.iter().enumerate().skip(known) {
-            let w = weight(z, max, beta);
+        for (rank, &key) in scratch.head.iter().enumerate().skip(known) {
+            let label = key as u32;
+            let w = weight(row[label as usize], max, beta);
             let place = Place { rank: rank + 1, above: above as f64, weight: f64::from(w), total };
             if score.at(&place, u) > threshold {
                 scratch.want = (scratch.want + rank + 2) / 2 + 1;
@@ -89,7 +91,7 @@ pub(crate) fn prefix(
 /// the row where there are not many more groups than that.
 #[inline(always)]
 fn gather_head(row: &[f32], want: usize, scratch: &mut Scratch) {
-    let bound = if want * 2 < scratch.maxima.len() {
+    let bound = if want < scratch.maxima.len() {
         scratch.sorted_maxima.clone_from(&scratch.maxima);
         *scratch.sorted_maxima.select_nth_unstable_by(want - 1, |a, b| b.total_cmp(a)).1
     } else {
@@ -100,12 +102,21 @@ fn gather_head(row: &[f32], want: usize, scratch: &mut Scratch) {
         if max >= bound {
             for label in members(group, row.len()) {
                 if row[label] >= bound {
-                    scratch.head.push((row[label], label as u32));
+                    scratch.head.push(key(row[label], label));
                 }
             }
         }
     }
-    scratch.head.sort_unstable_by(|(za, a), (zb, b)| zb.partial_cmp(za).unwrap_or(std::cmp::Ordering::Equal).then(a.cmp(b)));
+    scratch.head.sort_unstable();
+}
+
+/// A whole number that rises along the ranking: falling logits, equal ones by rising label. The label is its low half.
+#[inline(always)]
+fn key(z: f32, label: usize) -> u64 {
+    // Adding 0 makes −0 and 0 the same number; the bits of floats of one sign are ordered as they are.
+    let bits = (z + 0.0).to_bits();
+    let rising = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
+    u64::from(!rising) << 32 | label as u64
 }
 
 #[cfg(test)]
@@ -128,7 +139,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_head_is_the_head_of_the_sorted_row(
-            row in prop::collection::vec(prop_oneof![-8.0_f32..8.0, (0..4_i32).prop_map(|v| v as f32)], 1..700),
+            row in prop::collection::vec(prop_oneof![-8.0_f32..8.0, (-2..3_i32).prop_map(|v| v as f32), Just(-0.0)], 1..700),
             u in 0.0..1.0_f64, threshold in 0.0..1.2_f64, lambda in prop_oneof![Just(0.0), 0.0..0.1_f64], k_reg in 0_usize..20,
         ) {
             let score = Raps { lambda, k_reg };
