@@ -157,7 +157,8 @@ fn certify<'a>(config: &Sets, arm: &'a TrainedArm, data: &Prepared, seed: Seed) 
 
 /// What is printed at the end: a row an arm.
 fn outcome(certified: &[Certified<'_>], labels: &[usize]) -> Table {
-    let mut table = Table::new(["", "test accuracy", "largest Hessian eigenvalue", "RAPS coverage (95 % interval)", "RAPS mean size"]);
+    let mut table =
+        Table::new(["", "test accuracy", "largest Hessian eigenvalue", "RAPS coverage (95 % interval)", "RAPS mean size (95 % interval)"]);
     for one in certified {
         let Some((_, _, sets)) = one.sets.last() else { continue };
         table.push([
@@ -165,10 +166,16 @@ fn outcome(certified: &[Certified<'_>], labels: &[usize]) -> Table {
             percent(one.arm.test.accuracy),
             one.arm.eigenvalues.first().map_or_else(|| "–".into(), |value| format!("{value:.1}")),
             share(metrics::coverage(sets, labels)),
-            format!("{:.3}", metrics::mean_size(sets)),
+            size(sets),
         ]);
     }
     table
+}
+
+/// The mean size with its interval.
+fn size(sets: &PredictionSets) -> String {
+    let (low, high) = metrics::mean_size_interval(sets);
+    format!("{:.2} ({low:.2} to {high:.2})", metrics::mean_size(sets))
 }
 
 fn share(share: metrics::Share) -> String {
@@ -236,7 +243,7 @@ fn toml_of(config: &Config) -> String {
 }
 
 fn set_table(certified: &[Certified<'_>], labels: &[usize]) -> Table {
-    let mut table = Table::new(["", "score", "coverage (95 % interval)", "mean size", "largest", "empty", "threshold"]);
+    let mut table = Table::new(["", "score", "coverage (95 % interval)", "mean size (95 % interval)", "largest", "empty", "threshold"]);
     for one in certified {
         for (name, conformal, sets) in &one.sets {
             let name = match conformal.config.score {
@@ -247,7 +254,7 @@ fn set_table(certified: &[Certified<'_>], labels: &[usize]) -> Table {
                 one.arm.name.clone(),
                 name,
                 share(metrics::coverage(sets, labels)),
-                format!("{:.3}", metrics::mean_size(sets)),
+                size(sets),
                 sets.sizes().max().unwrap_or(0).to_string(),
                 sets.sizes().filter(|&size| size == 0).count().to_string(),
                 conformal.threshold.map_or_else(|| "∞".into(), |threshold| format!("{threshold:.4}")),

@@ -36,7 +36,7 @@ fn files() -> tempfile::TempDir {
     let logits = |from: usize| {
         Array2::from_shape_fn((1_000, 10), |(i, k)| {
             let i = i + from;
-            noise(i, k) + if k == label(i) && i % 3 != 0 { 3.0 } else { 0.0 }
+            noise(i, k) + if k == label(i) && !i.is_multiple_of(3) { 3.0 } else { 0.0 }
         })
     };
     for (name, from) in [("cal", 0), ("test", 1_000)] {

@@ -73,6 +73,14 @@ pub fn mean_size(sets: &PredictionSets) -> f64 {
     sets.labels().len() as f64 / sets.len() as f64
 }
 
+/// The 95 % interval of the mean size: 1.96 standard errors to both sides.
+pub fn mean_size_interval(sets: &PredictionSets) -> (f64, f64) {
+    let (mean, n) = (mean_size(sets), sets.len() as f64);
+    let variance = sets.sizes().map(|size| (size as f64 - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+    let half = 1.96 * (variance / n).sqrt();
+    (mean - half, mean + half)
+}
+
 /// How many sets there are of each size, from 0 to the largest.
 pub fn size_histogram(sets: &PredictionSets) -> Vec<usize> {
     let mut counts = vec![0; sets.sizes().max().map_or(0, |max| max + 1)];
@@ -164,6 +172,9 @@ mod tests {
         let sets = PredictionSets::from_sizes([0, 1, 2, 4], vec![3, 0, 1, 2, 0, 1, 3]).unwrap();
         let labels = [0, 3, 2, 3];
         assert_eq!((coverage(&sets, &labels).hits, mean_size(&sets)), (2, 1.75));
+        // Sizes 0, 1, 2, 4: variance 35/12, standard error √(35/48).
+        let (low, high) = mean_size_interval(&sets);
+        close(high - low, 2.0 * 1.96 * (35.0_f64 / 48.0).sqrt());
         assert_eq!(size_histogram(&sets), [1, 1, 1, 0, 1]);
         let by_size = coverage_by_size(&sets, &labels, &STRATA);
         assert_eq!(by_size.iter().map(|(s, c)| (s.0, c.hits, c.trials)).collect::<Vec<_>>(), [(0, 1, 2), (2, 0, 1), (4, 1, 1)]);

@@ -4,6 +4,8 @@
 //! it is summed over the row as it stands (calibration) or down the ranking (prediction). The arithmetic uses no fused
 //! operations and no table, so every processor gives the same bits.
 
+use lyceum_core::math::exp_of_negative;
+
 /// What a weight of 1 is held as.
 const ONE: f32 = (1 << 30) as f32;
 
@@ -13,33 +15,12 @@ const LANES: usize = 16;
 /// How many logits share a maximum in [`group_maxima`].
 const GROUP: usize = 4;
 
-/// exp(x) for x ≤ 0 with a relative error below 2⁻²²; 0 below −87.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    const TO_NEAREST: f32 = 12_582_912.0; // 1.5·2²³: adding it rounds to a whole number
-    let clamped = x.max(-87.0);
-    let shifted = clamped * std::f32::consts::LOG2_E + TO_NEAREST;
-    let n = shifted - TO_NEAREST;
-    // ln 2 in two parts, so that x − n ln 2 loses nothing.
-    let r = (clamped - n * 0.693_359_4) + n * 2.121_944_4e-4;
-    let mut p = 1.987_569_1e-4;
-    p = p * r + 1.398_199_9e-3;
-    p = p * r + 8.333_452e-3;
-    p = p * r + 4.166_579_6e-2;
-    p = p * r + 1.666_666_5e-1;
-    p = p * r + 0.5;
-    let fraction = p * r * r + r + 1.0;
-    // 2ⁿ by the exponent's bits; n is the low bits of the shifted number.
-    let power = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
-    if x < -87.0 { 0.0 } else { fraction * power }
-}
-
 /// The weight of logit `z` in a row with this maximum. Equal infinities share the mass.
 #[inline(always)]
 pub(crate) fn weight(z: f32, max: f32, beta: f32) -> i32 {
     let x = if z == max { 0.0 } else { (z - max) * beta };
-    // SAFETY: exp gives a finite number in [0, 1 + 2⁻²²], so the product is far below 2³¹.
-    unsafe { (exp(x) * ONE).to_int_unchecked() }
+    // SAFETY: the exponential gives a finite number in [0, 1 + 2⁻²²], so the product is far below 2³¹.
+    unsafe { (exp_of_negative(x) * ONE).to_int_unchecked() }
 }
 
 /// The maximum of each group of logits, and of all; `None` if a logit is NaN.
@@ -108,16 +89,6 @@ pub(crate) fn sums_where(row: &[f32], max: f32, beta: f32, passes: impl Fn(f32) 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_exponential_is_right_to_single_precision() {
-        for i in 0..200_000 {
-            let x = -87.0 * i as f32 / 200_000.0;
-            let (found, expected) = (f64::from(exp(x)), f64::from(x).exp());
-            assert!((found - expected).abs() <= 3e-7 * expected, "{x} {found} {expected}");
-        }
-        assert_eq!((exp(0.0), exp(-88.0), exp(f32::NEG_INFINITY)), (1.0, 0.0, 0.0));
-    }
 
     #[test]
     fn every_instruction_set_gives_the_same_weights() {

@@ -34,6 +34,7 @@
 //! | [`run`] | [`Run`], [`Checkpoint`], metrics, TensorBoard events, the lock |
 //! | [`report`] | [`Report`], [`Chart`](report::Chart), [`Table`](report::Table) |
 //! | [`progress`] | bars, plain lines, JSON lines, or nothing |
+//! | [`math`] | exp and erf for vectorised loops |
 //! | [`interrupt`] | Ctrl-C as a question that long loops ask |
 //! | [`atomic`] | files that are either whole or not there |
 
@@ -41,6 +42,7 @@ pub mod atomic;
 pub mod error;
 pub mod experiment;
 pub mod interrupt;
+pub mod math;
 pub mod progress;
 pub mod range;
 pub mod recipe;

@@ -21,6 +21,9 @@
 //! | [`linear`] | bias, ReLU |
 //! | [`batch_norm`] | residual, ReLU |
 //! | [`max_pool`] | ReLU |
+//! | [`layer_norm`] | residual |
+//! | [`attention`] | mask, softmax |
+//! | [`gelu`] | |
 //! | [`softmax_cross_entropy`] | |
 //! | [`sgd_step`], [`adam_step`] | momentum, moments |
 //! | [`vector`] | dot products, norms and sums of whole parameter vectors |
@@ -28,11 +31,22 @@
 //! Results do not depend on the number of threads: work is cut into pieces of fixed size, and what is summed over
 //! pieces is summed in their order.
 
+#![allow(
+    clippy::too_many_arguments,
+    clippy::needless_range_loop,
+    clippy::needless_bitwise_bool,
+    clippy::type_complexity,
+    reason = "operators take tensors and constants one by one, and loops that shall become wide instructions are written by index"
+)]
+
 mod activation;
+mod attention;
 mod autodiff;
 mod batch_norm;
 mod conv2d;
 mod flex;
+mod gelu;
+mod layer_norm;
 mod linear;
 mod matmul;
 mod max_pool;
@@ -43,8 +57,11 @@ pub mod vector;
 mod vectorize;
 
 pub use activation::Activation;
+pub use attention::attention;
 pub use batch_norm::{BatchNormOutput, batch_norm};
 pub use conv2d::conv2d;
+pub use gelu::gelu;
+pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use max_pool::max_pool;
 pub use optimizer::{AdamConstants, adam_step, sgd_step};

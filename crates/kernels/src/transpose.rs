@@ -1,10 +1,11 @@
 //! Transposition of a matrix, four by four.
 
+/// The side of a block whose rows and columns stay in the first-level cache.
+const BLOCK: usize = 64;
+
 /// `to` (`n × m`) becomes the transpose of `from` (`m × n`).
 pub(crate) fn transpose(from: &[f32], m: usize, n: usize, to: &mut [f32]) {
     assert!(from.len() == m * n && to.len() == m * n, "both matrices have m × n numbers");
-    // Blocks whose rows and columns stay in the first-level cache.
-    const BLOCK: usize = 64;
     for i in (0..m).step_by(BLOCK) {
         for j in (0..n).step_by(BLOCK) {
             block(from, to, [m, n], [i, j], [BLOCK.min(m - i), BLOCK.min(n - j)]);

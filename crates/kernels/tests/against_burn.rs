@@ -8,7 +8,7 @@ use burn::tensor::{
     module,
     ops::{ConvOptions, MaxPoolOptions},
 };
-use lyceum_kernels::{Activation, AdamConstants, adam_step, batch_norm, conv2d, linear, max_pool, sgd_step};
+use lyceum_kernels::{Activation, AdamConstants, adam_step, attention, batch_norm, conv2d, gelu, layer_norm, linear, max_pool, sgd_step};
 use proptest::prelude::*;
 
 fn random<const D: usize>(shape: [usize; D], seed: usize) -> Tensor<D> {
@@ -177,4 +177,48 @@ fn optimiser_steps() {
         (expected, state) = theirs.step(0.01, expected, g, state);
     }
     close("adam", &values(w), &values(expected), 2e-6);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    #[test]
+    fn layer_norms(n in 1_usize..150, d in 2_usize..40) {
+        let (x, r, gamma, beta) = (random([n, d], 1), random([n, d], 2), random([d], 3), random([d], 4));
+        let theirs = module::layer_norm(x.clone() + r.clone(), gamma.clone(), Some(beta.clone()), 1e-5);
+        let ours = layer_norm(x.clone(), r.clone(), gamma.clone(), beta.clone(), 1e-5);
+        close("y", &values(ours.clone()), &values(theirs.clone()), 2e-5);
+        let direction = random([n, d], 5).inner().autodiff();
+        let (a, b) = ((ours * direction.clone()).sum().backward(), (theirs * direction).sum().backward());
+        close("dx", &values(x.grad(&a).unwrap()), &values(x.grad(&b).unwrap()), 5e-4);
+        close("dr", &values(r.grad(&a).unwrap()), &values(r.grad(&b).unwrap()), 5e-4);
+        close("dgamma", &values(gamma.grad(&a).unwrap()), &values(gamma.grad(&b).unwrap()), 5e-5);
+        close("dbeta", &values(beta.grad(&a).unwrap()), &values(beta.grad(&b).unwrap()), 5e-5);
+    }
+
+    #[test]
+    fn gelus(n in 1_usize..30, d in 1_usize..30) {
+        let x = random([n, d], 1);
+        let wide = || x.clone() * 6.0;
+        let (ours, theirs) = (gelu(wide()), burn::tensor::activation::gelu(wide()));
+        close("y", &values(ours.clone()), &values(theirs.clone()), 1e-6);
+        let (a, b) = (ours.sum().backward(), theirs.sum().backward());
+        close("dx", &values(x.grad(&a).unwrap()), &values(x.grad(&b).unwrap()), 3e-6);
+    }
+
+    #[test]
+    fn attentions(n in 1_usize..4, s in 1_usize..40, h in 1_usize..4, e in 1_usize..20, padding in 0_usize..5) {
+        let qkv = random([n * s, 3 * h * e], 1);
+        let mask: Vec<f32> = (0..n * s).map(|i| if i % s + padding.min(s - 1) < s { 1.0 } else { 0.0 }).collect();
+        let mask = Tensor::<1>::from_data(TensorData::new(mask, [n * s]), &Device::flex().autodiff());
+        let part = |index: usize| qkv.clone().narrow(1, index * h * e, h * e).reshape([n, s, h, e]).swap_dims(1, 2);
+        let scores = part(0).matmul(part(1).transpose()) / (e as f64).sqrt();
+        let blocked = mask.clone().reshape([n, 1, 1, s]).equal_elem(0.0).expand([n, h, s, s]);
+        let weights = burn::tensor::activation::softmax(scores.mask_fill(blocked, f32::NEG_INFINITY), 3);
+        let theirs = weights.matmul(part(2)).swap_dims(1, 2).reshape([n * s, h * e]);
+        let ours = attention(qkv.clone(), mask, n, h);
+        close("y", &values(ours.clone()), &values(theirs.clone()), 1e-5);
+        let direction = random([n * s, h * e], 5).inner().autodiff();
+        let (a, b) = ((ours * direction.clone()).sum().backward(), (theirs * direction).sum().backward());
+        close("dqkv", &values(qkv.grad(&a).unwrap()), &values(qkv.grad(&b).unwrap()), 2e-5);
+    }
 }

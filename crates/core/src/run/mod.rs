@@ -278,7 +278,7 @@ mod tests {
         let whole = tempfile::tempdir().unwrap();
         drop(start(whole.path(), 20));
         let expected = fs::read(whole.path().join("metrics.jsonl")).unwrap();
-        assert_eq!(expected.iter().filter(|b| **b == b'\n').count(), 20);
+        assert_eq!(String::from_utf8_lossy(&expected).lines().count(), 20);
         for cut in [0, 1, 4, 10, 19] {
             let folder = tempfile::tempdir().unwrap();
             drop(start(folder.path(), cut));
