@@ -33,7 +33,7 @@ enum Command {
     },
     /// Measure against peers; prints a line `ratio WORK/PEER VALUE` for each comparison
     Bench {
-        /// sam or conformal
+        /// sam, conformal or kernels
         name: String,
     },
     /// Repeat an experiment and write its table, figure and numbers to results/NAME

@@ -15,9 +15,9 @@ pub(super) fn run() -> Result<()> {
     let data = data.to_string_lossy().into_owned();
     let script = folder.join("conformal.py").to_string_lossy().into_owned();
     shell::run(&python, &[&script, "data", &data])?;
-    shell::run("cargo", &["bench", "-p", "lyceum-conformal", "--bench", "raps", "--no-run"])?;
+    shell::run("cargo", &["bench", "--workspace", "--bench", "raps", "--no-run"])?;
     let mut measured = Measurements::default();
-    let ours = || command("cargo", &["bench", "--quiet", "-p", "lyceum-conformal", "--bench", "raps", "--", &data]);
+    let ours = || command("cargo", &["bench", "--quiet", "--workspace", "--bench", "raps", "--", &data]);
     let peer = |name: &str| command(&python, &[&script, name, &data]);
     measured.alternate(3, &mut [ours(), peer("torchcp"), ours(), peer("crepes")])?;
     // MAPIE needs minutes and most of the memory: once is enough to see that it is not the fastest.

@@ -4,6 +4,7 @@
 //! passed on. The peers are measured in turn (A B C A B C …), so a drift of the machine's speed meets all of them.
 
 mod conformal;
+mod kernels;
 mod sam;
 
 use std::{collections::BTreeMap, process::Command};
@@ -20,7 +21,8 @@ pub(crate) fn run(name: &str) -> Result<()> {
     match name {
         "sam" => sam::run(),
         "conformal" => conformal::run(),
-        _ => bail!("no bench `{name}`; there are: sam, conformal"),
+        "kernels" => kernels::run_all(),
+        _ => bail!("no bench `{name}`; there are: sam, conformal, kernels"),
     }
 }
 

@@ -1,0 +1,34 @@
+//! Training steps beside PyTorch's, on one thread and on two.
+
+use anyhow::Result;
+
+use super::Measurements;
+use crate::{
+    python,
+    shell::{command, root, run},
+};
+
+const NETS: [&str; 3] = ["mlp", "cnn", "resnet"];
+
+pub(super) fn run_all() -> Result<()> {
+    let folder = root().join("bench");
+    let python = python::environment("bench-kernels", &std::fs::read_to_string(folder.join("kernels-requirements.txt"))?)?;
+    let script = folder.join("kernels.py").to_string_lossy().into_owned();
+    run("cargo", &["bench", "--workspace", "--bench", "nets", "--no-run"])?;
+    let mut measured = Measurements::default();
+    for threads in ["1", "2"] {
+        let mut ours = command("cargo", &["bench", "--quiet", "--workspace", "--bench", "nets"]);
+        ours.env("RAYON_NUM_THREADS", threads);
+        measured.alternate(3, &mut [ours, command(&python, &[&script, threads])])?;
+    }
+    let mut ratios = Vec::new();
+    let names: Vec<String> = NETS.iter().flat_map(|net| [format!("{net}-1"), format!("{net}-2")]).collect();
+    for name in &names {
+        ratios.push((name.as_str(), "pytorch", measured.median(name, "lyceum")?, measured.median(name, "pytorch")?));
+    }
+    for net in ["cnn", "resnet"] {
+        let [one, two] = [1, 2].map(|threads| measured.median(&format!("{net}-{threads}"), "lyceum"));
+        ratios.push((net, "one-thread", two?, one?));
+    }
+    measured.finish("kernels", &ratios)
+}
