@@ -51,17 +51,17 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def crepes(logits: np.ndarray, labels: np.ndarray) -> None:
-    """crepes has no RAPS: its margin score is a stand-in that does less."""
+    """crepes has no RAPS: its hinge score (1 - p, LAC) is a stand-in that does less."""
     from crepes import ConformalClassifier
-    from crepes.extras import margin
+    from crepes.extras import hinge
 
     half = ROWS // 2
     start = time.perf_counter()
     classifier = ConformalClassifier()
     classes = np.arange(CLASSES)
-    classifier.fit(margin(softmax(logits[:half]), classes, labels[:half]))
+    classifier.fit(hinge(softmax(logits[:half]), classes, labels[:half]))
     middle = time.perf_counter()
-    scores = margin(softmax(logits[half:]), classes)
+    scores = hinge(softmax(logits[half:]), classes)
     classifier.predict_set(scores, confidence=1 - ALPHA, smoothing=False)
     end = time.perf_counter()
     report("crepes", middle - start, end - middle)
