@@ -15,6 +15,11 @@ pub fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Er
     number(deserializer, "a finite number > 0", |v| v > 0.0 && v.is_finite())
 }
 
+/// A finite number above 0, if there is one.
+pub fn optional_positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    positive(deserializer).map(Some)
+}
+
 /// A finite number, 0 or above.
 pub fn non_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     number(deserializer, "a finite number >= 0", |v| v >= 0.0 && v.is_finite())
@@ -23,6 +28,15 @@ pub fn non_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D
 /// A number in \[0, 1\].
 pub fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     number(deserializer, "a number from 0 to 1", |v| (0.0..=1.0).contains(&v))
+}
+
+/// A list of numbers in \[0, 1\].
+pub fn fractions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+    let values = Vec::<f64>::deserialize(deserializer)?;
+    match values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
+        Some(value) => Err(D::Error::custom(format!("found {value}; allowed: numbers from 0 to 1"))),
+        None => Ok(values),
+    }
 }
 
 /// A number in (0, 1\].

@@ -1,5 +1,7 @@
 //! What an operator applies to its output in the same sweep.
 
+use crate::vectorize::vectorize;
+
 /// What is applied to an operator's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
@@ -13,4 +15,34 @@ pub enum Activation {
 #[inline(always)]
 pub(crate) fn relu(y: f32) -> f32 {
     if y < 0.0 { 0.0 } else { y }
+}
+
+/// ∂y where the output y of ReLU is above 0, else 0. By a mask: which it is cannot be foreseen, so a branch would be
+/// guessed wrong.
+#[inline(always)]
+pub(crate) fn gate(gradient: f32, output: f32) -> f32 {
+    f32::from_bits(gradient.to_bits() & u32::from(output > 0.0).wrapping_neg())
+}
+
+/// The gradient to what went into ReLU, from the gradient to its output and the output, in `to`.
+pub(crate) fn gate_all(to: &mut Vec<f32>, gradient: &[f32], output: &[f32]) {
+    to.resize(gradient.len(), 0.0);
+    gate_each(to, gradient, output);
+}
+
+vectorize! {
+    fn gate_each(to: &mut [f32], gradient: &[f32], output: &[f32]) {
+        to.iter_mut().zip(gradient.iter().zip(output)).for_each(|(to, (g, y))| *to = gate(*g, *y));
+    }
+}
+
+vectorize! {
+    /// y ← act(y + b).
+    pub(crate) fn add_and_activate(y: &mut [f32], b: f32, rectify: bool) {
+        if rectify {
+            y.iter_mut().for_each(|y| *y = relu(*y + b));
+        } else if b != 0.0 {
+            y.iter_mut().for_each(|y| *y += b);
+        }
+    }
 }

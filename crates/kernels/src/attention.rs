@@ -117,7 +117,7 @@ impl Work {
 
     fn transposed(&self, matrix: &[f32]) -> Vec<f32> {
         let mut to = vec![0.0; matrix.len()];
-        transpose(matrix, self.s, self.e, &mut to);
+        transpose(matrix, [self.s, self.e], &mut to, self.s);
         to
     }
 

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 
 use crate::{
     Activation,
-    activation::relu,
+    activation::{gate, relu},
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
     vectorize::vectorize,
@@ -225,11 +225,11 @@ vectorize! {
         }
         let y = &y[..n];
         for i in 0..n {
-            let g = if y[i] > 0.0 { g[i] } else { 0.0 };
+            let g = gate(g[i], y[i]);
             dx[i] = a * g + b * x[i] + d;
         }
         for (dr, (g, y)) in dr.iter_mut().zip(g.iter().zip(y)) {
-            *dr = if *y > 0.0 { *g } else { 0.0 };
+            *dr = gate(*g, *y);
         }
     }
 }
@@ -251,7 +251,7 @@ vectorize! {
         } else {
             for ((x, g), y) in xs.iter().zip(gs).zip(ys) {
                 for lane in 0..16 {
-                    let g = if y[lane] > 0.0 { g[lane] } else { 0.0 };
+                    let g = gate(g[lane], y[lane]);
                     all[lane] += g;
                     times[lane] += g * (x[lane] - mean);
                 }

@@ -27,7 +27,7 @@ use rayon::prelude::*;
 
 use crate::{
     Activation,
-    activation::relu,
+    activation::{add_and_activate, gate_all},
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
     matmul::{Into, Left, Multiply},
@@ -193,7 +193,7 @@ impl Forward {
         }
         let group = |weight: &[f32]| {
             let mut transposed = vec![0.0; weight.len()];
-            transpose(weight, o, geometry.taps(), &mut transposed);
+            transpose(weight, [o, geometry.taps()], &mut transposed, o);
             transposed
         };
         let weights = weight.chunks_exact(o * geometry.taps()).map(group).collect();
@@ -220,14 +220,9 @@ impl Forward {
                 into: Into::Set,
             }
             .run();
-            transpose(&scratch.pixels_first, pixels, o, output);
+            transpose(&scratch.pixels_first, [pixels, o], output, pixels);
             for (channel, output) in output.chunks_exact_mut(pixels).enumerate() {
-                let bias = bias.get(group * o + channel).copied().unwrap_or(0.0);
-                if rectify {
-                    output.iter_mut().for_each(|y| *y = relu(*y + bias));
-                } else if bias != 0.0 {
-                    output.iter_mut().for_each(|y| *y += bias);
-                }
+                add_and_activate(output, bias.get(group * o + channel).copied().unwrap_or(0.0), rectify);
             }
         }
     }
@@ -398,16 +393,13 @@ impl PhaseProduct {
 /// Puts `pixels × c` values to their positions in `c` channels of an image.
 fn scatter(pixels_first: &[f32], c: usize, positions: &[usize], image: &mut [f32], area: usize, buffer: &mut Vec<f32>) {
     let n = positions.len();
+    if positions[n - 1] - positions[0] + 1 == n {
+        return transpose(pixels_first, [n, c], &mut image[positions[0]..], area);
+    }
     buffer.resize(n * c, 0.0);
-    transpose(pixels_first, n, c, buffer);
-    let contiguous = positions[n - 1] - positions[0] + 1 == n;
-    for (channel, values) in buffer.chunks_exact(n).enumerate() {
-        let image = &mut image[channel * area..(channel + 1) * area];
-        if contiguous {
-            image[positions[0]..positions[0] + n].copy_from_slice(values);
-        } else {
-            positions.iter().zip(values).for_each(|(&position, value)| image[position] = *value);
-        }
+    transpose(pixels_first, [n, c], buffer, n);
+    for (values, image) in buffer.chunks_exact(n).zip(image.chunks_exact_mut(area)) {
+        positions.iter().zip(values).for_each(|(&position, value)| image[position] = *value);
     }
 }
 
@@ -451,8 +443,7 @@ fn backward(
                 None => gradient,
                 Some(output) => {
                     let start = range.start + image * geometry.output_len();
-                    masked.clear();
-                    masked.extend(gradient.iter().zip(&output[start..]).map(|(g, y)| if *y > 0.0 { *g } else { 0.0 }));
+                    gate_all(&mut masked, gradient, &output[start..]);
                     &masked
                 }
             };
@@ -485,7 +476,7 @@ fn backward(
     let mut weight_gradient = vec![0.0; if want_weight { weight.len() } else { 0 }];
     let taps_first = sum(|sums| &sums.weight);
     let groups = taps_first.chunks_exact(o * geometry.taps()).zip(weight_gradient.chunks_exact_mut(o * geometry.taps()));
-    groups.for_each(|(from, to)| transpose(from, geometry.taps(), o, to));
+    groups.for_each(|(from, to)| transpose(from, [geometry.taps(), o], to, geometry.taps()));
     [x_gradient, weight_gradient, if want_bias { sum(|sums| &sums.bias) } else { Vec::new() }]
 }
 
@@ -495,7 +486,7 @@ fn add_weight_gradient(forward: &Forward, input: &[f32], gradient: &[f32], o: us
     let framed = forward.geometry.frame().around(input, &mut scratch.framed);
     scratch.pixels_first.resize(pixels * o, 0.0);
     for (group, (sums, gradient)) in sums.chunks_exact_mut(o * forward.geometry.taps()).zip(gradient.chunks_exact(o * pixels)).enumerate() {
-        transpose(gradient, o, pixels, &mut scratch.pixels_first);
+        transpose(gradient, [o, pixels], &mut scratch.pixels_first, o);
         Multiply {
             a: Left { values: forward.group(framed, group), rows: &forward.taps, columns: &forward.pixels },
             b: &scratch.pixels_first,

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::{
     Activation,
-    activation::relu,
+    activation::{gate_all, relu},
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
     matmul::{Into, Left, Multiply, strided},
@@ -90,18 +90,18 @@ fn backward(
     [n, d, k]: [usize; 3],
     [want_x, want_weight, want_bias]: [bool; 3],
 ) -> [Vec<f32>; 3] {
-    let masked: Vec<f32>;
+    let mut masked = Vec::new();
     let gradient = match output {
         None => gradient,
         Some(output) => {
-            masked = gradient.iter().zip(output).map(|(g, y)| if *y > 0.0 { *g } else { 0.0 }).collect();
+            gate_all(&mut masked, gradient, output);
             &masked
         }
     };
     let mut found = [Vec::new(), Vec::new(), Vec::new()];
     if want_x {
         let mut transposed = vec![0.0; d * k];
-        transpose(weight, d, k, &mut transposed);
+        transpose(weight, [d, k], &mut transposed, d);
         found[0] = product(gradient, &strided(n, k), &strided(k, 1), &transposed, d, |_| ());
     }
     if want_weight {

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::{
     Activation,
-    activation::relu,
+    activation::{gate_all, relu},
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
     vectorize::vectorize,
@@ -145,9 +145,9 @@ impl MaxPool for Flex {
         let (x, output, gradient) = (Values::of(&x), Values::of(&output), Values::of(&output_gradient));
         let [_, h, w, _] = extents;
         let gradient = gradient.as_slice();
-        let masked: Vec<f32>;
+        let mut masked = Vec::new();
         let gradient = if relu {
-            masked = gradient.iter().zip(output.as_slice()).map(|(g, y)| if *y > 0.0 { *g } else { 0.0 }).collect();
+            gate_all(&mut masked, gradient, output.as_slice());
             &masked
         } else {
             gradient

@@ -1,57 +1,83 @@
-//! Transposition of a matrix, four by four.
+//! Transposition of a matrix, eight by eight where the processor has AVX.
 
 /// The side of a block whose rows and columns stay in the first-level cache.
 const BLOCK: usize = 64;
 
-/// `to` (`n × m`) becomes the transpose of `from` (`m × n`).
-pub(crate) fn transpose(from: &[f32], m: usize, n: usize, to: &mut [f32]) {
-    assert!(from.len() == m * n && to.len() == m * n, "both matrices have m × n numbers");
+/// The rows of `to` become the columns of `from` (`m × n`); they are `m` long and `stride` apart.
+pub(crate) fn transpose(from: &[f32], [m, n]: [usize; 2], to: &mut [f32], stride: usize) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(from.len() == m * n && stride >= m && to.len() >= (n - 1) * stride + m, "both matrices lie inside their slices");
     for i in (0..m).step_by(BLOCK) {
         for j in (0..n).step_by(BLOCK) {
-            block(from, to, [m, n], [i, j], [BLOCK.min(m - i), BLOCK.min(n - j)]);
+            block(from, n, to, stride, [i, j], [BLOCK.min(m - i), BLOCK.min(n - j)]);
         }
     }
 }
 
-fn block(from: &[f32], to: &mut [f32], [m, n]: [usize; 2], [i0, j0]: [usize; 2], [rows, columns]: [usize; 2]) {
-    let (whole_rows, whole_columns) = (rows / 4 * 4, columns / 4 * 4);
-    for i in (i0..i0 + whole_rows).step_by(4) {
-        for j in (j0..j0 + whole_columns).step_by(4) {
-            four_by_four(&from[i * n + j..], n, &mut to[j * m + i..], m);
-        }
-    }
+fn block(from: &[f32], n: usize, to: &mut [f32], stride: usize, [i0, j0]: [usize; 2], [rows, columns]: [usize; 2]) {
+    let [whole_rows, whole_columns] = squares(from, n, to, stride, [i0, j0], [rows, columns]);
     for i in i0..i0 + rows {
         let first = if i < i0 + whole_rows { j0 + whole_columns } else { j0 };
         for j in first..j0 + columns {
-            to[j * m + i] = from[i * n + j];
+            to[j * stride + i] = from[i * n + j];
         }
     }
 }
 
+/// Transposes the whole squares of eight by eight; gives how many rows and columns they cover.
 #[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn four_by_four(from: &[f32], n: usize, to: &mut [f32], m: usize) {
-    use std::arch::x86_64::{_mm_loadu_ps, _mm_movehl_ps, _mm_movelh_ps, _mm_storeu_ps, _mm_unpackhi_ps, _mm_unpacklo_ps};
-    assert!(from.len() >= 3 * n + 4 && to.len() >= 3 * m + 4, "four rows of four");
-    // SAFETY: SSE is part of every x86-64; the assertion covers the four rows that are read and written.
-    unsafe {
-        let row = |i: usize| _mm_loadu_ps(from.as_ptr().add(i * n));
-        let (a, b, c, d) = (row(0), row(1), row(2), row(3));
-        let (ab_low, ab_high) = (_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
-        let (cd_low, cd_high) = (_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
-        let to = to.as_mut_ptr();
-        _mm_storeu_ps(to, _mm_movelh_ps(ab_low, cd_low));
-        _mm_storeu_ps(to.add(m), _mm_movehl_ps(cd_low, ab_low));
-        _mm_storeu_ps(to.add(2 * m), _mm_movelh_ps(ab_high, cd_high));
-        _mm_storeu_ps(to.add(3 * m), _mm_movehl_ps(cd_high, ab_high));
+fn squares(from: &[f32], n: usize, to: &mut [f32], stride: usize, [i0, j0]: [usize; 2], [rows, columns]: [usize; 2]) -> [usize; 2] {
+    if !is_x86_feature_detected!("avx") {
+        return [0, 0];
     }
+    let (whole_rows, whole_columns) = (rows / 8 * 8, columns / 8 * 8);
+    for i in (i0..i0 + whole_rows).step_by(8) {
+        for j in (j0..j0 + whole_columns).step_by(8) {
+            let (from, to) = (&from[i * n + j..], &mut to[j * stride + i..]);
+            assert!(from.len() >= 7 * n + 8 && to.len() >= 7 * stride + 8, "eight rows of eight");
+            // SAFETY: the processor has AVX; the assertion covers the eight rows that are read and written.
+            unsafe { square(from.as_ptr(), n, to.as_mut_ptr(), stride) };
+        }
+    }
+    [whole_rows, whole_columns]
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn four_by_four(from: &[f32], n: usize, to: &mut [f32], m: usize) {
+fn squares(_: &[f32], _: usize, _: &mut [f32], _: usize, _: [usize; 2], _: [usize; 2]) -> [usize; 2] {
+    [0, 0]
+}
+
+/// One square of eight by eight.
+///
+/// # Safety
+/// The processor has AVX; eight numbers can be read at each of eight places `n` apart from `from`, and written at each
+/// of eight places `stride` apart from `to`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx")]
+unsafe fn square(from: *const f32, n: usize, to: *mut f32, stride: usize) {
+    use std::arch::x86_64::{
+        __m256, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+    };
+    // SAFETY: the caller's promise.
+    let row: [__m256; 8] = std::array::from_fn(|i| unsafe { _mm256_loadu_ps(from.add(i * n)) });
+    let pair: [__m256; 8] = std::array::from_fn(|i| {
+        let (a, b) = (row[i / 2 * 2], row[i / 2 * 2 + 1]);
+        if i % 2 == 0 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) }
+    });
+    // Columns i and i + 4 of four rows, in the two halves of a register.
+    let four: [__m256; 8] = std::array::from_fn(|i| {
+        let (a, b) = (pair[i / 4 * 4 + i % 4 / 2], pair[i / 4 * 4 + i % 4 / 2 + 2]);
+        if i % 2 == 0 { _mm256_shuffle_ps::<0x44>(a, b) } else { _mm256_shuffle_ps::<0xEE>(a, b) }
+    });
     for i in 0..4 {
-        for j in 0..4 {
-            to[j * m + i] = from[i * n + j];
+        let low = _mm256_permute2f128_ps::<0x20>(four[i], four[i + 4]);
+        let high = _mm256_permute2f128_ps::<0x31>(four[i], four[i + 4]);
+        // SAFETY: the caller's promise.
+        unsafe {
+            _mm256_storeu_ps(to.add(i * stride), low);
+            _mm256_storeu_ps(to.add((i + 4) * stride), high);
         }
     }
 }
@@ -61,12 +87,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_element_finds_its_place() {
-        for (m, n) in [(0, 3), (1, 1), (4, 4), (3, 5), (64, 64), (65, 70), (130, 9)] {
-            let from: Vec<f32> = (0..m * n).map(|i| i as f32).collect();
-            let mut to = vec![-1.0; m * n];
-            transpose(&from, m, n, &mut to);
-            assert!((0..m).all(|i| (0..n).all(|j| to[j * m + i] == from[i * n + j])), "{m} × {n}");
+    fn every_element_finds_its_place_and_nothing_else_is_touched() {
+        for (m, n) in [(0, 3), (1, 1), (4, 4), (8, 8), (3, 5), (64, 64), (65, 70), (130, 9)] {
+            for stride in [m, m + 3] {
+                let from: Vec<f32> = (0..m * n).map(|i| i as f32).collect();
+                let mut to = vec![-1.0; n * stride];
+                transpose(&from, [m, n], &mut to, stride);
+                for (index, found) in to.iter().enumerate() {
+                    let (j, i) = (index / stride, index % stride);
+                    assert_eq!(*found, if i < m { from[i * n + j] } else { -1.0 }, "{m} × {n} at {i}, {j}");
+                }
+            }
         }
     }
 }

@@ -5,10 +5,10 @@
 /// The compiler turns the body's loops into the widest instructions it may use. No operations are fused, so all
 /// versions give the same bits.
 macro_rules! vectorize {
-    ($(#[$meta:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
+    ($(#[$meta:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$meta])*
         #[allow(clippy::too_many_arguments)]
-        fn $name($($argument: $type),*) $(-> $result)? {
+        $visibility fn $name($($argument: $type),*) $(-> $result)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
             fn body($($argument: $type),*) $(-> $result)? $body

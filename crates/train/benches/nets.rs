@@ -1,5 +1,5 @@
 //! One training step (forward, backward, SGD) of the nets that `cargo xtask bench kernels` compares with PyTorch.
-//! Prints a JSON line a net; the number of threads is `RAYON_NUM_THREADS`.
+//! Prints a JSON line a net; the number of threads is `RAYON_NUM_THREADS`. An argument names the one net to measure.
 
 use std::time::Instant;
 
@@ -20,6 +20,9 @@ fn main() {
 }
 
 fn measure(name: &str, config: &ModelConfig, extent: Extent, n: usize, steps: usize) {
+    if std::env::args().skip(1).any(|argument| !argument.starts_with("--") && argument != name) {
+        return;
+    }
     let device = cpu();
     let model = config.init(extent, 10, Seed::new(1), &device);
     let mut pipeline = Pipeline::new(model, Box::new(Plain), &OptimizerConfig::Sgd { momentum: 0.0, nesterov: false });

@@ -16,6 +16,7 @@ pub enum Schedule {
     /// lr · `factor`^(number of `at` that t has passed).
     Step {
         /// Shares of the training after which the rate falls.
+        #[serde(deserialize_with = "range::fractions")]
         at: Vec<f64>,
         /// What it is multiplied with.
         #[serde(deserialize_with = "range::fraction")]

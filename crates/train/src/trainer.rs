@@ -34,7 +34,7 @@ pub struct TrainConfig {
     #[serde(deserialize_with = "range::below_one")]
     pub label_smoothing: f64,
     /// Largest norm of a gradient.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
     pub clip_norm: Option<f64>,
     /// Stop after this many epochs without a better validation accuracy.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_at_least_one")]
