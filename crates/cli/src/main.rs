@@ -10,11 +10,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use lyceum_core::{Progress, Result, interrupt, progress::Mode};
 
-/// Train, search, certify and deploy learned models.
-/// Tensors come and go with every step: this allocator keeps their pages instead of giving them back each time.
+// Tensors come and go with every step: this allocator keeps their pages instead of giving them back each time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Train, search, certify and deploy learned models.
 #[derive(Parser)]
 #[command(name = "lyceum", version, max_term_width = 100, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {
@@ -67,6 +67,7 @@ fn main() -> ExitCode {
         interrupt::request();
     };
     let _ = ctrlc::set_handler(handler);
+    lyceum_train::parallel::enlist_this_thread();
     match dispatch(cli.command, &Progress::new(mode)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

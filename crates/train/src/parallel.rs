@@ -6,6 +6,12 @@
 use lyceum_core::{Error, Result};
 use rayon::ThreadPoolBuilder;
 
+/// Makes the calling thread one of the threads that operators run on, so that it does itself what it would otherwise
+/// hand to another and wait for. A program calls it once, as it starts; where threads run already, nothing changes.
+pub fn enlist_this_thread() {
+    let _ = ThreadPoolBuilder::new().use_current_thread().build_global();
+}
+
 /// The results of `work` on every item, in their order. Inside `work` everything runs on one thread.
 pub fn one_thread_each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
     let alone = |item: &T| {
