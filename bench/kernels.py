@@ -46,19 +46,25 @@ def cnn() -> nn.Module:
     )
 
 
-class Encoder(nn.Module):
+class Bert(nn.Module):
     """Four layers, d 128, 4 heads, ff 512; logits over 1,000 tokens at the masked positions only."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(1000, 128)
-        layer = nn.TransformerEncoderLayer(128, 4, 512, dropout=0.0, activation="gelu", batch_first=True)
+        self.tokens = nn.Embedding(1000, 128)
+        self.positions = nn.Embedding(128, 128)
+        self.norm = nn.LayerNorm(128, eps=1e-12)
+        layer = nn.TransformerEncoderLayer(128, 4, 512, dropout=0.0, activation="gelu", batch_first=True, layer_norm_eps=1e-12)
         self.layers = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
-        self.output = nn.Linear(128, 1000)
+        self.head = nn.Linear(128, 128)
+        self.head_norm = nn.LayerNorm(128, eps=1e-12)
+        self.bias = nn.Parameter(torch.zeros(1000))
 
     def forward(self, tokens: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
-        hidden = self.layers(self.embedding(tokens)).flatten(0, 1)
-        return self.output(hidden[masked])
+        x = self.norm(self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1])))
+        hidden = self.layers(x).flatten(0, 1)[masked]
+        hidden = self.head_norm(F.gelu(self.head(hidden)))
+        return F.linear(hidden, self.tokens.weight, self.bias)
 
 
 def measure(name: str, model: nn.Module, inputs: tuple[torch.Tensor, ...], targets: torch.Tensor, steps: int) -> None:
@@ -83,7 +89,7 @@ def main() -> None:
     measure("cnn", cnn(), (torch.randn(50, 3, 32, 32),), labels[:50], 40)
     measure("resnet", resnet(), (torch.randn(64, 3, 32, 32),), labels, 12)
     positions = torch.randperm(16 * 128)[:292]
-    measure("transformer", Encoder(), (torch.randint(0, 1000, (16, 128)), positions), torch.randint(0, 1000, (292,)), 16)
+    measure("transformer", Bert(), (torch.randint(0, 1000, (16, 128)), positions), torch.randint(0, 1000, (292,)), 16)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@
 //! ∂V = Pᵀ∂O,  ∂P = ∂O Vᵀ,  ∂S = P ∘ (∂P − rowsum(∂P ∘ P))/√e,  ∂Q = ∂S K,  ∂K = ∂Sᵀ Q
 //! ```
 
+use std::mem::MaybeUninit;
+
 use burn::{
     backend::{
         Autodiff, Backend, Dispatch, Flex, autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
@@ -111,8 +113,7 @@ impl Work {
 
     /// A head's queries (0), keys (1) or values (2) as `s × e`.
     fn copy(&self, sequence: &[f32], head: usize, which: usize) -> Vec<f32> {
-        let first = which * self.width / 3 + head * self.e;
-        sequence.chunks_exact(self.width).flat_map(|token| &token[first..first + self.e]).copied().collect()
+        columns(sequence, self.width, which * self.width / 3 + head * self.e, self.e)
     }
 
     fn transposed(&self, matrix: &[f32]) -> Vec<f32> {
@@ -123,17 +124,22 @@ impl Work {
 
     /// A·B with A `s × s`, or its transpose, and B `s × e`.
     fn square_times(&self, a: &[f32], transposed: bool, b: &[f32]) -> Vec<f32> {
-        let mut c = vec![0.0; self.s * self.e];
         let (rows, columns): (&[usize], &[usize]) =
             if transposed { (&self.ones[..self.s], &self.rows_s) } else { (&self.rows_s, &self.ones[..self.s]) };
-        Multiply { a: Left { values: a, rows, columns }, b, n: self.e, c: &mut c, into: Into::Set }.run();
-        c
+        Left { values: a, rows, columns }.times(b, self.e)
     }
 
     /// A·Bᵀ with A `s × e` in rows at `rows`, and Bᵀ given.
-    fn times_transposed(&self, a: &[f32], rows: &[usize], b: &[f32], c: &mut [f32]) {
-        Multiply { a: Left { values: a, rows, columns: &self.ones[..self.e] }, b, n: self.s, c, into: Into::Set }.run();
+    fn times_transposed<'a>(&self, a: &[f32], rows: &[usize], b: &[f32], c: &'a mut [MaybeUninit<f32>]) -> &'a mut [f32] {
+        Multiply { a: Left { values: a, rows, columns: &self.ones[..self.e] }, b, n: self.s, c: Into::Set(c) }.run()
     }
+}
+
+/// Columns `first..first + count` of a matrix whose rows are `width` long.
+fn columns(matrix: &[f32], width: usize, first: usize, count: usize) -> Vec<f32> {
+    let mut found = Vec::with_capacity(matrix.len() / width * count);
+    matrix.chunks_exact(width).for_each(|row| found.extend_from_slice(&row[first..first + count]));
+    found
 }
 
 /// The outputs and the attention weights.
@@ -141,12 +147,13 @@ fn forward(qkv: &[f32], mask: &[f32], shape: [usize; 4]) -> (Vec<f32>, Vec<f32>)
     let [n, s, h, e] = shape;
     let work = Work::new(shape);
     let scale = 1.0 / (e as f32).sqrt();
-    let (mut output, mut weights) = (vec![0.0; n * s * h * e], vec![0.0; n * h * s * s]);
-    let sequences = output.par_chunks_exact_mut(s * h * e).zip(weights.par_chunks_exact_mut(h * s * s));
+    let (mut output, mut weights) = (vec![0.0; n * s * h * e], Vec::with_capacity(n * h * s * s));
+    let places = &mut weights.spare_capacity_mut()[..n * h * s * s];
+    let sequences = output.par_chunks_exact_mut(s * h * e).zip(places.par_chunks_exact_mut(h * s * s));
     sequences.zip(qkv.par_chunks_exact(s * work.width).zip(mask.par_chunks_exact(s))).for_each(|((output, weights), (qkv, mask))| {
         for (head, weights) in weights.chunks_exact_mut(s * s).enumerate() {
             let keys = work.transposed(&work.copy(qkv, head, 1));
-            work.times_transposed(&qkv[head * e..], &work.packed_rows, &keys, weights);
+            let weights = work.times_transposed(&qkv[head * e..], &work.packed_rows, &keys, weights);
             weights.chunks_exact_mut(s).for_each(|row| softmax_row(row, mask, scale));
             let values = work.square_times(weights, false, &work.copy(qkv, head, 2));
             for (token, values) in output.chunks_exact_mut(h * e).zip(values.chunks_exact(e)) {
@@ -154,6 +161,8 @@ fn forward(qkv: &[f32], mask: &[f32], shape: [usize; 4]) -> (Vec<f32>, Vec<f32>)
             }
         }
     });
+    // SAFETY: every sequence has multiplied into the whole of the places of each of its heads.
+    unsafe { weights.set_len(n * h * s * s) };
     (output, weights)
 }
 
@@ -165,14 +174,14 @@ fn backward(qkv: &[f32], weights: &[f32], gradient: &[f32], shape: [usize; 4]) -
     let inputs = qkv.par_chunks_exact(s * work.width).zip(weights.par_chunks_exact(h * s * s));
     let sequences = qkv_gradient.par_chunks_exact_mut(s * work.width).zip(gradient.par_chunks_exact(s * h * e));
     sequences.zip(inputs).for_each(|((to, gradient), (qkv, weights))| {
-        let mut dp = vec![0.0; s * s];
+        let mut dp = vec![MaybeUninit::uninit(); s * s];
         for (head, weights) in weights.chunks_exact(s * s).enumerate() {
-            let dout: Vec<f32> = gradient.chunks_exact(h * e).flat_map(|token| &token[head * e..(head + 1) * e]).copied().collect();
+            let dout = columns(gradient, h * e, head * e, e);
             let dv = work.square_times(weights, true, &dout);
-            work.times_transposed(&dout, &work.rows_e, &work.transposed(&work.copy(qkv, head, 2)), &mut dp);
+            let dp = work.times_transposed(&dout, &work.rows_e, &work.transposed(&work.copy(qkv, head, 2)), &mut dp);
             weights.chunks_exact(s).zip(dp.chunks_exact_mut(s)).for_each(|(p, dp)| softmax_backward_row(p, dp, scale));
-            let dq = work.square_times(&dp, false, &work.copy(qkv, head, 1));
-            let dk = work.square_times(&dp, true, &work.copy(qkv, head, 0));
+            let dq = work.square_times(dp, false, &work.copy(qkv, head, 1));
+            let dk = work.square_times(dp, true, &work.copy(qkv, head, 0));
             for (which, part) in [dq, dk, dv].iter().enumerate() {
                 let first = which * h * e + head * e;
                 for (token, part) in to.chunks_exact_mut(work.width).zip(part.chunks_exact(e)) {

@@ -15,7 +15,7 @@
 //!
 //! Images are worked on in parallel. ∂w is summed over groups of images whose number does not depend on the threads.
 
-use std::ops::Range;
+use std::{mem::MaybeUninit, ops::Range};
 
 use burn::{
     backend::{
@@ -162,7 +162,8 @@ struct Scratch {
     framed: Vec<f32>,
     framed_gradient: Vec<f32>,
     masked: Vec<f32>,
-    pixels_first: Vec<f32>,
+    pixels_first: Vec<MaybeUninit<f32>>,
+    gradient_pixels_first: Vec<f32>,
 }
 
 /// Tables and weights of the forward product.
@@ -210,17 +211,11 @@ impl Forward {
         let [_, o] = self.geometry.group_channels();
         let pixels = self.pixels.len();
         let framed = self.geometry.frame().around(image, &mut scratch.framed);
-        scratch.pixels_first.resize(pixels * o, 0.0);
+        scratch.pixels_first.resize(pixels * o, MaybeUninit::uninit());
         for (group, output) in output.chunks_exact_mut(o * pixels).enumerate() {
-            Multiply {
-                a: Left { values: self.group(framed, group), rows: &self.pixels, columns: &self.taps },
-                b: &self.weights[group],
-                n: o,
-                c: &mut scratch.pixels_first,
-                into: Into::Set,
-            }
-            .run();
-            transpose(&scratch.pixels_first, [pixels, o], output, pixels);
+            let a = Left { values: self.group(framed, group), rows: &self.pixels, columns: &self.taps };
+            let product = Multiply { a, b: &self.weights[group], n: o, c: Into::Set(&mut scratch.pixels_first) }.run();
+            transpose(product, [pixels, o], output, pixels);
             for (channel, output) in output.chunks_exact_mut(pixels).enumerate() {
                 add_and_activate(output, bias.get(group * o + channel).copied().unwrap_or(0.0), rectify);
             }
@@ -315,16 +310,10 @@ impl InputGradient {
         for (group, input_gradient) in input_gradient.chunks_exact_mut(c * area).enumerate() {
             for product in &self.products {
                 let pixels = product.positions.len();
-                scratch.pixels_first.resize(pixels * c, 0.0);
-                Multiply {
-                    a: Left { values: &framed[group * size..(group + 1) * size], rows: &product.pixels, columns: &product.taps },
-                    b: &product.weights[group],
-                    n: c,
-                    c: &mut scratch.pixels_first,
-                    into: Into::Set,
-                }
-                .run();
-                scatter(&scratch.pixels_first, c, &product.positions, input_gradient, area, &mut scratch.framed);
+                scratch.pixels_first.resize(pixels * c, MaybeUninit::uninit());
+                let a = Left { values: &framed[group * size..(group + 1) * size], rows: &product.pixels, columns: &product.taps };
+                let found = Multiply { a, b: &product.weights[group], n: c, c: Into::Set(&mut scratch.pixels_first) }.run();
+                scatter(found, c, &product.positions, input_gradient, area, &mut scratch.framed);
             }
         }
     }
@@ -484,17 +473,11 @@ fn backward(
 fn add_weight_gradient(forward: &Forward, input: &[f32], gradient: &[f32], o: usize, sums: &mut [f32], scratch: &mut Scratch) {
     let pixels = forward.pixels.len();
     let framed = forward.geometry.frame().around(input, &mut scratch.framed);
-    scratch.pixels_first.resize(pixels * o, 0.0);
+    scratch.gradient_pixels_first.resize(pixels * o, 0.0);
     for (group, (sums, gradient)) in sums.chunks_exact_mut(o * forward.geometry.taps()).zip(gradient.chunks_exact(o * pixels)).enumerate() {
-        transpose(gradient, [o, pixels], &mut scratch.pixels_first, o);
-        Multiply {
-            a: Left { values: forward.group(framed, group), rows: &forward.taps, columns: &forward.pixels },
-            b: &scratch.pixels_first,
-            n: o,
-            c: sums,
-            into: Into::Add,
-        }
-        .run();
+        transpose(gradient, [o, pixels], &mut scratch.gradient_pixels_first, o);
+        let a = Left { values: forward.group(framed, group), rows: &forward.taps, columns: &forward.pixels };
+        Multiply { a, b: &scratch.gradient_pixels_first, n: o, c: Into::Add(sums) }.run();
     }
 }
 

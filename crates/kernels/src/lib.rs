@@ -24,7 +24,8 @@
 //! | [`layer_norm`] | residual |
 //! | [`attention`] | mask, softmax |
 //! | [`gelu`] | |
-//! | [`softmax_cross_entropy`] | |
+//! | [`gather_rows`] | |
+//! | [`softmax_cross_entropy`], [`label_cross_entropy`] | |
 //! | [`sgd_step`], [`adam_step`] | momentum, moments |
 //! | [`vector`] | dot products, norms and sums of whole parameter vectors |
 //!
@@ -45,7 +46,9 @@ mod autodiff;
 mod batch_norm;
 mod conv2d;
 mod flex;
+mod gather_rows;
 mod gelu;
+mod label_cross_entropy;
 mod layer_norm;
 mod linear;
 mod matmul;
@@ -60,7 +63,9 @@ pub use activation::Activation;
 pub use attention::attention;
 pub use batch_norm::{BatchNormOutput, batch_norm};
 pub use conv2d::conv2d;
+pub use gather_rows::gather_rows;
 pub use gelu::gelu;
+pub use label_cross_entropy::label_cross_entropy;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use max_pool::max_pool;

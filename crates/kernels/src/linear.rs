@@ -55,20 +55,21 @@ const PARALLEL: usize = 1 << 19;
 
 /// A·B in blocks of rows, in parallel where it pays; each block goes through `finish` while it is in cache.
 fn product(values: &[f32], rows: &[usize], columns: &[usize], b: &[f32], n: usize, finish: impl Fn(&mut [f32]) + Sync) -> Vec<f32> {
-    let mut c = vec![0.0; rows.len() * n];
-    if c.is_empty() {
-        return c;
+    let len = rows.len() * n;
+    let mut product = Vec::with_capacity(len);
+    if len == 0 {
+        return product;
     }
-    let block = |(rows, c): (&[usize], &mut [f32])| {
-        Multiply { a: Left { values, rows, columns }, b, n, c: &mut *c, into: Into::Set }.run();
-        finish(c);
-    };
-    if rows.len() * columns.len() * n < PARALLEL {
+    let c = &mut product.spare_capacity_mut()[..len];
+    let block = |(rows, c): (&[usize], _)| finish(Multiply { a: Left { values, rows, columns }, b, n, c: Into::Set(c) }.run());
+    if len * columns.len() < PARALLEL {
         rows.chunks(ROWS).zip(c.chunks_mut(ROWS * n)).for_each(block);
     } else {
         rows.par_chunks(ROWS).zip(c.par_chunks_mut(ROWS * n)).for_each(block);
     }
-    c
+    // SAFETY: the blocks cover the product, and `run` gives back each with every number written.
+    unsafe { product.set_len(len) };
+    product
 }
 
 fn forward(x: &[f32], weight: &[f32], bias: &[f32], [n, d, k]: [usize; 3], rectify: bool) -> Vec<f32> {

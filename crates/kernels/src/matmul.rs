@@ -4,6 +4,8 @@
 //! `rows[i] + columns[r]`, which describes a matrix of any strides, and also the patches of an image that a convolution
 //! multiplies with its weights. A tile of C stays in registers while r runs; the numbers of A are broadcast one by one.
 
+use std::mem::MaybeUninit;
+
 use pulp::{Simd, WithSimd};
 
 /// A matrix that is read number by number: element (i, r) lies at `rows[i] + columns[r]`.
@@ -14,47 +16,68 @@ pub(crate) struct Left<'a> {
     pub(crate) columns: &'a [usize],
 }
 
-/// What is done with what C holds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Into {
-    /// C ← A·B.
-    Set,
+impl Left<'_> {
+    /// A·B as a new matrix, `m × n`.
+    pub(crate) fn times(self, b: &[f32], n: usize) -> Vec<f32> {
+        let len = self.rows.len() * n;
+        let mut product = Vec::with_capacity(len);
+        Multiply { a: self, b, n, c: Into::Set(&mut product.spare_capacity_mut()[..len]) }.run();
+        // SAFETY: `run` gives back the whole of the matrix with every number written.
+        unsafe { product.set_len(len) };
+        product
+    }
+}
+
+/// C, and what is done with what it holds.
+pub(crate) enum Into<'a> {
+    /// C ← A·B; C need not hold anything yet.
+    Set(&'a mut [MaybeUninit<f32>]),
     /// C ← C + A·B.
-    Add,
+    Add(&'a mut [f32]),
 }
 
 /// The product of A (`m × k`) and B (`k × n`, contiguous), into C (`m × n`, contiguous).
-pub(crate) struct Multiply<'a> {
+pub(crate) struct Multiply<'a, 'c> {
     pub(crate) a: Left<'a>,
     pub(crate) b: &'a [f32],
     pub(crate) n: usize,
-    pub(crate) c: &'a mut [f32],
-    pub(crate) into: Into,
+    pub(crate) c: Into<'c>,
 }
 
-impl Multiply<'_> {
-    /// Runs on this thread with the widest instructions of this machine.
-    pub(crate) fn run(self) {
-        pulp::Arch::new().dispatch(self);
-    }
-
-    /// Every element that the product asks for lies inside its slice.
-    fn check(&self) {
+impl<'c> Multiply<'_, 'c> {
+    /// Runs on this thread with the widest instructions of this machine; gives C.
+    pub(crate) fn run(self) -> &'c mut [f32] {
         let [m, n, k] = [self.a.rows.len(), self.n, self.a.columns.len()];
-        assert_eq!(self.c.len(), m * n, "C has m × n numbers");
+        let (c, add) = match self.c {
+            Into::Set(c) => (c, false),
+            // SAFETY: a slice of numbers is one of numbers that may be missing; none is taken away below.
+            Into::Add(c) => (unsafe { &mut *(std::ptr::from_mut(c) as *mut [MaybeUninit<f32>]) }, true),
+        };
+        assert_eq!(c.len(), m * n, "C has m × n numbers");
         assert_eq!(self.b.len(), k * n, "B has k × n numbers");
         if let (Some(row), Some(column)) = (self.a.rows.iter().max(), self.a.columns.iter().max()) {
             assert!(row + column < self.a.values.len(), "A lies inside its slice");
         }
+        pulp::Arch::new().dispatch(Tiles { a: self.a, b: self.b, n, c: c.as_mut_ptr().cast(), add });
+        // SAFETY: the tiles cover all rows and columns of C, and each writes all that it covers.
+        unsafe { c.assume_init_mut() }
     }
 }
 
-impl WithSimd for Multiply<'_> {
+/// A product whose extents [`Multiply::run`] has checked: every element that it asks for lies inside its slice.
+struct Tiles<'a> {
+    a: Left<'a>,
+    b: &'a [f32],
+    n: usize,
+    c: *mut f32,
+    add: bool,
+}
+
+impl WithSimd for Tiles<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        self.check();
         let mut column = 0;
         while column < self.n {
             let left = (self.n - column).div_ceil(S::F32_LANES);
@@ -77,7 +100,7 @@ impl WithSimd for Multiply<'_> {
     }
 }
 
-impl Multiply<'_> {
+impl Tiles<'_> {
     /// All rows of at most N registers of columns, in tiles of at most R rows; gives the number of columns.
     #[inline(always)]
     fn columns<S: Simd, const N: usize, const R: usize>(&mut self, simd: S, column: usize) -> usize {
@@ -85,7 +108,7 @@ impl Multiply<'_> {
         let m = self.a.rows.len();
         let mut row = 0;
         while row < m {
-            // SAFETY: `check` has shown that every row and column of the three matrices lies inside its slice, and the
+            // SAFETY: `Multiply::run` has shown that every row and column of the three matrices lies inside its slice, and the
             // tile's rows and columns are among them.
             row += unsafe {
                 match m - row {
@@ -112,7 +135,7 @@ impl Multiply<'_> {
         let mask = simd.mask_between_m32s(0, last as u32);
         let zero = simd.splat_f32s(0.0);
         let mut sums = [[zero; N]; R];
-        // SAFETY: by the caller's promise and `check`, every address below is that of an element of A, B or C, or is
+        // SAFETY: by the caller's promise and `Multiply::run`, every address below is that of an element of A, B or C, or is
         // read and written under a mask that holds only such addresses.
         unsafe {
             let rows: [*const f32; R] = std::array::from_fn(|i| self.a.values.as_ptr().add(*self.a.rows.get_unchecked(row + i)));
@@ -132,15 +155,15 @@ impl Multiply<'_> {
                 }
                 b = b.wrapping_add(self.n);
             }
-            let c = self.c.as_mut_ptr().add(row * self.n + column);
+            let c = self.c.add(row * self.n + column);
             for (i, row) in sums.iter().enumerate() {
                 for (j, &sum) in row.iter().enumerate() {
                     let to = c.add(i * self.n + j * lanes);
                     if j + 1 < N || whole {
-                        let old = if self.into == Into::Add { to.cast::<S::f32s>().read_unaligned() } else { zero };
+                        let old = if self.add { to.cast::<S::f32s>().read_unaligned() } else { zero };
                         to.cast::<S::f32s>().write_unaligned(simd.add_f32s(old, sum));
                     } else {
-                        let old = if self.into == Into::Add { simd.mask_load_ptr_f32s(mask, to) } else { zero };
+                        let old = if self.add { simd.mask_load_ptr_f32s(mask, to) } else { zero };
                         simd.mask_store_ptr_f32s(mask, to, simd.add_f32s(old, sum));
                     }
                 }
@@ -167,8 +190,9 @@ mod tests {
         let mut c: Vec<f32> = (0..m * n).map(|i| value(i + 9)).collect();
         let before = c.clone();
         let (rows, columns) = if transposed { (strided(m, 1), strided(k, m)) } else { (strided(m, k), strided(k, 1)) };
-        let into = if add { Into::Add } else { Into::Set };
-        Multiply { a: Left { values: &a, rows: &rows, columns: &columns }, b: &b, n, c: &mut c, into }.run();
+        let mut fresh = vec![MaybeUninit::uninit(); m * n];
+        let left = Left { values: &a, rows: &rows, columns: &columns };
+        let c = Multiply { a: left, b: &b, n, c: if add { Into::Add(&mut c) } else { Into::Set(&mut fresh) } }.run();
         for i in 0..m {
             for j in 0..n {
                 // Whole numbers: every order of summation gives the same.
@@ -189,6 +213,6 @@ mod tests {
     #[should_panic(expected = "A lies inside its slice")]
     fn an_offset_outside_is_refused() {
         let left = Left { values: &[1.0; 3], rows: &[0, 2], columns: &[0, 1] };
-        Multiply { a: left, b: &[1.0; 2], n: 1, c: &mut [0.0; 2], into: Into::Set }.run();
+        Multiply { a: left, b: &[1.0; 2], n: 1, c: Into::Add(&mut [0.0; 2]) }.run();
     }
 }

@@ -13,10 +13,13 @@ use burn::{
     },
     tensor::{Tensor, activation::log_softmax},
 };
+use lyceum_core::math::exp_of_negative;
+use rayon::prelude::*;
 
 use crate::{
     autodiff::differentiable,
     flex::{Values, tensor},
+    vectorize::vectorize,
 };
 
 /// The cross-entropy of each row, shape `n`.
@@ -82,32 +85,80 @@ impl<B: SoftmaxCrossEntropy, C: CheckpointStrategy> SoftmaxCrossEntropy for Auto
     }
 }
 
+/// Rows that one task works on. The cut does not depend on the number of threads.
+pub(crate) const ROWS: usize = 32;
+
 fn forward(logits: &[f32], targets: &[f32], n: usize) -> Vec<f32> {
-    let k = logits.len() / n.max(1);
-    let rows = logits.chunks_exact(k).zip(targets.chunks_exact(k));
-    rows.map(|(z, t)| {
+    let k = (logits.len() / n.max(1)).max(1);
+    let row = |(z, t): (&[f32], &[f32])| {
         let (max, sum) = max_and_sum(z);
         let log_sum = max + sum.ln();
         z.iter().zip(t).map(|(z, t)| if *t == 0.0 { 0.0 } else { t * (log_sum - z) }).sum()
-    })
-    .collect()
+    };
+    let mut losses = vec![0.0; n];
+    losses.par_chunks_mut(ROWS).zip(logits.par_chunks(ROWS * k).zip(targets.par_chunks(ROWS * k))).for_each(|(losses, (z, t))| {
+        losses.iter_mut().zip(z.chunks_exact(k).zip(t.chunks_exact(k))).for_each(|(loss, rows)| *loss = row(rows));
+    });
+    losses
 }
 
 fn backward(logits: &[f32], targets: &[f32], output_gradient: &[f32]) -> Vec<f32> {
-    let k = logits.len() / output_gradient.len().max(1);
-    let mut gradient = Vec::with_capacity(logits.len());
-    for ((z, t), g) in logits.chunks_exact(k).zip(targets.chunks_exact(k)).zip(output_gradient) {
-        let (max, sum) = max_and_sum(z);
-        let total: f32 = t.iter().sum();
-        let scale = total / sum;
-        gradient.extend(z.iter().zip(t).map(|(z, t)| g * ((z - max).exp() * scale - t)));
-    }
+    let k = (logits.len() / output_gradient.len().max(1)).max(1);
+    let mut gradient = vec![0.0; logits.len()];
+    let inputs = logits.par_chunks(ROWS * k).zip(targets.par_chunks(ROWS * k)).zip(output_gradient.par_chunks(ROWS));
+    gradient.par_chunks_mut(ROWS * k).zip(inputs).for_each(|(gradient, ((z, t), g))| {
+        let rows = gradient.chunks_exact_mut(k).zip(z.chunks_exact(k).zip(t.chunks_exact(k))).zip(g);
+        for ((gradient, (z, t)), g) in rows {
+            softmax_row(z, t.iter().sum::<f32>() * g, gradient);
+            gradient.iter_mut().zip(t).for_each(|(gradient, t)| *gradient -= g * t);
+        }
+    });
     gradient
 }
 
-fn max_and_sum(z: &[f32]) -> (f32, f32) {
-    let max = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    (max, z.iter().map(|z| (z - max).exp()).sum())
+vectorize! {
+    /// The largest logit and Σ exp(z − largest); NaN where a logit is NaN or +∞, so that a training that has diverged
+    /// shows it.
+    pub(crate) fn max_and_sum(z: &[f32]) -> (f32, f32) {
+        let (whole, rest) = z.as_chunks::<16>();
+        let (mut maxima, mut bad) = ([f32::NEG_INFINITY; 16], [false; 16]);
+        for chunk in whole {
+            for lane in 0..16 {
+                maxima[lane] = if chunk[lane] > maxima[lane] { chunk[lane] } else { maxima[lane] };
+                bad[lane] |= !(chunk[lane] < f32::INFINITY);
+            }
+        }
+        for (lane, z) in rest.iter().enumerate() {
+            maxima[lane] = if *z > maxima[lane] { *z } else { maxima[lane] };
+            bad[lane] |= !(*z < f32::INFINITY);
+        }
+        let max = maxima.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        if bad.contains(&true) || max == f32::NEG_INFINITY {
+            return (f32::NAN, f32::NAN);
+        }
+        let mut sums = [0.0_f32; 16];
+        for chunk in whole {
+            for lane in 0..16 {
+                sums[lane] += exp_of_negative(chunk[lane] - max);
+            }
+        }
+        for (lane, z) in rest.iter().enumerate() {
+            sums[lane] += exp_of_negative(z - max);
+        }
+        (max, sums.iter().sum())
+    }
+}
+
+/// `scale` · softmax(z), in `to`.
+pub(crate) fn softmax_row(z: &[f32], scale: f32, to: &mut [f32]) {
+    let (max, sum) = max_and_sum(z);
+    exponentials(z, max, scale / sum, to);
+}
+
+vectorize! {
+    fn exponentials(z: &[f32], max: f32, factor: f32, to: &mut [f32]) {
+        to.iter_mut().zip(z).for_each(|(to, z)| *to = exp_of_negative(z - max) * factor);
+    }
 }
 
 #[cfg(test)]
@@ -158,6 +209,20 @@ mod tests {
         let found: Vec<f32> = softmax_cross_entropy(logits.transpose().transpose(), targets).try_into_vec_as().unwrap();
         for (found, expected) in found.iter().zip(&expected) {
             assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+        }
+    }
+
+    #[test]
+    fn divergence_is_not_hidden() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            for at in [0, 3, 17] {
+                let mut logits = vec![0.5; 20];
+                logits[at] = bad;
+                let mut targets = vec![0.0; 20];
+                targets[1] = 1.0;
+                assert!(forward(&logits, &targets, 1)[0].is_nan());
+                assert!(backward(&logits, &targets, &[1.0])[1].is_nan());
+            }
         }
     }
 

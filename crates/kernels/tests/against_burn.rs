@@ -8,7 +8,10 @@ use burn::tensor::{
     module,
     ops::{ConvOptions, MaxPoolOptions},
 };
-use lyceum_kernels::{Activation, AdamConstants, adam_step, attention, batch_norm, conv2d, gelu, layer_norm, linear, max_pool, sgd_step};
+use lyceum_kernels::{
+    Activation, AdamConstants, adam_step, attention, batch_norm, conv2d, gather_rows, gelu, label_cross_entropy, layer_norm, linear,
+    max_pool, sgd_step, softmax_cross_entropy,
+};
 use proptest::prelude::*;
 
 fn random<const D: usize>(shape: [usize; D], seed: usize) -> Tensor<D> {
@@ -220,5 +223,42 @@ proptest! {
         let direction = random([n * s, h * e], 5).inner().autodiff();
         let (a, b) = ((ours * direction.clone()).sum().backward(), (theirs * direction).sum().backward());
         close("dqkv", &values(qkv.grad(&a).unwrap()), &values(qkv.grad(&b).unwrap()), 2e-5);
+    }
+}
+
+proptest! {
+    #[test]
+    fn rows_by_their_numbers(v in 1_usize..2000, d in 1_usize..20, rows in prop::collection::vec(any::<prop::sample::Index>(), 0..50)) {
+        let x = random([v, d], 1);
+        let rows: Vec<u32> = rows.iter().map(|row| row.index(v) as u32).collect();
+        let numbers: Vec<i64> = rows.iter().map(|row| i64::from(*row)).collect();
+        prop_assume!(!rows.is_empty());
+        let device = Device::flex().autodiff();
+        let theirs = x.clone().select(0, Tensor::<1, burn::tensor::Int>::from_data(TensorData::new(numbers, [rows.len()]), &device));
+        let ours = gather_rows(x.clone(), &rows);
+        prop_assert_eq!(values(ours.clone()), values(theirs.clone()));
+        let direction = random(ours.dims(), 2).inner().autodiff();
+        let (ours, theirs) = ((ours * direction.clone()).sum().backward(), (theirs * direction).sum().backward());
+        close("dx", &values(x.grad(&ours).unwrap()), &values(x.grad(&theirs).unwrap()), 1e-6);
+    }
+
+    #[test]
+    fn cross_entropy_of_labels(n in 1_usize..80, k in 1_usize..70, seed in 0_usize..1000) {
+        let logits = random([n, k], seed) * 10.0;
+        let logits = Tensor::<2>::from_data(logits.inner().into_data(), &Device::flex().autodiff()).require_grad();
+        let labels: Vec<u32> = (0..n).map(|i| (i * 31 + seed) as u32 % k as u32).collect();
+        let one_hot: Vec<f32> = labels.iter().flat_map(|label| (0..k as u32).map(move |j| if j == *label { 1.0 } else { 0.0 })).collect();
+        let one_hot = Tensor::<2>::from_data(TensorData::new(one_hot, [n, k]), &Device::flex().autodiff());
+        let (ours, fused) = (label_cross_entropy(logits.clone(), &labels), softmax_cross_entropy(logits.clone(), one_hot.clone()));
+        let theirs = -(burn::tensor::activation::log_softmax(logits.clone(), 1) * one_hot).sum_dim(1).squeeze_dim::<1>(1);
+        close("losses", &values(ours.clone()), &values(theirs.clone()), 1e-6);
+        close("fused", &values(fused.clone()), &values(theirs.clone()), 1e-6);
+        let gradient = |losses: Tensor<1>| {
+            let direction = random([n], 3).inner().autodiff();
+            values(logits.grad(&(losses * direction).sum().backward()).unwrap())
+        };
+        let expected = gradient(theirs);
+        close("gradient", &gradient(ours), &expected, 1e-6);
+        close("fused gradient", &gradient(fused), &expected, 1e-6);
     }
 }

@@ -6,12 +6,13 @@ use burn::tensor::{Tensor, TensorData};
 use lyceum_core::Seed;
 use lyceum_data::Extent;
 use lyceum_optim::EstimatorConfig;
-use lyceum_train::{CrossEntropy, Model, ModelConfig, OptimizerConfig, Pipeline, Rate, cpu, objective::LabelledBatch};
+use lyceum_train::{CrossEntropy, Model, ModelConfig, OptimizerConfig, Pipeline, Rate, cpu, objective::LabelledBatch, parallel};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
+    parallel::enlist_this_thread();
     let grey = Extent { channels: 1, height: 28, width: 28 };
     let colour = Extent { channels: 3, height: 32, width: 32 };
     measure("mlp", &ModelConfig::Mlp { hidden: vec![200, 200] }, grey, 128, 300);

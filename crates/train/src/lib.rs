@@ -34,7 +34,8 @@
 //! | [`pipeline`] | [`Pipeline`]: one step, all parts together |
 //! | [`trainer`] | [`Trainer`]: epochs, checkpoints, early stopping |
 //! | [`evaluation`] | logits, accuracy, log-loss |
-//! | [`layers`], [`models`] | linear, MLP, convolutional and residual networks |
+//! | [`masked_tokens`] | [`MaskedTokens`], the objective of masked language models |
+//! | [`layers`], [`models`] | linear, MLP, convolutional and residual networks, BERT |
 //! | [`device`] | devices by name |
 //! | [`parallel`] | independent trainings, one thread each |
 
@@ -43,6 +44,7 @@ pub mod device;
 pub mod estimator;
 pub mod evaluation;
 pub mod layers;
+pub mod masked_tokens;
 pub mod models;
 pub mod objective;
 pub mod optimizer;
@@ -60,7 +62,8 @@ pub use combiner::{GradientCombiner, Sum};
 pub use device::{DeviceName, cpu};
 pub use estimator::{Estimate, GradientEstimator, Plain};
 pub use evaluation::{Evaluation, evaluate, logits};
-pub use models::{Model, ModelConfig, Network};
+pub use masked_tokens::{MaskedTokens, TokenBatch};
+pub use models::{Bert, BertConfig, Model, ModelConfig, Network};
 pub use objective::{Batch, CrossEntropy, Objective};
 pub use optimizer::OptimizerConfig;
 pub use oracle::{ModelOracle, Oracle, WeightDecay};

@@ -7,7 +7,7 @@ use burn::{
 use lyceum_core::Stream;
 use lyceum_kernels::{Activation, linear};
 
-use super::{he_uniform, trained};
+use super::{he_uniform, normal, trained};
 
 /// A fully connected layer: inputs `n × d`, outputs `n × k`.
 #[derive(Module, Debug)]
@@ -20,6 +20,11 @@ impl Linear {
     /// Weight (`d × k`) by He's rule, bias 0.
     pub fn new(inputs: usize, outputs: usize, rng: &mut Stream, device: &Device) -> Self {
         Self { weight: he_uniform([inputs, outputs], inputs, rng, device), bias: trained(vec![0.0; outputs], [outputs], device) }
+    }
+
+    /// Weight (`d × k`) from N(0, deviation²), bias 0.
+    pub fn with_normal_weight(inputs: usize, outputs: usize, deviation: f32, rng: &mut Stream, device: &Device) -> Self {
+        Self { weight: normal([inputs, outputs], deviation, rng, device), bias: trained(vec![0.0; outputs], [outputs], device) }
     }
 
     /// xW + b through an activation.

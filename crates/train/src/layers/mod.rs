@@ -2,10 +2,12 @@
 
 mod batch_norm;
 mod conv2d;
+mod layer_norm;
 mod linear;
 
 pub use batch_norm::BatchNorm;
 pub use conv2d::Conv2d;
+pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 
 use burn::{
@@ -14,6 +16,7 @@ use burn::{
 };
 use lyceum_core::Stream;
 use rand::RngExt;
+use rand_distr::{Distribution, Normal};
 
 /// A weight drawn from U(−√(6/fan_in), √(6/fan_in)), which keeps the variance through layers with ReLU (He et al. 2015).
 fn he_uniform<const D: usize>(shape: [usize; D], fan_in: usize, rng: &mut Stream, device: &Device) -> Param<Tensor<D>> {
@@ -22,7 +25,13 @@ fn he_uniform<const D: usize>(shape: [usize; D], fan_in: usize, rng: &mut Stream
     trained(values, shape, device)
 }
 
+/// A weight drawn from N(0, deviation²).
+pub(crate) fn normal<const D: usize>(shape: [usize; D], deviation: f32, rng: &mut Stream, device: &Device) -> Param<Tensor<D>> {
+    let distribution = Normal::new(0.0, deviation).expect("a finite deviation");
+    trained(distribution.sample_iter(rng).take(shape.iter().product()).collect(), shape, device)
+}
+
 /// A trainable parameter with these values.
-fn trained<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
+pub(crate) fn trained<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
     Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device).autodiff())
 }

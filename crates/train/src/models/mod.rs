@@ -1,5 +1,6 @@
 //! Networks by configuration.
 
+mod bert;
 mod cnn;
 mod feddyn_cnn;
 mod linear;
@@ -14,6 +15,7 @@ use lyceum_core::{Seed, Violation, range};
 use lyceum_data::Extent;
 use serde::{Deserialize, Serialize};
 
+pub use bert::{Bert, BertConfig};
 pub use cnn::Cnn;
 pub use feddyn_cnn::FedDynCnn;
 pub use linear::LinearModel;

@@ -1,0 +1,141 @@
+//! A transformer encoder with a head that predicts masked tokens (Devlin et al. 2019).
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, Tensor, TensorData},
+};
+use lyceum_core::{Stream, range};
+use lyceum_kernels::{Activation, attention, gather_rows, gelu};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Pass,
+    layers::{LayerNorm, Linear, normal, trained},
+};
+
+/// The extents of a [`Bert`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BertConfig {
+    /// Different tokens.
+    #[serde(deserialize_with = "range::at_least_one")]
+    pub vocabulary: usize,
+    /// Tokens of the longest sequence.
+    #[serde(deserialize_with = "range::at_least_one")]
+    pub positions: usize,
+    /// Numbers that stand for a token; a multiple of `heads`.
+    #[serde(deserialize_with = "range::at_least_one")]
+    pub width: usize,
+    /// Attention heads.
+    #[serde(deserialize_with = "range::at_least_one")]
+    pub heads: usize,
+    /// Width of the hidden layer of each token's own network.
+    #[serde(deserialize_with = "range::at_least_one")]
+    pub feed_forward: usize,
+    /// Layers of attention and feed-forward.
+    #[serde(deserialize_with = "range::at_least_one")]
+    pub layers: usize,
+    /// Dropout after the embeddings and in front of each residual sum.
+    #[serde(deserialize_with = "range::below_one")]
+    pub dropout: f64,
+}
+
+impl Default for BertConfig {
+    fn default() -> Self {
+        Self { vocabulary: 30_000, positions: 128, width: 128, heads: 4, feed_forward: 512, layers: 4, dropout: 0.1 }
+    }
+}
+
+/// The standard deviation of initial weights.
+const DEVIATION: f32 = 0.02;
+
+/// Token and position embeddings, layers of self-attention and feed-forward with normalisation after each residual
+/// sum, and a head whose last matrix is that of the token embeddings.
+#[derive(Module, Debug)]
+pub struct Bert {
+    tokens: Param<Tensor<2>>,
+    positions: Param<Tensor<2>>,
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+    head: Linear,
+    head_norm: LayerNorm,
+    head_bias: Param<Tensor<1>>,
+    #[module(skip)]
+    heads: usize,
+    #[module(skip)]
+    dropout: f64,
+}
+
+#[derive(Module, Debug)]
+struct Layer {
+    qkv: Linear,
+    output: Linear,
+    norm: LayerNorm,
+    inner: Linear,
+    outer: Linear,
+    outer_norm: LayerNorm,
+}
+
+impl Bert {
+    /// The network with initial values drawn from `rng`.
+    ///
+    /// # Panics
+    /// Where `width` is not a multiple of `heads`.
+    pub fn new(config: &BertConfig, rng: &mut Stream, device: &Device) -> Self {
+        let BertConfig { vocabulary, positions, width, heads, feed_forward, layers, dropout } = *config;
+        assert!(width.is_multiple_of(heads), "a width of {width} cannot be shared by {heads} heads");
+        let mut linear = |inputs, outputs| Linear::with_normal_weight(inputs, outputs, DEVIATION, rng, device);
+        let layers = (0..layers)
+            .map(|_| Layer {
+                qkv: linear(width, 3 * width),
+                output: linear(width, width),
+                norm: LayerNorm::new(width, device),
+                inner: linear(width, feed_forward),
+                outer: linear(feed_forward, width),
+                outer_norm: LayerNorm::new(width, device),
+            })
+            .collect();
+        Self {
+            layers,
+            head: linear(width, width),
+            tokens: normal([vocabulary, width], DEVIATION, rng, device),
+            positions: normal([positions, width], DEVIATION, rng, device),
+            norm: LayerNorm::new(width, device),
+            head_norm: LayerNorm::new(width, device),
+            head_bias: trained(vec![0.0; vocabulary], [vocabulary], device),
+            heads,
+            dropout,
+        }
+    }
+
+    /// A vector for each token, `n·s × width`, of `n` sequences of `s` tokens, one after the other. `present` is true
+    /// where a token is not padding.
+    pub fn encode(&self, tokens: &[u32], present: &[bool], n: usize, pass: &mut Pass) -> Tensor<2> {
+        let s = tokens.len() / n;
+        let places: Vec<u32> = (0..n).flat_map(|_| 0..s as u32).collect();
+        let x = self.norm.forward(gather_rows(self.tokens.val(), tokens), gather_rows(self.positions.val(), &places));
+        let device = x.device().inner();
+        let mask: Vec<f32> = present.iter().map(|&present| if present { 1.0 } else { 0.0 }).collect();
+        let mask = Tensor::<1>::from_data(TensorData::new(mask, [n * s]), &device);
+        let mask = if x.is_autodiff() { mask.autodiff() } else { mask };
+        let x = pass.dropout(x, self.dropout);
+        self.layers.iter().fold(x, |x, layer| layer.forward(x, mask.clone(), n, self.heads, self.dropout, pass))
+    }
+
+    /// Logits over the vocabulary for the tokens at `places` of what [`encode`](Self::encode) gave.
+    pub fn predict(&self, encoded: Tensor<2>, places: &[u32]) -> Tensor<2> {
+        let x = gelu(self.head.forward(gather_rows(encoded, places), Activation::None));
+        let zeros = x.zeros_like();
+        let x = self.head_norm.forward(x, zeros);
+        lyceum_kernels::linear(x, self.tokens.val().transpose(), self.head_bias.val(), Activation::None)
+    }
+}
+
+impl Layer {
+    fn forward(&self, x: Tensor<2>, mask: Tensor<1>, n: usize, heads: usize, dropout: f64, pass: &mut Pass) -> Tensor<2> {
+        let attended = attention(self.qkv.forward(x.clone(), Activation::None), mask, n, heads);
+        let x = self.norm.forward(pass.dropout(self.output.forward(attended, Activation::None), dropout), x);
+        let hidden = gelu(self.inner.forward(x.clone(), Activation::None));
+        self.outer_norm.forward(pass.dropout(self.outer.forward(hidden, Activation::None), dropout), x)
+    }
+}
