@@ -6,6 +6,7 @@ mod docs;
 mod machine;
 mod python;
 mod reproduce;
+mod sanitize;
 mod shell;
 mod test;
 
@@ -41,6 +42,8 @@ enum Command {
         /// sam
         name: String,
     },
+    /// The tests of the unsafe code under valgrind and the address sanitizer
+    Sanitize,
     /// Build the book and the API documentation
     Docs,
 }
@@ -52,6 +55,7 @@ fn main() -> Result<()> {
         Command::Data { name } => data::bring(&name),
         Command::Bench { name } => bench::run(&name),
         Command::Reproduce { name } => reproduce::run_named(&name),
+        Command::Sanitize => sanitize::all(),
         Command::Docs => docs::all(),
     }
 }

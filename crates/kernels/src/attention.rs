@@ -19,8 +19,8 @@ use rayon::prelude::*;
 use crate::{
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
+    layout::{columns, transpose},
     matmul::{Into, Left, Multiply, strided},
-    transpose::transpose,
     vectorize::vectorize,
 };
 
@@ -133,13 +133,6 @@ impl Work {
     fn times_transposed<'a>(&self, a: &[f32], rows: &[usize], b: &[f32], c: &'a mut [MaybeUninit<f32>]) -> &'a mut [f32] {
         Multiply { a: Left { values: a, rows, columns: &self.ones[..self.e] }, b, n: self.s, c: Into::Set(c) }.run()
     }
-}
-
-/// Columns `first..first + count` of a matrix whose rows are `width` long.
-fn columns(matrix: &[f32], width: usize, first: usize, count: usize) -> Vec<f32> {
-    let mut found = Vec::with_capacity(matrix.len() / width * count);
-    matrix.chunks_exact(width).for_each(|row| found.extend_from_slice(&row[first..first + count]));
-    found
 }
 
 /// The outputs and the attention weights.

@@ -30,8 +30,8 @@ use crate::{
     activation::{add_and_activate, gate_all},
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
+    layout::transpose,
     matmul::{Into, Left, Multiply},
-    transpose::transpose,
 };
 
 /// The convolution of images with a kernel, plus bias, through an activation.

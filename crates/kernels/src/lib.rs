@@ -50,12 +50,13 @@ mod gather_rows;
 mod gelu;
 mod label_cross_entropy;
 mod layer_norm;
+mod layout;
 mod linear;
 mod matmul;
 mod max_pool;
 mod optimizer;
 mod softmax_cross_entropy;
-mod transpose;
+
 pub mod vector;
 mod vectorize;
 

@@ -5,6 +5,8 @@
 //! ∂x = ∂y Wᵀ,  ∂W = xᵀ ∂y,  ∂b = column sums of ∂y
 //! ```
 
+use std::mem::MaybeUninit;
+
 use burn::{
     backend::{
         Autodiff, Backend, Dispatch, Flex, autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
@@ -18,8 +20,8 @@ use crate::{
     activation::{gate_all, relu},
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
+    layout::{columns, transpose},
     matmul::{Into, Left, Multiply, strided},
-    transpose::transpose,
 };
 
 /// xW + b through an activation.
@@ -72,6 +74,31 @@ fn product(values: &[f32], rows: &[usize], columns: &[usize], b: &[f32], n: usiz
     product
 }
 
+/// AᵀB for A `n × m` and B `n × k`. A block of A's columns is laid out before it is multiplied: read in place, each of
+/// its numbers would lie in another cache line, and all of these in a few of the cache's sets.
+fn product_of_transposed(a: &[f32], [n, m]: [usize; 2], b: &[f32], k: usize) -> Vec<f32> {
+    let len = m * k;
+    let mut product = Vec::with_capacity(len);
+    if len == 0 {
+        return product;
+    }
+    let block = |(block, c): (usize, &mut [MaybeUninit<f32>])| {
+        let (first, count) = (block * ROWS, c.len() / k);
+        let packed = columns(a, m, first, count);
+        let left = Left { values: &packed, rows: &strided(count, 1), columns: &strided(n, count) };
+        Multiply { a: left, b, n: k, c: Into::Set(c) }.run();
+    };
+    let c = &mut product.spare_capacity_mut()[..len];
+    if len * n < PARALLEL {
+        c.chunks_mut(ROWS * k).enumerate().for_each(block);
+    } else {
+        c.par_chunks_mut(ROWS * k).enumerate().for_each(block);
+    }
+    // SAFETY: the blocks cover the product, and `run` gives back each with every number written.
+    unsafe { product.set_len(len) };
+    product
+}
+
 fn forward(x: &[f32], weight: &[f32], bias: &[f32], [n, d, k]: [usize; 3], rectify: bool) -> Vec<f32> {
     product(x, &strided(n, d), &strided(d, 1), weight, k, |y| {
         for row in y.chunks_exact_mut(k) {
@@ -106,7 +133,7 @@ fn backward(
         found[0] = product(gradient, &strided(n, k), &strided(k, 1), &transposed, d, |_| ());
     }
     if want_weight {
-        found[1] = product(x, &strided(d, 1), &strided(n, d), gradient, k, |_| ());
+        found[1] = product_of_transposed(x, [n, d], gradient, k);
     }
     if want_bias {
         found[2] = vec![0.0; k];

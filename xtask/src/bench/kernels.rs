@@ -1,4 +1,4 @@
-//! Training steps beside PyTorch's, on one thread and on two.
+//! Training steps beside PyTorch's, and the rates of the operators, on one thread and on two.
 
 use anyhow::Result;
 
@@ -8,18 +8,22 @@ use crate::{
     shell::{command, root, run},
 };
 
-const NETS: [&str; 3] = ["mlp", "cnn", "resnet"];
+const NETS: [&str; 4] = ["mlp", "cnn", "resnet", "transformer"];
 
 pub(super) fn run_all() -> Result<()> {
     let folder = root().join("bench");
     let python = python::environment("bench-kernels", &std::fs::read_to_string(folder.join("kernels-requirements.txt"))?)?;
     let script = folder.join("kernels.py").to_string_lossy().into_owned();
-    run("cargo", &["bench", "--workspace", "--bench", "nets", "--no-run"])?;
+    run("cargo", &["bench", "--workspace", "--bench", "nets", "--bench", "operators", "--no-run"])?;
     let mut measured = Measurements::default();
     for threads in ["1", "2"] {
-        let mut ours = command("cargo", &["bench", "--quiet", "--workspace", "--bench", "nets"]);
-        ours.env("RAYON_NUM_THREADS", threads);
-        measured.alternate(3, &mut [ours, command(&python, &[&script, threads])])?;
+        let ours = |bench| {
+            let mut ours = command("cargo", &["bench", "--quiet", "--workspace", "--bench", bench]);
+            ours.env("RAYON_NUM_THREADS", threads);
+            ours
+        };
+        measured.alternate(5, &mut [ours("nets"), command(&python, &[&script, threads])])?;
+        measured.alternate(1, &mut [ours("operators")])?;
     }
     let mut ratios = Vec::new();
     let names: Vec<String> = NETS.iter().flat_map(|net| [format!("{net}-1"), format!("{net}-2")]).collect();

@@ -26,9 +26,12 @@ pub(crate) fn run(name: &str) -> Result<()> {
     }
 }
 
-/// Times by (work, peer).
+/// Times by (work, peer), and lines that hold something else than a time.
 #[derive(Default)]
-struct Measurements(BTreeMap<(String, String), Vec<f64>>);
+struct Measurements {
+    times: BTreeMap<(String, String), Vec<f64>>,
+    rates: Vec<Value>,
+}
 
 impl Measurements {
     /// Runs the programs in turn, `rounds` times, and collects what they print.
@@ -38,9 +41,12 @@ impl Measurements {
                 for line in output(program)?.lines().filter(|line| line.starts_with('{')) {
                     let value: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
                     let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
-                    let seconds = value["seconds"].as_f64().with_context(|| format!("no seconds in {line}"))?;
                     println!("{line}");
-                    self.0.entry((text("work"), text("peer"))).or_default().push(seconds);
+                    let Some(seconds) = value["seconds"].as_f64() else {
+                        self.rates.push(value);
+                        continue;
+                    };
+                    self.times.entry((text("work"), text("peer"))).or_default().push(seconds);
                 }
             }
         }
@@ -49,7 +55,7 @@ impl Measurements {
 
     fn median(&self, work: &str, peer: &str) -> Result<f64> {
         let mut times =
-            self.0.get(&(work.to_owned(), peer.to_owned())).cloned().with_context(|| format!("{work} by {peer} was not measured"))?;
+            self.times.get(&(work.to_owned(), peer.to_owned())).cloned().with_context(|| format!("{work} by {peer} was not measured"))?;
         times.sort_by(f64::total_cmp);
         Ok(0.5 * (times[(times.len() - 1) / 2] + times[times.len() / 2]))
     }
@@ -58,14 +64,16 @@ impl Measurements {
     /// `results/bench/NAME.json`.
     fn finish(&self, name: &str, ratios: &[(&str, &str, f64, f64)]) -> Result<()> {
         let mut medians = Vec::new();
-        for (work, peer) in self.0.keys() {
-            medians.push(json!({ "work": work, "peer": peer, "median_seconds": self.median(work, peer)?, "runs": self.0[&(work.clone(), peer.clone())] }));
+        for (work, peer) in self.times.keys() {
+            medians.push(json!({ "work": work, "peer": peer, "median_seconds": self.median(work, peer)?, "runs": self.times[&(work.clone(), peer.clone())] }));
         }
         let shown: Vec<Value> =
             ratios.iter().map(|(work, peer, ours, theirs)| json!({ "work": work, "peer": peer, "ratio": ours / theirs })).collect();
         let folder = root().join("results/bench");
         std::fs::create_dir_all(&folder)?;
-        let text = serde_json::to_string_pretty(&json!({ "machine": machine::describe()?, "ratios": shown, "medians": medians }))?;
+        let text = serde_json::to_string_pretty(
+            &json!({ "machine": machine::describe()?, "ratios": shown, "rates": self.rates, "medians": medians }),
+        )?;
         std::fs::write(folder.join(format!("{name}.json")), text + "\n")?;
         for (work, peer, ours, theirs) in ratios {
             println!("ratio {work}/{peer} {:.4}", ours / theirs);

@@ -1,7 +1,14 @@
-//! Transposition of a matrix, eight by eight where the processor has AVX.
+//! Matrices laid out anew: some of their columns, and their transpose, eight by eight where the processor has AVX.
 
 /// The side of a block whose rows and columns stay in the first-level cache.
 const BLOCK: usize = 64;
+
+/// Columns `first..first + count` of a matrix whose rows are `width` long.
+pub(crate) fn columns(matrix: &[f32], width: usize, first: usize, count: usize) -> Vec<f32> {
+    let mut found = Vec::with_capacity(matrix.len() / width * count);
+    matrix.chunks_exact(width).for_each(|row| found.extend_from_slice(&row[first..first + count]));
+    found
+}
 
 /// The rows of `to` become the columns of `from` (`m × n`); they are `m` long and `stride` apart.
 pub(crate) fn transpose(from: &[f32], [m, n]: [usize; 2], to: &mut [f32], stride: usize) {
