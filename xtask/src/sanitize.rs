@@ -7,7 +7,9 @@ use crate::shell::{cache, command, output, run, run_command};
 
 pub(crate) fn all() -> Result<()> {
     for program in test_programs()? {
-        run("valgrind", &["--quiet", "--error-exitcode=9", &program, "--test-threads", "1"])?;
+        // Valgrind takes the comparison "unordered or equal" for "equal", so it does not see a NaN that hardware sees.
+        let skipped = "divergence_is_not_hidden";
+        run("valgrind", &["--quiet", "--error-exitcode=9", &program, "--test-threads", "1", "--skip", skipped])?;
     }
     let folder = cache().join("asan");
     let mut sanitized =

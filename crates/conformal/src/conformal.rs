@@ -143,10 +143,10 @@ impl RowWork for FindPlaces<'_> {
     type Output = Vec<Place>;
 
     #[inline(always)]
-    fn rows(&self, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Vec<Place>, usize> {
+    fn rows(&self, first: usize, rows: &[&[f32]], _: &mut Scratch) -> Result<Vec<Place>, usize> {
         let mut places = Vec::with_capacity(rows.len());
         for (i, row) in rows.iter().enumerate() {
-            places.push(row::place(row, self.labels[first + i], self.beta, scratch).ok_or(first + i)?);
+            places.push(row::place(row, self.labels[first + i], self.beta).ok_or(first + i)?);
         }
         Ok(places)
     }

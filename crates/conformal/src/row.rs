@@ -2,16 +2,21 @@
 
 use crate::{
     score::{Place, Score},
-    softmax::{group_maxima, members, sums_where, total, weight},
+    softmax::{GROUP, count_equal, count_from, group_maxima, maximum, members, sums_above, total, weight},
 };
 
 /// Buffers that a thread uses for one row after another.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     maxima: Vec<f32>,
-    sorted_maxima: Vec<f32>,
+    /// The groups whose maxima reach the bound.
+    groups: Vec<u32>,
     /// Labels in the order of [`key`].
     head: Vec<u64>,
+    /// The weights of the head, as the bits of floats.
+    weights: Vec<f32>,
+    /// See [`bound`].
+    depth: f32,
     /// How long a head to look for first.
     want: usize,
 }
@@ -27,19 +32,17 @@ impl Scratch {
 /// Where `label` stands in the row: labels are ranked by falling logit, equal ones by rising number.
 /// `None` if a logit is NaN.
 #[inline(always)]
-pub(crate) fn place(row: &[f32], label: usize, beta: f32, scratch: &mut Scratch) -> Option<Place> {
-    let max = group_maxima(row, &mut scratch.maxima)?;
+pub(crate) fn place(row: &[f32], label: usize, beta: f32) -> Option<Place> {
+    let max = maximum(row)?;
     let z = row[label];
-    // Before the label an equal logit ranks above it, after it below.
-    let (before, after) = (&row[..label], &row[label + 1..]);
-    let (all_before, above_before, count_before) = sums_where(before, max, beta, |other| other >= z);
-    let (all_after, above_after, count_after) = sums_where(after, max, beta, |other| other > z);
+    let (all, above, count) = sums_above(row, max, beta, z);
+    let equal = count_equal(&row[..label], z);
     let own = weight(z, max, beta);
     Some(Place {
-        rank: 1 + count_before + count_after,
-        above: (above_before + above_after) as f64,
+        rank: 1 + count + equal,
+        above: (above + equal as i64 * i64::from(own)) as f64,
         weight: f64::from(own),
-        total: (all_before + all_after + i64::from(own)) as f64,
+        total: all as f64,
     })
 }
 
@@ -47,8 +50,8 @@ pub(crate) fn place(row: &[f32], label: usize, beta: f32, scratch: &mut Scratch)
 /// `None` if a logit is NaN.
 ///
 /// Scores rise along the ranking, so the set is a prefix of it. The head of the ranking is found without sorting the
-/// row: among the maxima of groups of classes, the k-th largest is a bound that at least k logits reach; those that
-/// reach it are all of the ranking down to it.
+/// row: a bound that the maxima of k groups of classes reach is one that at least k logits reach; those that reach it
+/// are all of the ranking down to it.
 #[inline(always)]
 pub(crate) fn prefix(
     row: &[f32],
@@ -64,20 +67,26 @@ pub(crate) fn prefix(
     let start = labels.len();
     let mut above = 0_i64;
     // Sets of neighbouring rows are of like size.
-    let mut want = (scratch.want + scratch.want / 2).max(6);
+    let mut want = (scratch.want + scratch.want / 4).max(6);
     loop {
-        gather_head(row, want, scratch);
+        gather_head(row, want, max, scratch);
+        scratch.weights.resize(scratch.head.len(), 0.0);
+        for (z, key) in scratch.weights.iter_mut().zip(&scratch.head) {
+            *z = row[*key as u32 as usize];
+        }
+        for z in &mut scratch.weights {
+            *z = f32::from_bits(weight(*z, max, beta) as u32);
+        }
         // What an earlier, shorter head held stands at the front of this one.
         let known = labels.len() - start;
-        for (rank, &key) in scratch.head.iter().enumerate().skip(known) {
-            let label = key as u32;
-            let w = weight(row[label as usize], max, beta);
+        for (rank, (&key, w)) in scratch.head.iter().zip(&scratch.weights).enumerate().skip(known) {
+            let w = w.to_bits();
             let place = Place { rank: rank + 1, above: above as f64, weight: f64::from(w), total };
             if score.at(&place, u) > threshold {
                 scratch.want = (scratch.want + rank + 2) / 2 + 1;
                 return Some(labels.len() - start);
             }
-            labels.push(label);
+            labels.push(key as u32);
             above += i64::from(w);
         }
         if scratch.head.len() == row.len() {
@@ -87,27 +96,56 @@ pub(crate) fn prefix(
     }
 }
 
-/// Puts into `scratch.head`, ranked, all logits that are at least the `want`-th largest of the groups' maxima; all of
-/// the row where there are not many more groups than that.
+/// Puts into `scratch.head`, ranked, all logits down to a bound that at least `want` of the groups' maxima reach; all
+/// of the row where there are not many more groups than that.
 #[inline(always)]
-fn gather_head(row: &[f32], want: usize, scratch: &mut Scratch) {
-    let bound = if want < scratch.maxima.len() {
-        scratch.sorted_maxima.clone_from(&scratch.maxima);
-        *scratch.sorted_maxima.select_nth_unstable_by(want - 1, |a, b| b.total_cmp(a)).1
-    } else {
-        f32::NEG_INFINITY
-    };
-    scratch.head.clear();
+fn gather_head(row: &[f32], want: usize, max: f32, scratch: &mut Scratch) {
+    let bound = if want < scratch.maxima.len() { bound(&scratch.maxima, want, max, &mut scratch.depth) } else { f32::NEG_INFINITY };
+    // Appended without branches: which group passes cannot be foreseen.
+    scratch.groups.resize(scratch.maxima.len(), 0);
+    let mut groups = 0;
     for (group, &max) in scratch.maxima.iter().enumerate() {
-        if max >= bound {
-            for label in members(group, row.len()) {
-                if row[label] >= bound {
-                    scratch.head.push(key(row[label], label));
-                }
-            }
+        scratch.groups[groups] = group as u32;
+        groups += usize::from(max >= bound);
+    }
+    scratch.head.resize(groups * GROUP + 1, 0);
+    let mut count = 0;
+    for &group in &scratch.groups[..groups] {
+        for label in members(group as usize, row.len()) {
+            scratch.head[count] = key(row[label], label);
+            count += usize::from(row[label] >= bound);
         }
     }
+    scratch.head.truncate(count);
     scratch.head.sort_unstable();
+}
+
+/// A bound that at least `want` of these numbers reach, and not many more. `depth` is how far below the largest of the
+/// row it was found last; neighbouring rows are alike.
+#[inline(always)]
+fn bound(maxima: &[f32], want: usize, max: f32, depth: &mut f32) -> f32 {
+    let (mut low, mut high) = (f32::NEG_INFINITY, max);
+    let mut guess = max - *depth;
+    for _ in 0..12 {
+        // Also false where one of them is infinite: the search ends.
+        if !(low < guess && guess < high) && low != f32::NEG_INFINITY {
+            break;
+        }
+        let count = count_from(maxima, guess);
+        if count >= want {
+            low = guess;
+            if count <= want + want / 4 + 2 {
+                break;
+            }
+        } else {
+            high = guess;
+        }
+        guess = if low == f32::NEG_INFINITY { max - 2.0 * (max - high).max(1e-3) } else { low + 0.5 * (high - low) };
+    }
+    if low.is_finite() {
+        *depth = (max - low).max(1e-3);
+    }
+    low
 }
 
 /// A whole number that rises along the ranking: falling logits, equal ones by rising label. The label is its low half.
@@ -150,7 +188,7 @@ mod tests {
             prop_assert_eq!(size, labels.len());
             // Both phases give a label the same score to the bit: it is in the set exactly if its score is at most τ.
             for label in 0..row.len() {
-                let score = score.at(&place(&row, label, 0.8, &mut scratch).unwrap(), u);
+                let score = score.at(&place(&row, label, 0.8).unwrap(), u);
                 prop_assert_eq!(score <= threshold, labels.contains(&(label as u32)));
             }
         }

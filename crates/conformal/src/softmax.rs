@@ -13,7 +13,7 @@ const ONE: f32 = (1 << 30) as f32;
 const LANES: usize = 16;
 
 /// How many logits share a maximum in [`group_maxima`].
-const GROUP: usize = 4;
+pub(crate) const GROUP: usize = 4;
 
 /// The weight of logit `z` in a row with this maximum. Equal infinities share the mass.
 #[inline(always)]
@@ -56,34 +56,91 @@ pub(crate) fn members(group: usize, n: usize) -> impl Iterator<Item = usize> {
     (0..GROUP).map(move |member| first + member * LANES).take_while(move |&label| label < n)
 }
 
+/// Runs a block for the row's parts of [`LANES`], the last one filled up with `padding`. Not a function with a closure:
+/// a closure's code would not be compiled for the instruction set of the function around it.
+macro_rules! for_each_part {
+    ($row:expr, $padding:expr, |$part:ident| $work:block) => {
+        let (parts, rest) = $row.as_chunks::<LANES>();
+        for $part in parts $work
+        if !rest.is_empty() {
+            let mut last = [$padding; LANES];
+            last[..rest.len()].copy_from_slice(rest);
+            let $part = &last;
+            $work
+        }
+    };
+}
+
+/// The largest logit; `None` if one is NaN.
+#[inline(always)]
+pub(crate) fn maximum(row: &[f32]) -> Option<f32> {
+    let (mut maxima, mut ordered) = ([f32::NEG_INFINITY; LANES], [true; LANES]);
+    for_each_part!(row, f32::NEG_INFINITY, |part| {
+        for lane in 0..LANES {
+            ordered[lane] &= !part[lane].is_nan();
+            maxima[lane] = if part[lane] > maxima[lane] { part[lane] } else { maxima[lane] };
+        }
+    });
+    ordered.iter().all(|ordered| *ordered).then(|| maxima.iter().copied().fold(f32::NEG_INFINITY, |max, z| if z > max { z } else { max }))
+}
+
 /// The sum of all weights of a row.
 #[inline(always)]
 pub(crate) fn total(row: &[f32], max: f32, beta: f32) -> i64 {
-    sums_where(row, max, beta, |_| true).0
+    let mut sums = [0_i64; LANES];
+    for_each_part!(row, f32::NEG_INFINITY, |part| {
+        for lane in 0..LANES {
+            sums[lane] += i64::from(weight(part[lane], max, beta));
+        }
+    });
+    sums.iter().sum::<i64>() - padding(row, max)
 }
 
-/// The sum of all weights, the sum of those whose logits pass, and how many pass.
+/// The sum of all weights, the sum of those whose logits are above `z`, and how many are.
 #[inline(always)]
-pub(crate) fn sums_where(row: &[f32], max: f32, beta: f32, passes: impl Fn(f32) -> bool) -> (i64, i64, usize) {
-    let (mut all, mut sums, mut counts) = ([0_i64; LANES], [0_i64; LANES], [0_i32; LANES]);
-    let (parts, rest) = row.as_chunks::<LANES>();
-    for part in parts {
+pub(crate) fn sums_above(row: &[f32], max: f32, beta: f32, z: f32) -> (i64, i64, usize) {
+    let (mut all, mut above, mut count) = ([0_i64; LANES], [0_i64; LANES], [0_i32; LANES]);
+    for_each_part!(row, f32::NEG_INFINITY, |part| {
         for lane in 0..LANES {
             let weight = weight(part[lane], max, beta);
-            let hit = passes(part[lane]);
+            let hit = part[lane] > z;
             all[lane] += i64::from(weight);
-            sums[lane] += i64::from(if hit { weight } else { 0 });
-            counts[lane] += i32::from(hit);
+            above[lane] += i64::from(if hit { weight } else { 0 });
+            count[lane] += i32::from(hit);
         }
-    }
-    for (lane, &z) in rest.iter().enumerate() {
-        let weight = weight(z, max, beta);
-        let hit = passes(z);
-        all[lane] += i64::from(weight);
-        sums[lane] += i64::from(if hit { weight } else { 0 });
-        counts[lane] += i32::from(hit);
-    }
-    (all.iter().sum(), sums.iter().sum(), counts.iter().sum::<i32>() as usize)
+    });
+    (all.iter().sum::<i64>() - padding(row, max), above.iter().sum(), count.iter().sum::<i32>() as usize)
+}
+
+/// How many logits are equal to `z`.
+#[inline(always)]
+pub(crate) fn count_equal(row: &[f32], z: f32) -> usize {
+    let mut count = [0_i32; LANES];
+    for_each_part!(row, f32::NAN, |part| {
+        for lane in 0..LANES {
+            count[lane] += i32::from(part[lane] == z);
+        }
+    });
+    count.iter().sum::<i32>() as usize
+}
+
+/// How many numbers are `bound` or more.
+#[inline(always)]
+pub(crate) fn count_from(values: &[f32], bound: f32) -> usize {
+    let mut count = [0_i32; LANES];
+    for_each_part!(values, f32::NAN, |part| {
+        for lane in 0..LANES {
+            count[lane] += i32::from(part[lane] >= bound);
+        }
+    });
+    count.iter().sum::<i32>() as usize
+}
+
+/// What the −∞ that fill up the last part weigh: something only where the whole row is −∞.
+#[inline(always)]
+fn padding(row: &[f32], max: f32) -> i64 {
+    let missing = row.len().next_multiple_of(LANES) - row.len();
+    if max == f32::NEG_INFINITY { missing as i64 * ONE as i64 } else { 0 }
 }
 
 #[cfg(test)]
@@ -93,7 +150,7 @@ mod tests {
     #[test]
     fn every_instruction_set_gives_the_same_weights() {
         let row: Vec<f32> = (0..1003).map(|i| (i as f32 * 12.9898).sin() * 9.0).collect();
-        let sum = || (total(&row, 9.0, 0.7), sums_where(&row, 9.0, 0.7, |z| z > 2.0));
+        let sum = || (total(&row, 9.0, 0.7), sums_above(&row, 9.0, 0.7, 2.0));
         assert_eq!(pulp::Arch::new().dispatch(sum), sum());
         let expected: f64 = row.iter().map(|&z| ((f64::from(z) - 9.0) * 0.7).exp()).sum();
         assert!((sum().0 as f64 / f64::from(ONE) - expected).abs() < 1e-5 * expected);
@@ -106,6 +163,8 @@ mod tests {
         assert_eq!(row.map(|z| weight(z, max, 1.0)), [1 << 30, 0, 1 << 30]);
         let row = [f32::NEG_INFINITY; 3];
         assert_eq!(row.map(|z| weight(z, f32::NEG_INFINITY, 1.0)), [1 << 30; 3]);
+        assert_eq!((maximum(&row), total(&row, f32::NEG_INFINITY, 1.0)), (Some(f32::NEG_INFINITY), 3 << 30));
+        assert_eq!(maximum(&[0.0, f32::NAN]), None);
         assert_eq!(group_maxima(&[0.0, f32::NAN], &mut Vec::new()), None);
     }
 

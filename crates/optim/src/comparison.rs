@@ -5,7 +5,7 @@ use lyceum_data::{
     Cache,
     prepare::{DataConfig, Prepared},
 };
-use lyceum_train::{DeviceName, Evaluation, Model, ModelConfig, TrainConfig, Trainer, evaluate, parallel::one_thread_each};
+use lyceum_train::{DeviceName, Evaluation, Model, ModelConfig, TrainConfig, Trainer, WeightDecay, evaluate, parallel::one_thread_each};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -46,6 +46,24 @@ pub struct ArmConfig {
     /// Epochs, where they differ from those of `training`.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_at_least_one")]
     pub epochs: Option<usize>,
+    /// The peak learning rate, where it differs.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
+    pub learning_rate: Option<f64>,
+    /// The L2 penalty, where it differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<WeightDecay>,
+}
+
+impl ArmConfig {
+    /// How this arm is trained, where `training` is how all are that do not say otherwise.
+    fn training(&self, training: &TrainConfig) -> TrainConfig {
+        TrainConfig {
+            epochs: self.epochs.unwrap_or(training.epochs),
+            learning_rate: self.learning_rate.unwrap_or(training.learning_rate),
+            weight_decay: self.weight_decay.or(training.weight_decay),
+            ..training.clone()
+        }
+    }
 }
 
 /// How sharpness is measured at the end of training.
@@ -128,7 +146,8 @@ impl Comparison {
         let part = run.child(&arm.name)?;
         let classes = data.classes.len();
         let model = self.model.init(data.extent, classes, run.seed(), &self.device.device());
-        let config = TrainConfig { epochs: arm.epochs.unwrap_or(self.training.epochs), ..self.training.clone() };
+        let config = arm.training(&self.training);
+        let epochs = config.epochs;
         let mut trainer = Trainer::new(config, model, classes, arm.estimator.build(), run.seed());
         trainer.train(&part, &data.train, Some(&data.held_out), &arm.name)?;
         run.stop_if_requested()?;
@@ -139,7 +158,7 @@ impl Comparison {
         let test = evaluate(&model, &data.test)?;
         let best = match trainer.best()? {
             Some((best, epoch)) => (evaluate(&best, &data.test)?, epoch),
-            None => (test, self.training.epochs),
+            None => (test, epochs),
         };
         Ok(TrainedArm {
             name: arm.name.clone(),

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use lyceum_core::{Error, Result, Seed};
+use lyceum_core::{Error, Result, Seed, range};
 use lyceum_kernels::vector;
 use serde::{Deserialize, Serialize};
 
@@ -72,11 +72,11 @@ impl Slopes {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum WeightDecay {
     /// λw is added to the final gradient at w, as the formula of SAM has it; the perturbation does not see it.
-    AtOrigin(f64),
+    AtOrigin(#[serde(deserialize_with = "range::non_negative")] f64),
     /// (λ/2)‖w‖² is part of the loss wherever it is evaluated, as in the authors' code of SAM.
-    InLoss(f64),
+    InLoss(#[serde(deserialize_with = "range::non_negative")] f64),
     /// w shrinks by the factor 1 − lr·λ a step, apart from the gradient (AdamW's way, for any optimiser).
-    Decoupled(f64),
+    Decoupled(#[serde(deserialize_with = "range::non_negative")] f64),
 }
 
 /// The oracle of an objective, a model and a batch.

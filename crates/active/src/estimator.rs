@@ -1,0 +1,224 @@
+//! Estimates of the pool's risk from losses at the points that were taken.
+//!
+//! With N points in the pool, M of them taken in the order m = 1..M, each with probability q_m among those left, and
+//! L_m the loss at the m-th:
+//!
+//! ```text
+//! a_m    = L_m/(N q_m) + (1/N) Σ_{t<m} L_t                          each has the pool's risk as its expectation
+//! R_PURE = (1/M) Σ a_m      = (1/M) Σ w_m L_m,   w_m = 1/(N q_m) + (M − m)/N
+//! R_LURE = (1/M) Σ c_m a_m  = (1/M) Σ v_m L_m,   v_m = 1 + (N − M)/(N − m) · (1/((N − m + 1) q_m) − 1)
+//! c_m    = N(N − M)/((N − m)(N − m + 1))
+//! ```
+//!
+//! (Farquhar, Gal and Rainforth, *On Statistical Bias in Active Learning*, ICLR 2021, equations 6 to 9.) Both are
+//! unbiased for every proposal that leaves each point a chance; LURE has the smaller variance.
+
+use lyceum_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, Normal};
+
+use crate::AcquisitionLog;
+
+/// How losses at the points that were taken are weighted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Estimator {
+    /// Weights 1: biased unless points were taken uniformly.
+    Naive,
+    /// w: plain unbiased.
+    Pure,
+    /// v: levelled unbiased.
+    #[default]
+    Lure,
+}
+
+/// An estimate of a risk.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Estimate {
+    /// The estimate.
+    pub value: f64,
+    /// Its standard error as an estimate of the pool's risk: √(Σ(c_m a_m − R)²/(M(M − 1))). NaN where M = 1 and the
+    /// pool has more points.
+    pub standard_error: f64,
+    /// (Σv)²/Σv²: how many points of equal weight would vary as much.
+    pub effective_size: f64,
+    /// The share of the largest weight in their sum; above a quarter, one point decides.
+    pub largest_share: f64,
+}
+
+impl Estimate {
+    /// The interval that covers the pool's risk with this probability if the estimate is normally distributed.
+    pub fn interval(&self, level: f64) -> (f64, f64) {
+        let z = Normal::standard().inverse_cdf(0.5 + 0.5 * level.clamp(0.0, 1.0 - 1e-12));
+        (self.value - z * self.standard_error, self.value + z * self.standard_error)
+    }
+}
+
+impl AcquisitionLog {
+    /// The weight of each draw, in their order. A weighted loss is (1/M) Σ weight · loss.
+    ///
+    /// The weights need not sum to M: dividing by their sum would bring bias back.
+    pub fn weights(&self, estimator: Estimator) -> Vec<f64> {
+        let (n, m_all) = (self.pool_size() as f64, self.draws().len() as f64);
+        let weight = |(index, draw): (usize, &crate::Draw)| {
+            let m = (index + 1) as f64;
+            match estimator {
+                Estimator::Naive => 1.0,
+                Estimator::Pure => (-draw.log_q).exp() / n + (m_all - m) / n,
+                // The formula is 0/0 at m = N; where everything is taken all weights are 1.
+                Estimator::Lure if m_all == n => 1.0,
+                Estimator::Lure => 1.0 + (n - m_all) / (n - m) * ((-draw.log_q).exp() / (n - m + 1.0) - 1.0),
+            }
+        };
+        self.draws().iter().enumerate().map(weight).collect()
+    }
+
+    /// The estimate of the pool's risk from the loss at each draw, in their order.
+    pub fn estimate(&self, losses: &[f64], estimator: Estimator) -> Result<Estimate> {
+        self.check_losses(losses)?;
+        let weights = self.weights(estimator);
+        let m = losses.len() as f64;
+        let value = weights.iter().zip(losses).map(|(w, loss)| w * loss).sum::<f64>() / m;
+        let increments = self.increments(losses, estimator);
+        let squares: f64 = increments.iter().map(|increment| (increment - value).powi(2)).sum();
+        let all = self.draws().len() == self.pool_size() && estimator != Estimator::Pure;
+        let standard_error = if all { 0.0 } else { (squares / (m * (m - 1.0))).sqrt() };
+        let (sum, sum_of_squares) = weights.iter().fold((0.0, 0.0), |(sum, squares), w| (sum + w, squares + w * w));
+        let largest = weights.iter().copied().fold(0.0, f64::max);
+        Ok(Estimate { value, standard_error, effective_size: sum * sum / sum_of_squares, largest_share: largest / sum })
+    }
+
+    /// c_m a_m for LURE, a_m for PURE, the losses themselves without correction: their mean is the estimate.
+    pub fn increments(&self, losses: &[f64], estimator: Estimator) -> Vec<f64> {
+        let (n, m_all) = (self.pool_size() as f64, self.draws().len() as f64);
+        let mut before = 0.0;
+        let increment = |(index, (draw, loss)): (usize, (&crate::Draw, &f64))| {
+            let m = (index + 1) as f64;
+            let a = loss * (-draw.log_q).exp() / n + before / n;
+            before += loss;
+            match estimator {
+                Estimator::Naive => *loss,
+                Estimator::Pure => a,
+                Estimator::Lure if m_all == n => *loss,
+                Estimator::Lure => a * n * (n - m_all) / ((n - m) * (n - m + 1.0)),
+            }
+        };
+        self.draws().iter().zip(losses).enumerate().map(increment).collect()
+    }
+
+    pub(crate) fn check_losses(&self, losses: &[f64]) -> Result<()> {
+        if losses.len() != self.draws().len() || losses.is_empty() {
+            return Err(Error::invalid("losses", losses.len(), format!("one for each of {} draws, at least one", self.draws().len())));
+        }
+        match losses.iter().position(|loss| !loss.is_finite()) {
+            Some(m) => Err(Error::invalid(format!("loss of draw {}", m + 1), losses[m], "a finite number")),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Draw;
+    use proptest::prelude::*;
+
+    fn log(pool: usize, q: &[f64]) -> AcquisitionLog {
+        let mut log = AcquisitionLog::new(pool).unwrap();
+        q.iter().enumerate().for_each(|(index, q)| log.push(Draw { index, log_q: q.ln() }).unwrap());
+        log
+    }
+
+    fn close(found: &[f64], expected: &[f64]) {
+        assert!(found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?} {expected:?}");
+    }
+
+    #[test]
+    fn weights_and_risks_worked_by_hand() {
+        close(&log(4, &[0.5, 0.4, 0.8]).weights(Estimator::Lure), &[0.833_333, 0.916_667, 0.625]);
+        let log6 = log(6, &[0.4, 0.5, 0.25]);
+        close(&log6.weights(Estimator::Pure), &[0.75, 0.5, 0.666_667]);
+        close(&log6.weights(Estimator::Lure), &[0.65, 0.55, 1.0]);
+        let losses = [2.0, 1.0, 0.5];
+        let risks = [Estimator::Pure, Estimator::Lure, Estimator::Naive].map(|e| log6.estimate(&losses, e).unwrap().value);
+        close(&risks, &[0.777_778, 0.783_333, 1.166_667]);
+        close(&log6.increments(&losses, Estimator::Pure), &[0.833_333, 0.666_667, 0.833_333]);
+        let lure = log6.increments(&losses, Estimator::Lure);
+        close(&[lure.iter().sum::<f64>() / 3.0], &[0.783_333]);
+        let uniform = log(10, &[0.1, 1.0 / 9.0, 0.125, 1.0 / 7.0]);
+        close(&uniform.weights(Estimator::Pure), &[1.3, 1.1, 0.9, 0.7]);
+        close(&uniform.weights(Estimator::Lure), &[1.0; 4]);
+        close(&log(5, &[0.3]).weights(Estimator::Lure), &[1.0 / 1.5]);
+        close(&log(2, &[0.3, 1.0]).weights(Estimator::Lure), &[1.0, 1.0]);
+    }
+
+    /// Mean and variance of each estimator over all orders in which `m` points can be taken with q ∝ scores.
+    fn enumerate(losses: &[f64], scores: &[f64], m: usize) -> [(f64, f64); 3] {
+        let mut moments = [(0.0, 0.0); 3];
+        let mut paths = vec![(1.0, Vec::<Draw>::new())];
+        for _ in 0..m {
+            let step = |(probability, path): (f64, Vec<Draw>)| {
+                let left: Vec<usize> = (0..losses.len()).filter(|i| path.iter().all(|draw| draw.index != *i)).collect();
+                let sum: f64 = left.iter().map(|&i| scores[i]).sum();
+                let next = move |index: usize| {
+                    let q = scores[index] / sum;
+                    (probability * q, path.iter().copied().chain([Draw { index, log_q: q.ln() }]).collect())
+                };
+                left.into_iter().map(next).collect::<Vec<(f64, Vec<Draw>)>>()
+            };
+            paths = paths.into_iter().flat_map(step).collect();
+        }
+        for (probability, path) in paths {
+            let mut log = AcquisitionLog::new(losses.len()).unwrap();
+            path.iter().for_each(|draw| log.push(*draw).unwrap());
+            let losses: Vec<f64> = path.iter().map(|draw| losses[draw.index]).collect();
+            for (moment, estimator) in moments.iter_mut().zip([Estimator::Naive, Estimator::Pure, Estimator::Lure]) {
+                let value = log.estimate(&losses, estimator).unwrap().value;
+                moment.0 += probability * value;
+                moment.1 += probability * value * value;
+            }
+        }
+        moments.map(|(mean, square)| (mean, square - mean * mean))
+    }
+
+    #[test]
+    fn moments_over_all_orders() {
+        let check = |found: [(f64, f64); 3], expected: [(f64, f64); 3]| {
+            let flat = |moments: [(f64, f64); 3]| moments.iter().flat_map(|(a, b)| [*a, *b]).collect::<Vec<f64>>();
+            close(&flat(found), &flat(expected));
+        };
+        let (losses, scores) = ([1.0, 2.0, 3.0, 6.0], [0.1, 0.2, 0.3, 0.4]);
+        check(enumerate(&losses, &scores, 1), [(3.8, 3.56), (3.0, 0.375), (3.0, 0.375)]);
+        check(enumerate(&losses, &scores, 2), [(3.618_651, 0.936_716), (3.0, 0.128_125), (3.0, 0.102_778)]);
+        check(enumerate(&losses, &scores, 3), [(3.370_106, 0.212_581), (3.0, 0.060_103), (3.0, 0.024_052)]);
+        check(enumerate(&losses, &scores, 4), [(3.0, 0.0), (3.0, 0.033_808), (3.0, 0.0)]);
+        let uniform = [1.0; 4];
+        check(enumerate(&losses, &uniform, 2), [(3.0, 1.166_667), (3.0, 1.3125), (3.0, 1.166_667)]);
+        check(enumerate(&losses, &uniform, 4), [(3.0, 0.0), (3.0, 0.364_583), (3.0, 0.0)]);
+        // q ∝ L: no variance.
+        (1..4).for_each(|m| close(&[enumerate(&losses, &losses, m)[2].1, enumerate(&losses, &losses, m)[1].1], &[0.0, 0.0]));
+        let found = enumerate(&[1.0, 2.0, 3.0, 10.0], &[1.0, 2.0, 3.0, 4.0], 3);
+        check(found, [(4.599_735, found[0].1), (4.0, 0.540_923), (4.0, 0.216_468)]);
+    }
+
+    proptest! {
+        #[test]
+        fn both_are_unbiased_for_any_proposal(
+            losses in prop::collection::vec(-5.0..5.0_f64, 5), scores in prop::collection::vec(0.05..1.0_f64, 5), m in 1_usize..5,
+        ) {
+            let risk = losses.iter().sum::<f64>() / 5.0;
+            let [_, pure, lure] = enumerate(&losses, &scores, m);
+            prop_assert!((pure.0 - risk).abs() < 1e-12 && (lure.0 - risk).abs() < 1e-12);
+            let ones = enumerate(&[1.0; 5], &scores, m);
+            prop_assert!((ones[2].0 - 1.0).abs() < 1e-12, "the weights average to 1 in expectation");
+        }
+
+        #[test]
+        fn no_weight_is_negative(pool in 4_usize..30, q in prop::collection::vec(0.01..1.0_f64, 1..4)) {
+            let log = log(pool, &q);
+            let least = |m: usize| (q.len() - m - 1) as f64 / (pool - m - 1) as f64;
+            prop_assert!(log.weights(Estimator::Lure).iter().enumerate().all(|(m, v)| *v >= least(m) - 1e-12));
+            prop_assert!(log.weights(Estimator::Pure).iter().all(|w| *w > 0.0));
+        }
+    }
+}
