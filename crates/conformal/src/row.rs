@@ -2,7 +2,7 @@
 
 use crate::{
     score::{Place, Score},
-    softmax::{GROUP, count_equal, count_from, group_maxima, maximum, members, sums_above, total, weight},
+    softmax::{GROUP, ONE, count_equal, group_maxima, maximum, members, sums_above, total, weight},
 };
 
 /// Buffers that a thread uses for one row after another.
@@ -11,14 +11,14 @@ pub(crate) struct Scratch {
     maxima: Vec<f32>,
     /// The groups whose maxima reach the bound.
     groups: Vec<u32>,
-    /// Labels in the order of [`key`].
+    /// The labels that reach the bound.
+    labels: Vec<u32>,
+    /// The same in the order of [`key`].
     head: Vec<u64>,
-    /// The weights of the head, as the bits of floats.
-    weights: Vec<f32>,
-    /// See [`bound`].
+    /// The weights of the head.
+    weights: Vec<u32>,
+    /// How far below log Σ exp a head reached that was just long enough.
     depth: f32,
-    /// How long a head to look for first.
-    want: usize,
 }
 
 impl Scratch {
@@ -50,8 +50,8 @@ pub(crate) fn place(row: &[f32], label: usize, beta: f32) -> Option<Place> {
 /// `None` if a logit is NaN.
 ///
 /// Scores rise along the ranking, so the set is a prefix of it. The head of the ranking is found without sorting the
-/// row: a bound that the maxima of k groups of classes reach is one that at least k logits reach; those that reach it
-/// are all of the ranking down to it.
+/// row: all logits above a bound are all of the ranking down to it. The bound is where the rows before had it; where the
+/// head turns out too short, a lower one is tried.
 #[inline(always)]
 pub(crate) fn prefix(
     row: &[f32],
@@ -66,95 +66,75 @@ pub(crate) fn prefix(
     let total = total(row, max, beta) as f64;
     let start = labels.len();
     let mut above = 0_i64;
-    // Sets of neighbouring rows are of like size.
-    let mut want = (scratch.want + scratch.want / 4).max(6);
+    // Where a row's mass lies below log Σ exp is alike from row to row, where it lies below the largest logit is not.
+    let level = max + (total as f32 / ONE).ln() / beta;
+    let (mut depth, mut step) = (scratch.depth, 0.5);
     loop {
-        gather_head(row, want, max, scratch);
-        scratch.weights.resize(scratch.head.len(), 0.0);
-        for (z, key) in scratch.weights.iter_mut().zip(&scratch.head) {
-            *z = row[*key as u32 as usize];
+        let bound = level - depth / beta;
+        let all = !(bound.is_finite() && step < 64.0);
+        gather_head(row, if all { f32::NEG_INFINITY } else { bound }, scratch);
+        scratch.weights.resize(scratch.head.len(), 0);
+        for (w, &key) in scratch.weights.iter_mut().zip(&scratch.head) {
+            *w = row[key as u32 as usize].to_bits();
         }
-        for z in &mut scratch.weights {
-            *z = f32::from_bits(weight(*z, max, beta) as u32);
+        for w in &mut scratch.weights {
+            *w = weight(f32::from_bits(*w), max, beta) as u32;
         }
         // What an earlier, shorter head held stands at the front of this one.
         let known = labels.len() - start;
-        for (rank, (&key, w)) in scratch.head.iter().zip(&scratch.weights).enumerate().skip(known) {
-            let w = w.to_bits();
+        for (rank, (&key, &w)) in scratch.head.iter().zip(&scratch.weights).enumerate().skip(known) {
             let place = Place { rank: rank + 1, above: above as f64, weight: f64::from(w), total };
             if score.at(&place, u) > threshold {
-                scratch.want = (scratch.want + rank + 2) / 2 + 1;
+                if scratch.head.len() > rank + rank / 8 + 4 {
+                    scratch.depth -= 0.01;
+                }
                 return Some(labels.len() - start);
             }
             labels.push(key as u32);
             above += i64::from(w);
         }
-        if scratch.head.len() == row.len() {
+        if all || scratch.head.len() == row.len() {
             return Some(labels.len() - start);
         }
-        want *= 3;
+        // One row in five may need a second try; lower bounds for all would cost more.
+        scratch.depth += 0.04;
+        depth += step;
+        step *= 2.0;
     }
 }
 
-/// Puts into `scratch.head`, ranked, all logits down to a bound that at least `want` of the groups' maxima reach; all
-/// of the row where there are not many more groups than that.
+/// Puts into `scratch.head`, ranked, all logits that are at least `bound`.
 #[inline(always)]
-fn gather_head(row: &[f32], want: usize, max: f32, scratch: &mut Scratch) {
-    let bound = if want < scratch.maxima.len() { bound(&scratch.maxima, want, max, &mut scratch.depth) } else { f32::NEG_INFINITY };
-    // Appended without branches: which group passes cannot be foreseen.
-    scratch.groups.resize(scratch.maxima.len(), 0);
+fn gather_head(row: &[f32], bound: f32, scratch: &mut Scratch) {
+    // Appended without branches: what passes cannot be foreseen.
+    scratch.groups.resize(scratch.maxima.len() + 1, 0);
     let mut groups = 0;
     for (group, &max) in scratch.maxima.iter().enumerate() {
         scratch.groups[groups] = group as u32;
         groups += usize::from(max >= bound);
     }
-    scratch.head.resize(groups * GROUP + 1, 0);
+    scratch.labels.resize(groups * GROUP + 1, 0);
     let mut count = 0;
     for &group in &scratch.groups[..groups] {
         for label in members(group as usize, row.len()) {
-            scratch.head[count] = key(row[label], label);
+            scratch.labels[count] = label as u32;
             count += usize::from(row[label] >= bound);
         }
     }
-    scratch.head.truncate(count);
+    scratch.head.resize(count, 0);
+    for (key_of, &label) in scratch.head.iter_mut().zip(&scratch.labels[..count]) {
+        *key_of = key(row[label as usize], label);
+    }
     scratch.head.sort_unstable();
-}
-
-/// A bound that at least `want` of these numbers reach, and not many more. `depth` is how far below the largest of the
-/// row it was found last; neighbouring rows are alike.
-#[inline(always)]
-fn bound(maxima: &[f32], want: usize, max: f32, depth: &mut f32) -> f32 {
-    let (mut low, mut high) = (f32::NEG_INFINITY, max);
-    let mut guess = max - *depth;
-    for _ in 0..12 {
-        // Also false where one of them is infinite: the search ends.
-        if !(low < guess && guess < high) && low != f32::NEG_INFINITY {
-            break;
-        }
-        let count = count_from(maxima, guess);
-        if count >= want {
-            low = guess;
-            if count <= want + want / 4 + 2 {
-                break;
-            }
-        } else {
-            high = guess;
-        }
-        guess = if low == f32::NEG_INFINITY { max - 2.0 * (max - high).max(1e-3) } else { low + 0.5 * (high - low) };
-    }
-    if low.is_finite() {
-        *depth = (max - low).max(1e-3);
-    }
-    low
 }
 
 /// A whole number that rises along the ranking: falling logits, equal ones by rising label. The label is its low half.
 #[inline(always)]
-fn key(z: f32, label: usize) -> u64 {
+fn key(z: f32, label: u32) -> u64 {
     // Adding 0 makes −0 and 0 the same number; the bits of floats of one sign are ordered as they are.
     let bits = (z + 0.0).to_bits();
     let rising = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
-    u64::from(!rising) << 32 | label as u64
+    u64::from(!rising) << 32 | u64::from(label)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use lyceum_core::math::exp_of_negative;
 
 /// What a weight of 1 is held as.
-const ONE: f32 = (1 << 30) as f32;
+pub(crate) const ONE: f32 = (1 << 30) as f32;
 
 /// How many logits are worked on side by side.
 const LANES: usize = 16;
@@ -30,7 +30,7 @@ pub(crate) fn weight(z: f32, max: f32, beta: f32) -> i32 {
 pub(crate) fn group_maxima(row: &[f32], maxima: &mut Vec<f32>) -> Option<f32> {
     maxima.clear();
     let (blocks, rest) = row.as_chunks::<{ LANES * GROUP }>();
-    let mut ordered = true;
+    let (mut ordered, mut largest) = (true, [f32::NEG_INFINITY; LANES]);
     for block in blocks {
         let mut group = [f32::NEG_INFINITY; LANES];
         for part in block.as_chunks::<LANES>().0 {
@@ -39,14 +39,19 @@ pub(crate) fn group_maxima(row: &[f32], maxima: &mut Vec<f32>) -> Option<f32> {
                 group[lane] = if part[lane] > group[lane] { part[lane] } else { group[lane] };
             }
         }
+        for lane in 0..LANES {
+            largest[lane] = if group[lane] > largest[lane] { group[lane] } else { largest[lane] };
+        }
         maxima.extend_from_slice(&group);
     }
     for (lane, _) in rest.iter().take(LANES).enumerate() {
         let group = rest[lane..].iter().step_by(LANES);
         ordered &= group.clone().all(|z| !z.is_nan());
-        maxima.push(group.copied().fold(f32::NEG_INFINITY, |max, z| if z > max { z } else { max }));
+        let max = group.copied().fold(f32::NEG_INFINITY, |max, z| if z > max { z } else { max });
+        largest[lane] = if max > largest[lane] { max } else { largest[lane] };
+        maxima.push(max);
     }
-    ordered.then(|| maxima.iter().copied().fold(f32::NEG_INFINITY, |max, z| if z > max { z } else { max }))
+    ordered.then(|| largest.iter().copied().fold(f32::NEG_INFINITY, |max, z| if z > max { z } else { max }))
 }
 
 /// The labels of a group of a row of `n` logits.
@@ -119,18 +124,6 @@ pub(crate) fn count_equal(row: &[f32], z: f32) -> usize {
     for_each_part!(row, f32::NAN, |part| {
         for lane in 0..LANES {
             count[lane] += i32::from(part[lane] == z);
-        }
-    });
-    count.iter().sum::<i32>() as usize
-}
-
-/// How many numbers are `bound` or more.
-#[inline(always)]
-pub(crate) fn count_from(values: &[f32], bound: f32) -> usize {
-    let mut count = [0_i32; LANES];
-    for_each_part!(values, f32::NAN, |part| {
-        for lane in 0..LANES {
-            count[lane] += i32::from(part[lane] >= bound);
         }
     });
     count.iter().sum::<i32>() as usize
