@@ -1,1 +1,174 @@
-//! To come.
+//! Acquisition scores: how much the label of a point is worth, from a model's probabilities.
+//!
+//! Probabilities are `n × C`, or `K × n × C` where K samples of a posterior (an ensemble, dropout) give one each. All
+//! logarithms are natural.
+
+use lyceum_core::{Error, Result};
+use ndarray::{ArrayView1, ArrayView2, ArrayView3, Axis};
+use rayon::prelude::*;
+
+/// H(p) = −Σ p ln p of each row.
+pub fn entropy(probabilities: ArrayView2<'_, f32>) -> Result<Vec<f64>> {
+    each_row(probabilities, |row| row.iter().map(|&p| plogp(p)).sum::<f32>().into())
+}
+
+/// 1 − the largest probability.
+pub fn least_confidence(probabilities: ArrayView2<'_, f32>) -> Result<Vec<f64>> {
+    each_row(probabilities, |row| 1.0 - f64::from(row.iter().copied().fold(0.0, f32::max)))
+}
+
+/// 1 − (the largest − the second largest probability).
+pub fn margin(probabilities: ArrayView2<'_, f32>) -> Result<Vec<f64>> {
+    each_row(probabilities, |row| {
+        let top = row.iter().fold([0.0_f32; 2], |[a, b], &p| if p > a { [p, a] } else { [a, b.max(p)] });
+        1.0 - f64::from(top[0] - top[1])
+    })
+}
+
+/// The mean of the posterior samples' probabilities, `n × C`.
+pub fn mean(samples: ArrayView3<'_, f32>) -> Result<ndarray::Array2<f32>> {
+    samples.mean_axis(Axis(0)).ok_or_else(|| Error::invalid("samples", 0, "at least one"))
+}
+
+/// BALD: the mutual information of label and parameters, H(mean p) − mean H(p); never below 0
+/// (Houlsby et al. 2011).
+pub fn bald(samples: ArrayView3<'_, f32>) -> Result<Vec<f64>> {
+    each_point(samples, |point| {
+        let k = point.nrows() as f32;
+        let (mut mean, mut conditional) = (vec![0.0_f32; point.ncols()], 0.0_f32);
+        for sample in point.rows() {
+            for (mean, &p) in mean.iter_mut().zip(sample) {
+                *mean += p;
+                conditional += plogp(p);
+            }
+        }
+        let marginal: f32 = mean.iter().map(|sum| plogp(sum / k)).sum();
+        f64::from(marginal - conditional / k).max(0.0)
+    })
+}
+
+/// The share of posterior samples whose most likely class is not the one that most of them name.
+pub fn variation_ratio(samples: ArrayView3<'_, f32>) -> Result<Vec<f64>> {
+    each_point(samples, |point| {
+        let mut votes = vec![0_u32; point.ncols()];
+        point.rows().into_iter().for_each(|row| votes[argmax(row)] += 1);
+        1.0 - f64::from(votes.iter().copied().max().unwrap_or(0)) / point.nrows() as f64
+    })
+}
+
+/// What a test of `model` expects of its loss at each point, if labels are distributed as `surrogate` says (Kossen,
+/// Farquhar, Gal and Rainforth 2021).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// −Σ_c π(c) ln f(c).
+    CrossEntropy,
+    /// 1 − π(argmax f), at least 5 % of the largest.
+    ZeroOne,
+}
+
+/// The expected loss of `model` (`n × C`) under `surrogate` (`n × C`).
+pub fn expected_loss(model: ArrayView2<'_, f32>, surrogate: ArrayView2<'_, f32>, loss: Loss) -> Result<Vec<f64>> {
+    if model.dim() != surrogate.dim() {
+        return Err(Error::invalid("surrogate", format!("{:?}", surrogate.dim()), format!("the shape of the model's: {:?}", model.dim())));
+    }
+    check(model.iter())?;
+    check(surrogate.iter())?;
+    let rows: Vec<_> = model.rows().into_iter().zip(surrogate.rows()).collect();
+    let scores = rows.par_iter().map(|(f, pi)| match loss {
+        Loss::CrossEntropy => pi.iter().zip(f.iter()).map(|(&pi, &f)| -f64::from(pi) * f64::from(f).max(1e-12).ln()).sum(),
+        Loss::ZeroOne => 1.0 - f64::from(pi[argmax(*f)]),
+    });
+    let mut scores: Vec<f64> = scores.collect();
+    if loss == Loss::ZeroOne {
+        let least = 0.05 * scores.iter().copied().fold(0.0, f64::max);
+        scores.iter_mut().for_each(|score| *score = score.max(least));
+    }
+    Ok(scores)
+}
+
+/// The expected squared error under a surrogate with means, standard deviations and noise: (μ_f − μ_s)² + σ_s² + σ².
+pub fn expected_squared_error(model: &[f64], mean: &[f64], deviation: &[f64], noise: f64) -> Result<Vec<f64>> {
+    if model.len() != mean.len() || mean.len() != deviation.len() {
+        let found = format!("{} and {}", mean.len(), deviation.len());
+        return Err(Error::invalid("means and deviations", found, format!("as many as predictions: {}", model.len())));
+    }
+    let squared = |((f, mean), deviation): ((&f64, &f64), &f64)| (f - mean).powi(2) + deviation * deviation + noise * noise;
+    Ok(model.iter().zip(mean).zip(deviation).map(squared).collect())
+}
+
+/// √(Σ over taken points t of ‖x_n − x_t‖²) of each point; 1 where nothing is taken.
+pub fn distance(features: ArrayView2<'_, f32>, taken: &[usize]) -> Result<Vec<f64>> {
+    if let Some(&index) = taken.iter().find(|&&index| index >= features.nrows()) {
+        return Err(Error::invalid("taken point", index, format!("0 to {}", features.nrows().saturating_sub(1))));
+    }
+    let squared = |a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>| a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+    let score = |row: ArrayView1<'_, f32>| match taken {
+        [] => 1.0,
+        _ => taken.iter().map(|&t| squared(row, features.row(t))).sum::<f64>().sqrt(),
+    };
+    Ok(features.axis_iter(Axis(0)).into_par_iter().map(score).collect())
+}
+
+pub(crate) fn argmax(row: ArrayView1<'_, f32>) -> usize {
+    row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (index, &p)| if p > best.1 { (index, p) } else { best }).0
+}
+
+/// −p ln p, 0 at 0.
+pub(crate) fn plogp(p: f32) -> f32 {
+    if p > 0.0 { -p * p.ln() } else { 0.0 }
+}
+
+fn each_row(probabilities: ArrayView2<'_, f32>, score: impl Fn(ArrayView1<'_, f32>) -> f64 + Sync) -> Result<Vec<f64>> {
+    check(probabilities.iter())?;
+    Ok(probabilities.axis_iter(Axis(0)).into_par_iter().map(score).collect())
+}
+
+fn each_point(samples: ArrayView3<'_, f32>, score: impl Fn(ArrayView2<'_, f32>) -> f64 + Sync) -> Result<Vec<f64>> {
+    if samples.dim().0 == 0 {
+        return Err(Error::invalid("samples", 0, "at least one"));
+    }
+    check(samples.iter())?;
+    Ok(samples.axis_iter(Axis(1)).into_par_iter().map(score).collect())
+}
+
+fn check<'a>(probabilities: impl Iterator<Item = &'a f32>) -> Result<()> {
+    // A logit given for a probability is the usual mistake.
+    let wrong = probabilities.enumerate().find(|(_, p)| !(-1e-6..=1.0 + 1e-4).contains(*p));
+    match wrong {
+        Some((index, p)) => Err(Error::invalid(format!("probability {index} in row-major order"), p, "a number from 0 to 1")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array3, array};
+
+    #[test]
+    fn scores_worked_by_hand() {
+        let p = array![[0.5_f32, 0.5, 0.0], [0.7, 0.2, 0.1]];
+        let close = |found: Vec<f64>, expected: &[f64]| {
+            assert!(found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}");
+        };
+        close(entropy(p.view()).unwrap(), &[0.693_147, 0.801_819]);
+        close(least_confidence(p.view()).unwrap(), &[0.5, 0.3]);
+        close(margin(p.view()).unwrap(), &[1.0, 0.5]);
+        close(expected_loss(p.view(), p.view(), Loss::CrossEntropy).unwrap(), &[0.693_147, 0.801_819]);
+        close(expected_loss(p.view(), array![[0.0_f32, 1.0, 0.0], [1.0, 0.0, 0.0]].view(), Loss::ZeroOne).unwrap(), &[1.0, 0.05]);
+        close(expected_squared_error(&[1.0], &[0.5], &[0.2], 0.1).unwrap(), &[0.3]);
+        let samples = Array3::from_shape_vec((2, 2, 2), vec![0.9, 0.1, 0.9, 0.1, 0.1, 0.9, 0.9, 0.1]).unwrap();
+        close(bald(samples.view()).unwrap(), &[0.368_064, 0.0]);
+        close(variation_ratio(samples.view()).unwrap(), &[0.5, 0.0]);
+        let features = array![[0.0_f32, 0.0], [3.0, 4.0], [0.0, 1.0]];
+        close(distance(features.view(), &[]).unwrap(), &[1.0; 3]);
+        close(distance(features.view(), &[0, 2]).unwrap(), &[1.0, 43_f64.sqrt(), 1.0]);
+    }
+
+    #[test]
+    fn what_is_not_a_probability_is_told() {
+        let found = entropy(array![[0.5_f32, f32::NAN]].view()).unwrap_err().to_string();
+        assert!(found.contains("probability 1") && found.contains("NaN"), "{found}");
+        assert!(bald(Array3::zeros((0, 2, 2)).view()).is_err());
+    }
+}

@@ -48,6 +48,8 @@ enum Command {
     Data(commands::data::Data),
     #[command(subcommand)]
     Conformal(commands::conformal::Conformal),
+    #[command(subcommand)]
+    Active(commands::active::Active),
     Completions(commands::shell::Completions),
     Man(commands::shell::Man),
 }
@@ -86,6 +88,7 @@ fn dispatch(command: Command, progress: &Progress) -> Result<()> {
         Command::Report(command) => command.execute()?,
         Command::Data(command) => command.execute()?,
         Command::Conformal(command) => command.execute(progress)?,
+        Command::Active(command) => command.execute(progress)?,
         Command::Completions(command) => command.execute(),
         Command::Man(command) => command.execute()?,
     }

@@ -1,5 +1,6 @@
 //! One file a sub-command.
 
+pub(crate) mod active;
 pub(crate) mod conformal;
 pub(crate) mod data;
 pub(crate) mod list;

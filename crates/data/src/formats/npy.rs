@@ -64,6 +64,12 @@ pub fn labels(path: &Path) -> Result<Vec<usize>> {
     Err(Error::damaged(path, "its type is not a whole number; allowed: int8 to int64, uint8 to uint64"))
 }
 
+/// Reads a whole `.npy` file of this type and number of axes.
+pub fn read<A: ReadableElement, D: Dimension>(path: &Path) -> Result<ndarray::Array<A, D>> {
+    let bytes = map(path)?;
+    ndarray::Array::read_npy(&bytes[..]).map_err(|error| Error::damaged(path, error.to_string()))
+}
+
 /// Reads one array of a `.npz` file.
 pub fn read_npz<A: ReadableElement, D: Dimension>(path: &Path, name: &str) -> Result<ndarray::Array<A, D>> {
     let file = File::open(path).map_err(Error::io("open", path))?;
