@@ -49,8 +49,7 @@ pub fn batch_bald(samples: ArrayView3<'_, f32>, count: usize, labellings: usize,
     let mut joint = Joint { probabilities: vec![1.0; k], weights: vec![1.0] };
     let mut entropy = 0.0;
     let gains: Vec<f64> = (0..n).into_par_iter().map(|n| joint.entropy_with(&point(n), k) - conditional[n]).collect();
-    let mut heap: BinaryHeap<Candidate> =
-        gains.into_iter().enumerate().map(|(index, gain)| Candidate { gain, index, fresh: 0 }).collect();
+    let mut heap: BinaryHeap<Candidate> = gains.into_iter().enumerate().map(|(index, gain)| Candidate { gain, index, fresh: 0 }).collect();
     let mut chosen = Vec::with_capacity(count);
     while chosen.len() < count {
         let Some(best) = heap.pop() else { break };

@@ -118,12 +118,12 @@ pub(crate) fn plogp(p: f32) -> f32 {
     if p > 0.0 { -p * p.ln() } else { 0.0 }
 }
 
-fn each_row(probabilities: ArrayView2<'_, f32>, score: impl Fn(ArrayView1<'_, f32>) -> f64 + Sync) -> Result<Vec<f64>> {
+fn each_row(probabilities: ArrayView2<'_, f32>, score: impl Fn(ArrayView1<'_, f32>) -> f64 + Sync + Send) -> Result<Vec<f64>> {
     check(probabilities.iter())?;
     Ok(probabilities.axis_iter(Axis(0)).into_par_iter().map(score).collect())
 }
 
-fn each_point(samples: ArrayView3<'_, f32>, score: impl Fn(ArrayView2<'_, f32>) -> f64 + Sync) -> Result<Vec<f64>> {
+fn each_point(samples: ArrayView3<'_, f32>, score: impl Fn(ArrayView2<'_, f32>) -> f64 + Sync + Send) -> Result<Vec<f64>> {
     if samples.dim().0 == 0 {
         return Err(Error::invalid("samples", 0, "at least one"));
     }

@@ -273,9 +273,7 @@ impl Score {
         }?;
         let count = scores.len();
         npy::write(&self.out, &Array1::from(scores))?;
-        said(progress, &json!({ "event": "end", "points": count, "path": self.out }), || {
-            format!("{count} scores: {}", self.out.display())
-        });
+        said(progress, &json!({ "event": "end", "points": count, "path": self.out }), || format!("{count} scores: {}", self.out.display()));
         Ok(())
     }
 }
@@ -318,9 +316,7 @@ impl Weights {
         let weights = AcquisitionLog::load(&self.log)?.weights(estimator);
         let count = weights.len();
         npy::write(&self.out, &Array1::from(weights))?;
-        said(progress, &json!({ "event": "end", "draws": count, "path": self.out }), || {
-            format!("{count} weights: {}", self.out.display())
-        });
+        said(progress, &json!({ "event": "end", "draws": count, "path": self.out }), || format!("{count} weights: {}", self.out.display()));
         Ok(())
     }
 }
