@@ -9,6 +9,7 @@ mod reproduce;
 mod sanitize;
 mod shell;
 mod test;
+mod wheel;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -42,6 +43,8 @@ enum Command {
         /// sam
         name: String,
     },
+    /// Build the Python wheel into target/wheels
+    Wheel,
     /// The tests of the unsafe code under valgrind and the address sanitizer
     Sanitize,
     /// Build the book and the API documentation
@@ -55,6 +58,7 @@ fn main() -> Result<()> {
         Command::Data { name } => data::bring(&name),
         Command::Bench { name } => bench::run(&name),
         Command::Reproduce { name } => reproduce::run_named(&name),
+        Command::Wheel => wheel::build().map(|path| println!("{}", path.display())),
         Command::Sanitize => sanitize::all(),
         Command::Docs => docs::all(),
     }

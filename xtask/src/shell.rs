@@ -18,11 +18,15 @@ pub(crate) fn cache() -> PathBuf {
     std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from).join("lyceum")
 }
 
-/// The binary folder of this build: where this very program lies, in the release profile.
-pub(crate) fn release(name: &str) -> Result<PathBuf> {
+/// The target folder: two above this very program.
+pub(crate) fn target() -> Result<PathBuf> {
     let own = std::env::current_exe().context("where this program is")?;
-    let target = own.parent().and_then(Path::parent).context("the target folder")?;
-    Ok(target.join("release").join(name))
+    own.ancestors().nth(2).map(Path::to_path_buf).context("the target folder")
+}
+
+/// A program of this workspace in the release profile.
+pub(crate) fn release(name: &str) -> Result<PathBuf> {
+    Ok(target()?.join("release").join(name))
 }
 
 /// A command in the root of the workspace.

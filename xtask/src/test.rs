@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use crate::{
     docs, python,
     shell::{command, has, release, root, run, run_command},
+    wheel,
 };
 
 /// Format, lints, every test, documentation.
@@ -30,13 +31,18 @@ pub(crate) fn quick_start() -> Result<()> {
     Ok(())
 }
 
-/// What other tools read of what Lyceum writes.
+/// What other tools read of what Lyceum writes, and the Python package as its users have it: installed from the wheel.
 fn python_tests() -> Result<()> {
     let requirements = root().join("tests/python/requirements.txt");
     let python = python::environment("tests", &std::fs::read_to_string(requirements)?)?;
     run("cargo", &["build", "--release"])?;
     let lyceum = release("lyceum")?;
-    run_command(command(python, &["-m", "pytest", "-q", "tests/python"]).env("LYCEUM", lyceum))
+    let wheel = wheel::build()?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--force-reinstall", "--no-deps"];
+    run_command(command(&python, &pip).arg(wheel))?;
+    run_command(command(&python, &["-m", "pytest", "-q", "tests/python"]).env("LYCEUM", lyceum))?;
+    run(&python, &["-m", "pytest", "-q", "--doctest-modules", "--pyargs", "lyceum"])?;
+    run(&python, &["-m", "mypy", "--strict", "-p", "lyceum"])
 }
 
 /// The report's test opens it in Chromium. Where it is not there and cannot be installed, that test says that it was

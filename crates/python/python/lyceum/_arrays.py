@@ -1,0 +1,44 @@
+"""Anything that holds numbers, as a numpy array: numpy, torch and other DLPack tensors, pandas, polars, Arrow, lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def array(values: Any, dtype: Any, ndim: int, name: str) -> NDArray[Any]:
+    """`values` as a contiguous array of this type, without a copy where it is one already."""
+    if hasattr(values, "detach"):  # a torch tensor that may belong to a graph
+        values = values.detach()
+    if not isinstance(values, np.ndarray):
+        if hasattr(values, "__dlpack__"):
+            values = np.from_dlpack(values)
+        elif hasattr(values, "column_names") and hasattr(values, "combine_chunks"):  # an Arrow table
+            values = np.column_stack([column.to_numpy() for column in values.columns])
+        elif hasattr(values, "to_numpy"):  # pandas, polars, an Arrow array
+            values = values.to_numpy()
+        else:
+            values = np.asarray(values)
+    if values.ndim != ndim:
+        raise ValueError(f"{name}: found {values.ndim} axes; allowed: {ndim}")
+    if np.issubdtype(dtype, np.integer) and not np.issubdtype(values.dtype, np.integer):
+        whole = np.asarray(values, dtype=np.int64)
+        if not np.array_equal(whole, values):
+            raise ValueError(f"{name}: found {values.dtype} with fractions; allowed: whole numbers")
+        values = whole
+    return np.ascontiguousarray(values, dtype=dtype)
+
+
+def seed(random_state: Any) -> int:
+    """A seed as it is used here, from an int, None (chance) or a numpy generator."""
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(0, 2**63))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(0, 2**31))
+    if isinstance(random_state, (int, np.integer)) and random_state >= 0:
+        return int(random_state)
+    raise ValueError(f"random_state: found {random_state!r}; allowed: None, a whole number >= 0 or a numpy generator")

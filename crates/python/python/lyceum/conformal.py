@@ -1,0 +1,355 @@
+"""Conformal prediction sets in scikit-learn's manner.
+
+>>> import numpy as np
+>>> from lyceum.conformal import RAPS
+>>> rng = np.random.default_rng(0)
+>>> labels = rng.integers(0, 10, 2000)
+>>> logits = rng.normal(size=(2000, 10)); logits[np.arange(2000), labels] += 2
+>>> raps = RAPS(alpha=0.1, random_state=0).fit(logits[:1000], labels[:1000])
+>>> sets = raps.predict(logits[1000:])
+>>> len(sets), bool(raps.score(logits[1000:], labels[1000:]) > 0.85)
+(1000, True)
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Union, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _native
+from ._arrays import array, seed
+
+__all__ = ["APS", "LAC", "RAPS", "SAPS", "Coverage", "Naive", "NotFittedError", "PredictionSets", "TopK", "fit_temperature"]
+
+
+class NotFittedError(ValueError, AttributeError):
+    """A method that needs a fitted estimator was called before `fit`."""
+
+
+class Coverage(NamedTuple):
+    """The share of sets that hold the true label, with an exact 95 % (Clopper-Pearson) interval."""
+
+    share: float
+    low: float
+    high: float
+
+
+class PredictionSets:
+    """The sets of many points in compressed rows: point i has ``indices[indptr[i]:indptr[i + 1]]``, most likely first.
+
+    >>> sets = PredictionSets(np.array([0, 2, 3]), np.array([4, 1, 0], dtype=np.int32), classes=5)
+    >>> sets[0], len(sets), sets.sizes
+    (array([4, 1], dtype=int32), 2, array([2, 1]))
+    >>> sets.mask().astype(int).tolist()
+    [[0, 1, 0, 0, 1], [1, 0, 0, 0, 0]]
+    """
+
+    def __init__(self, indptr: NDArray[np.int64], indices: NDArray[np.int32], classes: int) -> None:
+        self.indptr = indptr
+        self.indices = indices
+        self.classes = classes
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    @overload
+    def __getitem__(self, point: int) -> NDArray[np.int32]: ...
+    @overload
+    def __getitem__(self, point: slice) -> list[NDArray[np.int32]]: ...
+    def __getitem__(self, point: Union[int, slice]) -> Any:
+        if isinstance(point, slice):
+            return [self[i] for i in range(*point.indices(len(self)))]
+        if not -len(self) <= point < len(self):
+            raise IndexError(f"point {point} of {len(self)}")
+        point %= len(self)
+        return self.indices[self.indptr[point] : self.indptr[point + 1]]
+
+    def __iter__(self) -> Iterator[NDArray[np.int32]]:
+        return (self[i] for i in range(len(self)))
+
+    def __contains__(self, label: object) -> bool:
+        raise TypeError("ask one point's set: `label in sets[i]`, or all at once: `sets.covers(labels)`")
+
+    def __repr__(self) -> str:
+        return f"PredictionSets({len(self)} points, {self.sizes.mean() if len(self) else 0:.3f} labels on average)"
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """How many labels each set has."""
+        return np.diff(self.indptr)
+
+    def mask(self) -> NDArray[np.bool_]:
+        """A dense matrix, points by classes, true where the label is in the set."""
+        dense = np.zeros((len(self), self.classes), dtype=bool)
+        dense[np.repeat(np.arange(len(self)), self.sizes), self.indices] = True
+        return dense
+
+    def covers(self, labels: ArrayLike) -> NDArray[np.bool_]:
+        """Whether each set holds the true label."""
+        labels = self._truth(labels)
+        hits = self.indices == np.repeat(labels, self.sizes)
+        covered = np.zeros(len(self), dtype=bool)
+        covered[np.repeat(np.arange(len(self)), self.sizes)[hits]] = True
+        return covered
+
+    def coverage(self, labels: ArrayLike) -> Coverage:
+        """The share of sets that hold the true label, with its exact interval."""
+        return Coverage(*_native.coverage_interval(self.indptr, self.indices, self._truth(labels)))
+
+    def sscv(self, labels: ArrayLike, alpha: float) -> float:
+        """The size-stratified coverage violation: the largest |coverage - (1 - alpha)| over sets of like size."""
+        return _native.sscv(self.indptr, self.indices, self._truth(labels), alpha)
+
+    def _truth(self, labels: ArrayLike) -> NDArray[np.int64]:
+        truth = array(labels, np.int64, 1, "labels")
+        if len(truth) != len(self):
+            raise ValueError(f"labels: found {len(truth)}; allowed: one for each of {len(self)} sets")
+        return truth
+
+
+class _Estimator:
+    """What scikit-learn asks of an estimator, without needing scikit-learn."""
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The options by name."""
+        return {name: getattr(self, name) for name in self._names()}
+
+    def set_params(self, **params: Any) -> Any:
+        """Changes options; the estimator must be fitted again."""
+        for name, value in params.items():
+            if name not in self._names():
+                raise ValueError(f"{type(self).__name__} has no option {name!r}; allowed: {', '.join(self._names())}")
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        defaults = inspect.signature(type(self).__init__).parameters
+        shown = [f"{name}={value!r}" for name, value in self.get_params().items() if value != defaults[name].default]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class _Classifier(_Estimator):
+    alpha: float
+    temperature: Union[float, Literal["fit"]]
+    tuning_share: float
+    randomization: Literal["exact", "conservative", "off"]
+    allow_empty: bool
+    random_state: Any
+
+    def _score(self) -> Any:
+        raise NotImplementedError
+
+    def _tunes(self) -> bool:
+        return False
+
+    def fit(self, logits: ArrayLike, y: ArrayLike) -> Any:
+        """Calibrates on labelled examples that were not used for training.
+
+        Parameters: `logits` (n x classes; log-probabilities will do), `y` (n labels from 0). Where the temperature or the
+        penalty is to be chosen, a share `tuning_share` of the examples is kept apart for it.
+        """
+        z, labels = array(logits, np.float32, 2, "logits"), array(y, np.int64, 1, "y")
+        if len(z) != len(labels):
+            raise ValueError(f"y: found {len(labels)} labels; allowed: one for each of {len(z)} rows of logits")
+        if self.randomization not in ("exact", "conservative", "off"):
+            raise ValueError(f"randomization: found {self.randomization!r}; allowed: 'exact', 'conservative' or 'off'")
+        root = seed(self.random_state)
+        config = {
+            "alpha": self.alpha,
+            "score": "aps" if self._tunes() else self._score(),
+            "randomization": self.randomization,
+            "allow_empty": self.allow_empty,
+            "temperature": 1.0 if self.temperature == "fit" else self.temperature,
+        }
+        if self._tunes() or self.temperature == "fit":
+            if not 0 < self.tuning_share < 1:
+                raise ValueError(f"tuning_share: found {self.tuning_share}; allowed: a number > 0 and < 1")
+            order = np.random.default_rng(root).permutation(len(z))
+            cut = int(np.ceil(self.tuning_share * len(z)))
+            tuning, rest = order[:cut], order[cut:]
+            if self.temperature == "fit":
+                config["temperature"] = _native.fit_temperature(z[tuning], labels[tuning])
+            if self._tunes():
+                adaptive = getattr(self, "tune", "size") == "adaptiveness"
+                penalty, k_reg = _native.tune_raps(json.dumps(config), z[tuning], labels[tuning], adaptive, root)
+                self.lambda_, self.k_reg_ = penalty, k_reg
+                config["score"] = {"raps": {"lambda": penalty, "k_reg": k_reg}}
+            z, labels = z[rest], labels[rest]
+        self._model = _native.Conformal.calibrate(json.dumps(config), z, labels, root)
+        self._fitted()
+        return self
+
+    def _fitted(self) -> None:
+        self.threshold_ = self._model.threshold
+        self.n_features_in_ = self._model.classes
+        self.classes_ = np.arange(self._model.classes)
+        self.temperature_ = json.loads(self._model.to_json())["config"]["temperature"]
+
+    def predict(self, logits: ArrayLike) -> PredictionSets:
+        """The set of each row of logits."""
+        if not hasattr(self, "_model"):
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(logits, y) first")
+        z = array(logits, np.float32, 2, "logits")
+        indptr, indices = self._model.predict(z, seed(self.random_state))
+        return PredictionSets(indptr, indices, self._model.classes)
+
+    def score(self, logits: ArrayLike, y: ArrayLike) -> float:
+        """The coverage of the sets: the share that hold the true label."""
+        return self.predict(logits).coverage(y).share
+
+    def save(self, path: Union[str, PathLike[str]]) -> None:
+        """Writes the fitted model as JSON, which `lyceum conformal predict` reads."""
+        if not hasattr(self, "_model"):
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(logits, y) first")
+        Path(path).write_text(self._model.to_json())
+
+    def load(self, path: Union[str, PathLike[str]]) -> Any:
+        """Reads a model that `save` or `lyceum conformal calibrate` wrote; its options replace these."""
+        self._model = _native.Conformal.from_json(Path(path).read_text())
+        config = json.loads(self._model.to_json())["config"]
+        for name in ("alpha", "randomization", "allow_empty", "temperature"):
+            setattr(self, name, config[name])
+        self._fitted()
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        if "_model" in state:
+            state["_model"] = state["_model"].to_json()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if "_model" in state:
+            self._model = _native.Conformal.from_json(state["_model"])
+
+
+class RAPS(_Classifier):
+    """Regularised adaptive prediction sets (Angelopoulos, Bates, Malik and Jordan, ICLR 2021).
+
+    E(x, y, u) = mass above y + u * mass of y + lam * max(0, rank of y - k_reg); a label is in the set if its score is at
+    most the threshold. `lam` and `k_reg` are chosen on a share of the data for small sets (``tune="size"``) or for equal
+    coverage of small and large ones (``tune="adaptiveness"``) unless both are given.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 0.1,
+        *,
+        lam: Union[float, None] = None,
+        k_reg: Union[int, None] = None,
+        tune: Literal["size", "adaptiveness"] = "size",
+        temperature: Union[float, Literal["fit"]] = 1.0,
+        tuning_share: float = 0.3,
+        randomization: Literal["exact", "conservative", "off"] = "exact",
+        allow_empty: bool = True,
+        random_state: Any = 0,
+    ) -> None:
+        self.alpha = alpha
+        self.lam = lam
+        self.k_reg = k_reg
+        self.tune = tune
+        self.temperature = temperature
+        self.tuning_share = tuning_share
+        self.randomization = randomization
+        self.allow_empty = allow_empty
+        self.random_state = random_state
+
+    def _tunes(self) -> bool:
+        if (self.lam is None) != (self.k_reg is None):
+            raise ValueError("lam and k_reg: found one of them; allowed: both or neither")
+        if self.tune not in ("size", "adaptiveness"):
+            raise ValueError(f"tune: found {self.tune!r}; allowed: 'size' or 'adaptiveness'")
+        return self.lam is None
+
+    def _score(self) -> Any:
+        return {"raps": {"lambda": self.lam, "k_reg": self.k_reg}}
+
+
+class _Plain(_Classifier):
+    def __init__(
+        self,
+        alpha: float = 0.1,
+        *,
+        temperature: Union[float, Literal["fit"]] = 1.0,
+        tuning_share: float = 0.3,
+        randomization: Literal["exact", "conservative", "off"] = "exact",
+        allow_empty: bool = True,
+        random_state: Any = 0,
+    ) -> None:
+        self.alpha = alpha
+        self.temperature = temperature
+        self.tuning_share = tuning_share
+        self.randomization = randomization
+        self.allow_empty = allow_empty
+        self.random_state = random_state
+
+
+class APS(_Plain):
+    """Adaptive prediction sets (Romano, Sesia and Candes 2020): RAPS without penalty."""
+
+    def _score(self) -> Any:
+        return "aps"
+
+
+class LAC(_Plain):
+    """Least ambiguous classifiers (Sadinle, Lei and Wasserman 2019), also THR: the score 1 - p. Smallest on average."""
+
+    def _score(self) -> Any:
+        return "lac"
+
+
+class TopK(_Plain):
+    """Sets of one size, mixed by chance between two neighbouring sizes."""
+
+    def _score(self) -> Any:
+        return "top-k"
+
+
+class Naive(_Plain):
+    """The labels whose probabilities add up to 1 - alpha: not calibrated, without the guarantee. A baseline."""
+
+    def _score(self) -> Any:
+        return "naive"
+
+
+class SAPS(_Classifier):
+    """Sorted adaptive prediction sets (Huang et al. 2024): only the largest probability and the rank count."""
+
+    def __init__(
+        self,
+        alpha: float = 0.1,
+        *,
+        weight: float = 0.1,
+        temperature: Union[float, Literal["fit"]] = 1.0,
+        tuning_share: float = 0.3,
+        randomization: Literal["exact", "conservative", "off"] = "exact",
+        allow_empty: bool = True,
+        random_state: Any = 0,
+    ) -> None:
+        self.alpha = alpha
+        self.weight = weight
+        self.temperature = temperature
+        self.tuning_share = tuning_share
+        self.randomization = randomization
+        self.allow_empty = allow_empty
+        self.random_state = random_state
+
+    def _score(self) -> Any:
+        return {"saps": {"weight": self.weight}}
+
+
+def fit_temperature(logits: ArrayLike, y: ArrayLike) -> float:
+    """The temperature T that minimises the log-loss of softmax(logits / T)."""
+    return _native.fit_temperature(array(logits, np.float32, 2, "logits"), array(y, np.int64, 1, "y"))

@@ -1,0 +1,142 @@
+//! `lyceum.conformal`.
+
+use lyceum_conformal::{
+    Conformal, ConformalConfig, PredictionSets, Randomization, ScoreConfig, metrics, temperature,
+    tune::{self, Criterion},
+};
+use lyceum_core::{Error, Result, Seed};
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::prelude::*;
+
+use crate::error::exception;
+
+/// A calibrated model.
+#[pyclass(name = "Conformal", module = "lyceum._native", frozen)]
+pub(crate) struct PyConformal(Conformal);
+
+/// Where each set starts, and the labels of all sets.
+type Sets<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>);
+
+#[pymethods]
+impl PyConformal {
+    /// Calibrates: `config` is JSON.
+    #[staticmethod]
+    fn calibrate(
+        py: Python<'_>,
+        config: &str,
+        logits: PyReadonlyArray2<'_, f32>,
+        labels: PyReadonlyArray1<'_, i64>,
+        seed: u64,
+    ) -> PyResult<Self> {
+        let (config, logits, labels) = (parse(config)?, logits.as_array(), numbers(&labels)?);
+        py.detach(|| Conformal::calibrate(config, logits, &labels, Seed::new(seed))).map(Self).map_err(exception)
+    }
+
+    #[staticmethod]
+    fn from_json(text: &str) -> PyResult<Self> {
+        let model: Conformal =
+            serde_json::from_str(text).map_err(|error| exception(Error::invalid("model", error, "what to_json gave")))?;
+        model.config.check().map_err(exception)?;
+        Ok(Self(model))
+    }
+
+    fn to_json(&self) -> PyResult<String> {
+        serde_json::to_string(&self.0).map_err(|error| exception(Error::Failed(error.to_string())))
+    }
+
+    fn predict<'py>(&self, py: Python<'py>, logits: PyReadonlyArray2<'py, f32>, seed: u64) -> PyResult<Sets<'py>> {
+        let logits = logits.as_array();
+        // The draws of prediction must not be those of calibration.
+        let sets = py.detach(|| self.0.predict(logits, Seed::new(seed).child("conformal/test"))).map_err(exception)?;
+        let starts: Vec<i64> = sets.starts().iter().map(|&start| start as i64).collect();
+        let labels: Vec<i32> = sets.labels().iter().map(|&label| label as i32).collect();
+        Ok((starts.into_pyarray(py), labels.into_pyarray(py)))
+    }
+
+    /// τ; infinity where there were too few examples.
+    #[getter]
+    fn threshold(&self) -> f64 {
+        self.0.threshold.unwrap_or(f64::INFINITY)
+    }
+
+    #[getter]
+    fn classes(&self) -> usize {
+        self.0.classes
+    }
+
+    #[getter]
+    fn calibration_size(&self) -> usize {
+        self.0.calibration_size
+    }
+}
+
+/// The temperature that minimises the log-loss.
+#[pyfunction]
+pub(crate) fn fit_temperature(py: Python<'_>, logits: PyReadonlyArray2<'_, f32>, labels: PyReadonlyArray1<'_, i64>) -> PyResult<f64> {
+    let (logits, labels) = (logits.as_array(), numbers(&labels)?);
+    py.detach(|| temperature::fit(logits, &labels)).map_err(exception)
+}
+
+/// λ and k_reg that do best on these examples.
+#[pyfunction]
+pub(crate) fn tune_raps(
+    py: Python<'_>,
+    config: &str,
+    logits: PyReadonlyArray2<'_, f32>,
+    labels: PyReadonlyArray1<'_, i64>,
+    adaptiveness: bool,
+    seed: u64,
+) -> PyResult<(f64, usize)> {
+    let (config, logits, labels) = (parse(config)?, logits.as_array(), numbers(&labels)?);
+    let criterion = if adaptiveness { Criterion::Adaptiveness } else { Criterion::Size };
+    let tuned = py.detach(|| tune::raps(config, logits, &labels, criterion, Seed::new(seed))).map_err(exception)?;
+    match tuned.score {
+        ScoreConfig::Raps { lambda, k_reg } => Ok((lambda, k_reg)),
+        _ => Ok((0.0, 0)),
+    }
+}
+
+/// The share of covered labels and its exact 95 % interval.
+#[pyfunction]
+pub(crate) fn coverage_interval(
+    starts: PyReadonlyArray1<'_, i64>,
+    labels: PyReadonlyArray1<'_, i32>,
+    truth: PyReadonlyArray1<'_, i64>,
+) -> PyResult<(f64, f64, f64)> {
+    let share = metrics::coverage(&sets(&starts, &labels).map_err(exception)?, &numbers(&truth)?);
+    Ok((share.share, share.low, share.high))
+}
+
+/// The size-stratified coverage violation.
+#[pyfunction]
+pub(crate) fn sscv(
+    starts: PyReadonlyArray1<'_, i64>,
+    labels: PyReadonlyArray1<'_, i32>,
+    truth: PyReadonlyArray1<'_, i64>,
+    alpha: f64,
+) -> PyResult<f64> {
+    Ok(metrics::sscv(&sets(&starts, &labels).map_err(exception)?, &numbers(&truth)?, alpha, &metrics::STRATA))
+}
+
+fn parse(config: &str) -> PyResult<ConformalConfig> {
+    let config: ConformalConfig =
+        serde_json::from_str(config).map_err(|error| exception(Error::invalid("options", error, "those of the documentation")))?;
+    config.check().map_err(exception)?;
+    debug_assert!(matches!(config.randomization, Randomization::Exact | Randomization::Conservative | Randomization::Off));
+    Ok(config)
+}
+
+fn sets(starts: &PyReadonlyArray1<'_, i64>, labels: &PyReadonlyArray1<'_, i32>) -> Result<PredictionSets> {
+    let starts = starts.as_array();
+    let sizes: Vec<usize> = starts.iter().zip(starts.iter().skip(1)).map(|(a, b)| (b - a).max(0) as usize).collect();
+    PredictionSets::from_sizes(sizes, labels.as_array().iter().map(|&label| label as u32).collect())
+}
+
+/// Labels as they are used here; a negative one is an error.
+fn numbers(labels: &PyReadonlyArray1<'_, i64>) -> PyResult<Vec<usize>> {
+    let labels = labels.as_array();
+    match labels.iter().position(|label| *label < 0) {
+        Some(row) => Err(exception(Error::invalid(format!("label of row {row}"), labels[row], "a whole number from 0"))),
+        None => Ok(labels.iter().map(|&label| label as usize).collect()),
+    }
+}

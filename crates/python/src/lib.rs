@@ -1,0 +1,30 @@
+//! The native module of the Python package `lyceum`: thin wrappers that take arrays without copying them and release
+//! the interpreter's lock while they work. What users see is in `python/lyceum`.
+
+#![allow(clippy::needless_pass_by_value, reason = "Python passes its objects by value")]
+
+mod active;
+mod conformal;
+mod error;
+
+use pyo3::prelude::*;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[pymodule]
+mod _native {
+    use super::*;
+
+    #[pymodule_export]
+    use super::active::{
+        PySampler, bald, batch_bald, distance, entropy, expected_loss, k_center_greedy, least_confidence, margin, variation_ratio,
+    };
+    #[pymodule_export]
+    use super::conformal::{PyConformal, coverage_interval, fit_temperature, sscv, tune_raps};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}
