@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lyceum_core::{Error, Result, Seed, run};
-use ndarray::{ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis};
 use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     PredictionSets, ScoreConfig, quantile, row,
     row::Scratch,
+    scheme::{Marginal, Scheme},
     score::{Place, Score, WithScore},
     softmax,
 };
@@ -100,11 +101,8 @@ impl Conformal {
 
     /// The set of each row of logits (`m × K`). `seed` gives the draws u; it must not be the calibration's.
     pub fn predict(&self, logits: ArrayView2<'_, f32>, seed: Seed) -> Result<PredictionSets> {
-        if logits.ncols() != self.classes {
-            let allowed = format!("{} classes, as at calibration", self.classes);
-            return Err(Error::invalid("logits", format!("{} columns", logits.ncols()), allowed));
-        }
-        self.config.score.with(Predict { conformal: self, logits, seed })
+        check_classes(logits, self.classes)?;
+        sets(&self.config, &Marginal(self.threshold.unwrap_or(f64::INFINITY)), logits, seed)
     }
 
     /// Writes the model as JSON.
@@ -121,10 +119,69 @@ impl Conformal {
     }
 }
 
+/// The set of each row under any scheme. `seed` gives the draws u; it must not be the calibration's.
+pub fn sets(config: &ConformalConfig, scheme: &impl Scheme, logits: ArrayView2<'_, f32>, seed: Seed) -> Result<PredictionSets> {
+    config.check()?;
+    config.score.with(Predict { config, scheme, logits, seed })
+}
+
 /// The score of each label in its row.
 pub fn scores(config: &ConformalConfig, logits: ArrayView2<'_, f32>, labels: &[usize], seed: Seed) -> Result<Vec<f64>> {
     check_labels(logits, labels)?;
     config.score.with(Scores { config, logits, labels, seed })
+}
+
+/// The score of every label of every row, `m × K`. `seed` gives the draws u of prediction.
+pub fn all_scores(config: &ConformalConfig, logits: ArrayView2<'_, f32>, seed: Seed) -> Result<Array2<f64>> {
+    config.check()?;
+    config.score.with(AllScores { config, logits, seed })
+}
+
+struct AllScores<'a> {
+    config: &'a ConformalConfig,
+    logits: ArrayView2<'a, f32>,
+    seed: Seed,
+}
+
+impl WithScore for AllScores<'_> {
+    type Output = Result<Array2<f64>>;
+
+    fn call<S: Score>(self, score: &S) -> Result<Array2<f64>> {
+        let work = FindAllScores { beta: (1.0 / self.config.temperature) as f32, config: *self.config, seed: self.seed, score };
+        let values = in_chunks(self.logits, &work)?.concat();
+        Array2::from_shape_vec(self.logits.dim(), values).map_err(|error| Error::Failed(error.to_string()))
+    }
+}
+
+struct FindAllScores<'a, S> {
+    beta: f32,
+    config: ConformalConfig,
+    seed: Seed,
+    score: &'a S,
+}
+
+impl<S: Score> RowWork for FindAllScores<'_, S> {
+    type Output = Vec<f64>;
+
+    #[inline(always)]
+    fn rows(&self, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Vec<f64>, usize> {
+        let mut draw = draws(self.seed, "conformal/predict", first / ROWS, self.config.randomization == Randomization::Exact);
+        let mut scores = Vec::new();
+        for (i, row) in rows.iter().enumerate() {
+            row::all_scores(row, draw(), self.beta, self.score, scratch, &mut scores).ok_or(first + i)?;
+        }
+        Ok(scores)
+    }
+}
+
+/// The p-value of every label of every row, `m × K`: (1 + #{calibration scores ≥ its score})/(n + 1). The labels with
+/// p > α are the set at any α.
+pub fn p_values(config: &ConformalConfig, calibration: &[f64], logits: ArrayView2<'_, f32>, seed: Seed) -> Result<Array2<f64>> {
+    let mut sorted = calibration.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let n = sorted.len();
+    let p = |score: f64| (1 + n - sorted.partition_point(|calibration| *calibration < score)) as f64 / (n + 1) as f64;
+    Ok(all_scores(config, logits, seed)?.mapv(p))
 }
 
 /// Where each label stands in its row.
@@ -173,20 +230,19 @@ impl WithScore for Scores<'_> {
     }
 }
 
-struct Predict<'a> {
-    conformal: &'a Conformal,
+struct Predict<'a, T> {
+    config: &'a ConformalConfig,
+    scheme: &'a T,
     logits: ArrayView2<'a, f32>,
     seed: Seed,
 }
 
-impl WithScore for Predict<'_> {
+impl<T: Scheme> WithScore for Predict<'_, T> {
     type Output = Result<PredictionSets>;
 
     fn call<S: Score>(self, score: &S) -> Result<PredictionSets> {
-        let config = self.conformal.config;
-        let threshold = self.conformal.threshold.unwrap_or(f64::INFINITY);
-        let chunks =
-            in_chunks(self.logits, &FindSets { config, threshold, beta: (1.0 / config.temperature) as f32, seed: self.seed, score })?;
+        let (config, scheme) = (*self.config, self.scheme);
+        let chunks = in_chunks(self.logits, &FindSets { config, scheme, beta: (1.0 / config.temperature) as f32, seed: self.seed, score })?;
         let count = chunks.iter().map(|(_, labels)| labels.len()).sum();
         let (mut sizes, mut labels) = (Vec::with_capacity(self.logits.nrows()), Vec::with_capacity(count));
         for (chunk_sizes, chunk_labels) in chunks {
@@ -197,15 +253,15 @@ impl WithScore for Predict<'_> {
     }
 }
 
-struct FindSets<'a, S> {
+struct FindSets<'a, S, T> {
     config: ConformalConfig,
-    threshold: f64,
+    scheme: &'a T,
     beta: f32,
     seed: Seed,
     score: &'a S,
 }
 
-impl<S: Score> RowWork for FindSets<'_, S> {
+impl<S: Score, T: Scheme> RowWork for FindSets<'_, S, T> {
     /// The sizes of the sets, and their labels one after the other.
     type Output = (Vec<usize>, Vec<u32>);
 
@@ -215,7 +271,7 @@ impl<S: Score> RowWork for FindSets<'_, S> {
         let mut draw = draws(self.seed, "conformal/predict", first / ROWS, randomization == Randomization::Exact);
         let (mut sizes, mut labels) = (Vec::with_capacity(rows.len()), Vec::with_capacity(4 * rows.len()));
         for (i, row) in rows.iter().enumerate() {
-            let size = row::prefix(row, draw(), self.beta, self.score, self.threshold, scratch, &mut labels).ok_or(first + i)?;
+            let size = row::prefix(row, draw(), self.beta, self.score, (self.scheme, first + i), scratch, &mut labels).ok_or(first + i)?;
             // One label more: the first that reaches the threshold, or the top label instead of nothing.
             let one_more = randomization == Randomization::Conservative || (size == 0 && !allow_empty);
             let next = if one_more { scratch.label_at(size) } else { None };
@@ -230,6 +286,13 @@ impl<S: Score> RowWork for FindSets<'_, S> {
 fn draws(seed: Seed, name: &str, chunk: usize, randomised: bool) -> impl FnMut() -> f64 {
     let mut stream = seed.stream_at(name, chunk as u64);
     move || if randomised { stream.random() } else { 1.0 }
+}
+
+pub(crate) fn check_classes(logits: ArrayView2<'_, f32>, classes: usize) -> Result<()> {
+    if logits.ncols() == classes {
+        return Ok(());
+    }
+    Err(Error::invalid("logits", format!("{} columns", logits.ncols()), format!("{classes} classes, as at calibration")))
 }
 
 fn check_labels(logits: ArrayView2<'_, f32>, labels: &[usize]) -> Result<()> {

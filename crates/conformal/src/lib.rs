@@ -29,6 +29,13 @@
 //! |---|---|
 //! | [`conformal`] | [`Conformal`]: calibrate, predict, save, load |
 //! | [`score`] | [`Score`](score::Score): RAPS, APS, LAC, SAPS, top-k |
+//! | [`scheme`] | [`Scheme`]: which threshold a label's score is held against |
+//! | [`mondrian`] | coverage within groups, classes, clusters of classes |
+//! | [`weighted`] | covariate shift |
+//! | [`online`] | streams that drift (ACI) |
+//! | [`cross`] | cross-conformal prediction |
+//! | [`risk`] | conformal risk control, learn then test |
+//! | [`regression`] | split, quantile regression, jackknife+ |
 //! | [`sets`] | [`PredictionSets`], in compressed rows |
 //! | [`temperature`] | temperature scaling |
 //! | [`tune`] | the choice of λ and k_reg, for size or for adaptiveness |
@@ -36,15 +43,27 @@
 //! | [`metrics`] | coverage with exact intervals, sizes, coverage by size, class and difficulty |
 
 pub mod conformal;
+pub mod cross;
 pub mod metrics;
+pub mod mondrian;
+pub mod online;
 pub mod quantile;
+pub mod regression;
+pub mod risk;
 mod row;
+pub mod scheme;
 pub mod score;
 pub mod sets;
 mod softmax;
 pub mod temperature;
 pub mod tune;
+pub mod weighted;
 
 pub use conformal::{Conformal, ConformalConfig, Randomization};
+pub use cross::CrossConformal;
+pub use mondrian::{ClassConditional, Clustering, Mondrian};
+pub use online::{Adaptive, Online};
+pub use scheme::Scheme;
 pub use score::ScoreConfig;
 pub use sets::PredictionSets;
+pub use weighted::Weighted;

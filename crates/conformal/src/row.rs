@@ -1,6 +1,7 @@
 //! One row of logits: where a label stands, and the head of the ranking.
 
 use crate::{
+    scheme::Scheme,
     score::{Place, Score},
     softmax::{GROUP, ONE, count_equal, group_maxima, maximum, members, sums_above, total, weight},
 };
@@ -46,7 +47,7 @@ pub(crate) fn place(row: &[f32], label: usize, beta: f32) -> Option<Place> {
     })
 }
 
-/// Appends the labels whose score is at most `threshold`, most likely first, and says how many.
+/// Appends the labels whose score is at most their threshold, most likely first, and says how many.
 /// `None` if a logit is NaN.
 ///
 /// Scores rise along the ranking, so the set is a prefix of it. The head of the ranking is found without sorting the
@@ -58,14 +59,15 @@ pub(crate) fn prefix(
     u: f64,
     beta: f32,
     score: &impl Score,
-    threshold: f64,
+    (scheme, number): (&impl Scheme, usize),
     scratch: &mut Scratch,
     labels: &mut Vec<u32>,
 ) -> Option<usize> {
+    let threshold = scheme.largest(number);
     let max = group_maxima(row, &mut scratch.maxima)?;
     let total = total(row, max, beta) as f64;
     let start = labels.len();
-    let mut above = 0_i64;
+    let (mut above, mut known) = (0_i64, 0);
     // Where a row's mass lies below log Σ exp is alike from row to row, where it lies below the largest logit is not.
     let level = max + (total as f32 / ONE).ln() / beta;
     let (mut depth, mut step) = (scratch.depth, 0.5);
@@ -81,18 +83,21 @@ pub(crate) fn prefix(
             *w = weight(f32::from_bits(*w), max, beta) as u32;
         }
         // What an earlier, shorter head held stands at the front of this one.
-        let known = labels.len() - start;
         for (rank, (&key, &w)) in scratch.head.iter().zip(&scratch.weights).enumerate().skip(known) {
             let place = Place { rank: rank + 1, above: above as f64, weight: f64::from(w), total };
-            if score.at(&place, u) > threshold {
+            let score = score.at(&place, u);
+            if score > threshold {
                 if scratch.head.len() > rank + rank / 8 + 4 {
                     scratch.depth -= 0.01;
                 }
                 return Some(labels.len() - start);
             }
-            labels.push(key as u32);
+            if score <= scheme.threshold(number, key as u32) {
+                labels.push(key as u32);
+            }
             above += i64::from(w);
         }
+        known = scratch.head.len();
         if all || scratch.head.len() == row.len() {
             return Some(labels.len() - start);
         }
@@ -101,6 +106,24 @@ pub(crate) fn prefix(
         depth += step;
         step *= 2.0;
     }
+}
+
+/// Appends the score of every label of a row, in the labels' order. `None` if a logit is NaN.
+#[inline(always)]
+pub(crate) fn all_scores(row: &[f32], u: f64, beta: f32, score: &impl Score, scratch: &mut Scratch, scores: &mut Vec<f64>) -> Option<()> {
+    let max = group_maxima(row, &mut scratch.maxima)?;
+    let total = total(row, max, beta) as f64;
+    gather_head(row, f32::NEG_INFINITY, scratch);
+    let start = scores.len();
+    scores.resize(start + row.len(), 0.0);
+    let mut above = 0_i64;
+    for (rank, &key) in scratch.head.iter().enumerate() {
+        let label = key as u32 as usize;
+        let w = weight(row[label], max, beta);
+        scores[start + label] = score.at(&Place { rank: rank + 1, above: above as f64, weight: f64::from(w), total }, u);
+        above += i64::from(w);
+    }
+    Some(())
 }
 
 /// Puts into `scratch.head`, ranked, all logits that are at least `bound`.
@@ -140,7 +163,7 @@ fn key(z: f32, label: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::score::Raps;
+    use crate::{scheme::Marginal, score::Raps};
     use proptest::prelude::*;
 
     /// The plain way: sort the row, go down.
@@ -163,7 +186,7 @@ mod tests {
             let score = Raps { lambda, k_reg };
             let mut labels = Vec::new();
             let mut scratch = Scratch::default();
-            let size = prefix(&row, u, 0.8, &score, threshold, &mut scratch, &mut labels).unwrap();
+            let size = prefix(&row, u, 0.8, &score, (&Marginal(threshold), 0), &mut scratch, &mut labels).unwrap();
             prop_assert_eq!(&labels, &plain(&row, u, 0.8, &score, threshold));
             prop_assert_eq!(size, labels.len());
             // Both phases give a label the same score to the bit: it is in the set exactly if its score is at most τ.
