@@ -6,7 +6,10 @@ import os
 
 import numpy as np
 import pytest
-from lyceum.conformal import APS, LAC, RAPS, SAPS, Naive, NotFittedError, PredictionSets, TopK, fit_temperature
+from lyceum.conformal import (
+    APS, LAC, RAPS, SAPS, ClassConditional, CrossConformal, Mondrian, Naive, NotFittedError, PredictionSets, TopK, Weighted, control_risk,
+    cqr, fit_temperature, jackknife_plus, learn_then_test, split_interval,
+)
 
 
 def data(n=4000, classes=20, seed=0, boost=3.0):
@@ -162,3 +165,50 @@ def test_naive_is_not_calibrated():
 def test_sets_from_nothing():
     sets = PredictionSets(np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int32), classes=3)
     assert len(sets) == 0 and list(sets) == [] and sets.mask().shape == (0, 3)
+
+
+@pytest.mark.parametrize("method", [APS(0.2), LAC(0.2), RAPS(0.2, lam=0.01, k_reg=2), SAPS(0.2), TopK(0.2)])
+def test_every_score_in_every_scheme(method):
+    logits, labels = data(6000, 5, boost=1.5)
+    (z, y), (test, truth) = (logits[:3000], labels[:3000]), (logits[3000:], labels[3000:])
+    groups = lambda labels: (labels > 2).astype(int)
+    by_class = ClassConditional(method).fit(z, y).predict(test).covers(truth)
+    assert all(abs(by_class[truth == c].mean() - 0.8) < 0.06 for c in range(5))
+    by_group = Mondrian(method).fit(z, y, groups(y)).predict(test, groups(truth)).covers(truth)
+    assert all(abs(by_group[groups(truth) == g].mean() - 0.8) < 0.04 for g in range(2))
+    clustered = ClassConditional(method, clusters=2).fit(z, y)
+    assert abs(clustered.predict(test).coverage(truth).share - 0.8) < 0.04 and set(clustered.clusters_) <= {-1, 0, 1}
+    equal = Weighted(method).fit(z, y, np.ones(3000)).predict(test, np.ones(3000))
+    assert (equal.indices == method.fit(z, y).predict(test).indices).all()
+    folds = np.arange(3000) % 3
+    crossed = CrossConformal(method).fit(z, y, folds).predict(np.stack([test] * 3))
+    assert abs(crossed.coverage(truth).share - 0.8) < 0.03
+
+
+def test_schemes_say_what_is_wrong():
+    logits, labels = data(100, 4)
+    with pytest.raises(ValueError, match="to be tuned"):
+        ClassConditional(RAPS()).fit(logits, labels)
+    with pytest.raises(ValueError, match="groups"):
+        Mondrian().fit(logits, labels, [0, 1])
+    with pytest.raises(ValueError, match="weight of row 3"):
+        Weighted().fit(logits, labels, np.where(np.arange(100) == 3, -1, 1))
+    with pytest.raises(NotFittedError):
+        Mondrian().predict(logits, labels)
+
+
+def test_regression_and_risk():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=4000)
+    y = x + (0.1 + x) * rng.normal(size=4000)
+    for difficulty in (None, 0.1 + x):
+        parts = {} if difficulty is None else {"calibration_difficulty": difficulty[:2000], "difficulty": difficulty[2000:]}
+        low, high = split_interval(x[:2000], y[:2000], x[2000:], 0.1, **parts)
+        assert abs(((low <= y[2000:]) & (y[2000:] <= high)).mean() - 0.9) < 0.03
+    low, high = cqr(x[:2000] - 0.5, x[:2000] + 0.5, y[:2000], x[2000:] - 0.5, x[2000:] + 0.5, 0.1)
+    assert abs(((low <= y[2000:]) & (y[2000:] <= high)).mean() - 0.9) < 0.03
+    low, high = jackknife_plus(np.ones(9), np.arange(9.0)[None], 0.1)
+    assert (low, high) == ([-1.0], [9.0])
+    losses = (rng.uniform(size=(200, 1)) > np.linspace(0, 1, 21)[None]).astype(float)
+    assert 0.8 <= np.linspace(0, 1, 21)[control_risk(losses, 0.15)] <= 0.95
+    assert learn_then_test(losses[:, ::-1], 0.3)[0] == 0

@@ -37,9 +37,7 @@ fn python_tests() -> Result<()> {
     let python = python::environment("tests", &std::fs::read_to_string(requirements)?)?;
     run("cargo", &["build", "--release"])?;
     let lyceum = release("lyceum")?;
-    let wheel = wheel::build()?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--force-reinstall", "--no-deps"];
-    run_command(command(&python, &pip).arg(wheel))?;
+    wheel::install(&python)?;
     run_command(command(&python, &["-m", "pytest", "-q", "tests/python"]).env("LYCEUM", lyceum))?;
     run(&python, &["-m", "pytest", "-q", "--doctest-modules", "--pyargs", "lyceum"])?;
     run(&python, &["-m", "mypy", "--strict", "-p", "lyceum"])

@@ -1,6 +1,6 @@
 //! `cargo xtask wheel`: the Python package as a wheel that needs no Rust where it is installed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -21,4 +21,10 @@ pub(crate) fn build() -> Result<PathBuf> {
     run_command(maturin.arg(manifest).arg("--out").arg(&folder))?;
     let mut wheels = std::fs::read_dir(&folder)?.filter_map(Result::ok).map(|entry| entry.path());
     wheels.find(|path| path.extension().is_some_and(|extension| extension == "whl")).context("maturin wrote no wheel")
+}
+
+/// Builds the wheel and installs it into a virtual environment.
+pub(crate) fn install(python: &Path) -> Result<()> {
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--force-reinstall", "--no-deps"];
+    run_command(command(python, &pip).arg(build()?))
 }

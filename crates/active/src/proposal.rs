@@ -1,6 +1,7 @@
 //! Proposals: with which probability each point of the pool is taken next.
 
 use lyceum_core::{Error, Result};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// How acquisition scores become probabilities over the points that are left.
@@ -56,49 +57,95 @@ impl Proposal {
         if !(0.0..=1.0).contains(&clip) {
             return Err(Error::invalid("clip", clip, "a number from 0 to 1"));
         }
-        let left = || scores.iter().zip(taken).enumerate().filter(|(_, (_, taken))| !**taken).map(|(index, (score, _))| (index, *score));
-        if let Some((index, score)) = left().find(|(_, score)| !score.is_finite()) {
-            return Err(Error::invalid(format!("score of point {index}"), score, "a finite number"));
+        let seen = Seen::of(scores, taken);
+        if let Some(index) = seen.not_finite {
+            return Err(Error::invalid(format!("score of point {index}"), scores[index], "a finite number"));
         }
-        let negative = || left().find(|(_, score)| *score < 0.0);
-        let count = left().count() as f64;
+        let needs_sign = matches!(self, Self::Proportional | Self::Softmax { normalize: true, .. });
+        if let (true, Some(index)) = (needs_sign, seen.negative) {
+            return Err(Error::invalid(format!("score of point {index}"), scores[index], "a number >= 0 for this proposal"));
+        }
+        let factor = match *self {
+            Self::Softmax { inverse_temperature, normalize: true } if seen.sum > 0.0 => inverse_temperature / seen.sum,
+            Self::Softmax { inverse_temperature, .. } => inverse_temperature,
+            _ => 0.0,
+        };
         let mut weights = vec![0.0; scores.len()];
-        match *self {
-            Self::Uniform | Self::EpsilonGreedy { .. } => left().for_each(|(index, _)| weights[index] = 1.0),
-            Self::Proportional => {
-                if let Some((index, score)) = negative() {
-                    return Err(Error::invalid(format!("score of point {index}"), score, "a number >= 0 for a proportional proposal"));
-                }
-                left().for_each(|(index, score)| weights[index] = score);
+        let chunks = scores.par_chunks(CHUNK).zip(taken.par_chunks(CHUNK));
+        weights.par_chunks_mut(CHUNK).zip(chunks).for_each(|(weights, (scores, taken))| {
+            let places = weights.iter_mut().zip(scores.iter().zip(taken)).filter(|(_, (_, taken))| !**taken);
+            match self {
+                Self::Proportional if seen.sum > 0.0 => places.for_each(|(to, (score, _))| *to = *score),
+                Self::Softmax { .. } => places.for_each(|(to, (score, _))| *to = (factor * (score - seen.max)).exp()),
+                Self::Uniform | Self::EpsilonGreedy { .. } | Self::Proportional => places.for_each(|(to, _)| *to = 1.0),
             }
-            Self::Softmax { inverse_temperature, normalize } => {
-                let sum: f64 = left().map(|(_, score)| score).sum();
-                if let (true, Some((index, score))) = (normalize, negative()) {
-                    return Err(Error::invalid(format!("score of point {index}"), score, "a number >= 0, or normalize = false"));
-                }
-                let factor = if normalize && sum > 0.0 { inverse_temperature / sum } else { inverse_temperature };
-                let max = left().map(|(_, score)| score).fold(f64::NEG_INFINITY, f64::max);
-                left().for_each(|(index, score)| weights[index] = (factor * (score - max)).exp());
-            }
-        }
-        let mut sum: f64 = weights.iter().sum();
-        if sum == 0.0 {
-            left().for_each(|(index, _)| weights[index] = 1.0);
-            sum = count;
-        }
+        });
         if clip > 0.0 {
-            let least = clip * sum / count;
-            left().for_each(|(index, _)| weights[index] = weights[index].max(least));
+            let least = clip * weights.iter().sum::<f64>() / seen.count as f64;
+            weights.iter_mut().zip(taken).filter(|(_, taken)| !**taken).for_each(|(weight, _)| *weight = weight.max(least));
         }
         // A point that can never be taken makes every estimate biased.
-        if let Some((index, score)) = left().find(|(index, _)| weights[*index] <= 0.0) {
+        let none = |(weight, taken): (&f64, &bool)| *weight <= 0.0 && !*taken;
+        let chunks = weights.par_chunks(CHUNK).zip(taken.par_chunks(CHUNK));
+        let first = chunks.map(|(weights, taken)| weights.iter().zip(taken).position(none)).collect::<Vec<Option<usize>>>();
+        if let Some(index) = first.iter().enumerate().find_map(|(chunk, index)| index.map(|index| chunk * CHUNK + index)) {
             return Err(Error::invalid(
                 format!("score of point {index}"),
-                format!("{score}, which gives it probability 0"),
+                format!("{}, which gives it probability 0", scores[index]),
                 "scores that leave every point a chance, or clip > 0",
             ));
         }
         Ok(weights)
+    }
+}
+
+/// Scores a task.
+const CHUNK: usize = 1 << 14;
+
+/// What one sweep over the scores of the points that are left tells.
+#[derive(Clone, Copy)]
+struct Seen {
+    count: usize,
+    sum: f64,
+    max: f64,
+    /// The first that is not finite, and the first below 0.
+    not_finite: Option<usize>,
+    negative: Option<usize>,
+}
+
+impl Seen {
+    fn of(scores: &[f64], taken: &[bool]) -> Self {
+        let nothing = Self { count: 0, sum: 0.0, max: f64::NEG_INFINITY, not_finite: None, negative: None };
+        let chunk = |(number, (scores, taken)): (usize, (&[f64], &[bool]))| {
+            let (mut seen, mut least) = (nothing, 0.0_f64);
+            for (score, taken) in scores.iter().zip(taken) {
+                let score = if *taken { 0.0 } else { *score };
+                seen.count += usize::from(!*taken);
+                seen.sum += score;
+                least = least.min(score);
+                seen.max = if *taken { seen.max } else { seen.max.max(score) };
+            }
+            // NaN and infinities stay in a sum.
+            let place = |wrong: fn(f64) -> bool| {
+                let hit = scores.iter().zip(taken).position(|(score, taken)| !*taken && wrong(*score));
+                hit.map(|index| number * CHUNK + index)
+            };
+            if !seen.sum.is_finite() {
+                seen.not_finite = place(|score| !score.is_finite());
+            }
+            if least < 0.0 {
+                seen.negative = place(|score| score < 0.0);
+            }
+            seen
+        };
+        let parts: Vec<Self> = scores.par_chunks(CHUNK).zip(taken.par_chunks(CHUNK)).enumerate().map(chunk).collect();
+        parts.into_iter().fold(nothing, |all, part| Self {
+            count: all.count + part.count,
+            sum: all.sum + part.sum,
+            max: all.max.max(part.max),
+            not_finite: all.not_finite.or(part.not_finite),
+            negative: all.negative.or(part.negative),
+        })
     }
 }
 

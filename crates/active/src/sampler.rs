@@ -52,7 +52,7 @@ impl Sampler {
         if count == 0 {
             return Ok(&[]);
         }
-        let mut tree = SumTree::new(&self.proposal.weights(scores, self.log.taken(), self.clip)?);
+        let mut tree = SumTree::new(self.proposal.weights(scores, self.log.taken(), self.clip)?);
         let mut best = match self.proposal {
             Proposal::EpsilonGreedy { .. } => falling(scores, self.log.taken()),
             _ => Vec::new(),

@@ -3,13 +3,16 @@
 //! Probabilities are `n × C`, or `K × n × C` where K samples of a posterior (an ensemble, dropout) give one each. All
 //! logarithms are natural.
 
-use lyceum_core::{Error, Result};
+use lyceum_core::{Error, Result, math::ln_of_positive, vectorize};
 use ndarray::{ArrayView1, ArrayView2, ArrayView3, Axis};
 use rayon::prelude::*;
 
+/// Points that are scored at once.
+const POINTS: usize = 512;
+
 /// H(p) = −Σ p ln p of each row.
 pub fn entropy(probabilities: ArrayView2<'_, f32>) -> Result<Vec<f64>> {
-    each_row(probabilities, |row| row.iter().map(|&p| plogp(p)).sum::<f32>().into())
+    bald_terms(probabilities.insert_axis(Axis(0)), |_, conditional| conditional)
 }
 
 /// 1 − the largest probability.
@@ -33,19 +36,71 @@ pub fn mean(samples: ArrayView3<'_, f32>) -> Result<ndarray::Array2<f32>> {
 /// BALD: the mutual information of label and parameters, H(mean p) − mean H(p); never below 0
 /// (Houlsby et al. 2011).
 pub fn bald(samples: ArrayView3<'_, f32>) -> Result<Vec<f64>> {
-    each_point(samples, |point| {
-        let k = point.nrows() as f32;
-        let (mut mean, mut conditional) = (vec![0.0_f32; point.ncols()], 0.0_f32);
-        for sample in point.rows() {
-            for (mean, &p) in mean.iter_mut().zip(sample) {
-                *mean += p;
-                conditional += plogp(p);
+    bald_terms(samples, |marginal, conditional| (marginal - conditional).max(0.0))
+}
+
+/// A score of H(mean p) and mean H(p), in one sweep over the samples.
+fn bald_terms(samples: ArrayView3<'_, f32>, score: impl Fn(f64, f64) -> f64 + Sync) -> Result<Vec<f64>> {
+    let (k, n, c) = samples.dim();
+    if k == 0 {
+        return Err(Error::invalid("samples", 0, "at least one"));
+    }
+    let samples = samples.as_standard_layout();
+    let all = samples.as_slice().unwrap_or_default();
+    let mut scores = vec![0.0; n];
+    let good = scores.par_chunks_mut(POINTS).enumerate().map(|(chunk, scores)| {
+        let (first, len) = (chunk * POINTS * c, scores.len() * c);
+        let (mut mean, mut conditional) = (vec![0.0_f32; len], vec![0.0_f32; len]);
+        let good = (0..k).all(|sample| add_terms(&all[sample * n * c + first..][..len], &mut mean, &mut conditional));
+        let factor = 1.0 / k as f32;
+        // One sample is its own mean.
+        let marginal = if k == 1 {
+            conditional.clone()
+        } else {
+            mean.iter_mut().for_each(|sum| *sum *= factor);
+            let mut marginal = vec![0.0_f32; len];
+            add_terms(&mean, &mut vec![0.0; len], &mut marginal);
+            marginal
+        };
+        let rows = marginal.chunks_exact(c.max(1)).zip(conditional.chunks_exact(c.max(1)));
+        for (to, (marginal, conditional)) in scores.iter_mut().zip(rows) {
+            *to = score(marginal.iter().sum::<f32>().into(), f64::from(conditional.iter().sum::<f32>() * factor));
+        }
+        good
+    });
+    // All chunks are worked through: which one is wrong is looked up in order.
+    if good.collect::<Vec<bool>>().contains(&false) {
+        check(all.iter())?;
+    }
+    Ok(scores)
+}
+
+vectorize! {
+    /// sums ← sums + p and terms ← terms − p ln p; whether all p are in \[0, 1\], but for rounding.
+    fn add_terms(p: &[f32], sums: &mut [f32], terms: &mut [f32]) -> bool {
+        let mut bad = [0_u32; 16];
+        let (whole, rest) = p.as_chunks::<16>();
+        let done = whole.len() * 16;
+        let pairs = sums.as_chunks_mut::<16>().0.iter_mut().zip(terms.as_chunks_mut::<16>().0);
+        for (p, (sums, terms)) in whole.iter().zip(pairs) {
+            for lane in 0..16 {
+                bad[lane] |= u32::from(!(p[lane] >= LEAST && p[lane] <= MOST));
+                sums[lane] += p[lane];
+                terms[lane] += plogp(p[lane]);
             }
         }
-        let marginal: f32 = mean.iter().map(|sum| plogp(sum / k)).sum();
-        f64::from(marginal - conditional / k).max(0.0)
-    })
+        for (p, (sum, term)) in rest.iter().zip(sums[done..].iter_mut().zip(&mut terms[done..])) {
+            bad[0] |= u32::from(!(*p >= LEAST && *p <= MOST));
+            *sum += p;
+            *term += plogp(*p);
+        }
+        bad.iter().all(|bad| *bad == 0)
+    }
 }
+
+/// What rounding may make of 0 and of 1.
+const LEAST: f32 = -1e-6;
+const MOST: f32 = 1.0 + 1e-4;
 
 /// The share of posterior samples whose most likely class is not the one that most of them name.
 pub fn variation_ratio(samples: ArrayView3<'_, f32>) -> Result<Vec<f64>> {
@@ -114,8 +169,10 @@ pub(crate) fn argmax(row: ArrayView1<'_, f32>) -> usize {
 }
 
 /// −p ln p, 0 at 0.
+#[inline(always)]
 pub(crate) fn plogp(p: f32) -> f32 {
-    if p > 0.0 { -p * p.ln() } else { 0.0 }
+    let term = -p * ln_of_positive(p.max(f32::MIN_POSITIVE));
+    if p > 0.0 { term } else { 0.0 }
 }
 
 fn each_row(probabilities: ArrayView2<'_, f32>, score: impl Fn(ArrayView1<'_, f32>) -> f64 + Sync + Send) -> Result<Vec<f64>> {
@@ -133,7 +190,7 @@ fn each_point(samples: ArrayView3<'_, f32>, score: impl Fn(ArrayView2<'_, f32>) 
 
 fn check<'a>(probabilities: impl Iterator<Item = &'a f32>) -> Result<()> {
     // A logit given for a probability is the usual mistake.
-    let wrong = probabilities.enumerate().find(|(_, p)| !(-1e-6..=1.0 + 1e-4).contains(*p));
+    let wrong = probabilities.enumerate().find(|(_, p)| !(LEAST..=MOST).contains(*p));
     match wrong {
         Some((index, p)) => Err(Error::invalid(format!("probability {index} in row-major order"), p, "a number from 0 to 1")),
         None => Ok(()),

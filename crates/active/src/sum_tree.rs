@@ -1,22 +1,29 @@
 //! Weights that can be drawn from and taken away, each in O(log n).
 
-/// A binary tree of sums. A sum is always that of its two children, so taking weights away leaves no rounding behind.
+use rayon::prelude::*;
+
+/// Weights under one leaf.
+const BLOCK: usize = 64;
+
+/// A binary tree of sums over blocks of weights. A sum is always that of its parts, so taking weights away leaves no
+/// rounding behind.
 #[derive(Debug, Clone)]
 pub(crate) struct SumTree {
-    /// Node 1 is the root; the children of node i are 2i and 2i + 1; the leaves start at `leaves`.
+    weights: Vec<f64>,
+    /// Node 1 is the root; the children of node i are 2i and 2i + 1; the leaves, the blocks' sums, start at `leaves`.
     sums: Vec<f64>,
     leaves: usize,
 }
 
 impl SumTree {
-    pub(crate) fn new(weights: &[f64]) -> Self {
-        let leaves = weights.len().next_power_of_two();
+    pub(crate) fn new(weights: Vec<f64>) -> Self {
+        let leaves = weights.len().div_ceil(BLOCK).next_power_of_two();
         let mut sums = vec![0.0; 2 * leaves];
-        sums[leaves..leaves + weights.len()].copy_from_slice(weights);
+        sums[leaves..].par_iter_mut().zip(weights.par_chunks(BLOCK)).with_min_len(256).for_each(|(sum, block)| *sum = of_block(block));
         for node in (1..leaves).rev() {
             sums[node] = sums[2 * node] + sums[2 * node + 1];
         }
-        Self { sums, leaves }
+        Self { weights, sums, leaves }
     }
 
     pub(crate) fn total(&self) -> f64 {
@@ -24,7 +31,7 @@ impl SumTree {
     }
 
     pub(crate) fn weight(&self, index: usize) -> f64 {
-        self.sums[self.leaves + index]
+        self.weights[index]
     }
 
     /// The index at which the running sum of weights passes `share` of the total, `share` in [0, 1). Its weight is
@@ -41,18 +48,38 @@ impl SumTree {
                 node = 2 * node + 1;
             }
         }
-        node - self.leaves
+        let first = (node - self.leaves) * BLOCK;
+        let mut last = first;
+        for index in first..(first + BLOCK).min(self.weights.len()) {
+            if self.weights[index] > 0.0 {
+                last = index;
+                if left < self.weights[index] {
+                    break;
+                }
+                left -= self.weights[index];
+            }
+        }
+        last
     }
 
     /// Sets a weight to 0.
     pub(crate) fn take(&mut self, index: usize) {
-        let mut node = self.leaves + index;
-        self.sums[node] = 0.0;
+        self.weights[index] = 0.0;
+        let first = index / BLOCK * BLOCK;
+        let mut node = self.leaves + index / BLOCK;
+        self.sums[node] = of_block(&self.weights[first..(first + BLOCK).min(self.weights.len())]);
         while node > 1 {
             node /= 2;
             self.sums[node] = self.sums[2 * node] + self.sums[2 * node + 1];
         }
     }
+}
+
+fn of_block(block: &[f64]) -> f64 {
+    let (whole, rest) = block.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    whole.iter().for_each(|chunk| sums.iter_mut().zip(chunk).for_each(|(sum, weight)| *sum += weight));
+    sums.iter().sum::<f64>() + rest.iter().sum::<f64>()
 }
 
 #[cfg(test)]
@@ -62,9 +89,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_share_finds_the_weight_it_falls_into(weights in prop::collection::vec(prop_oneof![Just(0.0), 0.0..5.0_f64], 1..40), share in 0.0..1.0_f64) {
+        fn every_share_finds_the_weight_it_falls_into(
+            weights in prop::collection::vec(prop_oneof![Just(0.0), 0.0..5.0_f64], 1..300), share in 0.0..1.0_f64,
+        ) {
             prop_assume!(weights.iter().sum::<f64>() > 0.0);
-            let mut tree = SumTree::new(&weights);
+            let mut tree = SumTree::new(weights.clone());
             let index = tree.at(share);
             prop_assert!(weights[index] > 0.0);
             let before: f64 = weights[..index].iter().sum();
@@ -72,7 +101,7 @@ mod tests {
             prop_assert!(before <= share * total + 1e-9 && share * total <= before + weights[index] + 1e-9);
             tree.take(index);
             let rest: Vec<f64> = weights.iter().enumerate().map(|(i, w)| if i == index { 0.0 } else { *w }).collect();
-            prop_assert_eq!(tree.total(), SumTree::new(&rest).total());
+            prop_assert_eq!(tree.total(), SumTree::new(rest).total());
         }
     }
 }

@@ -49,6 +49,7 @@ pub mod recipe;
 pub mod report;
 pub mod run;
 pub mod seed;
+mod vectorize;
 
 pub use error::{Error, RecipeError, Result};
 pub use experiment::{AnyExperiment, Experiment, Summary};

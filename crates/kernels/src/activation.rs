@@ -1,6 +1,6 @@
 //! What an operator applies to its output in the same sweep.
 
-use crate::vectorize::vectorize;
+use lyceum_core::vectorize;
 
 /// What is applied to an operator's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use burn::{
     },
     tensor::{Tensor, activation::softmax},
 };
-use lyceum_core::math::exp_of_negative;
+use lyceum_core::{math::exp_of_negative, vectorize};
 use rayon::prelude::*;
 
 use crate::{
@@ -21,7 +21,6 @@ use crate::{
     flex::{Values, is_flex, tensor},
     layout::{columns, transpose},
     matmul::{Into, Left, Multiply, strided},
-    vectorize::vectorize,
 };
 
 /// The attention of each of `n` sequences to itself.

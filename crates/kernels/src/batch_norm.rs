@@ -13,6 +13,7 @@ use burn::{
     },
     tensor::{Tensor, activation as burn_activation, module},
 };
+use lyceum_core::vectorize;
 use rayon::prelude::*;
 
 use crate::{
@@ -20,7 +21,6 @@ use crate::{
     activation::{gate, relu},
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
-    vectorize::vectorize,
 };
 
 /// A normalised batch and what it was normalised with.

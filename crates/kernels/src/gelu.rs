@@ -6,13 +6,15 @@ use burn::{
     },
     tensor::{Tensor, activation},
 };
-use lyceum_core::math::{erf, exp_of_negative};
+use lyceum_core::{
+    math::{erf, exp_of_negative},
+    vectorize,
+};
 use rayon::prelude::*;
 
 use crate::{
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
-    vectorize::vectorize,
 };
 
 /// x·Φ(x) with Φ the distribution function of the standard normal (Hendrycks and Gimpel 2016), element by element.

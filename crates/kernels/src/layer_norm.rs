@@ -11,12 +11,12 @@ use burn::{
     },
     tensor::{Tensor, module},
 };
+use lyceum_core::vectorize;
 use rayon::prelude::*;
 
 use crate::{
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
-    vectorize::vectorize,
 };
 
 /// Each row of x + residual with mean β and standard deviation γ.

@@ -58,7 +58,6 @@ mod optimizer;
 mod softmax_cross_entropy;
 
 pub mod vector;
-mod vectorize;
 
 pub use activation::Activation;
 pub use attention::attention;

@@ -8,6 +8,7 @@ use burn::{
     },
     tensor::{Tensor, activation as burn_activation, module::max_pool2d, ops::MaxPoolOptions},
 };
+use lyceum_core::vectorize;
 use rayon::prelude::*;
 
 use crate::{
@@ -15,7 +16,6 @@ use crate::{
     activation::{gate_all, relu},
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
-    vectorize::vectorize,
 };
 
 /// The maximum of each `size × size` window, through an activation. Rows and columns that do not fill a window are

@@ -13,13 +13,12 @@ use burn::{
     },
     tensor::{Tensor, activation::log_softmax},
 };
-use lyceum_core::math::exp_of_negative;
+use lyceum_core::{math::exp_of_negative, vectorize};
 use rayon::prelude::*;
 
 use crate::{
     autodiff::differentiable,
     flex::{Values, tensor},
-    vectorize::vectorize,
 };
 
 /// The cross-entropy of each row, shape `n`.

@@ -40,8 +40,8 @@ impl PySampler {
     }
 
     fn draw<'py>(&mut self, py: Python<'py>, scores: PyReadonlyArray1<'py, f64>, count: usize) -> PyResult<Points<'py>> {
-        let scores = slice(&scores);
-        let drawn = py.detach(|| self.0.draw(&scores, count).map(<[Draw]>::to_vec)).map_err(exception)?;
+        let scores = scores.as_slice()?;
+        let drawn = py.detach(|| self.0.draw(scores, count).map(<[Draw]>::to_vec)).map_err(exception)?;
         Ok(drawn.iter().map(|draw| draw.index as i64).collect::<Vec<i64>>().into_pyarray(py))
     }
 

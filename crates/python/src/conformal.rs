@@ -1,7 +1,7 @@
 //! `lyceum.conformal`.
 
 use lyceum_conformal::{
-    Conformal, ConformalConfig, PredictionSets, Randomization, ScoreConfig, metrics, temperature,
+    Conformal, ConformalConfig, PredictionSets, ScoreConfig, metrics, temperature,
     tune::{self, Criterion},
 };
 use lyceum_core::{Error, Result, Seed};
@@ -15,7 +15,7 @@ use crate::error::exception;
 pub(crate) struct PyConformal(Conformal);
 
 /// Where each set starts, and the labels of all sets.
-type Sets<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>);
+pub(crate) type Sets<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>);
 
 #[pymethods]
 impl PyConformal {
@@ -47,10 +47,7 @@ impl PyConformal {
     fn predict<'py>(&self, py: Python<'py>, logits: PyReadonlyArray2<'py, f32>, seed: u64) -> PyResult<Sets<'py>> {
         let logits = logits.as_array();
         // The draws of prediction must not be those of calibration.
-        let sets = py.detach(|| self.0.predict(logits, Seed::new(seed).child("conformal/test"))).map_err(exception)?;
-        let starts: Vec<i64> = sets.starts().iter().map(|&start| start as i64).collect();
-        let labels: Vec<i32> = sets.labels().iter().map(|&label| label as i32).collect();
-        Ok((starts.into_pyarray(py), labels.into_pyarray(py)))
+        Ok(arrays(py, &py.detach(|| self.0.predict(logits, Seed::new(seed).child("conformal/test"))).map_err(exception)?))
     }
 
     /// τ; infinity where there were too few examples.
@@ -118,11 +115,16 @@ pub(crate) fn sscv(
     Ok(metrics::sscv(&sets(&starts, &labels).map_err(exception)?, &numbers(&truth)?, alpha, &metrics::STRATA))
 }
 
-fn parse(config: &str) -> PyResult<ConformalConfig> {
+pub(crate) fn arrays<'py>(py: Python<'py>, sets: &PredictionSets) -> Sets<'py> {
+    let starts: Vec<i64> = sets.starts().iter().map(|&start| start as i64).collect();
+    let labels: Vec<i32> = sets.labels().iter().map(|&label| label as i32).collect();
+    (starts.into_pyarray(py), labels.into_pyarray(py))
+}
+
+pub(crate) fn parse(config: &str) -> PyResult<ConformalConfig> {
     let config: ConformalConfig =
         serde_json::from_str(config).map_err(|error| exception(Error::invalid("options", error, "those of the documentation")))?;
     config.check().map_err(exception)?;
-    debug_assert!(matches!(config.randomization, Randomization::Exact | Randomization::Conservative | Randomization::Off));
     Ok(config)
 }
 
@@ -133,7 +135,7 @@ fn sets(starts: &PyReadonlyArray1<'_, i64>, labels: &PyReadonlyArray1<'_, i32>) 
 }
 
 /// Labels as they are used here; a negative one is an error.
-fn numbers(labels: &PyReadonlyArray1<'_, i64>) -> PyResult<Vec<usize>> {
+pub(crate) fn numbers(labels: &PyReadonlyArray1<'_, i64>) -> PyResult<Vec<usize>> {
     let labels = labels.as_array();
     match labels.iter().position(|label| *label < 0) {
         Some(row) => Err(exception(Error::invalid(format!("label of row {row}"), labels[row], "a whole number from 0"))),

@@ -6,6 +6,7 @@
 mod active;
 mod conformal;
 mod error;
+mod schemes;
 
 use pyo3::prelude::*;
 
@@ -22,6 +23,12 @@ mod _native {
     };
     #[pymodule_export]
     use super::conformal::{PyConformal, coverage_interval, fit_temperature, sscv, tune_raps};
+
+    #[pymodule_export]
+    use super::schemes::{
+        PyClassConditional, PyCrossConformal, PyMondrian, PyOnline, PyWeighted, control_risk, jackknife_plus, learn_then_test,
+        quantile_widening, split_width,
+    };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -6,6 +6,7 @@ use super::Measurements;
 use crate::{
     python,
     shell::{self, command, root},
+    wheel,
 };
 
 pub(super) fn run() -> Result<()> {
@@ -16,9 +17,12 @@ pub(super) fn run() -> Result<()> {
     let script = folder.join("conformal.py").to_string_lossy().into_owned();
     shell::run(&python, &[&script, "data", &data])?;
     shell::run("cargo", &["bench", "--workspace", "--bench", "raps", "--no-run"])?;
+    wheel::install(&python)?;
+    shell::run(&python, &[&folder.join("conformal_agrees.py").to_string_lossy()])?;
     let mut measured = Measurements::default();
     let ours = || command("cargo", &["bench", "--quiet", "--workspace", "--bench", "raps", "--", &data]);
-    measured.alternate(3, &mut [ours(), command(&python, &[&script, "torchcp", &data])])?;
+    let in_python = |peer| command(&python, &[&script, peer, &data]);
+    measured.alternate(3, &mut [ours(), in_python("lyceum"), in_python("torchcp")])?;
     // These need minutes and much memory: once is enough to see whether they are the fastest. A peer that does not end
     // in the time given is left out, and said to be.
     let limit = std::env::var("LYCEUM_BENCH_LIMIT").unwrap_or_else(|_| "900".into());
@@ -30,10 +34,11 @@ pub(super) fn run() -> Result<()> {
             Err(error) => println!("not measured: {name} ({error})"),
         }
     }
-    let ours = measured.median("raps", "lyceum")?;
+    let (ours, wheel) = (measured.median("raps", "lyceum")?, measured.median("raps", "wheel")?);
     let mut ratios = Vec::new();
     for name in peers {
-        ratios.push(("raps", name, ours, measured.median("raps", name)?));
+        let theirs = measured.median("raps", name)?;
+        ratios.extend([("raps", name, ours, theirs), ("raps-in-python", name, wheel, theirs)]);
     }
     ratios.push(("raps", "read", ours, measured.median("read", "lyceum")?));
     ratios.push(("calibrate", "read", measured.median("calibrate", "lyceum")?, measured.median("read", "lyceum")?));

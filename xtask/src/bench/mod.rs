@@ -3,6 +3,7 @@
 //! A program prints one JSON object a line: `{"work": "raps", "peer": "lyceum", "seconds": 0.021}`; more keys are
 //! passed on. The peers are measured in turn (A B C A B C …), so a drift of the machine's speed meets all of them.
 
+mod active;
 mod conformal;
 mod kernels;
 mod sam;
@@ -21,8 +22,9 @@ pub(crate) fn run(name: &str) -> Result<()> {
     match name {
         "sam" => sam::run(),
         "conformal" => conformal::run(),
+        "active" => active::run(),
         "kernels" => kernels::run_all(),
-        _ => bail!("no bench `{name}`; there are: sam, conformal, kernels"),
+        _ => bail!("no bench `{name}`; there are: sam, conformal, active, kernels"),
     }
 }
 

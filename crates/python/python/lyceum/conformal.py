@@ -26,7 +26,10 @@ from numpy.typing import ArrayLike, NDArray
 from . import _native
 from ._arrays import array, seed
 
-__all__ = ["APS", "LAC", "RAPS", "SAPS", "Coverage", "Naive", "NotFittedError", "PredictionSets", "TopK", "fit_temperature"]
+__all__ = [
+    "APS", "LAC", "RAPS", "SAPS", "ClassConditional", "Coverage", "CrossConformal", "Mondrian", "Naive", "NotFittedError", "Online",
+    "PredictionSets", "TopK", "Weighted", "control_risk", "cqr", "fit_temperature", "jackknife_plus", "learn_then_test", "split_interval",
+]
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -153,6 +156,23 @@ class _Classifier(_Estimator):
     def _tunes(self) -> bool:
         return False
 
+    def _config(self, score: Any) -> dict[str, Any]:
+        if self.randomization not in ("exact", "conservative", "off"):
+            raise ValueError(f"randomization: found {self.randomization!r}; allowed: 'exact', 'conservative' or 'off'")
+        return {
+            "alpha": self.alpha,
+            "score": score,
+            "randomization": self.randomization,
+            "allow_empty": self.allow_empty,
+            "temperature": 1.0 if self.temperature == "fit" else self.temperature,
+        }
+
+    def _plain_config(self) -> str:
+        """The options for schemes that keep no data apart for tuning."""
+        if self._tunes() or self.temperature == "fit":
+            raise ValueError(f"{self!r}: found options that are to be tuned; allowed: lam, k_reg and temperature given as numbers")
+        return json.dumps(self._config(self._score()))
+
     def fit(self, logits: ArrayLike, y: ArrayLike) -> Any:
         """Calibrates on labelled examples that were not used for training.
 
@@ -162,16 +182,8 @@ class _Classifier(_Estimator):
         z, labels = array(logits, np.float32, 2, "logits"), array(y, np.int64, 1, "y")
         if len(z) != len(labels):
             raise ValueError(f"y: found {len(labels)} labels; allowed: one for each of {len(z)} rows of logits")
-        if self.randomization not in ("exact", "conservative", "off"):
-            raise ValueError(f"randomization: found {self.randomization!r}; allowed: 'exact', 'conservative' or 'off'")
         root = seed(self.random_state)
-        config = {
-            "alpha": self.alpha,
-            "score": "aps" if self._tunes() else self._score(),
-            "randomization": self.randomization,
-            "allow_empty": self.allow_empty,
-            "temperature": 1.0 if self.temperature == "fit" else self.temperature,
-        }
+        config = self._config("aps" if self._tunes() else self._score())
         if self._tunes() or self.temperature == "fit":
             if not 0 < self.tuning_share < 1:
                 raise ValueError(f"tuning_share: found {self.tuning_share}; allowed: a number > 0 and < 1")
@@ -353,3 +365,197 @@ class SAPS(_Classifier):
 def fit_temperature(logits: ArrayLike, y: ArrayLike) -> float:
     """The temperature T that minimises the log-loss of softmax(logits / T)."""
     return _native.fit_temperature(array(logits, np.float32, 2, "logits"), array(y, np.int64, 1, "y"))
+
+
+class _Scheme(_Estimator):
+    method: Any
+    _model: Any
+
+    def _fitted_model(self) -> Any:
+        if not hasattr(self, "_model"):
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first")
+        return self._model
+
+    def _sets(self, arrays: tuple[NDArray[np.int64], NDArray[np.int32]]) -> PredictionSets:
+        return PredictionSets(*arrays, self.n_features_in_)
+
+    def _data(self, logits: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        z, labels = array(logits, np.float32, 2, "logits"), array(y, np.int64, 1, "y")
+        if len(z) != len(labels):
+            raise ValueError(f"y: found {len(labels)} labels; allowed: one for each of {len(z)} rows of logits")
+        self.n_features_in_ = z.shape[1]
+        return z, labels
+
+
+class ClassConditional(_Scheme):
+    """Coverage 1 - alpha among the examples of every class, with any score.
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> labels = rng.integers(0, 3, 3000)
+    >>> logits = rng.normal(size=(3000, 3)); logits[np.arange(3000), labels] += 1
+    >>> sets = ClassConditional(LAC(0.1)).fit(logits[:2000], labels[:2000]).predict(logits[2000:])
+    >>> bool(min(sets.covers(labels[2000:])[labels[2000:] == c].mean() for c in range(3)) > 0.85)
+    True
+
+    With `clusters`, classes with like scores share a threshold (Ding et al. 2023), for many rare classes; a share
+    `clustering_share` of the examples is used to find them.
+    """
+
+    def __init__(self, method: Union[_Classifier, None] = None, *, clusters: Union[int, None] = None, clustering_share: float = 0.3) -> None:
+        self.method = method if method is not None else LAC()
+        self.clusters = clusters
+        self.clustering_share = clustering_share
+
+    def fit(self, logits: ArrayLike, y: ArrayLike) -> "ClassConditional":
+        """Calibrates on held-out logits (n x classes) and labels."""
+        z, labels = self._data(logits, y)
+        config, root = self.method._plain_config(), seed(self.method.random_state)
+        self._model = _native.ClassConditional.calibrate(config, self.clusters, self.clustering_share, z, labels, root)
+        self.thresholds_, self.clusters_ = self._model.thresholds, self._model.clusters
+        return self
+
+    def predict(self, logits: ArrayLike) -> PredictionSets:
+        """The set of each row of logits."""
+        return self._sets(self._fitted_model().predict(array(logits, np.float32, 2, "logits"), seed(self.method.random_state)))
+
+
+class Mondrian(_Scheme):
+    """Coverage 1 - alpha within every group of examples (groups are whole numbers from 0), with any score."""
+
+    def __init__(self, method: Union[_Classifier, None] = None) -> None:
+        self.method = method if method is not None else LAC()
+
+    def fit(self, logits: ArrayLike, y: ArrayLike, groups: ArrayLike) -> "Mondrian":
+        """Calibrates on held-out logits, labels and the group of each example."""
+        z, labels = self._data(logits, y)
+        config, root = self.method._plain_config(), seed(self.method.random_state)
+        self._model = _native.Mondrian.calibrate(config, z, labels, array(groups, np.int64, 1, "groups"), root)
+        self.thresholds_ = self._model.thresholds
+        return self
+
+    def predict(self, logits: ArrayLike, groups: ArrayLike) -> PredictionSets:
+        """The set of each row; a group that was not seen gets every label."""
+        z, g = array(logits, np.float32, 2, "logits"), array(groups, np.int64, 1, "groups")
+        return self._sets(self._fitted_model().predict(z, g, seed(self.method.random_state)))
+
+
+class Weighted(_Scheme):
+    """Coverage under covariate shift: each example has a weight, the likelihood ratio of the new distribution to that of
+    the calibration data, up to a constant (Tibshirani et al. 2019)."""
+
+    def __init__(self, method: Union[_Classifier, None] = None) -> None:
+        self.method = method if method is not None else LAC()
+
+    def fit(self, logits: ArrayLike, y: ArrayLike, weights: ArrayLike) -> "Weighted":
+        """Calibrates on held-out logits, labels and the weight of each example."""
+        z, labels = self._data(logits, y)
+        config, root = self.method._plain_config(), seed(self.method.random_state)
+        self._model = _native.Weighted.calibrate(config, z, labels, array(weights, np.float64, 1, "weights"), root)
+        return self
+
+    def predict(self, logits: ArrayLike, weights: ArrayLike) -> PredictionSets:
+        """The set of each row, with the weight of each."""
+        z, w = array(logits, np.float32, 2, "logits"), array(weights, np.float64, 1, "weights")
+        return self._sets(self._fitted_model().predict(z, w, seed(self.method.random_state)))
+
+
+class CrossConformal(_Scheme):
+    """No data apart for calibration: K models, each trained without one fold of the training data."""
+
+    def __init__(self, method: Union[_Classifier, None] = None) -> None:
+        self.method = method if method is not None else LAC()
+
+    def fit(self, logits: ArrayLike, y: ArrayLike, folds: ArrayLike) -> "CrossConformal":
+        """From the logits of every training example by the model that did not see its fold, and the folds (from 0)."""
+        z, labels = self._data(logits, y)
+        config, root = self.method._plain_config(), seed(self.method.random_state)
+        self._model = _native.CrossConformal.calibrate(config, z, labels, array(folds, np.int64, 1, "folds"), root)
+        return self
+
+    def predict(self, logits: ArrayLike) -> PredictionSets:
+        """The set of each new example from its logits by each model (folds x n x classes)."""
+        return self._sets(self._fitted_model().predict(array(logits, np.float32, 3, "logits"), seed(self.method.random_state)))
+
+
+class Online:
+    """Coverage on a stream that drifts: adaptive conformal inference (Gibbs and Candes 2021) over the last scores.
+
+    >>> import numpy as np
+    >>> online, rng = Online(alpha=0.1, gamma=0.02, window=200), np.random.default_rng(0)
+    >>> covered = [online.observe(abs(rng.normal(scale=1 + t / 500))) for t in range(3000)]
+    >>> bool(abs(np.mean(covered) - 0.9) < 0.02)
+    True
+    """
+
+    def __init__(self, alpha: float = 0.1, gamma: float = 0.005, window: int = 500) -> None:
+        self._native = _native.Online(alpha, gamma, window)
+
+    @property
+    def threshold(self) -> float:
+        """What scores at most this is in the next set."""
+        return self._native.threshold
+
+    @property
+    def level(self) -> float:
+        """The level alpha now."""
+        return self._native.level
+
+    def observe(self, score: float) -> bool:
+        """Learns the score of the truth; says whether the set held it."""
+        return self._native.observe(float(score))
+
+
+def split_interval(
+    calibration: ArrayLike,
+    y: ArrayLike,
+    predictions: ArrayLike,
+    alpha: float = 0.1,
+    *,
+    calibration_difficulty: Union[ArrayLike, None] = None,
+    difficulty: Union[ArrayLike, None] = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Split conformal intervals for regression: predictions +- q, or +- q * difficulty.
+
+    >>> low, high = split_interval([0] * 9, range(1, 10), [100.0])
+    >>> low, high
+    (array([91.]), array([109.]))
+    """
+    if (calibration_difficulty is None) != (difficulty is None):
+        raise ValueError("difficulty: found it for one part of the data; allowed: for both or neither")
+    known = None if calibration_difficulty is None else _numbers(calibration_difficulty, "calibration_difficulty")
+    q = _native.split_width(_numbers(calibration, "calibration"), known, _numbers(y, "y"), alpha)
+    center = _numbers(predictions, "predictions")
+    half = np.full_like(center, q) if difficulty is None else q * _numbers(difficulty, "difficulty")
+    return center - half, center + half
+
+
+def cqr(
+    calibration_low: ArrayLike, calibration_high: ArrayLike, y: ArrayLike, low: ArrayLike, high: ArrayLike, alpha: float = 0.1
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Conformalised quantile regression (Romano, Patterson and Candes 2019): the regression's quantiles, widened."""
+    a, b = _numbers(calibration_low, "calibration_low"), _numbers(calibration_high, "calibration_high")
+    q = _native.quantile_widening(a, b, _numbers(y, "y"), alpha)
+    return _numbers(low, "low") - q, _numbers(high, "high") + q
+
+
+def jackknife_plus(residuals: ArrayLike, predictions: ArrayLike, alpha: float = 0.1) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Jackknife+ and CV+ (Barber et al. 2021) from |y - prediction| of each training point by a model that did not see it,
+    and the predictions of each new point by each of these models (new points x training points)."""
+    return _native.jackknife_plus(_numbers(residuals, "residuals"), array(predictions, np.float64, 2, "predictions"), alpha)
+
+
+def control_risk(losses: ArrayLike, alpha: float, bound: float = 1.0) -> Union[int, None]:
+    """Conformal risk control: the first column (lambda, losses falling) at which a new point's expected loss is at most
+    alpha; None where there is none. `losses` has a row for each calibration point, at most `bound`."""
+    return _native.control_risk(array(losses, np.float64, 2, "losses"), alpha, bound)
+
+
+def learn_then_test(losses: ArrayLike, alpha: float, delta: float = 0.1) -> list[int]:
+    """Learn then test: the columns whose risk is at most alpha, all of them with probability 1 - delta; losses in [0, 1],
+    columns from the safest on."""
+    return _native.learn_then_test(array(losses, np.float64, 2, "losses"), alpha, delta)
+
+
+def _numbers(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    return array(values, np.float64, 1, name)

@@ -4,6 +4,19 @@
 ///
 /// The compiler turns the body's loops into the widest instructions it may use. No operations are fused, so all
 /// versions give the same bits.
+///
+/// ```
+/// lyceum_core::vectorize! {
+///     /// Σ x, by sixteen running sums.
+///     fn sum(x: &[f32]) -> f32 {
+///         let mut sums = [0.0_f32; 16];
+///         x.chunks(16).for_each(|chunk| sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x));
+///         sums.iter().sum()
+///     }
+/// }
+/// assert_eq!(sum(&[1.0; 100]), 100.0);
+/// ```
+#[macro_export]
 macro_rules! vectorize {
     ($(#[$meta:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$meta])*
@@ -44,5 +57,3 @@ macro_rules! vectorize {
         }
     };
 }
-
-pub(crate) use vectorize;

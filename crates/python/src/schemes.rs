@@ -1,0 +1,231 @@
+//! The calibration schemes of `lyceum.conformal` beyond split conformal prediction.
+
+use lyceum_conformal::{ClassConditional, Clustering, CrossConformal, Mondrian, Online, Weighted, regression, risk};
+use lyceum_core::Seed;
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
+use pyo3::prelude::*;
+
+use crate::{
+    conformal::{Sets, arrays, numbers, parse},
+    error::exception,
+};
+
+#[pyclass(name = "ClassConditional", module = "lyceum._native", frozen)]
+pub(crate) struct PyClassConditional(ClassConditional);
+
+#[pymethods]
+impl PyClassConditional {
+    #[staticmethod]
+    fn calibrate(
+        py: Python<'_>,
+        config: &str,
+        clusters: Option<usize>,
+        share: f64,
+        logits: PyReadonlyArray2<'_, f32>,
+        labels: PyReadonlyArray1<'_, i64>,
+        seed: u64,
+    ) -> PyResult<Self> {
+        let (config, logits, labels, seed) = (parse(config)?, logits.as_array(), numbers(&labels)?, Seed::new(seed));
+        let calibrate = || match clusters {
+            Some(clusters) => ClassConditional::calibrate_clustered(config, Clustering { clusters, share }, logits, &labels, seed),
+            None => ClassConditional::calibrate(config, logits, &labels, seed),
+        };
+        py.detach(calibrate).map(Self).map_err(exception)
+    }
+
+    fn predict<'py>(&self, py: Python<'py>, logits: PyReadonlyArray2<'py, f32>, seed: u64) -> PyResult<Sets<'py>> {
+        let logits = logits.as_array();
+        Ok(arrays(py, &py.detach(|| self.0.predict(logits, test(seed))).map_err(exception)?))
+    }
+
+    /// τ of each label.
+    #[getter]
+    fn thresholds<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+        infinite(&self.0.thresholds).into_pyarray(py)
+    }
+
+    /// The cluster of each label, −1 for none; `None` without clusters.
+    #[getter]
+    fn clusters<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyArray1<i64>>> {
+        let clusters = self.0.clusters.as_ref()?;
+        Some(clusters.iter().map(|cluster| cluster.map_or(-1, |cluster| cluster as i64)).collect::<Vec<i64>>().into_pyarray(py))
+    }
+}
+
+#[pyclass(name = "Mondrian", module = "lyceum._native", frozen)]
+pub(crate) struct PyMondrian(Mondrian);
+
+#[pymethods]
+impl PyMondrian {
+    #[staticmethod]
+    fn calibrate(
+        py: Python<'_>,
+        config: &str,
+        logits: PyReadonlyArray2<'_, f32>,
+        labels: PyReadonlyArray1<'_, i64>,
+        groups: PyReadonlyArray1<'_, i64>,
+        seed: u64,
+    ) -> PyResult<Self> {
+        let (config, logits, labels, groups) = (parse(config)?, logits.as_array(), numbers(&labels)?, numbers(&groups)?);
+        py.detach(|| Mondrian::calibrate(config, logits, &labels, &groups, Seed::new(seed))).map(Self).map_err(exception)
+    }
+
+    fn predict<'py>(
+        &self,
+        py: Python<'py>,
+        logits: PyReadonlyArray2<'py, f32>,
+        groups: PyReadonlyArray1<'py, i64>,
+        seed: u64,
+    ) -> PyResult<Sets<'py>> {
+        let (logits, groups) = (logits.as_array(), numbers(&groups)?);
+        Ok(arrays(py, &py.detach(|| self.0.predict(logits, &groups, test(seed))).map_err(exception)?))
+    }
+
+    /// τ of each group.
+    #[getter]
+    fn thresholds<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+        infinite(&self.0.thresholds).into_pyarray(py)
+    }
+}
+
+#[pyclass(name = "Weighted", module = "lyceum._native", frozen)]
+pub(crate) struct PyWeighted {
+    model: Weighted,
+}
+
+#[pymethods]
+impl PyWeighted {
+    #[staticmethod]
+    fn calibrate(
+        py: Python<'_>,
+        config: &str,
+        logits: PyReadonlyArray2<'_, f32>,
+        labels: PyReadonlyArray1<'_, i64>,
+        weights: PyReadonlyArray1<'_, f64>,
+        seed: u64,
+    ) -> PyResult<Self> {
+        let (config, logits, labels, weights) = (parse(config)?, logits.as_array(), numbers(&labels)?, weights.as_array().to_vec());
+        let model = py.detach(|| Weighted::calibrate(config, logits, &labels, &weights, Seed::new(seed))).map_err(exception)?;
+        Ok(Self { model })
+    }
+
+    fn predict<'py>(
+        &self,
+        py: Python<'py>,
+        logits: PyReadonlyArray2<'py, f32>,
+        weights: PyReadonlyArray1<'py, f64>,
+        seed: u64,
+    ) -> PyResult<Sets<'py>> {
+        let (logits, weights) = (logits.as_array(), weights.as_array().to_vec());
+        Ok(arrays(py, &py.detach(|| self.model.predict(logits, &weights, test(seed))).map_err(exception)?))
+    }
+}
+
+#[pyclass(name = "CrossConformal", module = "lyceum._native", frozen)]
+pub(crate) struct PyCrossConformal(CrossConformal);
+
+#[pymethods]
+impl PyCrossConformal {
+    #[staticmethod]
+    fn calibrate(
+        py: Python<'_>,
+        config: &str,
+        logits: PyReadonlyArray2<'_, f32>,
+        labels: PyReadonlyArray1<'_, i64>,
+        folds: PyReadonlyArray1<'_, i64>,
+        seed: u64,
+    ) -> PyResult<Self> {
+        let (config, logits, labels, folds) = (parse(config)?, logits.as_array(), numbers(&labels)?, numbers(&folds)?);
+        py.detach(|| CrossConformal::calibrate(config, logits, &labels, &folds, Seed::new(seed))).map(Self).map_err(exception)
+    }
+
+    fn predict<'py>(&self, py: Python<'py>, logits: PyReadonlyArray3<'py, f32>, seed: u64) -> PyResult<Sets<'py>> {
+        let logits = logits.as_array();
+        Ok(arrays(py, &py.detach(|| self.0.predict(logits, test(seed))).map_err(exception)?))
+    }
+}
+
+#[pyclass(name = "Online", module = "lyceum._native")]
+pub(crate) struct PyOnline(Online);
+
+#[pymethods]
+impl PyOnline {
+    #[new]
+    fn new(alpha: f64, gamma: f64, window: usize) -> PyResult<Self> {
+        Online::new(alpha, gamma, window).map(Self).map_err(exception)
+    }
+
+    #[getter]
+    fn threshold(&self) -> f64 {
+        self.0.threshold()
+    }
+
+    #[getter]
+    fn level(&self) -> f64 {
+        self.0.level()
+    }
+
+    fn observe(&mut self, score: f64) -> PyResult<bool> {
+        self.0.observe(score).map_err(exception)
+    }
+}
+
+/// The half-width of split intervals.
+#[pyfunction]
+#[pyo3(signature = (predictions, difficulty, y, alpha))]
+pub(crate) fn split_width(
+    predictions: PyReadonlyArray1<'_, f64>,
+    difficulty: Option<PyReadonlyArray1<'_, f64>>,
+    y: PyReadonlyArray1<'_, f64>,
+    alpha: f64,
+) -> PyResult<f64> {
+    let difficulty = difficulty.map(|difficulty| difficulty.as_array().to_vec());
+    let (predictions, y) = (predictions.as_array().to_vec(), y.as_array().to_vec());
+    regression::split(&predictions, difficulty.as_deref(), &y, alpha).map_err(exception)
+}
+
+/// What the regression's quantiles are widened by.
+#[pyfunction]
+pub(crate) fn quantile_widening(
+    low: PyReadonlyArray1<'_, f64>,
+    high: PyReadonlyArray1<'_, f64>,
+    y: PyReadonlyArray1<'_, f64>,
+    alpha: f64,
+) -> PyResult<f64> {
+    let ends: Vec<(f64, f64)> = low.as_array().iter().copied().zip(high.as_array().iter().copied()).collect();
+    regression::quantile_regression(&ends, &y.as_array().to_vec(), alpha).map_err(exception)
+}
+
+/// Lower and upper ends.
+type Ends<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>);
+
+#[pyfunction]
+pub(crate) fn jackknife_plus<'py>(
+    py: Python<'py>,
+    residuals: PyReadonlyArray1<'py, f64>,
+    predictions: PyReadonlyArray2<'py, f64>,
+    alpha: f64,
+) -> PyResult<Ends<'py>> {
+    let found = regression::jackknife_plus(&residuals.as_array().to_vec(), predictions.as_array(), alpha).map_err(exception)?;
+    let (low, high): (Vec<f64>, Vec<f64>) = found.into_iter().unzip();
+    Ok((low.into_pyarray(py), high.into_pyarray(py)))
+}
+
+#[pyfunction]
+pub(crate) fn control_risk(losses: PyReadonlyArray2<'_, f64>, alpha: f64, bound: f64) -> PyResult<Option<usize>> {
+    risk::control(losses.as_array(), alpha, bound).map_err(exception)
+}
+
+#[pyfunction]
+pub(crate) fn learn_then_test(losses: PyReadonlyArray2<'_, f64>, alpha: f64, delta: f64) -> PyResult<Vec<usize>> {
+    risk::learn_then_test(losses.as_array(), alpha, delta).map_err(exception)
+}
+
+fn infinite(thresholds: &[Option<f64>]) -> Vec<f64> {
+    thresholds.iter().map(|threshold| threshold.unwrap_or(f64::INFINITY)).collect()
+}
+
+/// The draws of prediction must not be those of calibration.
+fn test(seed: u64) -> Seed {
+    Seed::new(seed).child("conformal/test")
+}
