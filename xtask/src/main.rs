@@ -40,7 +40,7 @@ enum Command {
     },
     /// Repeat an experiment and write its table, figure and numbers to results/NAME
     Reproduce {
-        /// sam
+        /// sam or raps
         name: String,
     },
     /// Build the Python wheel into target/wheels

@@ -3,6 +3,7 @@
 mod certify;
 mod commands;
 mod diagnostic;
+mod digit_tuples;
 mod registry;
 
 use std::process::ExitCode;

@@ -3,7 +3,8 @@
 use lyceum_core::{AnyExperiment, Recipe, Result};
 
 /// The experiments by name.
-pub(crate) const EXPERIMENTS: &[&dyn AnyExperiment] = &[&crate::certify::Certify, &lyceum_optim::experiment::Train];
+pub(crate) const EXPERIMENTS: &[&dyn AnyExperiment] =
+    &[&crate::certify::Certify, &crate::digit_tuples::DigitTuples, &lyceum_optim::experiment::Train];
 
 /// The experiment that a recipe names.
 pub(crate) fn find(recipe: &Recipe) -> Result<&'static dyn AnyExperiment> {

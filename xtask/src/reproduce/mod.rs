@@ -1,6 +1,7 @@
 //! `cargo xtask reproduce`: an experiment over its grid and seeds, with table, figure and numbers in `results/NAME`.
 
 mod figure;
+mod raps;
 mod sam;
 
 use std::{
@@ -21,7 +22,8 @@ use crate::shell::{command, output, release, root, run};
 pub(crate) fn run_named(name: &str) -> Result<()> {
     match name {
         "sam" => sam::run(),
-        _ => bail!("no experiment `{name}`; there are: sam"),
+        "raps" => raps::run(),
+        _ => bail!("no experiment `{name}`; there are: sam, raps"),
     }
 }
 
