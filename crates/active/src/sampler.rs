@@ -60,17 +60,14 @@ impl Sampler {
         for m in before..before + count {
             // Each draw has a stream of its own, so that a record that was saved in between changes nothing.
             let u: f64 = self.seed.stream_at("active/draw", m as u64).random();
-            let draw = match self.proposal {
-                Proposal::EpsilonGreedy { epsilon } => {
-                    while best.last().is_some_and(|&index| tree.weight(index) == 0.0) {
-                        best.pop();
-                    }
-                    greedy(&tree, best.last().copied().unwrap_or_default(), epsilon, u, n - m)
+            let draw = if let Proposal::EpsilonGreedy { epsilon } = self.proposal {
+                while best.last().is_some_and(|&index| tree.weight(index) == 0.0) {
+                    best.pop();
                 }
-                _ => {
-                    let index = tree.at(u);
-                    Draw { index, log_q: (tree.weight(index) / tree.total()).ln() }
-                }
+                greedy(&tree, best.last().copied().unwrap_or_default(), epsilon, u, n - m)
+            } else {
+                let index = tree.at(u);
+                Draw { index, log_q: (tree.weight(index) / tree.total()).ln() }
             };
             tree.take(draw.index);
             self.log.push(draw)?;

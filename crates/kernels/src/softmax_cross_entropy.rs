@@ -124,12 +124,12 @@ vectorize! {
         for chunk in whole {
             for lane in 0..16 {
                 maxima[lane] = if chunk[lane] > maxima[lane] { chunk[lane] } else { maxima[lane] };
-                bad[lane] |= !(chunk[lane] < f32::INFINITY);
+                bad[lane] |= chunk[lane].is_nan() | (chunk[lane] == f32::INFINITY);
             }
         }
         for (lane, z) in rest.iter().enumerate() {
             maxima[lane] = if *z > maxima[lane] { *z } else { maxima[lane] };
-            bad[lane] |= !(*z < f32::INFINITY);
+            bad[lane] |= z.is_nan() | (*z == f32::INFINITY);
         }
         let max = maxima.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         if bad.contains(&true) || max == f32::NEG_INFINITY {

@@ -78,7 +78,7 @@ impl PySampler {
 
     /// The pool's size, the points and ln q of a record.
     #[staticmethod]
-    fn read<'py>(py: Python<'py>, path: std::path::PathBuf) -> PyResult<(usize, Points<'py>, Numbers<'py>)> {
+    fn read(py: Python<'_>, path: std::path::PathBuf) -> PyResult<(usize, Points<'_>, Numbers<'_>)> {
         let log = AcquisitionLog::load(&path).map_err(exception)?;
         let (indices, log_q): (Vec<i64>, Vec<f64>) = log.draws().iter().map(|draw| (draw.index as i64, draw.log_q)).unzip();
         Ok((log.pool_size(), indices.into_pyarray(py), log_q.into_pyarray(py)))

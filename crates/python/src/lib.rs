@@ -8,14 +8,17 @@ mod conformal;
 mod error;
 mod schemes;
 
-use pyo3::prelude::*;
+use pyo3::pymodule;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[pymodule]
 mod _native {
-    use super::*;
+    use pyo3::{
+        Bound, PyResult,
+        types::{PyModule, PyModuleMethods},
+    };
 
     #[pymodule_export]
     use super::active::{

@@ -19,7 +19,7 @@ use serde_json::json;
 #[derive(Subcommand)]
 pub(crate) enum Active {
     Start(Start),
-    Score(Score),
+    Score(ScoreCommand),
     Draw(Draw),
     Weights(Weights),
     Estimate(Estimate),
@@ -52,7 +52,7 @@ Examples:
   lyceum active score --probabilities f.npy --surrogate pi.npy --score expected-loss --out scores.npy
 
 Probabilities are n x C, or K x n x C for K samples of a posterior (bald and variation-ratio need them).")]
-pub(crate) struct Score {
+pub(crate) struct ScoreCommand {
     /// The probabilities (.npy, float32)
     #[arg(long)]
     probabilities: PathBuf,
@@ -253,7 +253,7 @@ impl Start {
     }
 }
 
-impl Score {
+impl ScoreCommand {
     fn execute(self, progress: &Progress) -> Result<()> {
         let samples = samples(&self.probabilities)?;
         let mean = || scores::mean(samples.view());
