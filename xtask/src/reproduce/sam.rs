@@ -68,7 +68,7 @@ pub(super) fn run() -> Result<()> {
          MNIST, 5,000 training examples of which a share has a label drawn at random from all classes, a network of two\n\
          convolutions (16, 32) with batch normalisation and a hidden layer of 64, batches of 128, momentum 0.9, cosine decay.\n\
          Learning rate and weight decay were chosen for each arm by accuracy on held-out examples, with a seed that is not\n\
-         reported (the recipe says from what). One epoch of SAM costs two of SGD: `SGD, 40 epochs` has as many gradient\n\
+         reported, at 40 % noise and again at 80 % (the recipe says from what). One epoch of SAM costs two of SGD: `SGD, 40 epochs` has as many gradient\n\
          evaluations.\n\
          Mean ± standard deviation over seeds {SEEDS:?}. Recipe: `recipes/optim/sam.toml`; again: `cargo xtask reproduce sam`.\n\n\
          ## Test accuracy after the last epoch, %\n\n{}\n![accuracy](accuracy.svg)\n\n\
@@ -89,10 +89,17 @@ pub(super) fn run() -> Result<()> {
     Ok(())
 }
 
+/// The recipe's arms are tuned at 40 % noise. At 80 % its weight decay leaves nothing to learn: tuned again, in the same
+/// way, each arm has these.
+const AT_80: [(f64, f64); 4] = [(0.1, 0.02), (0.1, 0.02), (0.02, 0.02), (0.1, 0.005)];
+
 fn cell(noise: u32, seed: u64) -> Cell {
-    Cell {
-        recipe: "recipes/optim/sam.toml",
-        name: format!("noise-{noise}-seed-{seed}"),
-        overrides: vec![format!("data.label_noise={:.1}", f64::from(noise) / 100.0), format!("seed={seed}")],
+    let mut overrides = vec![format!("data.label_noise={:.1}", f64::from(noise) / 100.0), format!("seed={seed}")];
+    if noise == 80 {
+        for (arm, (rate, decay)) in AT_80.iter().enumerate() {
+            overrides.push(format!("arm.{arm}.learning_rate={rate}"));
+            overrides.push(format!("arm.{arm}.weight_decay.at-origin={decay}"));
+        }
     }
+    Cell { recipe: "recipes/optim/sam.toml", name: format!("noise-{noise}-seed-{seed}"), overrides }
 }
