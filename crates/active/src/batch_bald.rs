@@ -8,7 +8,7 @@ use ndarray::ArrayView3;
 use rand::RngExt;
 use rayon::prelude::*;
 
-use crate::scores::plogp;
+use crate::scores::{check, plogp};
 
 /// Points that are looked at again at once.
 const STALE: usize = 16;
@@ -39,9 +39,7 @@ pub fn batch_bald(samples: ArrayView3<'_, f32>, count: usize, labellings: usize,
     if labellings < c {
         return Err(Error::invalid("labellings", labellings, format!("at least the number of classes, {c}")));
     }
-    if let Some((index, p)) = samples.iter().enumerate().find(|(_, p)| !(-1e-6..=1.0 + 1e-4).contains(*p)) {
-        return Err(Error::invalid(format!("probability {index} in row-major order"), p, "a number from 0 to 1"));
-    }
+    check(samples.iter())?;
     // The probabilities of one point: C × K.
     let point = |n: usize| -> Vec<f32> { (0..c).flat_map(|class| (0..k).map(move |s| samples[[s, n, class]])).collect() };
     let conditional: Vec<f64> =

@@ -4,15 +4,15 @@ use lyceum_core::{Error, Result};
 use ndarray::{ArrayView1, ArrayView2, Axis};
 use rayon::prelude::*;
 
+use crate::scores::check_points;
+
 /// `count` points, each the one farthest from all that are taken: argmax_n min_{t taken} ‖φ_n − φ_t‖. Where nothing is
 /// taken yet the first is the one farthest from the mean. Of equals the first. O(count · n · d), memory O(n).
 ///
 /// These points are not drawn by chance: the risk cannot be estimated from them without bias.
 pub fn k_center_greedy(features: ArrayView2<'_, f32>, taken: &[usize], count: usize) -> Result<Vec<usize>> {
     let n = features.nrows();
-    if let Some(&index) = taken.iter().find(|&&index| index >= n) {
-        return Err(Error::invalid("taken point", index, format!("0 to {}", n.saturating_sub(1))));
-    }
+    check_points(taken, n)?;
     let mut is_taken = vec![false; n];
     taken.iter().for_each(|&index| is_taken[index] = true);
     let left = is_taken.iter().filter(|taken| !**taken).count();

@@ -6,7 +6,8 @@ use rand::RngExt;
 use crate::{AcquisitionLog, Draw, Proposal, sum_tree::SumTree};
 
 /// A proposal with its pool's record. What is drawn depends on the seed, the record and the scores alone: saved and
-/// loaded at any moment, it goes on as if it had not been stopped.
+/// loaded at any moment, it goes on as if it had not been stopped. (A normalised softmax divides by the sum of the scores
+/// that are left at each call of [`draw`](Self::draw), so one call for ten points is not ten calls for one.)
 #[derive(Debug, Clone)]
 pub struct Sampler {
     proposal: Proposal,

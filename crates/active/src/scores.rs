@@ -153,15 +153,21 @@ pub fn expected_squared_error(model: &[f64], mean: &[f64], deviation: &[f64], no
 
 /// √(Σ over taken points t of ‖x_n − x_t‖²) of each point; 1 where nothing is taken.
 pub fn distance(features: ArrayView2<'_, f32>, taken: &[usize]) -> Result<Vec<f64>> {
-    if let Some(&index) = taken.iter().find(|&&index| index >= features.nrows()) {
-        return Err(Error::invalid("taken point", index, format!("0 to {}", features.nrows().saturating_sub(1))));
-    }
+    check_points(taken, features.nrows())?;
     let squared = |a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>| a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
     let score = |row: ArrayView1<'_, f32>| match taken {
         [] => 1.0,
         _ => taken.iter().map(|&t| squared(row, features.row(t))).sum::<f64>().sqrt(),
     };
     Ok(features.axis_iter(Axis(0)).into_par_iter().map(score).collect())
+}
+
+/// Errors where a point is not among the `n` there are.
+pub(crate) fn check_points(points: &[usize], n: usize) -> Result<()> {
+    match points.iter().find(|&&index| index >= n) {
+        Some(index) => Err(Error::invalid("taken point", index, format!("0 to {}", n.saturating_sub(1)))),
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn argmax(row: ArrayView1<'_, f32>) -> usize {
@@ -188,7 +194,7 @@ fn each_point(samples: ArrayView3<'_, f32>, score: impl Fn(ArrayView2<'_, f32>) 
     Ok(samples.axis_iter(Axis(1)).into_par_iter().map(score).collect())
 }
 
-fn check<'a>(probabilities: impl Iterator<Item = &'a f32>) -> Result<()> {
+pub(crate) fn check<'a>(probabilities: impl Iterator<Item = &'a f32>) -> Result<()> {
     // A logit given for a probability is the usual mistake.
     let wrong = probabilities.enumerate().find(|(_, p)| !(LEAST..=MOST).contains(*p));
     match wrong {

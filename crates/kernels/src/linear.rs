@@ -5,7 +5,7 @@
 //! ∂x = ∂y Wᵀ,  ∂W = xᵀ ∂y,  ∂b = column sums of ∂y
 //! ```
 
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, ops::Range};
 
 use burn::{
     backend::{
@@ -55,48 +55,49 @@ const ROWS: usize = 24;
 /// Below this many multiplications a product is made on the thread that asks for it.
 const PARALLEL: usize = 1 << 19;
 
-/// A·B in blocks of rows, in parallel where it pays; each block goes through `finish` while it is in cache.
-fn product(values: &[f32], rows: &[usize], columns: &[usize], b: &[f32], n: usize, finish: impl Fn(&mut [f32]) + Sync) -> Vec<f32> {
-    let len = rows.len() * n;
-    let mut product = Vec::with_capacity(len);
+/// A matrix of `m × n` numbers in blocks of rows, in parallel where it pays; a number takes `inner` multiplications.
+/// `block` gets the range of a block's rows and the block, and gives it back with every number written.
+fn in_blocks<F>(m: usize, n: usize, inner: usize, block: F) -> Vec<f32>
+where
+    F: for<'c> Fn(Range<usize>, &'c mut [MaybeUninit<f32>]) -> &'c mut [f32] + Sync,
+{
+    let len = m * n;
+    let mut matrix = Vec::with_capacity(len);
     if len == 0 {
-        return product;
+        return matrix;
     }
-    let c = &mut product.spare_capacity_mut()[..len];
-    let block = |(rows, c): (&[usize], _)| finish(Multiply { a: Left { values, rows, columns }, b, n, c: Into::Set(c) }.run());
-    if len * columns.len() < PARALLEL {
-        rows.chunks(ROWS).zip(c.chunks_mut(ROWS * n)).for_each(block);
+    let c = &mut matrix.spare_capacity_mut()[..len];
+    let work = |(number, c): (usize, &mut [MaybeUninit<f32>])| {
+        let (first, rows) = (number * ROWS, c.len() / n);
+        block(first..first + rows, c);
+    };
+    if len * inner < PARALLEL {
+        c.chunks_mut(ROWS * n).enumerate().for_each(work);
     } else {
-        rows.par_chunks(ROWS).zip(c.par_chunks_mut(ROWS * n)).for_each(block);
+        c.par_chunks_mut(ROWS * n).enumerate().for_each(work);
     }
-    // SAFETY: the blocks cover the product, and `run` gives back each with every number written.
-    unsafe { product.set_len(len) };
-    product
+    // SAFETY: the blocks cover the matrix, and each was given back with every number written.
+    unsafe { matrix.set_len(len) };
+    matrix
+}
+
+/// A·B; each block of rows goes through `finish` while it is in cache.
+fn product(values: &[f32], rows: &[usize], columns: &[usize], b: &[f32], n: usize, finish: impl Fn(&mut [f32]) + Sync) -> Vec<f32> {
+    in_blocks(rows.len(), n, columns.len(), |block, c| {
+        let c = Multiply { a: Left { values, rows: &rows[block], columns }, b, n, c: Into::Set(c) }.run();
+        finish(c);
+        c
+    })
 }
 
 /// AᵀB for A `n × m` and B `n × k`. A block of A's columns is laid out before it is multiplied: read in place, each of
 /// its numbers would lie in another cache line, and all of these in a few of the cache's sets.
 fn product_of_transposed(a: &[f32], [n, m]: [usize; 2], b: &[f32], k: usize) -> Vec<f32> {
-    let len = m * k;
-    let mut product = Vec::with_capacity(len);
-    if len == 0 {
-        return product;
-    }
-    let block = |(block, c): (usize, &mut [MaybeUninit<f32>])| {
-        let (first, count) = (block * ROWS, c.len() / k);
-        let packed = columns(a, m, first, count);
-        let left = Left { values: &packed, rows: &strided(count, 1), columns: &strided(n, count) };
-        Multiply { a: left, b, n: k, c: Into::Set(c) }.run();
-    };
-    let c = &mut product.spare_capacity_mut()[..len];
-    if len * n < PARALLEL {
-        c.chunks_mut(ROWS * k).enumerate().for_each(block);
-    } else {
-        c.par_chunks_mut(ROWS * k).enumerate().for_each(block);
-    }
-    // SAFETY: the blocks cover the product, and `run` gives back each with every number written.
-    unsafe { product.set_len(len) };
-    product
+    in_blocks(m, k, n, |block, c| {
+        let packed = columns(a, m, block.start, block.len());
+        let left = Left { values: &packed, rows: &strided(block.len(), 1), columns: &strided(n, block.len()) };
+        Multiply { a: left, b, n: k, c: Into::Set(c) }.run()
+    })
 }
 
 fn forward(x: &[f32], weight: &[f32], bias: &[f32], [n, d, k]: [usize; 3], rectify: bool) -> Vec<f32> {

@@ -46,8 +46,7 @@ impl PyConformal {
 
     fn predict<'py>(&self, py: Python<'py>, logits: PyReadonlyArray2<'py, f32>, seed: u64) -> PyResult<Sets<'py>> {
         let logits = logits.as_array();
-        // The draws of prediction must not be those of calibration.
-        Ok(arrays(py, &py.detach(|| self.0.predict(logits, Seed::new(seed).child("conformal/test"))).map_err(exception)?))
+        Ok(arrays(py, &py.detach(|| self.0.predict(logits, test(seed))).map_err(exception)?))
     }
 
     /// τ; infinity where there were too few examples.
@@ -113,6 +112,11 @@ pub(crate) fn sscv(
     alpha: f64,
 ) -> PyResult<f64> {
     Ok(metrics::sscv(&sets(&starts, &labels).map_err(exception)?, &numbers(&truth)?, alpha, &metrics::STRATA))
+}
+
+/// The draws of prediction must not be those of calibration.
+pub(crate) fn test(seed: u64) -> Seed {
+    Seed::new(seed).child("conformal/test")
 }
 
 pub(crate) fn arrays<'py>(py: Python<'py>, sets: &PredictionSets) -> Sets<'py> {

@@ -6,7 +6,7 @@ use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyReadonl
 use pyo3::prelude::*;
 
 use crate::{
-    conformal::{Sets, arrays, numbers, parse},
+    conformal::{Sets, arrays, numbers, parse, test},
     error::exception,
 };
 
@@ -223,9 +223,4 @@ pub(crate) fn learn_then_test(losses: PyReadonlyArray2<'_, f64>, alpha: f64, del
 
 fn infinite(thresholds: &[Option<f64>]) -> Vec<f64> {
     thresholds.iter().map(|threshold| threshold.unwrap_or(f64::INFINITY)).collect()
-}
-
-/// The draws of prediction must not be those of calibration.
-fn test(seed: u64) -> Seed {
-    Seed::new(seed).child("conformal/test")
 }

@@ -143,12 +143,22 @@ class _Estimator:
 
 
 class _Classifier(_Estimator):
-    alpha: float
-    temperature: Union[float, Literal["fit"]]
-    tuning_share: float
-    randomization: Literal["exact", "conservative", "off"]
-    allow_empty: bool
-    random_state: Any
+    def __init__(
+        self,
+        alpha: float = 0.1,
+        *,
+        temperature: Union[float, Literal["fit"]] = 1.0,
+        tuning_share: float = 0.3,
+        randomization: Literal["exact", "conservative", "off"] = "exact",
+        allow_empty: bool = True,
+        random_state: Any = 0,
+    ) -> None:
+        self.alpha = alpha
+        self.temperature = temperature
+        self.tuning_share = tuning_share
+        self.randomization = randomization
+        self.allow_empty = allow_empty
+        self.random_state = random_state
 
     def _score(self) -> Any:
         raise NotImplementedError
@@ -268,15 +278,17 @@ class RAPS(_Classifier):
         allow_empty: bool = True,
         random_state: Any = 0,
     ) -> None:
-        self.alpha = alpha
+        super().__init__(
+            alpha,
+            temperature=temperature,
+            tuning_share=tuning_share,
+            randomization=randomization,
+            allow_empty=allow_empty,
+            random_state=random_state,
+        )
         self.lam = lam
         self.k_reg = k_reg
         self.tune = tune
-        self.temperature = temperature
-        self.tuning_share = tuning_share
-        self.randomization = randomization
-        self.allow_empty = allow_empty
-        self.random_state = random_state
 
     def _tunes(self) -> bool:
         if (self.lam is None) != (self.k_reg is None):
@@ -289,47 +301,28 @@ class RAPS(_Classifier):
         return {"raps": {"lambda": self.lam, "k_reg": self.k_reg}}
 
 
-class _Plain(_Classifier):
-    def __init__(
-        self,
-        alpha: float = 0.1,
-        *,
-        temperature: Union[float, Literal["fit"]] = 1.0,
-        tuning_share: float = 0.3,
-        randomization: Literal["exact", "conservative", "off"] = "exact",
-        allow_empty: bool = True,
-        random_state: Any = 0,
-    ) -> None:
-        self.alpha = alpha
-        self.temperature = temperature
-        self.tuning_share = tuning_share
-        self.randomization = randomization
-        self.allow_empty = allow_empty
-        self.random_state = random_state
-
-
-class APS(_Plain):
+class APS(_Classifier):
     """Adaptive prediction sets (Romano, Sesia and Candes 2020): RAPS without penalty."""
 
     def _score(self) -> Any:
         return "aps"
 
 
-class LAC(_Plain):
+class LAC(_Classifier):
     """Least ambiguous classifiers (Sadinle, Lei and Wasserman 2019), also THR: the score 1 - p. Smallest on average."""
 
     def _score(self) -> Any:
         return "lac"
 
 
-class TopK(_Plain):
+class TopK(_Classifier):
     """Sets of one size, mixed by chance between two neighbouring sizes."""
 
     def _score(self) -> Any:
         return "top-k"
 
 
-class Naive(_Plain):
+class Naive(_Classifier):
     """The labels whose probabilities add up to 1 - alpha: not calibrated, without the guarantee. A baseline."""
 
     def _score(self) -> Any:
@@ -350,13 +343,15 @@ class SAPS(_Classifier):
         allow_empty: bool = True,
         random_state: Any = 0,
     ) -> None:
-        self.alpha = alpha
+        super().__init__(
+            alpha,
+            temperature=temperature,
+            tuning_share=tuning_share,
+            randomization=randomization,
+            allow_empty=allow_empty,
+            random_state=random_state,
+        )
         self.weight = weight
-        self.temperature = temperature
-        self.tuning_share = tuning_share
-        self.randomization = randomization
-        self.allow_empty = allow_empty
-        self.random_state = random_state
 
     def _score(self) -> Any:
         return {"saps": {"weight": self.weight}}
