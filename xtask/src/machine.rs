@@ -27,3 +27,9 @@ pub(crate) fn describe() -> Result<Value> {
         "commit": first("git", &["rev-parse", "--short=12", "HEAD"])? + if changed { " with changes" } else { "" },
     }))
 }
+
+/// The last line of a report: when, where and of which commit it was measured.
+pub(crate) fn footer(machine: &Value) -> String {
+    let field = |name: &str| machine[name].as_str().unwrap_or_default();
+    format!("Measured {} on {} ({} cores), commit {}", field("date"), field("cpu"), machine["cores"], field("commit"))
+}

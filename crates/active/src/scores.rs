@@ -6,6 +6,7 @@
 use lyceum_core::{Error, Result, math::ln_of_positive, vectorize};
 use ndarray::{ArrayView1, ArrayView2, ArrayView3, Axis};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// Points that are scored at once.
 const POINTS: usize = 512;
@@ -113,9 +114,11 @@ pub fn variation_ratio(samples: ArrayView3<'_, f32>) -> Result<Vec<f64>> {
 
 /// What a test of `model` expects of its loss at each point, if labels are distributed as `surrogate` says (Kossen,
 /// Farquhar, Gal and Rainforth 2021).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Loss {
     /// −Σ_c π(c) ln f(c).
+    #[default]
     CrossEntropy,
     /// 1 − π(argmax f), at least 5 % of the largest.
     ZeroOne,
@@ -139,6 +142,23 @@ pub fn expected_loss(model: ArrayView2<'_, f32>, surrogate: ArrayView2<'_, f32>,
         scores.iter_mut().for_each(|score| *score = score.max(least));
     }
     Ok(scores)
+}
+
+/// The loss of each point, from a model's probabilities (`n × C`) and labels: −ln p of the label (p at least 1e-12), or
+/// whether another class is more likely (of equals the first).
+pub fn losses(probabilities: ArrayView2<'_, f32>, labels: &[usize], loss: Loss) -> Result<Vec<f64>> {
+    check(probabilities.iter())?;
+    if labels.len() != probabilities.nrows() {
+        return Err(Error::invalid("labels", labels.len(), format!("one for each of {} points", probabilities.nrows())));
+    }
+    if let Some(label) = labels.iter().find(|&&label| label >= probabilities.ncols()) {
+        return Err(Error::invalid("label", label, format!("0 to {}", probabilities.ncols().saturating_sub(1))));
+    }
+    let one = |(row, &label): (ArrayView1<'_, f32>, &usize)| match loss {
+        Loss::CrossEntropy => -f64::from(row[label]).max(1e-12).ln(),
+        Loss::ZeroOne => f64::from(u8::from(argmax(row) != label)),
+    };
+    Ok(probabilities.rows().into_iter().zip(labels).map(one).collect())
 }
 
 /// The expected squared error under a surrogate with means, standard deviations and noise: (μ_f − μ_s)² + σ_s² + σ².

@@ -1,10 +1,8 @@
 //! Lyceum: train, search, certify and deploy learned models.
 
-mod certify;
 mod commands;
 mod diagnostic;
-mod digit_tuples;
-mod registry;
+mod experiments;
 
 use std::process::ExitCode;
 

@@ -15,7 +15,7 @@ fn main() {
     parallel::enlist_this_thread();
     let grey = Extent { channels: 1, height: 28, width: 28 };
     let colour = Extent { channels: 3, height: 32, width: 32 };
-    measure("mlp", &ModelConfig::Mlp { hidden: vec![200, 200] }, grey, 128, 300);
+    measure("mlp", &ModelConfig::Mlp { hidden: vec![200, 200], dropout: 0.0 }, grey, 128, 300);
     measure("cnn", &ModelConfig::Cnn { channels: vec![16, 32], hidden: 64, batch_norm: true, dropout: 0.0 }, grey, 128, 60);
     measure("resnet", &ModelConfig::Resnet { widths: vec![32, 64, 128], blocks: 2 }, colour, 64, 8);
 }

@@ -18,7 +18,7 @@ fn main() {
     parallel::enlist_this_thread();
     let grey = Extent { channels: 1, height: 28, width: 28 };
     let colour = Extent { channels: 3, height: 32, width: 32 };
-    images("mlp", &ModelConfig::Mlp { hidden: vec![200, 200] }, grey, 50, 400);
+    images("mlp", &ModelConfig::Mlp { hidden: vec![200, 200], dropout: 0.0 }, grey, 50, 400);
     images("cnn", &ModelConfig::FeddynCnn, colour, 50, 40);
     images("resnet", &ModelConfig::Resnet { widths: vec![32, 64, 128], blocks: 2 }, colour, 64, 12);
     masked_tokens();

@@ -1,9 +1,9 @@
 //! What a network says of examples.
 
 use burn::tensor::{Tensor, TensorData};
-use lyceum_core::{Error, Result};
+use lyceum_core::{Error, Result, Seed};
 use lyceum_data::Examples;
-use ndarray::{Array2, s};
+use ndarray::{Array2, Array3, ArrayViewMut1, Axis, concatenate, s};
 
 use crate::{Network, ParamSpace, Pass};
 
@@ -21,6 +21,38 @@ pub struct Evaluation {
 
 /// The logits of all examples, `n × k`, in evaluation mode.
 pub fn logits(model: &impl Network, examples: &Examples) -> Result<Array2<f32>> {
+    logits_by(model, examples, |_| Pass::evaluation())
+}
+
+/// softmax of the logits of all examples, `n × k`, in evaluation mode.
+pub fn probabilities(model: &impl Network, examples: &Examples) -> Result<Array2<f32>> {
+    let mut found = logits(model, examples)?;
+    found.rows_mut().into_iter().for_each(softmax);
+    Ok(found)
+}
+
+/// The probabilities of all examples under networks drawn by dropout, `samples × n × k`: each pass has masks of its own
+/// (Gal and Ghahramani, *Dropout as a Bayesian Approximation*, 2016).
+pub fn dropout_samples(model: &impl Network, examples: &Examples, samples: usize, seed: Seed) -> Result<Array3<f32>> {
+    let mut all = Vec::with_capacity(samples);
+    for sample in 0..samples {
+        let mut sample = logits_by(model, examples, |start| Pass::training(seed.child(&format!("dropout/{sample}/{start}"))))?;
+        sample.rows_mut().into_iter().for_each(softmax);
+        all.push(sample.insert_axis(Axis(0)));
+    }
+    let views: Vec<_> = all.iter().map(|sample| sample.view()).collect();
+    concatenate(Axis(0), &views).map_err(|error| Error::Failed(error.to_string()))
+}
+
+fn softmax(mut row: ArrayViewMut1<'_, f32>) {
+    let max = row.fold(f32::NEG_INFINITY, |max, &z| max.max(z));
+    row.mapv_inplace(|z| (z - max).exp());
+    let sum = row.sum();
+    row /= sum;
+}
+
+/// Logits, with a pass for the examples from each start on.
+fn logits_by(model: &impl Network, examples: &Examples, pass: impl Fn(usize) -> Pass) -> Result<Array2<f32>> {
     let space = ParamSpace::of(model);
     let plain = space.place_for_evaluation(model.clone(), &space.vector(model));
     let device = space.vector(model).device();
@@ -29,7 +61,7 @@ pub fn logits(model: &impl Network, examples: &Examples) -> Result<Array2<f32>> 
     for start in (0..n).step_by(ROWS) {
         let rows = examples.inputs.slice(s![start..(start + ROWS).min(n), ..]);
         let inputs = TensorData::new(rows.iter().copied().collect::<Vec<f32>>(), [rows.nrows(), d]);
-        let out = plain.forward(Tensor::from_data(inputs, &device), &mut Pass::evaluation());
+        let out = plain.forward(Tensor::from_data(inputs, &device), &mut pass(start));
         let out: Vec<f32> = out.try_into_vec_as().map_err(|error| Error::Failed(format!("the device gave no logits: {error}")))?;
         values.extend(out);
     }

@@ -6,7 +6,7 @@
 //! use lyceum_train::{ModelConfig, Plain, TrainConfig, Trainer, evaluate};
 //!
 //! let digits = catalog::load("digits", &Cache::locate()).unwrap();
-//! let model = ModelConfig::Mlp { hidden: vec![32] }.init(digits.extent, 10, Seed::new(1), &lyceum_train::cpu());
+//! let model = ModelConfig::Mlp { hidden: vec![32], dropout: 0.0 }.init(digits.extent, 10, Seed::new(1), &lyceum_train::cpu());
 //! let config = TrainConfig { epochs: 10, ..TrainConfig::default() };
 //! let mut trainer = Trainer::new(config, model, 10, Box::new(Plain), Seed::new(1));
 //! trainer.run_epochs(&digits.train).unwrap();
@@ -33,7 +33,7 @@
 //! | [`schedule`] | [`Schedule`]: learning rates |
 //! | [`pipeline`] | [`Pipeline`]: one step, all parts together |
 //! | [`trainer`] | [`Trainer`]: epochs, checkpoints, early stopping |
-//! | [`evaluation`] | logits, accuracy, log-loss |
+//! | [`evaluation`] | logits, samples by dropout, accuracy, log-loss |
 //! | [`masked_tokens`] | [`MaskedTokens`], the objective of masked language models |
 //! | [`layers`], [`models`] | linear, MLP, convolutional and residual networks, BERT |
 //! | [`device`] | devices by name |
@@ -61,7 +61,7 @@ pub mod transform;
 pub use combiner::{GradientCombiner, Sum};
 pub use device::{DeviceName, cpu};
 pub use estimator::{Estimate, GradientEstimator, Plain};
-pub use evaluation::{Evaluation, evaluate, logits};
+pub use evaluation::{Evaluation, dropout_samples, evaluate, logits};
 pub use masked_tokens::{MaskedTokens, TokenBatch};
 pub use models::{Bert, BertConfig, Model, ModelConfig, Network};
 pub use objective::{Batch, CrossEntropy, Objective};

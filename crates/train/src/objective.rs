@@ -54,7 +54,7 @@ pub trait Objective {
 pub struct LabelledBatch {
     /// One example a row.
     pub inputs: Tensor<2>,
-    /// One-hot, smoothed or mixed labels.
+    /// One-hot, smoothed or mixed labels, times the example's weight.
     pub targets: Tensor<2>,
 }
 
@@ -70,6 +70,14 @@ impl LabelledBatch {
         }
         let tensor = |values, width| Tensor::from_data(TensorData::new(values, [positions.len(), width]), device);
         Self { inputs: tensor(inputs, d), targets: tensor(targets, classes) }
+    }
+
+    /// With the loss of each example times its weight.
+    pub fn weighted(mut self, weights: Vec<f32>) -> Self {
+        let n = self.len();
+        // A target distribution times w gives w times the cross-entropy.
+        self.targets = self.targets * Tensor::from_data(TensorData::new(weights, [n, 1]), &self.inputs.device());
+        self
     }
 }
 

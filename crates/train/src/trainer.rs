@@ -76,6 +76,7 @@ pub struct Trainer {
     classes: usize,
     pipeline: Pipeline<Model>,
     model: Model,
+    weights: Option<Vec<f32>>,
     progress: TrainingState,
     best: Vec<Array>,
 }
@@ -101,7 +102,13 @@ impl Trainer {
         if let Some(weight_decay) = config.weight_decay {
             pipeline = pipeline.with_weight_decay(weight_decay);
         }
-        Self { config, seed, classes, pipeline, model, progress: TrainingState::default(), best: Vec::new() }
+        Self { config, seed, classes, pipeline, model, weights: None, progress: TrainingState::default(), best: Vec::new() }
+    }
+
+    /// With the loss of each training example times its weight, one for each; a batch's loss is the mean of these.
+    pub fn with_weights(mut self, weights: Vec<f32>) -> Self {
+        self.weights = Some(weights);
+        self
     }
 
     /// The model as it is after the last finished epoch.
@@ -190,7 +197,10 @@ impl Trainer {
         let objective = CrossEntropy::default();
         let mut sum = 0.0;
         for positions in order.chunks(self.config.batch_size) {
-            let batch = LabelledBatch::new(train, positions, self.classes, self.config.label_smoothing, &device);
+            let mut batch = LabelledBatch::new(train, positions, self.classes, self.config.label_smoothing, &device);
+            if let Some(weights) = &self.weights {
+                batch = batch.weighted(positions.iter().map(|&position| weights[position]).collect());
+            }
             let rate = self.rate(train.len(), self.progress.step);
             let seed = self.seed.child(&format!("train/step/{}", self.progress.step));
             let outcome = self.pipeline.step(&objective, &batch, rate, seed)?;

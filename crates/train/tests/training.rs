@@ -29,7 +29,7 @@ fn models() -> Vec<(&'static str, ModelConfig, Extent)> {
     let colour = Extent { channels: 3, height: 16, width: 17 };
     vec![
         ("linear", ModelConfig::Linear, EXTENT),
-        ("mlp", ModelConfig::Mlp { hidden: vec![20, 10] }, EXTENT),
+        ("mlp", ModelConfig::Mlp { hidden: vec![20, 10], dropout: 0.0 }, EXTENT),
         ("cnn", ModelConfig::Cnn { channels: vec![4, 6], hidden: 10, batch_norm: true, dropout: 0.3 }, EXTENT),
         ("feddyn-cnn", ModelConfig::FeddynCnn, colour),
         ("resnet", ModelConfig::Resnet { widths: vec![4, 8], blocks: 1 }, colour),
@@ -196,7 +196,7 @@ fn train(config: &ModelConfig, threads: usize) -> Vec<u32> {
 #[test]
 fn one_thread_and_two_give_the_same_bits() {
     for config in [
-        ModelConfig::Mlp { hidden: vec![300, 200] },
+        ModelConfig::Mlp { hidden: vec![300, 200], dropout: 0.0 },
         ModelConfig::Cnn { channels: vec![16, 32], hidden: 64, batch_norm: true, dropout: 0.2 },
         ModelConfig::Resnet { widths: vec![8, 16], blocks: 1 },
     ] {
@@ -229,7 +229,7 @@ fn every_optimiser_goes_on_from_its_saved_state() {
 fn the_digits_are_learnt() {
     let data = catalog::load("digits", &Cache::locate()).unwrap().train;
     let (train, test): (Vec<usize>, Vec<usize>) = (0..data.len()).partition(|i| i % 4 != 0);
-    let model = ModelConfig::Mlp { hidden: vec![64] }.init(EXTENT, 10, Seed::new(1), &cpu());
+    let model = ModelConfig::Mlp { hidden: vec![64], dropout: 0.0 }.init(EXTENT, 10, Seed::new(1), &cpu());
     let config = TrainConfig { epochs: 15, ..TrainConfig::default() };
     let mut trainer = Trainer::new(config, model, 10, Box::new(Plain), Seed::new(1));
     trainer.run_epochs(&data.subset(&train)).unwrap();
@@ -249,7 +249,7 @@ fn batches_are_cut_and_picked() {
 
 #[test]
 fn a_loss_that_is_not_finite_stops_and_changes_nothing() {
-    let model = ModelConfig::Mlp { hidden: vec![8] }.init(EXTENT, 3, Seed::new(1), &cpu());
+    let model = ModelConfig::Mlp { hidden: vec![8], dropout: 0.0 }.init(EXTENT, 3, Seed::new(1), &cpu());
     let mut pipeline = Pipeline::new(model, Box::new(Plain), &OptimizerConfig::default());
     let before = pipeline.save();
     let mut batch = random_batch(EXTENT, 4);

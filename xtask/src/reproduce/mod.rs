@@ -1,5 +1,6 @@
 //! `cargo xtask reproduce`: an experiment over its grid and seeds, with table, figure and numbers in `results/NAME`.
 
+mod active;
 mod figure;
 mod raps;
 mod sam;
@@ -23,7 +24,8 @@ pub(crate) fn run_named(name: &str) -> Result<()> {
     match name {
         "sam" => sam::run(),
         "raps" => raps::run(),
-        _ => bail!("no experiment `{name}`; there are: sam, raps"),
+        "active" => active::run(),
+        _ => bail!("no experiment `{name}`; there are: active, raps, sam"),
     }
 }
 

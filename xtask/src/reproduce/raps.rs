@@ -39,15 +39,10 @@ pub(super) fn run() -> Result<()> {
             writeln!(text, "\nAPS / RAPS: {:.2}", value("APS", "mean_size") / value("RAPS", "mean_size"))?;
         }
     }
-    let field = |name: &str| machine[name].as_str().unwrap_or_default().to_owned();
     writeln!(
         text,
-        "\nSSCV: the largest difference from 1 − α of the coverage of sets of like size; `naive` is not calibrated.\n\n\
-         Measured {} on {} ({} cores), commit {}.",
-        field("date"),
-        field("cpu"),
-        machine["cores"],
-        field("commit")
+        "\nSSCV: the largest difference from 1 − α of the coverage of sets of like size; `naive` is not calibrated.\n\n{}.",
+        machine::footer(&machine)
     )?;
     let folder = root().join("results/raps");
     std::fs::create_dir_all(&folder)?;

@@ -74,14 +74,11 @@ pub(super) fn run() -> Result<()> {
          ## Test accuracy after the last epoch, %\n\n{}\n![accuracy](accuracy.svg)\n\n\
          ## Test accuracy at the epoch with the best validation accuracy, %\n\n{}\n\
          ## Largest eigenvalue of the Hessian of the training loss\n\n{}\n![eigenvalue](eigenvalue.svg)\n\n\
-         Measured {} on {} ({} cores), commit {}, in {:.0} minutes (less where runs were there already).\n",
+         {}, in {:.0} minutes (less where runs were there already).\n",
         table("test_accuracy", 2, 100.0),
         table("best_test_accuracy", 2, 100.0),
         table("hessian_largest_eigenvalue", 1, 1.0),
-        machine["date"].as_str().unwrap_or_default(),
-        machine["cpu"].as_str().unwrap_or_default(),
-        machine["cores"],
-        machine["commit"].as_str().unwrap_or_default(),
+        machine::footer(&machine),
         seconds / 60.0
     );
     std::fs::write(folder.join("README.md"), &text)?;

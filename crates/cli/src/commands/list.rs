@@ -1,6 +1,6 @@
 //! `lyceum list`.
 
-use crate::registry::EXPERIMENTS;
+use crate::experiments::EXPERIMENTS;
 
 /// List the experiments that a recipe can name
 #[derive(clap::Args)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use lyceum_core::{AnyExperiment, Progress, Recipe, Result, Run as RunFolder, Summary};
 use serde_json::json;
 
-use crate::registry;
+use crate::experiments;
 
 /// Run a recipe and write everything to a run folder
 #[derive(clap::Args)]
@@ -44,7 +44,7 @@ pub(crate) struct Resume {
 impl Run {
     pub(crate) fn execute(self, progress: &Progress) -> Result<()> {
         let recipe = Recipe::read(&self.recipe, &self.overrides)?;
-        let experiment = registry::find(&recipe)?;
+        let experiment = experiments::find(&recipe)?;
         if self.check_only {
             print!("{}", experiment.resolve(&recipe)?);
             return Ok(());
@@ -63,7 +63,7 @@ impl Resume {
             return Ok(());
         }
         let (run, recipe) = RunFolder::open(&self.run, progress.clone())?;
-        finish(registry::find(&recipe)?, &recipe, &run)
+        finish(experiments::find(&recipe)?, &recipe, &run)
     }
 }
 

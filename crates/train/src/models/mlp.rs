@@ -15,20 +15,22 @@ use crate::{Pass, layers::Linear};
 pub struct Mlp {
     hidden: Vec<Linear>,
     output: Linear,
+    #[module(skip)]
+    dropout: f64,
 }
 
 impl Mlp {
-    /// From `inputs` numbers over hidden layers of these widths to `classes` logits.
-    pub fn new(inputs: usize, hidden: &[usize], classes: usize, rng: &mut Stream, device: &Device) -> Self {
+    /// From `inputs` numbers over hidden layers of these widths, each followed by dropout, to `classes` logits.
+    pub fn new(inputs: usize, hidden: &[usize], dropout: f64, classes: usize, rng: &mut Stream, device: &Device) -> Self {
         let mut width = inputs;
         let mut layer = |next: usize| Linear::new(std::mem::replace(&mut width, next), next, rng, device);
-        Self { hidden: hidden.iter().map(|&next| layer(next)).collect(), output: layer(classes) }
+        Self { hidden: hidden.iter().map(|&next| layer(next)).collect(), output: layer(classes), dropout }
     }
 }
 
 impl Network for Mlp {
-    fn forward(&self, inputs: Tensor<2>, _: &mut Pass) -> Tensor<2> {
-        let x = self.hidden.iter().fold(inputs, |x, layer| layer.forward(x, Activation::Relu));
+    fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
+        let x = self.hidden.iter().fold(inputs, |x, layer| pass.dropout(layer.forward(x, Activation::Relu), self.dropout));
         self.output.forward(x, Activation::None)
     }
 }

@@ -40,6 +40,9 @@ pub enum ModelConfig {
     Mlp {
         /// The widths of the hidden layers.
         hidden: Vec<usize>,
+        /// Dropout after each hidden layer.
+        #[serde(default, deserialize_with = "range::below_one")]
+        dropout: f64,
     },
     /// A small convolutional network in the manner of LeNet: for each entry of `channels` a 3×3 convolution,
     /// batch normalisation, ReLU and 2×2 max-pooling; then a hidden layer with dropout.
@@ -97,7 +100,7 @@ impl ModelConfig {
         let smallest = extent.height.min(extent.width);
         match self {
             Self::Linear => Ok(()),
-            Self::Mlp { hidden } if hidden.contains(&0) => wrong("found a hidden layer of width 0; allowed: 1 or more".into()),
+            Self::Mlp { hidden, .. } if hidden.contains(&0) => wrong("found a hidden layer of width 0; allowed: 1 or more".into()),
             Self::Cnn { channels, .. } | Self::Resnet { widths: channels, .. } if channels.is_empty() || channels.contains(&0) => {
                 wrong(format!("found the widths {channels:?}; allowed: at least one, each 1 or more"))
             }
@@ -116,7 +119,7 @@ impl ModelConfig {
         let rng = &mut seed.stream("model/init");
         match self {
             Self::Linear => Model::Linear(LinearModel::new(extent.len(), classes, rng, device)),
-            Self::Mlp { hidden } => Model::Mlp(Mlp::new(extent.len(), hidden, classes, rng, device)),
+            Self::Mlp { hidden, dropout } => Model::Mlp(Mlp::new(extent.len(), hidden, *dropout, classes, rng, device)),
             Self::Cnn { channels, hidden, batch_norm, dropout } => {
                 Model::Cnn(Cnn::new(extent, channels, *hidden, classes, *batch_norm, *dropout, rng, device))
             }

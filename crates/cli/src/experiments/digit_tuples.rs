@@ -11,7 +11,9 @@ use lyceum_conformal::{
     tune::{self, Criterion},
 };
 use lyceum_core::{
-    Experiment, Report, Result, Run, Seed, Summary, Violation, range,
+    Experiment, Report, Result, Run, Seed, Summary, Violation,
+    math::mean_and_deviation,
+    range,
     report::{Axis, Block, Chart, Series, Table},
 };
 use lyceum_data::{Cache, Examples, Extent, prepare::DataConfig, split};
@@ -219,12 +221,8 @@ fn one_split(config: &Config, alpha: f64, z: &Array2<f32>, labels: &[usize], ran
 
 /// Rows of the table and values of the summary; gives the charts.
 fn summarise(alpha: f64, splits: &[Vec<Measured>], summary: &mut Summary) -> Vec<Block> {
-    let n = splits.len() as f64;
-    let over = |method: usize, of: fn(&Measured) -> f64| -> (f64, f64) {
-        let values: Vec<f64> = splits.iter().map(|split| of(&split[method])).collect();
-        let mean = values.iter().sum::<f64>() / n;
-        (mean, (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt())
-    };
+    let over =
+        |method: usize, of: fn(&Measured) -> f64| mean_and_deviation(&splits.iter().map(|split| of(&split[method])).collect::<Vec<f64>>());
     let mut sizes = Vec::new();
     let mut ranks = Table::new(["method", "rank 1", "2–3", "4–6", "7–10", "11–100", "101+"]);
     for (index, method) in METHODS.iter().enumerate() {

@@ -1,10 +1,24 @@
 //! Every experiment there is. To add a method: one crate, one line here.
+//!
+//! The experiments in this folder join method crates, which do not know of each other.
+
+mod active_testing;
+mod active_training;
+mod certify;
+mod digit_tuples;
+mod toy_regression;
 
 use lyceum_core::{AnyExperiment, Recipe, Result};
 
 /// The experiments by name.
-pub(crate) const EXPERIMENTS: &[&dyn AnyExperiment] =
-    &[&crate::certify::Certify, &crate::digit_tuples::DigitTuples, &lyceum_optim::experiment::Train];
+pub(crate) const EXPERIMENTS: &[&dyn AnyExperiment] = &[
+    &active_testing::ActiveTesting,
+    &active_training::ActiveTraining,
+    &certify::Certify,
+    &digit_tuples::DigitTuples,
+    &toy_regression::ToyRegression,
+    &lyceum_optim::experiment::Train,
+];
 
 /// The experiment that a recipe names.
 pub(crate) fn find(recipe: &Recipe) -> Result<&'static dyn AnyExperiment> {
