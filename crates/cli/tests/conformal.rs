@@ -81,6 +81,95 @@ fn parquet_and_npy_give_the_same_sets() {
 }
 
 #[test]
+fn every_scheme_works_on_files() {
+    let folder = files();
+    let at = folder.path();
+    let write = |name: &str, of: fn(usize) -> f64| npy::write(&at.join(name), &(0..1_000).map(of).collect::<Array1<f64>>()).unwrap();
+    npy::write(&at.join("groups.npy"), &(0..1_000).map(|i| i64::from(i % 2)).collect::<Array1<i64>>()).unwrap();
+    write("weights.npy", |i| 1.0 + (i % 2) as f64);
+    for (scheme, known) in [
+        ("class-conditional", ""),
+        ("clustered --clusters 2", ""),
+        ("groups", "--groups groups.npy"),
+        ("weighted", "--weights weights.npy"),
+    ] {
+        let calibrate =
+            format!("conformal calibrate --logits cal.npy --labels cal-y.npy --scheme {scheme} {known} --score lac --out {scheme}.json");
+        let model = scheme.split(' ').next().unwrap().to_owned() + ".json";
+        let calibrate = calibrate.replace(&format!("{scheme}.json"), &model);
+        assert!(succeeds(at, &calibrate).contains("threshold"), "{scheme}");
+        let evaluated = format!("conformal evaluate --model {model} --logits test.npy --labels test-y.npy {known} --json");
+        let value: serde_json::Value = serde_json::from_str(succeeds(at, &evaluated).trim()).unwrap();
+        let coverage = value["coverage"]["share"].as_f64().unwrap();
+        assert!((0.86..=1.0).contains(&coverage), "{scheme}: {coverage}");
+        succeeds(at, &format!("conformal predict --model {model} --logits test.parquet {known} --out sets.npz"));
+        if known.is_empty() {
+            assert!(refused(at, &format!("{calibrate} --groups groups.npy")).contains("--groups"));
+        } else {
+            assert!(refused(at, &calibrate.replace(known, "")).contains("needs it"));
+            assert!(
+                refused(at, &format!("conformal predict --model {model} --logits test.npy --out none.npz")).contains("one for each row")
+            );
+        }
+    }
+    succeeds(at, "conformal p-values --logits cal.npy --labels cal-y.npy --test test.npy --score lac --out p.npy");
+    let p: Array2<f64> = npy::read(&at.join("p.npy")).unwrap();
+    assert!(p.dim() == (1_000, 10) && p.iter().all(|p| (1.0 / 1_001.0..=1.0).contains(p)));
+    succeeds(at, "conformal calibrate --logits cal.npy --labels cal-y.npy --score lac --temperature 1 --alpha 0.2 --out lac.json");
+    succeeds(at, "conformal predict --model lac.json --logits test.npy --out sets.npz");
+    let starts: Array1<i64> = npy::read_npz(&at.join("sets.npz"), "indptr").unwrap();
+    for (row, p) in p.rows().into_iter().enumerate() {
+        assert_eq!(p.iter().filter(|p| **p > 0.2).count() as i64, starts[row + 1] - starts[row], "row {row}");
+    }
+    let test: Array2<f32> = npy::read(&at.join("test.npy")).unwrap();
+    let by_model = ndarray::stack(ndarray::Axis(0), &[test.view(), test.view()]).unwrap();
+    npy::write(&at.join("by-model.npy"), &by_model).unwrap();
+    succeeds(at, "conformal cross --logits cal.npy --labels cal-y.npy --folds groups.npy --test by-model.npy --score aps --out cross.npz");
+}
+
+#[test]
+fn streams_risks_and_intervals_work_on_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let write = |name: &str, of: fn(usize) -> f64| npy::write(&at.join(name), &(0..1_000).map(of).collect::<Array1<f64>>()).unwrap();
+    let noise = |i: usize| ((i * 7_919) % 1_009) as f64 / 1_009.0 - 0.5;
+    write("score.npy", |i| ((i * 7_919) % 1_009) as f64 + i as f64);
+    let told = succeeds(at, "conformal online --scores score.npy --alpha 0.2 --gamma 0.02 --window 100 --out thresholds.npy --json");
+    let value: serde_json::Value = serde_json::from_str(told.trim()).unwrap();
+    assert!((value["coverage"].as_f64().unwrap() - 0.8).abs() < 0.05, "{told}");
+    let thresholds: Array1<f64> = npy::read(&at.join("thresholds.npy")).unwrap();
+    assert!(thresholds[0].is_infinite() && thresholds.len() == 1_000);
+
+    let losses = Array2::from_shape_fn((200, 5), |(row, column)| if row % 5 >= column { 1.0 } else { 0.0 });
+    npy::write(&at.join("losses.npy"), &losses).unwrap();
+    assert!(succeeds(at, "conformal risk --losses losses.npy --alpha 0.25").contains("setting 4"));
+    let reversed = losses.slice(ndarray::s![.., ..;-1]).to_owned();
+    npy::write(&at.join("reversed.npy"), &reversed).unwrap();
+    assert!(succeeds(at, "conformal risk --losses reversed.npy --alpha 0.5 --method learn-then-test").contains("settings 0 to 1"));
+    assert!(refused(at, "conformal risk --losses reversed.npy").contains("do not rise"));
+    assert!(refused(at, "conformal risk --losses losses.npy --alpha 2").contains("alpha"));
+
+    write("prediction.npy", |i| i as f64);
+    npy::write(&at.join("y.npy"), &(0..1_000).map(|i| i as f64 + noise(i)).collect::<Array1<f64>>()).unwrap();
+    let ends = Array2::from_shape_fn((1_000, 2), |(row, end)| row as f64 + if end == 0 { -0.1 } else { 0.1 });
+    npy::write(&at.join("ends.npy"), &ends).unwrap();
+    npy::write(&at.join("residuals.npy"), &(0..1_000).map(|i| noise(i).abs()).collect::<Array1<f64>>()).unwrap();
+    npy::write(&at.join("by-model.npy"), &Array2::from_shape_fn((20, 1_000), |(row, _)| row as f64)).unwrap();
+    for (line, rows) in [
+        ("split --predictions prediction.npy --y y.npy --test prediction.npy", 1_000),
+        ("quantile --ends ends.npy --y y.npy --test ends.npy", 1_000),
+        ("jackknife-plus --residuals residuals.npy --test by-model.npy", 20),
+    ] {
+        succeeds(at, &format!("conformal interval {line} --alpha 0.2 --out intervals.npy"));
+        let found: Array2<f64> = npy::read(&at.join("intervals.npy")).unwrap();
+        assert_eq!(found.dim(), (rows, 2));
+        // |noise| is even on [0, 0.5]: its 0.8-quantile is 0.4.
+        assert!(found.rows().into_iter().enumerate().all(|(row, ends)| (ends[1] - row as f64 - 0.4).abs() < 0.01), "{line}");
+    }
+    assert!(refused(at, "conformal interval split --predictions y.npy --y ends.npy --test y.npy --out i.npy").contains("ends.npy"));
+}
+
+#[test]
 fn mistakes_are_told_and_nothing_is_written() {
     let folder = files();
     let at = folder.path();

@@ -1,8 +1,6 @@
 //! Calibrate on held-out examples, then predict sets.
 
-use std::path::Path;
-
-use lyceum_core::{Error, Result, Seed, run};
+use lyceum_core::{Error, Result, Seed};
 use ndarray::{Array2, ArrayView2, Axis};
 use rand::RngExt;
 use rayon::prelude::*;
@@ -16,8 +14,9 @@ use crate::{
     softmax,
 };
 
-/// Rows a task; also the rows that share one part of a random stream.
-const ROWS: usize = 128;
+/// Rows a task; also the rows that share one part of a random stream. A matrix that is worked on in parts gives what it
+/// gives whole if each part begins at a multiple of this.
+pub const ROWS: usize = 128;
 
 /// What randomness does for a set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,9 +72,7 @@ impl ConformalConfig {
     /// Errors where a value is out of its range.
     pub fn check(&self) -> Result<()> {
         let wrong = |what: &str, found: f64, allowed: &str| Err(Error::invalid(what, found, allowed));
-        if !(self.alpha > 0.0 && self.alpha < 1.0) {
-            return wrong("alpha", self.alpha, "a number > 0 and < 1");
-        }
+        quantile::check_alpha(self.alpha)?;
         if !(self.temperature > 0.0 && self.temperature.is_finite()) {
             return wrong("temperature", self.temperature, "a finite number > 0");
         }
@@ -91,53 +88,79 @@ impl Conformal {
     /// τ from logits (`n × K`) and labels that were not used for training. `seed` gives the draws u.
     pub fn calibrate(config: ConformalConfig, logits: ArrayView2<'_, f32>, labels: &[usize], seed: Seed) -> Result<Self> {
         config.check()?;
+        Ok(Self::from_scores(config, scores(&config, logits, labels, seed)?, logits.ncols()))
+    }
+
+    /// From the [`scores`] of the calibration examples.
+    pub fn from_scores(config: ConformalConfig, mut scores: Vec<f64>, classes: usize) -> Self {
         let threshold = match config.score {
             ScoreConfig::Naive => 1.0 - config.alpha,
-            _ => quantile::threshold(&mut scores(&config, logits, labels, seed)?, config.alpha),
+            _ => quantile::threshold(&mut scores, config.alpha),
         };
-        let threshold = threshold.is_finite().then_some(threshold);
-        Ok(Self { config, threshold, calibration_size: labels.len(), classes: logits.ncols() })
+        Self { config, threshold: threshold.is_finite().then_some(threshold), calibration_size: scores.len(), classes }
+    }
+
+    /// The threshold.
+    pub fn scheme(&self) -> Marginal {
+        Marginal(self.threshold.unwrap_or(f64::INFINITY))
     }
 
     /// The set of each row of logits (`m × K`). `seed` gives the draws u; it must not be the calibration's.
     pub fn predict(&self, logits: ArrayView2<'_, f32>, seed: Seed) -> Result<PredictionSets> {
         check_classes(logits, self.classes)?;
-        sets(&self.config, &Marginal(self.threshold.unwrap_or(f64::INFINITY)), logits, seed)
-    }
-
-    /// Writes the model as JSON.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        run::write_json(path, self)
-    }
-
-    /// Reads a model that [`save`](Self::save) wrote.
-    pub fn load(path: &Path) -> Result<Self> {
-        let hint = "`lyceum conformal calibrate` makes such a file.";
-        let model: Self = run::read_json(path)?.ok_or_else(|| Error::Missing { path: path.into(), hint: hint.into() })?;
-        model.config.check().map_err(|error| Error::damaged(path, error.to_string()))?;
-        Ok(model)
+        sets(&self.config, &self.scheme(), logits, seed)
     }
 }
 
 /// The set of each row under any scheme. `seed` gives the draws u; it must not be the calibration's.
 pub fn sets(config: &ConformalConfig, scheme: &impl Scheme, logits: ArrayView2<'_, f32>, seed: Seed) -> Result<PredictionSets> {
+    sets_from(0, config, scheme, logits, seed)
+}
+
+/// The [`sets`] of a part of a matrix that begins at this row, a multiple of [`ROWS`]. The scheme's rows are the part's.
+pub fn sets_from(
+    first: usize,
+    config: &ConformalConfig,
+    scheme: &impl Scheme,
+    logits: ArrayView2<'_, f32>,
+    seed: Seed,
+) -> Result<PredictionSets> {
     config.check()?;
-    config.score.with(Predict { config, scheme, logits, seed })
+    check_first(first)?;
+    config.score.with(Predict { first, config, scheme, logits, seed })
 }
 
 /// The score of each label in its row.
 pub fn scores(config: &ConformalConfig, logits: ArrayView2<'_, f32>, labels: &[usize], seed: Seed) -> Result<Vec<f64>> {
+    scores_from(0, config, logits, labels, seed)
+}
+
+/// The [`scores`] of a part of a matrix that begins at this row, a multiple of [`ROWS`].
+pub fn scores_from(first: usize, config: &ConformalConfig, logits: ArrayView2<'_, f32>, labels: &[usize], seed: Seed) -> Result<Vec<f64>> {
+    config.check()?;
+    check_first(first)?;
     check_labels(logits, labels)?;
-    config.score.with(Scores { config, logits, labels, seed })
+    config.score.with(Scores { first, config, logits, labels, seed })
+}
+
+fn check_first(first: usize) -> Result<()> {
+    if first.is_multiple_of(ROWS) { Ok(()) } else { Err(Error::invalid("first row", first, format!("a multiple of {ROWS}"))) }
 }
 
 /// The score of every label of every row, `m × K`. `seed` gives the draws u of prediction.
 pub fn all_scores(config: &ConformalConfig, logits: ArrayView2<'_, f32>, seed: Seed) -> Result<Array2<f64>> {
+    all_scores_from(0, config, logits, seed)
+}
+
+/// [`all_scores`] of a part of a matrix that begins at this row, a multiple of [`ROWS`].
+pub fn all_scores_from(first: usize, config: &ConformalConfig, logits: ArrayView2<'_, f32>, seed: Seed) -> Result<Array2<f64>> {
     config.check()?;
-    config.score.with(AllScores { config, logits, seed })
+    check_first(first)?;
+    config.score.with(AllScores { first, config, logits, seed })
 }
 
 struct AllScores<'a> {
+    first: usize,
     config: &'a ConformalConfig,
     logits: ArrayView2<'a, f32>,
     seed: Seed,
@@ -147,13 +170,16 @@ impl WithScore for AllScores<'_> {
     type Output = Result<Array2<f64>>;
 
     fn call<S: Score>(self, score: &S) -> Result<Array2<f64>> {
-        let work = FindAllScores { beta: (1.0 / self.config.temperature) as f32, config: *self.config, seed: self.seed, score };
+        let beta = (1.0 / self.config.temperature) as f32;
+        let work = FindAllScores { before: self.first / ROWS, beta, config: *self.config, seed: self.seed, score };
         let values = in_chunks(self.logits, &work)?.concat();
         Array2::from_shape_vec(self.logits.dim(), values).map_err(|error| Error::Failed(error.to_string()))
     }
 }
 
 struct FindAllScores<'a, S> {
+    /// Chunks before this part of the matrix.
+    before: usize,
     beta: f32,
     config: ConformalConfig,
     seed: Seed,
@@ -165,7 +191,7 @@ impl<S: Score> RowWork for FindAllScores<'_, S> {
 
     #[inline(always)]
     fn rows(&self, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Vec<f64>, usize> {
-        let mut draw = draws(self.seed, "conformal/predict", first / ROWS, self.config.randomization == Randomization::Exact);
+        let mut draw = draws(self.seed, "conformal/predict", self.before + first / ROWS, self.config.randomization == Randomization::Exact);
         let mut scores = Vec::new();
         for (i, row) in rows.iter().enumerate() {
             row::all_scores(row, draw(), self.beta, self.score, scratch, &mut scores).ok_or(first + i)?;
@@ -177,11 +203,16 @@ impl<S: Score> RowWork for FindAllScores<'_, S> {
 /// The p-value of every label of every row, `m × K`: (1 + #{calibration scores ≥ its score})/(n + 1). The labels with
 /// p > α are the set at any α.
 pub fn p_values(config: &ConformalConfig, calibration: &[f64], logits: ArrayView2<'_, f32>, seed: Seed) -> Result<Array2<f64>> {
+    Ok(p_values_of(calibration, all_scores(config, logits, seed)?))
+}
+
+/// The p-values of these scores: (1 + #{calibration scores ≥ score})/(n + 1).
+pub fn p_values_of(calibration: &[f64], scores: Array2<f64>) -> Array2<f64> {
     let mut sorted = calibration.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     let n = sorted.len();
     let p = |score: f64| (1 + n - sorted.partition_point(|calibration| *calibration < score)) as f64 / (n + 1) as f64;
-    Ok(all_scores(config, logits, seed)?.mapv(p))
+    scores.mapv_into(p)
 }
 
 /// Where each label stands in its row.
@@ -210,6 +241,7 @@ impl RowWork for FindPlaces<'_> {
 }
 
 struct Scores<'a> {
+    first: usize,
     config: &'a ConformalConfig,
     logits: ArrayView2<'a, f32>,
     labels: &'a [usize],
@@ -223,7 +255,7 @@ impl WithScore for Scores<'_> {
         let places = places(self.logits, self.labels, self.config.temperature)?;
         let randomised = self.config.randomization != Randomization::Off;
         let chunk = |(index, places): (usize, &[Place])| {
-            let mut draw = draws(self.seed, "conformal/calibrate", index, randomised);
+            let mut draw = draws(self.seed, "conformal/calibrate", self.first / ROWS + index, randomised);
             places.iter().map(|place| score.at(place, draw())).collect::<Vec<f64>>()
         };
         Ok(places.par_chunks(ROWS).enumerate().map(chunk).collect::<Vec<_>>().concat())
@@ -231,6 +263,7 @@ impl WithScore for Scores<'_> {
 }
 
 struct Predict<'a, T> {
+    first: usize,
     config: &'a ConformalConfig,
     scheme: &'a T,
     logits: ArrayView2<'a, f32>,
@@ -242,7 +275,8 @@ impl<T: Scheme> WithScore for Predict<'_, T> {
 
     fn call<S: Score>(self, score: &S) -> Result<PredictionSets> {
         let (config, scheme) = (*self.config, self.scheme);
-        let chunks = in_chunks(self.logits, &FindSets { config, scheme, beta: (1.0 / config.temperature) as f32, seed: self.seed, score })?;
+        let beta = (1.0 / config.temperature) as f32;
+        let chunks = in_chunks(self.logits, &FindSets { before: self.first / ROWS, config, scheme, beta, seed: self.seed, score })?;
         let count = chunks.iter().map(|(_, labels)| labels.len()).sum();
         let (mut sizes, mut labels) = (Vec::with_capacity(self.logits.nrows()), Vec::with_capacity(count));
         for (chunk_sizes, chunk_labels) in chunks {
@@ -254,6 +288,8 @@ impl<T: Scheme> WithScore for Predict<'_, T> {
 }
 
 struct FindSets<'a, S, T> {
+    /// Chunks before this part of the matrix.
+    before: usize,
     config: ConformalConfig,
     scheme: &'a T,
     beta: f32,
@@ -268,7 +304,7 @@ impl<S: Score, T: Scheme> RowWork for FindSets<'_, S, T> {
     #[inline(always)]
     fn rows(&self, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Self::Output, usize> {
         let ConformalConfig { randomization, allow_empty, .. } = self.config;
-        let mut draw = draws(self.seed, "conformal/predict", first / ROWS, randomization == Randomization::Exact);
+        let mut draw = draws(self.seed, "conformal/predict", self.before + first / ROWS, randomization == Randomization::Exact);
         let (mut sizes, mut labels) = (Vec::with_capacity(rows.len()), Vec::with_capacity(4 * rows.len()));
         for (i, row) in rows.iter().enumerate() {
             let size = row::prefix(row, draw(), self.beta, self.score, (self.scheme, first + i), scratch, &mut labels).ok_or(first + i)?;

@@ -27,7 +27,8 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`conformal`] | [`Conformal`]: calibrate, predict, save, load |
+//! | [`conformal`] | [`Conformal`]: calibrate, predict |
+//! | [`predictor`] | [`Predictor`]: any calibrated model, saved and loaded |
 //! | [`score`] | [`Score`](score::Score): RAPS, APS, LAC, SAPS, top-k |
 //! | [`scheme`] | [`Scheme`]: which threshold a label's score is held against |
 //! | [`mondrian`] | coverage within groups, classes, clusters of classes |
@@ -47,6 +48,7 @@ pub mod cross;
 pub mod metrics;
 pub mod mondrian;
 pub mod online;
+pub mod predictor;
 pub mod quantile;
 pub mod regression;
 pub mod risk;
@@ -63,6 +65,7 @@ pub use conformal::{Conformal, ConformalConfig, Randomization};
 pub use cross::CrossConformal;
 pub use mondrian::{ClassConditional, Clustering, Mondrian};
 pub use online::{Adaptive, Online};
+pub use predictor::{Known, Predictor};
 pub use scheme::Scheme;
 pub use score::ScoreConfig;
 pub use sets::PredictionSets;

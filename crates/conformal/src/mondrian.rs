@@ -28,22 +28,31 @@ pub struct Mondrian {
 impl Mondrian {
     /// From held-out logits (`n × K`), their labels, and the group of each, from 0.
     pub fn calibrate(config: ConformalConfig, logits: ArrayView2<'_, f32>, labels: &[usize], groups: &[usize], seed: Seed) -> Result<Self> {
-        same_length("groups", groups.len(), logits.nrows())?;
-        let scores = scores(&config, logits, labels, seed)?;
+        Self::from_scores(config, &scores(&config, logits, labels, seed)?, groups, logits.ncols())
+    }
+
+    /// From the [`scores`] of the calibration examples and the group of each.
+    pub fn from_scores(config: ConformalConfig, scores: &[f64], groups: &[usize], classes: usize) -> Result<Self> {
+        same_length("groups", groups.len(), scores.len())?;
         let count = groups.iter().max().map_or(0, |max| max + 1);
         if count > 1 << 24 {
             return Err(Error::invalid("groups", count - 1, format!("numbers from 0 to {}", 1 << 24)));
         }
-        let thresholds = by_group(&scores, groups, count, config.alpha).into_iter().map(finite).collect();
-        Ok(Self { config, thresholds, classes: logits.ncols() })
+        let thresholds = by_group(scores, groups, count, config.alpha).into_iter().map(finite).collect();
+        Ok(Self { config, thresholds, classes })
+    }
+
+    /// The threshold of each row, from its group; every label for a group that was not seen.
+    pub fn scheme(&self, groups: &[usize]) -> ByRow {
+        let of_group = |group: &usize| self.thresholds.get(*group).copied().flatten().unwrap_or(f64::INFINITY);
+        ByRow(groups.iter().map(of_group).collect())
     }
 
     /// The set of each row; a group that was not seen gets every label.
     pub fn predict(&self, logits: ArrayView2<'_, f32>, groups: &[usize], seed: Seed) -> Result<PredictionSets> {
         check_classes(logits, self.classes)?;
         same_length("groups", groups.len(), logits.nrows())?;
-        let of_group = |group: &usize| self.thresholds.get(*group).copied().flatten().unwrap_or(f64::INFINITY);
-        sets(&self.config, &ByRow(groups.iter().map(of_group).collect()), logits, seed)
+        sets(&self.config, &self.scheme(groups), logits, seed)
     }
 }
 
@@ -77,9 +86,13 @@ const EMBEDDING: [f64; 5] = [0.5, 0.6, 0.7, 0.8, 0.9];
 impl ClassConditional {
     /// A threshold for each label, from held-out logits (`n × K`) and their labels.
     pub fn calibrate(config: ConformalConfig, logits: ArrayView2<'_, f32>, labels: &[usize], seed: Seed) -> Result<Self> {
-        let scores = scores(&config, logits, labels, seed)?;
-        let thresholds = by_group(&scores, labels, logits.ncols(), config.alpha).into_iter().map(finite).collect();
-        Ok(Self { config, thresholds, clusters: None })
+        Ok(Self::from_scores(config, &scores(&config, logits, labels, seed)?, labels, logits.ncols()))
+    }
+
+    /// From the [`scores`] of the calibration examples and their labels, below `classes`.
+    pub fn from_scores(config: ConformalConfig, scores: &[f64], labels: &[usize], classes: usize) -> Self {
+        let thresholds = by_group(scores, labels, classes, config.alpha).into_iter().map(finite).collect();
+        Self { config, thresholds, clusters: None }
     }
 
     /// A threshold for each cluster of labels with like scores. Labels that are too rare to tell (fewer than 1/α − 1
@@ -91,25 +104,37 @@ impl ClassConditional {
         labels: &[usize],
         seed: Seed,
     ) -> Result<Self> {
+        let scores = scores(&config, logits, labels, seed)?;
+        Self::clustered_from_scores(config, clustering, &scores, labels, logits.ncols(), seed)
+    }
+
+    /// Clustered, from the [`scores`] of the calibration examples and their labels, below `classes`.
+    pub fn clustered_from_scores(
+        config: ConformalConfig,
+        clustering: Clustering,
+        scores: &[f64],
+        labels: &[usize],
+        classes: usize,
+        seed: Seed,
+    ) -> Result<Self> {
         let Clustering { clusters: count, share } = clustering;
-        if count == 0 || count > logits.ncols() {
-            return Err(Error::invalid("clusters", count, format!("1 to {}, the number of classes", logits.ncols())));
+        if count == 0 || count > classes {
+            return Err(Error::invalid("clusters", count, format!("1 to {classes}, the number of classes")));
         }
         if !(share > 0.0 && share < 1.0) {
             return Err(Error::invalid("share", share, "a number > 0 and < 1"));
         }
-        let scores = scores(&config, logits, labels, seed)?;
         let n = scores.len();
         let mut rng = seed.stream("conformal/clusters");
         let mut clusters_from = vec![false; n];
         index::sample(&mut rng, n, (share * n as f64).round() as usize).into_iter().for_each(|row| clusters_from[row] = true);
-        let mut by_label = vec![Vec::new(); logits.ncols()];
+        let mut by_label = vec![Vec::new(); classes];
         (0..n).filter(|&row| clusters_from[row]).for_each(|row| by_label[labels[row]].push(scores[row]));
         let enough = |found: &Vec<f64>| quantile::rank(found.len(), config.alpha) <= found.len();
-        let known: Vec<usize> = (0..logits.ncols()).filter(|&label| enough(&by_label[label])).collect();
+        let known: Vec<usize> = (0..classes).filter(|&label| enough(&by_label[label])).collect();
         let points: Vec<[f64; EMBEDDING.len()]> = known.iter().map(|&label| embedding(&mut by_label[label])).collect();
         let weights: Vec<f64> = known.iter().map(|&label| (by_label[label].len() as f64).sqrt()).collect();
-        let mut clusters = vec![None; logits.ncols()];
+        let mut clusters = vec![None; classes];
         known.iter().zip(k_means(&points, &weights, count, &mut rng)).for_each(|(&label, cluster)| clusters[label] = Some(cluster));
         // What is left calibrates: the clusters were chosen without it.
         let (mut groups, mut rest) = (vec![Vec::new(); count], Vec::new());
@@ -128,8 +153,12 @@ impl ClassConditional {
     /// The set of each row of logits.
     pub fn predict(&self, logits: ArrayView2<'_, f32>, seed: Seed) -> Result<PredictionSets> {
         check_classes(logits, self.thresholds.len())?;
-        let thresholds = self.thresholds.iter().map(|threshold| threshold.unwrap_or(f64::INFINITY)).collect();
-        sets(&self.config, &ByLabel::new(thresholds), logits, seed)
+        sets(&self.config, &self.scheme(), logits, seed)
+    }
+
+    /// The threshold of each label.
+    pub fn scheme(&self) -> ByLabel {
+        ByLabel::new(self.thresholds.iter().map(|threshold| threshold.unwrap_or(f64::INFINITY)).collect())
     }
 }
 

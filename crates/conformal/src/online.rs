@@ -20,9 +20,7 @@ pub struct Adaptive {
 impl Adaptive {
     /// α is the share of misses that is aimed at, γ the step (the authors use 0.005).
     pub fn new(alpha: f64, gamma: f64) -> Result<Self> {
-        if !(alpha > 0.0 && alpha < 1.0) {
-            return Err(Error::invalid("alpha", alpha, "a number > 0 and < 1"));
-        }
+        quantile::check_alpha(alpha)?;
         if !(gamma > 0.0 && gamma.is_finite()) {
             return Err(Error::invalid("gamma", gamma, "a finite number > 0"));
         }

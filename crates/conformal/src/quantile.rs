@@ -1,5 +1,7 @@
 //! The conformal quantile.
 
+use lyceum_core::{Error, Result};
+
 /// k = ⌈(1 − α)(n + 1)⌉, computed as n + 1 − ⌊α(n + 1)⌋ with a guard against the rounding of α(n + 1).
 ///
 /// ```
@@ -9,6 +11,11 @@
 pub fn rank(n: usize, alpha: f64) -> usize {
     let share = alpha * (n + 1) as f64;
     n + 1 - ((share + 1e-9 * share.max(1.0)).floor() as usize).min(n + 1)
+}
+
+/// Errors unless 0 < α < 1.
+pub fn check_alpha(alpha: f64) -> Result<()> {
+    if alpha > 0.0 && alpha < 1.0 { Ok(()) } else { Err(Error::invalid("alpha", alpha, "a number > 0 and < 1")) }
 }
 
 /// The k-th smallest score with k = ⌈(1 − α)(n + 1)⌉; infinity where k > n, so that every label is in the set.

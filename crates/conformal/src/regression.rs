@@ -12,7 +12,7 @@ pub type Interval = (f64, f64);
 /// measure of difficulty σ̂ for each point the interval is ŷ ± q·σ̂, q that of |y − ŷ|/σ̂.
 pub fn split(predictions: &[f64], difficulty: Option<&[f64]>, y: &[f64], alpha: f64) -> Result<f64> {
     same_length("y", y.len(), predictions.len())?;
-    check_alpha(alpha)?;
+    quantile::check_alpha(alpha)?;
     let scale = |row: usize| difficulty.map_or(1.0, |difficulty| difficulty[row]);
     if let Some(difficulty) = difficulty {
         same_length("difficulty", difficulty.len(), predictions.len())?;
@@ -29,7 +29,7 @@ pub fn split(predictions: &[f64], difficulty: Option<&[f64]>, y: &[f64], alpha: 
 /// quantile of max(lo − y, y − hi), which may be below 0. `ends` are the regression's quantiles of each point.
 pub fn quantile_regression(ends: &[Interval], y: &[f64], alpha: f64) -> Result<f64> {
     same_length("y", y.len(), ends.len())?;
-    check_alpha(alpha)?;
+    quantile::check_alpha(alpha)?;
     let mut scores: Vec<f64> = ends.iter().zip(y).map(|((low, high), y)| (low - y).max(y - high)).collect();
     check_scores(&scores)?;
     Ok(quantile::threshold(&mut scores, alpha))
@@ -41,7 +41,7 @@ pub fn quantile_regression(ends: &[Interval], y: &[f64], alpha: f64) -> Result<f
 /// * `residuals`: |y_i − ŷ_{−i}(x_i)| of each training point, predicted by a model that did not see it (or its fold).
 /// * `predictions`: `m × n`, the prediction of each new point by the model that left out training point i.
 pub fn jackknife_plus(residuals: &[f64], predictions: ArrayView2<'_, f64>, alpha: f64) -> Result<Vec<Interval>> {
-    check_alpha(alpha)?;
+    quantile::check_alpha(alpha)?;
     if predictions.ncols() != residuals.len() {
         let allowed = format!("one for each of {} residuals", residuals.len());
         return Err(Error::invalid("predictions", format!("{} columns", predictions.ncols()), allowed));
@@ -53,10 +53,6 @@ pub fn jackknife_plus(residuals: &[f64], predictions: ArrayView2<'_, f64>, alpha
         (-quantile::threshold(&mut low, alpha), quantile::threshold(&mut high, alpha))
     };
     Ok(predictions.rows().into_iter().map(interval).collect())
-}
-
-fn check_alpha(alpha: f64) -> Result<()> {
-    if alpha > 0.0 && alpha < 1.0 { Ok(()) } else { Err(Error::invalid("alpha", alpha, "a number > 0 and < 1")) }
 }
 
 fn check_scores(scores: &[f64]) -> Result<()> {

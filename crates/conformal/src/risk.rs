@@ -4,6 +4,8 @@ use lyceum_core::{Error, Result};
 use ndarray::ArrayView2;
 use statrs::distribution::{Binomial, DiscreteCDF};
 
+use crate::quantile;
+
 /// Conformal risk control (Angelopoulos, Bates, Fisch, Lei and Schuster 2024): the first λ of a rising grid with
 /// n/(n + 1)·R̂_n(λ) + B/(n + 1) ≤ α. Then E[loss of a new point at λ̂] ≤ α.
 ///
@@ -13,6 +15,9 @@ use statrs::distribution::{Binomial, DiscreteCDF};
 /// `None` where no λ of the grid is enough.
 pub fn control(losses: ArrayView2<'_, f64>, alpha: f64, bound: f64) -> Result<Option<usize>> {
     check(losses, bound)?;
+    if !(alpha > 0.0 && alpha < bound) {
+        return Err(Error::invalid("alpha", alpha, format!("a number > 0 and < {bound}, the largest loss")));
+    }
     let n = losses.nrows() as f64;
     for (row, losses) in losses.rows().into_iter().enumerate() {
         if let Some(at) = losses.iter().zip(losses.iter().skip(1)).position(|(a, b)| *b > a + 1e-12) {
@@ -28,6 +33,7 @@ pub fn control(losses: ArrayView2<'_, f64>, alpha: f64, bound: f64) -> Result<Op
 /// order, from the safest on, until one stands (fixed-sequence testing), so it should be sorted by rising risk.
 pub fn learn_then_test(losses: ArrayView2<'_, f64>, alpha: f64, delta: f64) -> Result<Vec<usize>> {
     check(losses, 1.0)?;
+    quantile::check_alpha(alpha)?;
     if !(delta > 0.0 && delta < 1.0) {
         return Err(Error::invalid("delta", delta, "a number > 0 and < 1"));
     }
@@ -60,7 +66,6 @@ fn check(losses: ArrayView2<'_, f64>, bound: f64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quantile;
     use ndarray::Array2;
 
     /// With the loss "missed", risk control is split conformal prediction.

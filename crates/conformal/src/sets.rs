@@ -9,6 +9,12 @@ pub struct PredictionSets {
     labels: Vec<u32>,
 }
 
+impl Default for PredictionSets {
+    fn default() -> Self {
+        Self { starts: vec![0], labels: Vec::new() }
+    }
+}
+
 impl PredictionSets {
     /// From the sizes of the sets and all their labels.
     pub fn from_sizes(sizes: impl IntoIterator<Item = usize>, labels: Vec<u32>) -> Result<Self> {
@@ -23,6 +29,13 @@ impl PredictionSets {
         } else {
             Err(Error::Failed(format!("sets of {end} labels in all, and {} labels", labels.len())))
         }
+    }
+
+    /// With the sets of further points.
+    pub fn append(&mut self, more: &Self) {
+        let end = self.labels.len();
+        self.starts.extend(more.starts[1..].iter().map(|start| end + start));
+        self.labels.extend(&more.labels);
     }
 
     /// How many points there are.

@@ -27,10 +27,25 @@ impl Weighted {
     /// From held-out logits (`n × K`), their labels, and the weight of each: the likelihood ratio of the new
     /// distribution to that of the calibration data, up to a constant.
     pub fn calibrate(config: ConformalConfig, logits: ArrayView2<'_, f32>, labels: &[usize], weights: &[f64], seed: Seed) -> Result<Self> {
-        same_length("weights", weights.len(), logits.nrows())?;
+        Self::from_scores(config, &scores(&config, logits, labels, seed)?, weights, logits.ncols())
+    }
+
+    /// From the [`scores`] of the calibration examples and the weight of each.
+    pub fn from_scores(config: ConformalConfig, scores: &[f64], weights: &[f64], classes: usize) -> Result<Self> {
+        same_length("weights", weights.len(), scores.len())?;
         check_weights(weights)?;
-        let scores = scores(&config, logits, labels, seed)?;
-        Ok(Self { config, scores: cumulative(scores.into_iter().zip(weights.iter().copied()).collect()), classes: logits.ncols() })
+        Ok(Self { config, scores: cumulative(scores.iter().copied().zip(weights.iter().copied()).collect()), classes })
+    }
+
+    /// How many labels there are.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The threshold of each row, from its weight.
+    pub fn scheme(&self, weights: &[f64]) -> Result<ByRow> {
+        check_weights(weights)?;
+        Ok(ByRow(weights.iter().map(|&weight| self.threshold(weight)).collect()))
     }
 
     /// τ for a point with this weight: the smallest score s with Σ_{scores ≤ s} w ≥ (1 − α)(Σ w + `weight`); infinity
@@ -46,8 +61,7 @@ impl Weighted {
     pub fn predict(&self, logits: ArrayView2<'_, f32>, weights: &[f64], seed: Seed) -> Result<PredictionSets> {
         check_classes(logits, self.classes)?;
         same_length("weights", weights.len(), logits.nrows())?;
-        check_weights(weights)?;
-        sets(&self.config, &ByRow(weights.iter().map(|&weight| self.threshold(weight)).collect()), logits, seed)
+        sets(&self.config, &self.scheme(weights)?, logits, seed)
     }
 }
 

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use lyceum_conformal::{
-    Conformal, ConformalConfig, PredictionSets, Randomization, ScoreConfig, metrics,
+    ClassConditional, Clustering, Conformal, ConformalConfig, Known, Mondrian, PredictionSets, Predictor, Randomization, ScoreConfig,
+    Weighted, metrics,
     tune::{self, Criterion},
 };
 use lyceum_core::Seed;
@@ -203,11 +204,44 @@ fn a_saved_model_gives_the_same_sets() {
     let (logits, labels) = problem(500, 8, 4);
     let config = ConformalConfig { score: ScoreConfig::raps(0.01, 3), temperature: 1.7, ..ConformalConfig::default() };
     let conformal = Conformal::calibrate(config, logits.view(), &labels, Seed::new(0)).unwrap();
-    conformal.save(&path).unwrap();
-    let again = Conformal::load(&path).unwrap();
-    assert_eq!(again, conformal);
-    assert_eq!(again.predict(logits.view(), Seed::new(1)).unwrap(), conformal.predict(logits.view(), Seed::new(1)).unwrap());
-    std::fs::write(&path, "{\"threshold\": 1}").unwrap();
-    assert_eq!(Conformal::load(&path).unwrap_err().exit_code(), 2);
-    assert_eq!(Conformal::load(&folder.path().join("none.json")).unwrap_err().exit_code(), 2);
+    let groups: Vec<usize> = labels.iter().map(|label| label % 3).collect();
+    let weights: Vec<f64> = labels.iter().map(|label| 1.0 + *label as f64).collect();
+    let clustering = Clustering { clusters: 2, share: 0.4 };
+    let seed = Seed::new(0);
+    let none = Known::default();
+    for (predictor, known) in [
+        (Predictor::Marginal(conformal), none),
+        (Predictor::ClassConditional(ClassConditional::calibrate(config, logits.view(), &labels, seed).unwrap()), none),
+        (
+            Predictor::ClassConditional(ClassConditional::calibrate_clustered(config, clustering, logits.view(), &labels, seed).unwrap()),
+            none,
+        ),
+        (
+            Predictor::Groups(Mondrian::calibrate(config, logits.view(), &labels, &groups, seed).unwrap()),
+            Known { groups: Some(&groups), ..none },
+        ),
+        (
+            Predictor::Weighted(Weighted::calibrate(config, logits.view(), &labels, &weights, seed).unwrap()),
+            Known { weights: Some(&weights), ..none },
+        ),
+    ] {
+        predictor.save(&path).unwrap();
+        let again = Predictor::load(&path).unwrap();
+        assert_eq!(again, predictor);
+        let whole = again.predict_from(0, logits.view(), known, Seed::new(1)).unwrap();
+        assert_eq!(whole, predictor.predict_from(0, logits.view(), known, Seed::new(1)).unwrap());
+        // A matrix in parts is the matrix.
+        let mut parts = PredictionSets::default();
+        for (from, to) in [(0, 256), (256, 384), (384, 500)] {
+            let part = logits.slice(s![from..to, ..]);
+            parts.append(&again.predict_from(from, part, known.rows(from..to), Seed::new(1)).unwrap());
+        }
+        assert_eq!(parts, whole);
+        assert_eq!(again.predict_from(100, logits.view(), known, Seed::new(1)).unwrap_err().exit_code(), 2);
+        let wrong = if known.groups.is_some() { none } else { Known { groups: Some(&groups), ..none } };
+        assert!(again.predict_from(0, logits.view(), wrong, Seed::new(1)).unwrap_err().to_string().contains("groups"));
+    }
+    std::fs::write(&path, "{\"scheme\": \"marginal\", \"threshold\": 1}").unwrap();
+    assert_eq!(Predictor::load(&path).unwrap_err().exit_code(), 2);
+    assert_eq!(Predictor::load(&folder.path().join("none.json")).unwrap_err().exit_code(), 2);
 }

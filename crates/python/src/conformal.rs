@@ -1,7 +1,7 @@
 //! `lyceum.conformal`.
 
 use lyceum_conformal::{
-    Conformal, ConformalConfig, PredictionSets, ScoreConfig, metrics, temperature,
+    Conformal, ConformalConfig, PredictionSets, Predictor, ScoreConfig, metrics, temperature,
     tune::{self, Criterion},
 };
 use lyceum_core::{Error, Result, Seed};
@@ -34,14 +34,16 @@ impl PyConformal {
 
     #[staticmethod]
     fn from_json(text: &str) -> PyResult<Self> {
-        let model: Conformal =
-            serde_json::from_str(text).map_err(|error| exception(Error::invalid("model", error, "what to_json gave")))?;
+        let model = serde_json::from_str(text).map_err(|error| exception(Error::invalid("model", error, "what to_json gave")))?;
+        let Predictor::Marginal(model) = model else {
+            return Err(exception(Error::invalid("model", "another scheme", "one threshold for all (`marginal`)")));
+        };
         model.config.check().map_err(exception)?;
         Ok(Self(model))
     }
 
     fn to_json(&self) -> PyResult<String> {
-        serde_json::to_string(&self.0).map_err(|error| exception(Error::Failed(error.to_string())))
+        serde_json::to_string(&Predictor::Marginal(self.0.clone())).map_err(|error| exception(Error::Failed(error.to_string())))
     }
 
     fn predict<'py>(&self, py: Python<'py>, logits: PyReadonlyArray2<'py, f32>, seed: u64) -> PyResult<Sets<'py>> {

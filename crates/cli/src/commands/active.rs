@@ -12,6 +12,8 @@ use lyceum_data::formats::npy;
 use ndarray::{Array1, Array2, Array3, Axis};
 use serde_json::json;
 
+use super::said;
+
 /// Label by model's choice without bias: scores, draws, weights, estimates of risk
 ///
 /// A record (JSON) holds which points of a pool were taken and with which probability. Everything else is computed from
@@ -291,7 +293,7 @@ impl Draw {
             (_, ProposalName::EpsilonGreedy) => Proposal::EpsilonGreedy { epsilon: self.epsilon },
         };
         let scores = match &self.scores {
-            Some(path) => numbers(path)?,
+            Some(path) => npy::numbers(path)?,
             None => vec![1.0; log.pool_size()],
         };
         let mut sampler = Sampler::new(proposal, log, Seed::new(self.seed))?.with_clip(self.clip);
@@ -327,7 +329,7 @@ impl Estimate {
             return Err(Error::invalid("--level", self.level, "a number > 0 and < 1"));
         }
         let log = AcquisitionLog::load(&self.log)?;
-        let losses = numbers(&self.losses)?;
+        let losses = npy::numbers(&self.losses)?;
         let sequence = self.bound.map(|bound| log.confidence_sequence(&losses, bound, self.level)).transpose()?;
         let estimates = [("LURE", Estimator::Lure), ("PURE", Estimator::Pure), ("naive (biased)", Estimator::Naive)]
             .map(|(name, estimator)| log.estimate(&losses, estimator).map(|estimate| (name, estimate)));
@@ -381,23 +383,11 @@ impl Batch {
     }
 }
 
-fn said(progress: &Progress, event: &serde_json::Value, text: impl FnOnce() -> String) {
-    if progress.is_json() { println!("{event}") } else { println!("{}", text()) }
-}
-
 /// Probabilities as samples of a posterior; `n × C` is one sample.
 fn samples(path: &Path) -> Result<Array3<f32>> {
     match npy::read::<f32, ndarray::Ix3>(path) {
         Ok(samples) => Ok(samples),
         Err(_) => npy::read::<f32, ndarray::Ix2>(path).map(|one| one.insert_axis(Axis(0))),
-    }
-}
-
-/// One number a point, float32 or float64.
-fn numbers(path: &Path) -> Result<Vec<f64>> {
-    match npy::read::<f64, ndarray::Ix1>(path) {
-        Ok(values) => Ok(values.to_vec()),
-        Err(_) => npy::read::<f32, ndarray::Ix1>(path).map(|values| values.mapv(f64::from).to_vec()),
     }
 }
 

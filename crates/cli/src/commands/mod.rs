@@ -7,3 +7,10 @@ pub(crate) mod list;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod shell;
+
+use lyceum_core::Progress;
+
+/// The end of a command: JSON where it was asked for, else a text.
+fn said(progress: &Progress, event: &serde_json::Value, text: impl FnOnce() -> String) {
+    if progress.is_json() { println!("{event}") } else { println!("{}", text()) }
+}

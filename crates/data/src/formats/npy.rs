@@ -64,6 +64,14 @@ pub fn labels(path: &Path) -> Result<Vec<usize>> {
     Err(Error::damaged(path, "its type is not a whole number; allowed: int8 to int64, uint8 to uint64"))
 }
 
+/// Reads numbers: a `.npy` file of one axis with float64 or float32.
+pub fn numbers(path: &Path) -> Result<Vec<f64>> {
+    let bytes = map(path)?;
+    let wide = Array1::<f64>::read_npy(&bytes[..]);
+    let read = wide.or_else(|_| Array1::<f32>::read_npy(&bytes[..]).map(|values| values.mapv(f64::from)));
+    read.map(|values| values.to_vec()).map_err(|error| Error::damaged(path, format!("{error}; allowed: float32 or float64 with one axis")))
+}
+
 /// Reads a whole `.npy` file of this type and number of axes.
 pub fn read<A: ReadableElement, D: Dimension>(path: &Path) -> Result<ndarray::Array<A, D>> {
     let bytes = map(path)?;

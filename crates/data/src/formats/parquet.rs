@@ -1,9 +1,13 @@
 //! Parquet: a matrix as one column a class, labels as one column, sets of labels as a list column.
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use lyceum_core::{Error, Result, atomic};
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2, s};
 use parquet::{
     basic::{Compression, Type},
     column::reader::ColumnReader,
@@ -16,28 +20,75 @@ use parquet::{
     schema::parser::parse_message_type,
 };
 
-/// Reads every numeric column but `except` as the columns of a matrix; missing values are refused.
-pub fn matrix(path: &Path, except: &[&str]) -> Result<Array2<f32>> {
-    let reader = open(path)?;
-    let names = columns(&reader);
-    let wanted: Vec<usize> = (0..names.len()).filter(|&index| !except.contains(&names[index].as_str())).collect();
-    let rows = reader.metadata().file_metadata().num_rows() as usize;
-    let mut values = Array2::zeros((rows, wanted.len()));
-    for (to, &index) in wanted.iter().enumerate() {
-        let column = read_column(path, &reader, index, &names[index])?;
-        values.column_mut(to).iter_mut().zip(column).for_each(|(cell, value)| *cell = value as f32);
+/// A matrix, one numeric column of a file a column, that is read some rows at a time.
+pub struct Rows {
+    path: PathBuf,
+    reader: SerializedFileReader<File>,
+    /// The columns of the file that are columns of the matrix.
+    wanted: Vec<usize>,
+    names: Vec<String>,
+}
+
+impl Rows {
+    /// Every column but `except` is a column of the matrix; each must hold numbers, one a row.
+    pub fn open(path: &Path, except: &[&str]) -> Result<Self> {
+        let reader = open(path)?;
+        let names = columns(&reader);
+        let wanted: Vec<usize> = (0..names.len()).filter(|&index| !except.contains(&names[index].as_str())).collect();
+        wanted.iter().try_for_each(|&index| numeric(path, &reader, index, &names[index]).map(drop))?;
+        Ok(Self { path: path.into(), reader, wanted, names })
     }
-    Ok(values)
+
+    /// Rows and columns.
+    pub fn dim(&self) -> (usize, usize) {
+        (self.reader.metadata().file_metadata().num_rows() as usize, self.wanted.len())
+    }
+
+    /// The matrix in blocks of `size` rows, the last of what is left: `each` gets the number of a block's first row, and
+    /// the block. No more than a block and a page of each column is held at a time.
+    pub fn blocks(&self, size: usize, mut each: impl FnMut(usize, ArrayView2<'_, f32>) -> Result<()>) -> Result<()> {
+        let (rows, width) = self.dim();
+        let size = size.clamp(1, rows.max(1));
+        let mut block = Array2::<f32>::zeros((size, width));
+        let (mut first, mut filled) = (0, 0);
+        for group in 0..self.reader.num_row_groups() {
+            let failed = |error: parquet::errors::ParquetError| Error::damaged(&self.path, error.to_string());
+            let group = self.reader.get_row_group(group).map_err(failed)?;
+            let columns = self.wanted.iter().map(|&index| group.get_column_reader(index));
+            let mut columns: Vec<ColumnReader> = columns.collect::<parquet::errors::Result<_>>().map_err(failed)?;
+            let mut left = group.metadata().num_rows() as usize;
+            while left > 0 {
+                let count = left.min(size - filled);
+                for (to, (column, &index)) in columns.iter_mut().zip(&self.wanted).enumerate() {
+                    let optional = self.reader.metadata().file_metadata().schema_descr().column(index).max_def_level() > 0;
+                    let values = read_some(&self.path, column, count, optional, &self.names[index])?;
+                    let cells = block.slice_mut(s![filled..filled + count, to]);
+                    cells.into_iter().zip(values).for_each(|(cell, value)| *cell = value as f32);
+                }
+                left -= count;
+                filled += count;
+                if filled == size {
+                    each(first, block.view())?;
+                    (first, filled) = (first + size, 0);
+                }
+            }
+        }
+        if filled > 0 { each(first, block.slice(s![..filled, ..])) } else { Ok(()) }
+    }
+
+    /// The whole matrix.
+    pub fn read(&self) -> Result<Array2<f32>> {
+        let mut all = Array2::zeros((0, self.dim().1));
+        self.blocks(usize::MAX, |_, block| {
+            all = block.to_owned();
+            Ok(())
+        })?;
+        Ok(all)
+    }
 }
 
 /// Reads one whole-numbered column of class numbers.
 pub fn labels(path: &Path, column: &str) -> Result<Vec<usize>> {
-    let reader = open(path)?;
-    let names = columns(&reader);
-    let index = names
-        .iter()
-        .position(|name| name == column)
-        .ok_or_else(|| Error::damaged(path, format!("has no column `{column}`; it has: {}", names.join(", "))))?;
     let whole = |(row, value): (usize, f64)| {
         if value >= 0.0 && value == value.trunc() {
             Ok(value as usize)
@@ -45,7 +96,7 @@ pub fn labels(path: &Path, column: &str) -> Result<Vec<usize>> {
             Err(Error::damaged(path, format!("row {row}: label {value}; allowed: 0 and above")))
         }
     };
-    read_column(path, &reader, index, column)?.into_iter().enumerate().map(whole).collect()
+    numbers(path, column)?.into_iter().enumerate().map(whole).collect()
 }
 
 /// Writes a matrix with one float column a class, named `0`, `1`, …; and labels, if any, as the column `label`.
@@ -119,40 +170,55 @@ fn columns(reader: &SerializedFileReader<File>) -> Vec<String> {
     reader.metadata().file_metadata().schema_descr().columns().iter().map(|column| column.path().string()).collect()
 }
 
-fn read_column(path: &Path, reader: &SerializedFileReader<File>, index: usize, name: &str) -> Result<Vec<f64>> {
+/// Whether values of a column may be missing; errors where it does not hold numbers.
+fn numeric(path: &Path, reader: &SerializedFileReader<File>, index: usize, name: &str) -> Result<bool> {
     let descriptor = reader.metadata().file_metadata().schema_descr().column(index);
     let kind = descriptor.physical_type();
     if !matches!(kind, Type::FLOAT | Type::DOUBLE | Type::INT32 | Type::INT64) || descriptor.max_rep_level() > 0 {
         return Err(Error::damaged(path, format!("column `{name}` holds {kind}; allowed: float, double, int32, int64, one value a row")));
     }
+    Ok(descriptor.max_def_level() > 0)
+}
+
+/// The next `count` values of a column.
+fn read_some(path: &Path, column: &mut ColumnReader, count: usize, optional: bool, name: &str) -> Result<Vec<f64>> {
+    let mut levels = Vec::new();
+    macro_rules! typed {
+        ($reader:expr, $convert:expr) => {{
+            let mut values = Vec::with_capacity(count);
+            let read = $reader.read_records(count, optional.then_some(&mut levels), None, &mut values);
+            read.map(|_| values.into_iter().map($convert).collect())
+        }};
+    }
+    let values: parquet::errors::Result<Vec<f64>> = match column {
+        ColumnReader::FloatColumnReader(column) => typed!(column, f64::from),
+        ColumnReader::DoubleColumnReader(column) => typed!(column, |v| v),
+        ColumnReader::Int32ColumnReader(column) => typed!(column, f64::from),
+        ColumnReader::Int64ColumnReader(column) => typed!(column, |v| v as f64),
+        _ => unreachable!("`numeric` has looked"),
+    };
+    let values = values.map_err(|error| Error::damaged(path, error.to_string()))?;
+    if values.len() != count {
+        return Err(Error::damaged(path, format!("column `{name}`: {} of {count} values are missing", count - values.len())));
+    }
+    Ok(values)
+}
+
+/// One column of numbers.
+pub fn numbers(path: &Path, column: &str) -> Result<Vec<f64>> {
+    let reader = open(path)?;
+    let names = columns(&reader);
+    let index = names
+        .iter()
+        .position(|name| name == column)
+        .ok_or_else(|| Error::damaged(path, format!("has no column `{column}`; it has: {}", names.join(", "))))?;
+    let optional = numeric(path, &reader, index, column)?;
     let mut all = Vec::new();
     for group in 0..reader.num_row_groups() {
-        let read = || -> parquet::errors::Result<(usize, Vec<f64>)> {
-            let group = reader.get_row_group(group)?;
-            let rows = group.metadata().num_rows() as usize;
-            let mut levels = Vec::new();
-            let optional = descriptor.max_def_level() > 0;
-            macro_rules! typed {
-                ($reader:expr, $convert:expr) => {{
-                    let mut values = Vec::with_capacity(rows);
-                    $reader.read_records(rows, optional.then_some(&mut levels), None, &mut values)?;
-                    values.into_iter().map($convert).collect()
-                }};
-            }
-            let values: Vec<f64> = match group.get_column_reader(index)? {
-                ColumnReader::FloatColumnReader(mut column) => typed!(column, f64::from),
-                ColumnReader::DoubleColumnReader(mut column) => typed!(column, |v| v),
-                ColumnReader::Int32ColumnReader(mut column) => typed!(column, f64::from),
-                ColumnReader::Int64ColumnReader(mut column) => typed!(column, |v| v as f64),
-                _ => unreachable!("checked above"),
-            };
-            Ok((rows, values))
-        };
-        let (rows, values) = read().map_err(|error| Error::damaged(path, error.to_string()))?;
-        if values.len() != rows {
-            return Err(Error::damaged(path, format!("column `{name}`: {} of {rows} values are missing", rows - values.len())));
-        }
-        all.extend(values);
+        let failed = |error: parquet::errors::ParquetError| Error::damaged(path, error.to_string());
+        let group = reader.get_row_group(group).map_err(failed)?;
+        let mut values = group.get_column_reader(index).map_err(failed)?;
+        all.extend(read_some(path, &mut values, group.metadata().num_rows() as usize, optional, column)?);
     }
     Ok(all)
 }
@@ -168,7 +234,19 @@ mod tests {
         let path = folder.path().join("x.parquet");
         let values = array![[1.0_f32, 2.0], [3.0, 4.0], [5.0, 6.0]];
         write_matrix(&path, &values, Some(&[2, 0, 1])).unwrap();
-        assert_eq!(matrix(&path, &["label"]).unwrap(), values);
+        let rows = Rows::open(&path, &["label"]).unwrap();
+        assert_eq!(rows.read().unwrap(), values);
+        for size in 1..5 {
+            let mut parts = Vec::new();
+            rows.blocks(size, |first, block| {
+                assert_eq!(block, values.slice(s![first..first + block.nrows(), ..]));
+                parts.push(block.nrows());
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(parts.iter().sum::<usize>(), 3);
+            assert!(parts.iter().all(|&rows| rows <= size));
+        }
         assert_eq!(labels(&path, "label").unwrap(), [2, 0, 1]);
         assert!(labels(&path, "lable").unwrap_err().to_string().contains("c0, c1, label"));
     }
@@ -178,11 +256,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.parquet");
         write_sets(&path, &[0, 2, 2, 3], &[5, 1, 7]).unwrap();
-        assert!(matrix(&path, &[]).unwrap_err().to_string().contains("one value a row"));
+        let matrix = || Rows::open(&path, &[]).and_then(|rows| rows.read());
+        assert!(matrix().unwrap_err().to_string().contains("one value a row"));
         let whole = std::fs::read(&path).unwrap();
         for cut in [0, 4, whole.len() / 2, whole.len() - 1] {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            assert_eq!(matrix(&path, &[]).unwrap_err().exit_code(), 2);
+            assert_eq!(matrix().unwrap_err().exit_code(), 2);
         }
     }
 }

@@ -1,0 +1,70 @@
+//! `lyceum conformal cross`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use lyceum_conformal::{CrossConformal, metrics};
+use lyceum_core::{Progress, Result, Seed};
+use lyceum_data::formats::npy;
+use ndarray::Array3;
+use serde_json::json;
+
+use super::{
+    files::{Labelled, whole, writer_of_sets},
+    scoring::Scoring,
+    test_seed,
+};
+use crate::commands::said;
+
+/// Write prediction sets from cross-validation, without examples apart for calibration
+///
+/// Every training example has the logits of the model that left out its fold; a new example has those of every model.
+/// Coverage is at least 1 - 2 alpha, in practice about 1 - alpha.
+#[derive(Args)]
+#[command(after_help = "\
+Nothing is tuned here: --temperature is 1 unless it is given, and RAPS without --lambda is APS.
+
+Example:
+  lyceum conformal cross --logits out_of_fold.npy --labels y.npy --folds folds.npy --test by_model.npy --out sets.npz")]
+pub(crate) struct Cross {
+    #[command(flatten)]
+    labelled: Labelled,
+
+    #[command(flatten)]
+    scoring: Scoring,
+
+    /// The fold of each example, from 0: .npy, or the column `fold` of a .parquet file
+    #[arg(long)]
+    folds: PathBuf,
+
+    /// The logits of new examples by each model: .npy, float32, folds x examples x classes
+    #[arg(long)]
+    test: PathBuf,
+
+    /// The seed of the draws
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// Where the sets are written: .npz or .parquet
+    #[arg(long, short)]
+    out: PathBuf,
+}
+
+impl Cross {
+    pub(super) fn execute(self, progress: &Progress) -> Result<()> {
+        let write = writer_of_sets(&self.out)?;
+        let config = self.scoring.config()?;
+        let (logits, labels) = self.labelled.open()?;
+        let folds = whole("--folds", &self.folds, "fold")?;
+        let rows: Vec<usize> = (0..labels.len()).collect();
+        let model = CrossConformal::calibrate(config, logits.pick(&rows)?.view(), &labels, &folds, Seed::new(self.seed))?;
+        let test: Array3<f32> = npy::read(&self.test)?;
+        let sets = model.predict(test.view(), test_seed(self.seed))?;
+        write(&sets)?;
+        let size = metrics::mean_size(&sets);
+        said(progress, &json!({ "event": "end", "path": self.out, "rows": sets.len(), "mean_size": size }), || {
+            format!("{} sets, {size:.3} labels on average\nsets: {}", sets.len(), self.out.display())
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! A calibrated predictor of any scheme, as it is kept in a file.
+
+use std::path::Path;
+
+use lyceum_core::{Error, Result, Seed, run};
+use ndarray::ArrayView2;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ClassConditional, Conformal, ConformalConfig, Mondrian, PredictionSets, Weighted,
+    conformal::{check_classes, sets_from},
+    mondrian::same_length,
+};
+
+/// Any of the calibrated models.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "scheme", rename_all = "kebab-case")]
+pub enum Predictor {
+    /// One threshold for all.
+    Marginal(Conformal),
+    /// One for each label, or each cluster of labels.
+    ClassConditional(ClassConditional),
+    /// One for each group of examples.
+    Groups(Mondrian),
+    /// One for each weight.
+    Weighted(Weighted),
+}
+
+/// What some schemes know of each row besides its logits.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// The group of each row, for [`Predictor::Groups`].
+    pub groups: Option<&'a [usize]>,
+    /// The weight of each row, for [`Predictor::Weighted`].
+    pub weights: Option<&'a [f64]>,
+}
+
+impl Known<'_> {
+    /// What is known of these rows.
+    pub fn rows(&self, rows: std::ops::Range<usize>) -> Known<'_> {
+        Known { groups: self.groups.map(|groups| &groups[rows.clone()]), weights: self.weights.map(|weights| &weights[rows]) }
+    }
+}
+
+impl Predictor {
+    /// How sets are made.
+    pub fn config(&self) -> &ConformalConfig {
+        match self {
+            Self::Marginal(model) => &model.config,
+            Self::ClassConditional(model) => &model.config,
+            Self::Groups(model) => &model.config,
+            Self::Weighted(model) => &model.config,
+        }
+    }
+
+    /// How many labels there are.
+    pub fn classes(&self) -> usize {
+        match self {
+            Self::Marginal(model) => model.classes,
+            Self::ClassConditional(model) => model.thresholds.len(),
+            Self::Groups(model) => model.classes,
+            Self::Weighted(model) => model.classes(),
+        }
+    }
+
+    /// Errors where something of `known` is missing, or is not wanted, or does not have this many rows.
+    pub fn check(&self, known: Known<'_>, rows: usize) -> Result<()> {
+        let wants = (matches!(self, Self::Groups(_)), matches!(self, Self::Weighted(_)));
+        for (what, wanted, found) in
+            [("groups", wants.0, known.groups.map(<[usize]>::len)), ("weights", wants.1, known.weights.map(<[f64]>::len))]
+        {
+            match found {
+                Some(found) if wanted => same_length(what, found, rows)?,
+                None if wanted => return Err(Error::invalid(what, "none", "one for each row: the predictor was calibrated with them")),
+                Some(_) => return Err(Error::invalid(what, "some", "none: the predictor was calibrated without them")),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The sets of a part of a matrix that begins at row `first`, a multiple of [`ROWS`](crate::conformal::ROWS); `known`
+    /// is of the part's rows. `seed` gives the draws u; it must not be the calibration's.
+    pub fn predict_from(&self, first: usize, logits: ArrayView2<'_, f32>, known: Known<'_>, seed: Seed) -> Result<PredictionSets> {
+        check_classes(logits, self.classes())?;
+        self.check(known, logits.nrows())?;
+        let config = self.config();
+        match self {
+            Self::Marginal(model) => sets_from(first, config, &model.scheme(), logits, seed),
+            Self::ClassConditional(model) => sets_from(first, config, &model.scheme(), logits, seed),
+            Self::Groups(model) => sets_from(first, config, &model.scheme(known.groups.unwrap_or_default()), logits, seed),
+            Self::Weighted(model) => sets_from(first, config, &model.scheme(known.weights.unwrap_or_default())?, logits, seed),
+        }
+    }
+
+    /// Writes the predictor as JSON.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        run::write_json(path, self)
+    }
+
+    /// Reads a predictor that [`save`](Self::save) wrote.
+    pub fn load(path: &Path) -> Result<Self> {
+        let hint = "`lyceum conformal calibrate` makes such a file.";
+        let model: Self = run::read_json(path)?.ok_or_else(|| Error::Missing { path: path.into(), hint: hint.into() })?;
+        model.config().check().map_err(|error| Error::damaged(path, error.to_string()))?;
+        Ok(model)
+    }
+}
