@@ -324,7 +324,8 @@ fn draws(seed: Seed, name: &str, chunk: usize, randomised: bool) -> impl FnMut()
     move || if randomised { stream.random() } else { 1.0 }
 }
 
-pub(crate) fn check_classes(logits: ArrayView2<'_, f32>, classes: usize) -> Result<()> {
+/// Errors unless the logits have this many columns.
+pub fn check_classes(logits: ArrayView2<'_, f32>, classes: usize) -> Result<()> {
     if logits.ncols() == classes {
         return Ok(());
     }

@@ -1,11 +1,13 @@
 //! `lyceum.conformal`.
 
 use lyceum_conformal::{
-    Conformal, ConformalConfig, PredictionSets, Predictor, ScoreConfig, metrics, temperature,
+    Conformal, ConformalConfig, PredictionSets, Predictor, ScoreConfig,
+    conformal::{self, check_classes},
+    metrics, temperature,
     tune::{self, Criterion},
 };
 use lyceum_core::{Error, Result, Seed};
-use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 
 use crate::error::exception;
@@ -66,6 +68,24 @@ impl PyConformal {
     fn calibration_size(&self) -> usize {
         self.0.calibration_size
     }
+}
+
+/// The p-value of every label of every row: `config` is JSON.
+#[pyfunction]
+pub(crate) fn p_values<'py>(
+    py: Python<'py>,
+    config: &str,
+    logits: PyReadonlyArray2<'py, f32>,
+    labels: PyReadonlyArray1<'py, i64>,
+    new: PyReadonlyArray2<'py, f32>,
+    seed: u64,
+) -> PyResult<Bound<'py, PyArray2<f64>>> {
+    let (config, logits, labels, new) = (parse(config)?, logits.as_array(), numbers(&labels)?, new.as_array());
+    let found = py.detach(|| {
+        check_classes(new, logits.ncols())?;
+        conformal::p_values(&config, &conformal::scores(&config, logits, &labels, Seed::new(seed))?, new, test(seed))
+    });
+    Ok(found.map_err(exception)?.into_pyarray(py))
 }
 
 /// The temperature that minimises the log-loss.

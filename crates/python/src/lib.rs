@@ -25,7 +25,7 @@ mod _native {
         PySampler, bald, batch_bald, distance, entropy, expected_loss, k_center_greedy, least_confidence, margin, variation_ratio,
     };
     #[pymodule_export]
-    use super::conformal::{PyConformal, coverage_interval, fit_temperature, sscv, tune_raps};
+    use super::conformal::{PyConformal, coverage_interval, fit_temperature, p_values, sscv, tune_raps};
 
     #[pymodule_export]
     use super::schemes::{

@@ -28,7 +28,8 @@ from ._arrays import array, seed
 
 __all__ = [
     "APS", "LAC", "RAPS", "SAPS", "ClassConditional", "Coverage", "CrossConformal", "Mondrian", "Naive", "NotFittedError", "Online",
-    "PredictionSets", "TopK", "Weighted", "control_risk", "cqr", "fit_temperature", "jackknife_plus", "learn_then_test", "split_interval",
+    "PredictionSets", "TopK", "Weighted", "control_risk", "cqr", "fit_temperature", "jackknife_plus", "learn_then_test", "p_values",
+    "split_interval",
 ]
 
 
@@ -360,6 +361,19 @@ class SAPS(_Classifier):
 def fit_temperature(logits: ArrayLike, y: ArrayLike) -> float:
     """The temperature T that minimises the log-loss of softmax(logits / T)."""
     return _native.fit_temperature(array(logits, np.float32, 2, "logits"), array(y, np.int64, 1, "y"))
+
+
+def p_values(method: _Classifier, logits: ArrayLike, y: ArrayLike, new_logits: ArrayLike) -> NDArray[np.float64]:
+    """The p-value of every label of every row of `new_logits`: (1 + #{calibration scores >= its score})/(n + 1).
+
+    The labels with p > alpha are the set at any alpha. `method` says how labels are scored; its constants must be given.
+
+    >>> logits = np.eye(3)[[0, 1, 2, 0, 1, 2, 0, 1, 1]] * 4.0
+    >>> p_values(LAC(), logits, [0, 1, 2, 0, 1, 2, 0, 1, 2], [[4.0, 0.0, 0.0]]).round(1).tolist()
+    [[1.0, 0.2, 0.2]]
+    """
+    z, labels = array(logits, np.float32, 2, "logits"), array(y, np.int64, 1, "y")
+    return _native.p_values(method._plain_config(), z, labels, array(new_logits, np.float32, 2, "new_logits"), seed(method.random_state))
 
 
 class _Scheme(_Estimator):
