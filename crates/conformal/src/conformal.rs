@@ -234,6 +234,7 @@ impl RowWork for FindPlaces<'_> {
     fn rows(&self, first: usize, rows: &[&[f32]], _: &mut Scratch) -> Result<Vec<Place>, usize> {
         let mut places = Vec::with_capacity(rows.len());
         for (i, row) in rows.iter().enumerate() {
+            prefetch(rows.get(i + 1));
             places.push(row::place(row, self.labels[first + i], self.beta).ok_or(first + i)?);
         }
         Ok(places)
@@ -307,6 +308,7 @@ impl<S: Score, T: Scheme> RowWork for FindSets<'_, S, T> {
         let mut draw = draws(self.seed, "conformal/predict", self.before + first / ROWS, randomization == Randomization::Exact);
         let (mut sizes, mut labels) = (Vec::with_capacity(rows.len()), Vec::with_capacity(4 * rows.len()));
         for (i, row) in rows.iter().enumerate() {
+            prefetch(rows.get(i + 1));
             let size = row::prefix(row, draw(), self.beta, self.score, (self.scheme, first + i), scratch, &mut labels).ok_or(first + i)?;
             // One label more: the first that reaches the threshold, or the top label instead of nothing.
             let one_more = randomization == Randomization::Conservative || (size == 0 && !allow_empty);
@@ -344,6 +346,18 @@ fn check_labels(logits: ArrayView2<'_, f32>, labels: &[usize]) -> Result<()> {
         )),
         None => Ok(()),
     }
+}
+
+/// Asks memory for a row that is worked on next.
+#[inline(always)]
+fn prefetch(row: Option<&&[f32]>) {
+    #[cfg(target_arch = "x86_64")]
+    for line in row.into_iter().flat_map(|row| row.chunks(16)) {
+        // SAFETY: a prefetch reads nothing, and the address is that of a number.
+        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = row;
 }
 
 /// Work on some rows, whose code is inlined into a dispatch by instruction set.
@@ -394,7 +408,7 @@ impl<W: RowWork> pulp::WithSimd for Dispatched<'_, W> {
 /// The probabilities of a row of logits, by the same softmax as the scores; `None` if a logit is NaN.
 pub fn softmax_row(row: &[f32], temperature: f64) -> Option<Vec<f64>> {
     let beta = (1.0 / temperature) as f32;
-    let max = softmax::group_maxima(row, &mut Vec::new())?;
+    let max = softmax::maximum(row)?;
     let total = softmax::total(row, max, beta) as f64;
     Some(row.iter().map(|&z| f64::from(softmax::weight(z, max, beta)) / total).collect())
 }

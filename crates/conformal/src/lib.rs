@@ -22,7 +22,7 @@
 //! ```
 //!
 //! Rows are worked on in parallel and never sorted as a whole: calibration needs only what stands above the true
-//! label, prediction only the head of the ranking. Probabilities are held as whole numbers of 2⁻³⁰, so sums do not
+//! label, prediction only the head of the ranking. Probabilities are held as whole numbers of 2⁻²⁹, so sums do not
 //! depend on the order of the terms and a label has the same score, to the bit, in both phases.
 //!
 //! | module | holds |

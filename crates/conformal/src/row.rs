@@ -3,22 +3,21 @@
 use crate::{
     scheme::Scheme,
     score::{Place, Score},
-    softmax::{GROUP, ONE, count_equal, group_maxima, maximum, members, sums_above, total, weight},
+    softmax::{Above, ONE, above, between, count_equal, maximum, total, weight},
 };
 
 /// Buffers that a thread uses for one row after another.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    maxima: Vec<f32>,
-    /// The groups whose maxima reach the bound.
-    groups: Vec<u32>,
-    /// The labels that reach the bound.
+    /// The labels between two bounds.
     labels: Vec<u32>,
-    /// The same in the order of [`key`].
+    /// Their keys.
+    keys: Vec<u64>,
+    /// The head of the ranking, as keys.
     head: Vec<u64>,
-    /// The weights of the head.
+    /// The weights of the head's last piece.
     weights: Vec<u32>,
-    /// How far below log Σ exp a head reached that was just long enough.
+    /// How far below log Σ exp the first bound lies, in units of 1/β.
     depth: f32,
 }
 
@@ -36,23 +35,19 @@ impl Scratch {
 pub(crate) fn place(row: &[f32], label: usize, beta: f32) -> Option<Place> {
     let max = maximum(row)?;
     let z = row[label];
-    let (all, above, count) = sums_above(row, max, beta, z);
-    let equal = count_equal(&row[..label], z);
+    let Above { all, mass, count, equal } = above(row, max, beta, z);
+    // Most often the label alone has this logit.
+    let equal = if equal > 1 { count_equal(&row[..label], z) } else { 0 };
     let own = weight(z, max, beta);
-    Some(Place {
-        rank: 1 + count + equal,
-        above: (above + equal as i64 * i64::from(own)) as f64,
-        weight: f64::from(own),
-        total: all as f64,
-    })
+    Some(Place { rank: 1 + count + equal, above: (mass + equal as i64 * i64::from(own)) as f64, weight: f64::from(own), total: all as f64 })
 }
 
 /// Appends the labels whose score is at most their threshold, most likely first, and says how many.
 /// `None` if a logit is NaN.
 ///
-/// Scores rise along the ranking, so the set is a prefix of it. The head of the ranking is found without sorting the
-/// row: all logits above a bound are all of the ranking down to it. The bound is where the rows before had it; where the
-/// head turns out too short, a lower one is tried.
+/// Scores rise along the ranking, so the set is a prefix of it. The ranking is found piece by piece, without sorting the
+/// row: all logits above a bound, then those down to a lower one, until a score exceeds the threshold. The first bound is
+/// where the rows before had it.
 #[inline(always)]
 pub(crate) fn prefix(
     row: &[f32],
@@ -64,31 +59,32 @@ pub(crate) fn prefix(
     labels: &mut Vec<u32>,
 ) -> Option<usize> {
     let threshold = scheme.largest(number);
-    let max = group_maxima(row, &mut scratch.maxima)?;
+    let max = maximum(row)?;
     let total = total(row, max, beta) as f64;
     let start = labels.len();
-    let (mut above, mut known) = (0_i64, 0);
     // Where a row's mass lies below log Σ exp is alike from row to row, where it lies below the largest logit is not.
     let level = max + (total as f32 / ONE).ln() / beta;
-    let (mut depth, mut step) = (scratch.depth, 0.5);
+    let (mut depth, mut step, mut ceiling) = (scratch.depth, STEP, f32::NAN);
+    let mut above = 0_i64;
+    scratch.head.clear();
     loop {
         let bound = level - depth / beta;
         let all = !(bound.is_finite() && step < 64.0);
-        gather_head(row, if all { f32::NEG_INFINITY } else { bound }, scratch);
-        scratch.weights.resize(scratch.head.len(), 0);
-        for (w, &key) in scratch.weights.iter_mut().zip(&scratch.head) {
-            *w = row[key as u32 as usize].to_bits();
-        }
+        let bound = if all { f32::NEG_INFINITY } else { bound };
+        let known = scratch.head.len();
+        extend_head(row, bound, ceiling, scratch);
+        scratch.weights.clear();
+        scratch.weights.extend(scratch.head[known..].iter().map(|&key| row[key as u32 as usize].to_bits()));
         for w in &mut scratch.weights {
             *w = weight(f32::from_bits(*w), max, beta) as u32;
         }
-        // What an earlier, shorter head held stands at the front of this one.
-        for (rank, (&key, &w)) in scratch.head.iter().zip(&scratch.weights).enumerate().skip(known) {
+        for (rank, (&key, &w)) in (known..).zip(scratch.head[known..].iter().zip(&scratch.weights)) {
             let place = Place { rank: rank + 1, above: above as f64, weight: f64::from(w), total };
             let score = score.at(&place, u);
             if score > threshold {
-                if scratch.head.len() > rank + rank / 8 + 4 {
-                    scratch.depth -= 0.01;
+                // One row in three needs a second piece: bounds that suffice for more rows find too much in most.
+                if known == 0 {
+                    scratch.depth -= 0.5 * STEP * ADAPTATION;
                 }
                 return Some(labels.len() - start);
             }
@@ -97,23 +93,30 @@ pub(crate) fn prefix(
             }
             above += i64::from(w);
         }
-        known = scratch.head.len();
         if all || scratch.head.len() == row.len() {
             return Some(labels.len() - start);
         }
-        // One row in five may need a second try; lower bounds for all would cost more.
-        scratch.depth += 0.04;
-        depth += step;
-        step *= 2.0;
+        if known == 0 {
+            scratch.depth += STEP * ADAPTATION;
+        }
+        (ceiling, depth) = (bound, depth + step);
+        step *= 1.5;
     }
 }
+
+/// How far the second bound lies below the first, in units of 1/β: half as many labels again, or so.
+const STEP: f32 = 0.25;
+
+/// How fast the first bound follows the rows, as a share of [`STEP`].
+const ADAPTATION: f32 = 0.1;
 
 /// Appends the score of every label of a row, in the labels' order. `None` if a logit is NaN.
 #[inline(always)]
 pub(crate) fn all_scores(row: &[f32], u: f64, beta: f32, score: &impl Score, scratch: &mut Scratch, scores: &mut Vec<f64>) -> Option<()> {
-    let max = group_maxima(row, &mut scratch.maxima)?;
+    let max = maximum(row)?;
     let total = total(row, max, beta) as f64;
-    gather_head(row, f32::NEG_INFINITY, scratch);
+    scratch.head.clear();
+    extend_head(row, f32::NEG_INFINITY, f32::NAN, scratch);
     let start = scores.len();
     scores.resize(start + row.len(), 0.0);
     let mut above = 0_i64;
@@ -126,30 +129,39 @@ pub(crate) fn all_scores(row: &[f32], u: f64, beta: f32, score: &impl Score, scr
     Some(())
 }
 
-/// Puts into `scratch.head`, ranked, all logits that are at least `bound`.
+/// Appends to `scratch.head`, ranked, all logits that are at least `bound` and not at least `ceiling`.
 #[inline(always)]
-fn gather_head(row: &[f32], bound: f32, scratch: &mut Scratch) {
-    // Appended without branches: what passes cannot be foreseen.
-    scratch.groups.resize(scratch.maxima.len() + 1, 0);
-    let mut groups = 0;
-    for (group, &max) in scratch.maxima.iter().enumerate() {
-        scratch.groups[groups] = group as u32;
-        groups += usize::from(max >= bound);
+fn extend_head(row: &[f32], bound: f32, ceiling: f32, scratch: &mut Scratch) {
+    let count = between(row, bound, ceiling, &mut scratch.labels);
+    let known = scratch.head.len();
+    if count > COUNTED {
+        scratch.head.extend(scratch.labels[..count].iter().map(|&label| key(row[label as usize], label)));
+        scratch.head[known..].sort_unstable();
+        return;
     }
-    scratch.labels.resize(groups * GROUP + 1, 0);
-    let mut count = 0;
-    for &group in &scratch.groups[..groups] {
-        for label in members(group as usize, row.len()) {
-            scratch.labels[count] = label as u32;
-            count += usize::from(row[label] >= bound);
+    // Few keys are ranked by counting for each how many are smaller: no branches, a register of keys at a time.
+    scratch.keys.clear();
+    scratch.keys.extend(scratch.labels[..count].iter().map(|&label| key(row[label as usize], label)));
+    scratch.keys.resize(count.next_multiple_of(KEYS), u64::MAX);
+    scratch.head.resize(known + count, 0);
+    for (block, mine) in scratch.keys.as_chunks::<KEYS>().0.iter().enumerate() {
+        let mut ranks = [0_u64; KEYS];
+        for other in &scratch.keys[..count] {
+            for lane in 0..KEYS {
+                ranks[lane] += u64::from(*other < mine[lane]);
+            }
+        }
+        for (rank, key) in ranks.into_iter().zip(mine).take(count - block * KEYS) {
+            scratch.head[known + rank as usize] = *key;
         }
     }
-    scratch.head.resize(count, 0);
-    for (key_of, &label) in scratch.head.iter_mut().zip(&scratch.labels[..count]) {
-        *key_of = key(row[label as usize], label);
-    }
-    scratch.head.sort_unstable();
 }
+
+/// How many keys are ranked side by side.
+const KEYS: usize = 8;
+
+/// Up to how many keys counting is faster than sorting.
+const COUNTED: usize = 128;
 
 /// A whole number that rises along the ranking: falling logits, equal ones by rising label. The label is its low half.
 #[inline(always)]

@@ -1,25 +1,30 @@
-//! Functions that compilers turn into the widest instructions: no branches, no tables, no fused operations, so every
-//! processor gives the same bits.
+//! Functions that compilers turn into the widest instructions: no branches, no tables. Fused multiplications and additions
+//! are written out (`mul_add`), never left to the compiler, so every processor gives the same bits.
 
 /// exp(x) for x ≤ 0 with a relative error below 2⁻²²; 0 below −87.
 #[inline(always)]
 pub fn exp_of_negative(x: f32) -> f32 {
+    if x < -87.0 { 0.0 } else { scaled_exp_of_negative::<0>(x) }
+}
+
+/// 2^`POWER`·exp(max(x, −87)) for x ≤ 0 (−87 for NaN) with a relative error below 2⁻²².
+#[inline(always)]
+pub fn scaled_exp_of_negative<const POWER: u32>(x: f32) -> f32 {
     const TO_NEAREST: f32 = 12_582_912.0; // 1.5·2²³: adding it rounds to a whole number
     let clamped = x.max(-87.0);
-    let shifted = clamped * std::f32::consts::LOG2_E + TO_NEAREST;
+    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, TO_NEAREST);
     let n = shifted - TO_NEAREST;
     // ln 2 in two parts, so that x − n ln 2 loses nothing.
-    let r = (clamped - n * 0.693_359_4) + n * 2.121_944_4e-4;
-    let mut p = 1.987_569_1e-4;
-    p = p * r + 1.398_199_9e-3;
-    p = p * r + 8.333_452e-3;
-    p = p * r + 4.166_579_6e-2;
-    p = p * r + 1.666_666_5e-1;
-    p = p * r + 0.5;
-    let fraction = p * r * r + r + 1.0;
+    let r = n.mul_add(2.121_944_4e-4, n.mul_add(-0.693_359_4, clamped));
+    let mut p = 1.987_569_1e-4_f32;
+    p = p.mul_add(r, 1.398_199_9e-3);
+    p = p.mul_add(r, 8.333_452e-3);
+    p = p.mul_add(r, 4.166_579_6e-2);
+    p = p.mul_add(r, 1.666_666_5e-1);
+    p = p.mul_add(r, 0.5);
+    let fraction = (p * r).mul_add(r, r) + 1.0;
     // 2ⁿ by the exponent's bits; n is the low bits of the shifted number.
-    let power = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
-    if x < -87.0 { 0.0 } else { fraction * power }
+    fraction * f32::from_bits(shifted.to_bits().wrapping_add(127 + POWER) << 23)
 }
 
 /// ln(x) for finite x > 0 (normal numbers) with a relative error below 2⁻²² away from 1 and an absolute one below 2⁻²⁴

@@ -28,13 +28,13 @@ macro_rules! vectorize {
 
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2")]
+                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
                 fn avx512($($argument: $type),*) $(-> $result)? {
                     body($($argument),*)
                 }
 
-                #[target_feature(enable = "avx2")]
+                #[target_feature(enable = "avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
                 fn avx2($($argument: $type),*) $(-> $result)? {
                     body($($argument),*)
@@ -48,7 +48,7 @@ macro_rules! vectorize {
                     // SAFETY: this processor has the instructions.
                     return unsafe { avx512($($argument),*) };
                 }
-                if is_x86_feature_detected!("avx2") {
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                     // SAFETY: this processor has the instructions.
                     return unsafe { avx2($($argument),*) };
                 }
