@@ -1,43 +1,55 @@
-//! Prediction sets for many classes: every score on numbers of two and three digits.
+//! Prediction sets for many classes: every score on numbers of two and three digits, and on 176 languages.
 
-use std::fmt::Write;
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 use serde_json::json;
 
 use super::{Cell, run_cells};
-use crate::{data, machine, shell::root};
+use crate::{
+    data, machine, python,
+    shell::{self, cache, root},
+};
 
 /// Digits of a number, label smoothing in training: the more, the longer the tail of small probabilities.
 const TASKS: [(usize, f64); 4] = [(2, 0.1), (3, 0.0), (3, 0.1), (3, 0.4)];
 const METHODS: [&str; 7] = ["naive", "top-k", "LAC", "APS", "SAPS", "RAPS", "RAPS-adaptive"];
 const ALPHAS: [&str; 2] = ["0.1", "0.05"];
 
+/// The test lines of the language identifier, from easy to hard.
+const LINES: [&str; 3] = ["sentences", "word-pairs", "single-words"];
+
 pub(super) fn run() -> Result<()> {
     data::bring("mnist")?;
-    let cells: Vec<Cell> = TASKS.iter().map(|&(digits, smoothing)| cell(digits, smoothing)).collect();
+    let logits = languages()?;
+    let digits = TASKS.iter().map(|&(digits, smoothing)| cell(digits, smoothing));
+    let languages = LINES.iter().map(|lines| Cell {
+        recipe: "recipes/conformal/compare-scores.toml",
+        name: (*lines).to_owned(),
+        overrides: ["logits", "labels"].map(|what| format!("{what}={}", logits.join(format!("{lines}-{what}.npy")).display())).into(),
+    });
+    let cells: Vec<Cell> = digits.chain(languages).collect();
     let summaries = run_cells("raps", &cells)?;
     let machine = machine::describe()?;
     let mut text = String::from(
         "# Prediction sets for many classes\n\n\
-         Numbers of two (100 classes) and three digits (1,000) put together from MNIST; a network with one hidden layer of 256\n\
+         Every score on two classifiers, 20 random splits: half of the examples calibrate (3/10 of these fit the temperature and tune\n\
+         RAPS), half test. Seed 1. Again: `cargo xtask reproduce raps`.\n\n\
+         1. Numbers of two (100 classes) and three digits (1,000) put together from MNIST; a network with one hidden layer of 256\n\
          learns them from 60,000 numbers of training digits, with label smoothing as many networks for ImageNet had it. 20,000 numbers\n\
-         of test digits: half calibrate (3/10 of these fit the temperature and tune RAPS), half test, 20 random splits. Seed 1.\n\
-         Recipe: `recipes/conformal/raps.toml`; again: `cargo xtask reproduce raps`.\n",
+         of test digits. Recipe: `recipes/conformal/raps.toml`.\n\
+         2. The language identifier lid.176 of fastText (176 classes) on the test lines of the 67 languages that the Lingua detector\n\
+         shares with it: sentences, pairs of words, single words. Recipe: `recipes/conformal/compare-scores.toml`.\n",
     );
     for (&(digits, smoothing), values) in TASKS.iter().zip(&summaries) {
-        let accuracy = 100.0 * values.get("accuracy").copied().unwrap_or(f64::NAN);
-        write!(text, "\n## {} classes, label smoothing {smoothing}: right in {accuracy:.1} %\n", 10_usize.pow(digits as u32))?;
-        for alpha in ALPHAS {
-            let value = |method: &str, name: &str| values.get(&format!("{alpha}/{method}/{name}")).copied().unwrap_or(f64::NAN);
-            write!(text, "\nα = {alpha}\n\n| method | coverage | mean size | SSCV |\n|---|---:|---:|---:|\n")?;
-            for method in METHODS {
-                let (coverage, deviation) = (value(method, "coverage"), value(method, "coverage_deviation"));
-                let (size, sscv) = (value(method, "mean_size"), value(method, "sscv"));
-                writeln!(text, "| {method} | {coverage:.4} ± {deviation:.4} | {size:.2} | {sscv:.3} |")?;
-            }
-            writeln!(text, "\nAPS / RAPS: {:.2}", value("APS", "mean_size") / value("RAPS", "mean_size"))?;
-        }
+        tables(&mut text, &format!("{} classes, label smoothing {smoothing}", 10_usize.pow(digits as u32)), values)?;
+    }
+    for (lines, values) in LINES.iter().zip(&summaries[TASKS.len()..]) {
+        tables(&mut text, &format!("Language of {}", lines.replace('-', " ")), values)?;
     }
     writeln!(
         text,
@@ -52,6 +64,35 @@ pub(super) fn run() -> Result<()> {
     std::fs::write(folder.join("README.md"), &text)?;
     println!("{text}");
     Ok(())
+}
+
+/// A section with a table for each α.
+fn tables(text: &mut String, title: &str, values: &BTreeMap<String, f64>) -> Result<()> {
+    let accuracy = 100.0 * values.get("accuracy").copied().unwrap_or(f64::NAN);
+    write!(text, "\n## {title}: right in {accuracy:.1} %\n")?;
+    for alpha in ALPHAS {
+        let value = |method: &str, name: &str| values.get(&format!("{alpha}/{method}/{name}")).copied().unwrap_or(f64::NAN);
+        write!(text, "\nα = {alpha}\n\n| method | coverage | mean size | SSCV |\n|---|---:|---:|---:|\n")?;
+        for method in METHODS {
+            let (coverage, deviation) = (value(method, "coverage"), value(method, "coverage_deviation"));
+            let (size, sscv) = (value(method, "mean_size"), value(method, "sscv"));
+            writeln!(text, "| {method} | {coverage:.4} ± {deviation:.4} | {size:.2} | {sscv:.3} |")?;
+        }
+        writeln!(text, "\nAPS / RAPS: {:.2}", value("APS", "mean_size") / value("RAPS", "mean_size"))?;
+    }
+    Ok(())
+}
+
+/// The identifier's log-probabilities and the labels, in a folder.
+fn languages() -> Result<PathBuf> {
+    data::bring("lingua")?;
+    let bench = root().join("bench");
+    let python = python::environment("languages", &std::fs::read_to_string(bench.join("languages-requirements.txt"))?)?;
+    let folder = cache().join("bench/languages");
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let arguments = [text(&bench.join("languages.py")), text(&folder), text(&data::folder().join("lingua"))];
+    shell::run(&python, &arguments.each_ref().map(String::as_str))?;
+    Ok(folder)
 }
 
 fn cell(digits: usize, smoothing: f64) -> Cell {

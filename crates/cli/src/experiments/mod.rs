@@ -5,6 +5,7 @@
 mod active_testing;
 mod active_training;
 mod certify;
+mod compare_scores;
 mod digit_tuples;
 mod toy_regression;
 
@@ -15,6 +16,7 @@ pub(crate) const EXPERIMENTS: &[&dyn AnyExperiment] = &[
     &active_testing::ActiveTesting,
     &active_training::ActiveTraining,
     &certify::Certify,
+    &compare_scores::CompareScores,
     &digit_tuples::DigitTuples,
     &toy_regression::ToyRegression,
     &lyceum_optim::experiment::Train,
