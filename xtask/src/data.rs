@@ -66,7 +66,10 @@ fn mnist(work: &Path) -> Result<PathBuf> {
 fn lingua(work: &Path) -> Result<PathBuf> {
     fs::create_dir_all(work.join("src"))?;
     fs::write(work.join("src/lib.rs"), "")?;
-    fs::write(work.join("Cargo.toml"), "[package]\nname = \"lines\"\nedition = \"2024\"\n[dependencies]\nlingua = \"=1.8.0\"\n[workspace]\n")?;
+    fs::write(
+        work.join("Cargo.toml"),
+        "[package]\nname = \"lines\"\nedition = \"2024\"\n[dependencies]\nlingua = \"=1.8.0\"\n[workspace]\n",
+    )?;
     run_command(command("cargo", &["vendor", "--quiet", "vendor"]).current_dir(work))?;
     Ok(work.join("vendor"))
 }

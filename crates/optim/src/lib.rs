@@ -1,4 +1,4 @@
-//! Sharpness-aware minimisation and its relatives, and measures of sharpness.
+//! Sharpness-aware minimisation and its relatives, measures of sharpness, and gradients of several tasks.
 //!
 //! Training towards parameters whose whole neighbourhood has low loss (Foret et al., ICLR 2021):
 //!
@@ -27,6 +27,7 @@
 //! | [`perturbation`] | [`Perturbation`](perturbation::Perturbation): p-norm ball, adaptive (ASAM), random |
 //! | [`sam`] | [`SharpnessAware`]: SAM with m-sharpness and any perturbation |
 //! | [`gsam`], [`looksam`], [`esam`] | the relatives |
+//! | [`multitask`] | [`Multitask`]: Gradient Vaccine, PCGrad and the others in the step pipeline |
 //! | [`surface`] | [`LossSurface`](surface::LossSurface): loss and gradient over fixed examples |
 //! | [`sharpness`] | top Hessian eigenvalues, largest loss in a ball, the PAC-Bayes bound of the paper |
 //! | [`comparison`] | arms of training on the same data from the same start |
@@ -38,6 +39,7 @@ pub mod esam;
 pub mod experiment;
 pub mod gsam;
 pub mod looksam;
+pub mod multitask;
 pub mod perturbation;
 pub mod sam;
 pub mod sharpness;
@@ -47,4 +49,5 @@ pub use config::EstimatorConfig;
 pub use esam::Esam;
 pub use gsam::Gsam;
 pub use looksam::LookSam;
+pub use multitask::Multitask;
 pub use sam::SharpnessAware;

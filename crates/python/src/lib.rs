@@ -6,6 +6,7 @@
 mod active;
 mod conformal;
 mod error;
+mod optim;
 mod schemes;
 
 use pyo3::pymodule;
@@ -26,6 +27,9 @@ mod _native {
     };
     #[pymodule_export]
     use super::conformal::{PyConformal, coverage_interval, fit_temperature, p_values, sscv, tune_raps};
+
+    #[pymodule_export]
+    use super::optim::PyCombiner;
 
     #[pymodule_export]
     use super::schemes::{

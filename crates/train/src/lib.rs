@@ -66,7 +66,7 @@ pub use masked_tokens::{MaskedTokens, TokenBatch};
 pub use models::{Bert, BertConfig, Model, ModelConfig, Network};
 pub use objective::{Batch, CrossEntropy, Objective};
 pub use optimizer::OptimizerConfig;
-pub use oracle::{ModelOracle, Oracle, WeightDecay};
+pub use oracle::{ModelOracle, Oracle, Slopes, WeightDecay};
 pub use param_space::ParamSpace;
 pub use pass::Pass;
 pub use pipeline::Pipeline;

@@ -101,7 +101,8 @@ impl<M: Module> Pipeline<M> {
 
     /// The model, the optimiser's state and the estimator's, each as a file of a checkpoint holds it, and their counters.
     pub fn save(&self) -> Saved {
-        Saved { model: self.space.arrays(&self.model()), optimizer: self.optimizer.state(), estimator: self.estimator.state() }
+        let (optimizer, estimator, combiner) = (self.optimizer.state(), self.estimator.state(), self.combiner.state());
+        Saved { model: self.space.arrays(&self.model()), optimizer, estimator, combiner }
     }
 
     /// Goes on from what [`save`](Self::save) gave.
@@ -110,7 +111,8 @@ impl<M: Module> Pipeline<M> {
         self.parameters = self.space.vector(&self.model);
         let device = self.parameters.device();
         self.optimizer.restore(&saved.optimizer, &device)?;
-        self.estimator.restore(saved.estimator)
+        self.estimator.restore(saved.estimator)?;
+        self.combiner.restore(saved.combiner)
     }
 
     /// Moves the parameters to another point, for example one received from a server.
@@ -128,4 +130,6 @@ pub struct Saved {
     pub optimizer: State,
     /// The estimator's state.
     pub estimator: State,
+    /// The combiner's state.
+    pub combiner: State,
 }

@@ -214,7 +214,7 @@ impl Trainer {
     }
 
     fn save(&mut self, run: &Run) -> Result<()> {
-        let Saved { model, optimizer, estimator } = self.pipeline.save();
+        let Saved { model, optimizer, estimator, .. } = self.pipeline.save();
         self.progress.counters = [optimizer.counters, estimator.counters];
         let files: [(&str, &[Array]); 4] =
             [("model", &model), ("optimizer", &optimizer.arrays), ("estimator", &estimator.arrays), ("best", &self.best)];
@@ -231,6 +231,8 @@ impl Trainer {
             model: arrays("model")?,
             optimizer: State { arrays: arrays("optimizer")?, counters: optimizer },
             estimator: State { arrays: arrays("estimator")?, counters: estimator },
+            // One task: nothing is combined.
+            combiner: State::default(),
         })?;
         self.model = self.pipeline.model();
         Ok(())

@@ -6,6 +6,7 @@
 mod active;
 mod conformal;
 mod kernels;
+mod multitask;
 mod sam;
 
 use std::{collections::BTreeMap, process::Command};
@@ -24,7 +25,8 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "conformal" => conformal::run(),
         "active" => active::run(),
         "kernels" => kernels::run_all(),
-        _ => bail!("no bench `{name}`; there are: sam, conformal, active, kernels"),
+        "multitask" => multitask::run(),
+        _ => bail!("no bench `{name}`; there are: sam, conformal, active, kernels, multitask"),
     }
 }
 

@@ -1,0 +1,191 @@
+"""One gradient from several tasks': Gradient Vaccine, PCGrad, MGDA, CAGrad, IMTL-G, Nash-MTL, Aligned-MTL, GradNorm, uncertainty.
+
+In a PyTorch training loop::
+
+    combiner = Combiner("gradient-vaccine", groups="parameter")
+    for batches in loader:
+        parameters = list(model.parameters())
+        gradients = [torch.autograd.grad(loss(model, batch), parameters) for batch in batches]
+        for parameter, gradient in zip(parameters, combiner(gradients)):
+            parameter.grad = gradient
+        optimizer.step()
+
+All products of gradients are taken in one sweep and the sum in a second one, on all cores and without the GIL.
+
+>>> import numpy as np
+>>> combine([np.array([1.0, 0.0]), np.array([-1.0, 1.0])], "pcgrad")
+array([0.5, 1.5], dtype=float32)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal, Union
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _native
+from ._arrays import array, seed
+
+__all__ = ["Combiner", "combine"]
+
+Method = Literal[
+    "sum", "mean", "pcgrad", "gradient-vaccine", "mgda", "cagrad", "imtl-g", "nash-mtl", "aligned-mtl", "gradnorm", "uncertainty"
+]
+
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "sum": (), "mean": (), "pcgrad": (), "gradient-vaccine": ("rate",), "mgda": (), "cagrad": ("radius",), "imtl-g": (), "nash-mtl": (),
+    "aligned-mtl": ("scale",), "gradnorm": ("asymmetry", "rate"), "uncertainty": ("rate",),
+}
+
+
+class Combiner:
+    """A method with its state, called once a training step.
+
+    Parameters: `method`; `groups`: ``"whole"`` (all parameters are compared together), ``"parameter"`` (each array by itself;
+    the paper of Gradient Vaccine found fine groups best) or a list with the number of each array's group; `random_state`: the
+    order in which tasks are compared. Options by method: `rate` (beta of gradient-vaccine, 0.01; step of the weights of gradnorm
+    and uncertainty, 0.025), `radius` (c of cagrad, 0.5), `scale` (of aligned-mtl: "min", "median" or "rms"), `asymmetry` (alpha
+    of gradnorm, 1.5).
+
+    >>> combiner = Combiner("gradient-vaccine", rate=0.5)
+    >>> combiner([[3.0, 0.0], [0.0, 1.0]])
+    array([3., 1.], dtype=float32)
+    >>> combiner.cosines.round(1)
+    array([[1., 0.],
+           [0., 1.]])
+    """
+
+    def __init__(
+        self,
+        method: Method = "gradient-vaccine",
+        *,
+        groups: Union[Literal["whole", "parameter"], Sequence[int]] = "whole",
+        random_state: Any = 0,
+        **options: Any,
+    ) -> None:
+        if method not in _OPTIONS:
+            raise ValueError(f"method: found {method!r}; allowed: {', '.join(_OPTIONS)}")
+        for name in options:
+            if name not in _OPTIONS[method]:
+                raise ValueError(f"{name}: {method} has no such option; allowed: {', '.join(_OPTIONS[method]) or 'none'}")
+        if isinstance(groups, str) and groups not in ("whole", "parameter"):
+            raise ValueError(f"groups: found {groups!r}; allowed: 'whole', 'parameter' or a list of numbers")
+        self.method = method
+        self.groups = groups
+        self._config = json.dumps({method: options} if _OPTIONS[method] else method)
+        # The shape of a wrong option is told now, not at the first step.
+        _native.Combiner(self._config, 1, 1)
+        self._seed = seed(random_state)
+        self._steps = 0
+        self._native: Union[_native.Combiner, None] = None
+
+    def __call__(self, gradients: Any, losses: Union[ArrayLike, None] = None) -> Any:
+        """The combined gradient, in the shape of one task's.
+
+        `gradients`: for each task an array, or a sequence of arrays (one a parameter), numpy, torch or anything with the
+        standard protocols; torch tensors give torch tensors. `losses`: one a task, which gradnorm and uncertainty need.
+        """
+        tasks = list(gradients)
+        if not tasks:
+            raise ValueError("gradients: found none; allowed: at least one task")
+        single = not isinstance(tasks[0], (list, tuple)) or _is_number(tasks[0])
+        segments = [[task] if single else list(task) for task in tasks]
+        like = segments[0]
+        flat = [[_flat(part, f"gradient of task {number}") for part in parts] for number, parts in enumerate(segments)]
+        groups = self._group_numbers(len(flat[0]))
+        if self._native is None:
+            self._native = _native.Combiner(self._config, len(tasks), max(groups) + 1)
+        found = None if losses is None else array(losses, np.float64, 1, "losses")
+        step = (self._seed + 0x9E3779B97F4A7C15 * self._steps) % 2**64
+        sums = self._native.combine(flat, groups, found, step)
+        self._steps += 1
+        shaped = [_like(total, part) for total, part in zip(sums, like)]
+        return shaped[0] if single else shaped
+
+    def _group_numbers(self, count: int) -> list[int]:
+        if isinstance(self.groups, str):
+            return [0] * count if self.groups == "whole" else list(range(count))
+        groups = [int(group) for group in self.groups]
+        if len(groups) != count or min(groups) < 0:
+            raise ValueError(f"groups: found {groups}; allowed: a number from 0 for each of {count} arrays")
+        return groups
+
+    @property
+    def coefficients(self) -> NDArray[np.float64]:
+        """The coefficients of the last step, groups x tasks: the update is their sum with the gradients."""
+        return self._started().coefficients
+
+    @property
+    def cosines(self) -> NDArray[np.float64]:
+        """The cosines of the tasks' gradients in the last step, averaged over groups."""
+        grams = self._started().grams
+        norms = np.sqrt(np.einsum("gii->gi", grams))
+        scale = norms[:, :, None] * norms[:, None, :]
+        cosines: NDArray[np.float64] = np.divide(grams, scale, out=np.zeros_like(grams), where=scale > 0).mean(0)
+        return cosines
+
+    def _started(self) -> _native.Combiner:
+        if self._native is None:
+            raise ValueError("no step has been made yet: call the combiner with gradients first")
+        return self._native
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be saved to go on later."""
+        return {"steps": self._steps, "state": None if self._native is None else self._native.state(), "shape": self._shape()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict`."""
+        self._steps = int(state["steps"])
+        self._native = None
+        if state["shape"] is not None:
+            self._native = _native.Combiner(self._config, *state["shape"])
+            self._native.restore(np.asarray(state["state"], dtype=np.float32))
+
+    def _shape(self) -> Union[tuple[int, int], None]:
+        if self._native is None:
+            return None
+        groups, tasks = self._native.coefficients.shape
+        return (tasks, groups)
+
+    def __repr__(self) -> str:
+        return f"Combiner({self._config}, groups={self.groups!r})"
+
+
+def combine(
+    gradients: Any,
+    method: Method = "pcgrad",
+    losses: Union[ArrayLike, None] = None,
+    *,
+    groups: Union[Literal["whole", "parameter"], Sequence[int]] = "whole",
+    random_state: Any = 0,
+    **options: Any,
+) -> Any:
+    """One gradient from several tasks', once. Methods that learn from step to step want a `Combiner`.
+
+    >>> combine([[2.0, 0.0], [0.0, 1.0]], "nash-mtl")
+    array([1., 1.], dtype=float32)
+    """
+    return Combiner(method, groups=groups, random_state=random_state, **options)(gradients, losses)
+
+
+def _is_number(values: Any) -> bool:
+    return len(values) > 0 and isinstance(values[0], (int, float, np.number))
+
+
+def _flat(part: Any, name: str) -> NDArray[np.float32]:
+    if hasattr(part, "reshape"):
+        part = part.reshape(-1)
+    return array(part, np.float32, 1, name)
+
+
+def _like(total: NDArray[np.float32], part: Any) -> Any:
+    """In the shape of a task's array; a torch tensor where that was one."""
+    shaped = total.reshape(np.shape(part)) if hasattr(part, "shape") else total
+    if type(part).__module__.partition(".")[0] == "torch":
+        import torch  # type: ignore[import-not-found,unused-ignore]  # the caller has it
+
+        return torch.from_numpy(shaped).to(part.dtype)
+    return shaped

@@ -1,0 +1,78 @@
+//! `lyceum.optim`.
+
+use lyceum_core::{Error, Seed};
+use lyceum_multitask::{Combiner, Gradients, Method};
+use numpy::ndarray::{Array2, Array3};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyReadonlyArray1};
+use pyo3::prelude::*;
+
+use crate::error::exception;
+
+/// A method with its state.
+#[pyclass(name = "Combiner", module = "lyceum._native")]
+pub(crate) struct PyCombiner {
+    combiner: Combiner,
+    tasks: usize,
+}
+
+#[pymethods]
+impl PyCombiner {
+    /// `method` is JSON.
+    #[new]
+    fn new(method: &str, tasks: usize, groups: usize) -> PyResult<Self> {
+        let method: Method =
+            serde_json::from_str(method).map_err(|error| exception(Error::invalid("method", error, "one of the documentation")))?;
+        Ok(Self { combiner: method.combiner(tasks, groups).map_err(exception)?, tasks })
+    }
+
+    /// `gradients` are the segments of each task, `groups` the group of each segment.
+    fn combine<'py>(
+        &mut self,
+        py: Python<'py>,
+        gradients: Vec<Vec<PyReadonlyArray1<'py, f32>>>,
+        groups: Vec<usize>,
+        losses: Option<PyReadonlyArray1<'py, f64>>,
+        seed: u64,
+    ) -> PyResult<Vec<Bound<'py, PyArray1<f32>>>> {
+        let slices: Vec<Vec<&[f32]>> =
+            gradients.iter().map(|task| task.iter().map(PyReadonlyArray1::as_slice).collect::<Result<_, _>>()).collect::<Result<_, _>>()?;
+        let count = groups.len();
+        if let Some(task) = slices.iter().position(|segments| segments.len() != count) {
+            let allowed = format!("{count} arrays, as task 0 has");
+            return Err(exception(Error::invalid(format!("gradient of task {task}"), slices[task].len(), allowed)));
+        }
+        let segments: Vec<Vec<&[f32]>> = (0..count).map(|segment| slices.iter().map(|task| task[segment]).collect()).collect();
+        let losses: Option<Vec<f64>> = losses.map(|losses| losses.as_array().to_vec());
+        let mut sums: Vec<Vec<f32>> = segments.iter().map(|parts| vec![0.0; parts.first().map_or(0, |part| part.len())]).collect();
+        py.detach(|| {
+            let gradients = Gradients::segments(segments, &groups)?;
+            let mut out: Vec<&mut [f32]> = sums.iter_mut().map(Vec::as_mut_slice).collect();
+            self.combiner.combine(&gradients, losses.as_deref(), Seed::new(seed), &mut out)
+        })
+        .map_err(exception)?;
+        Ok(sums.into_iter().map(|sum| sum.into_pyarray(py)).collect())
+    }
+
+    /// The coefficients of the last step, groups × tasks.
+    #[getter]
+    fn coefficients<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray2<f64>> {
+        let found = self.combiner.last_coefficients();
+        Array2::from_shape_fn((found.len(), self.tasks), |(group, task)| found[group][task]).into_pyarray(py)
+    }
+
+    /// The Gram matrices of the last step, groups × tasks × tasks.
+    #[getter]
+    fn grams<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray3<f64>> {
+        let found = self.combiner.grams();
+        Array3::from_shape_fn((found.len(), self.tasks, self.tasks), |(group, i, j)| found[group][[i, j]]).into_pyarray(py)
+    }
+
+    fn state<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f32>> {
+        self.combiner.state().into_pyarray(py)
+    }
+
+    fn restore(&mut self, state: PyReadonlyArray1<'_, f32>) -> PyResult<()> {
+        let state = state.as_array().to_vec();
+        self.combiner.restore(&state).map_err(|error| exception(Error::invalid("state", error, "what this combiner's state() gave")))
+    }
+}
