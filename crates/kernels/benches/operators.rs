@@ -30,7 +30,7 @@ fn linears() {
     for (n, d, k) in shapes {
         let (x, weight, bias) = (random([n, d]), random([d, k]), random([k]));
         let flop = 2.0 * (n * d * k) as f64;
-        measure(&format!("linear {n}x{d}x{k}"), flop, 2.0, |i| linear(i.of(&x), i.of(&weight), i.of(&bias), Activation::None));
+        measure(&format!("linear {n}x{d}x{k}"), flop, 2.0, |i| linear(i.of(&x), None, i.of(&weight), i.of(&bias), Activation::None));
     }
 }
 

@@ -27,9 +27,13 @@ use crate::{
 /// xW + b through an activation.
 ///
 /// * `x`: `n × d`.
+/// * `gradient_input`: what stands for x in the gradient of the weight, ∂W = xᵀ∂y, and nowhere else; x itself if absent.
 /// * `weight`: `d × k`.
 /// * `bias`: `k`.
-pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>, activation: Activation) -> Tensor<2> {
+pub fn linear(x: Tensor<2>, gradient_input: Option<Tensor<2>>, weight: Tensor<2>, bias: Tensor<1>, activation: Activation) -> Tensor<2> {
+    if let Some(other) = &gradient_input {
+        assert_eq!(other.dims(), x.dims(), "the gradient's input has the shape of the input");
+    }
     if is_flex(&x.device()) {
         let shape = [x.dims()[0], x.dims()[1], weight.dims()[1]];
         assert!(
@@ -40,10 +44,18 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>, activation: Acti
             bias.dims()
         );
         let relu = activation == Activation::Relu;
-        let y = <Dispatch as Linear>::linear_fused(x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch(), shape, relu);
+        let other = gradient_input.unwrap_or_else(|| x.clone()).into_dispatch();
+        let y = <Dispatch as Linear>::linear_fused(x.into_dispatch(), other, weight.into_dispatch(), bias.into_dispatch(), shape, relu);
         return Tensor::from_dispatch(y);
     }
-    let y = module::linear(x, weight, Some(bias));
+    let y = match gradient_input {
+        None => module::linear(x, weight, Some(bias)),
+        Some(other) => {
+            // The value of the first with the gradient to the weight of the second.
+            let shadow = other.detach().matmul(weight.clone());
+            module::linear(x, weight.detach(), Some(bias)) + shadow.clone() - shadow.detach()
+        }
+    };
     match activation {
         Activation::None => y,
         Activation::Relu => burn_activation::relu(y),
@@ -147,6 +159,7 @@ fn backward(
 trait Linear: Backend {
     fn linear_fused(
         x: FloatTensor<Self>,
+        gradient_input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         shape: [usize; 3],
@@ -168,6 +181,7 @@ trait Linear: Backend {
 impl Linear for Flex {
     fn linear_fused(
         x: FloatTensor<Self>,
+        _: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         shape: [usize; 3],
@@ -198,13 +212,15 @@ impl Linear for Flex {
 impl<B: Linear, C: CheckpointStrategy> Linear for Autodiff<B, C> {
     fn linear_fused(
         x: FloatTensor<Self>,
+        gradient_input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         shape: [usize; 3],
         relu: bool,
     ) -> FloatTensor<Self> {
-        let (x_value, w_value) = (x.primitive().clone(), weight.primitive().clone());
-        let output = B::linear_fused(x_value.clone(), w_value.clone(), bias.primitive().clone(), shape, relu);
+        let (x_value, w_value) = (gradient_input.into_primitive(), weight.primitive().clone());
+        let (input, other) = (x.primitive().clone(), x_value.clone());
+        let output = B::linear_fused(input, other, w_value.clone(), bias.primitive().clone(), shape, relu);
         let kept = relu.then(|| output.clone());
         differentiable::<B, C, 3>([&x, &weight, &bias], output, move |gradient, wanted| {
             let kept = kept.clone().unwrap_or_else(|| gradient.clone());

@@ -111,7 +111,7 @@ proptest! {
         let (x, weight, bias) = (random([n, d], 1), random([d, k], 2), random([k], 3));
         let theirs = module::linear(x.clone(), weight.clone(), Some(bias.clone()));
         let theirs = if rectified { relu(theirs) } else { theirs };
-        let ours = linear(x.clone(), weight.clone(), bias.clone(), if rectified { Activation::Relu } else { Activation::None });
+        let ours = linear(x.clone(), None, weight.clone(), bias.clone(), if rectified { Activation::Relu } else { Activation::None });
         close("y", &values(ours.clone()), &values(theirs.clone()), 5e-6);
         let direction = random([n, k], 4).inner().autodiff();
         let (ours, theirs) = ((ours * direction.clone()).sum().backward(), (theirs * direction).sum().backward());

@@ -85,7 +85,7 @@ fn run(case: &Case<'_>) {
         }
         "linear" => {
             let (x, weight, bias) = (case.tensor("x"), case.tensor("weight"), case.tensor("bias"));
-            let y = linear(x.clone(), weight.clone(), bias.clone(), case.activation());
+            let y = linear(x.clone(), None, weight.clone(), bias.clone(), case.activation());
             case.check(y, &[&("x", &x), &("weight", &weight), &("bias", &bias)]);
         }
         "batch_norm" => {

@@ -23,6 +23,8 @@ pub struct ParamSpace {
 /// One parameter or buffer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParamInfo {
+    /// By which layers know it, in this process alone.
+    pub id: ParamId,
     /// Its dotted path in the module, for example `conv1.weight`.
     pub name: String,
     /// The extent of each axis.
@@ -135,7 +137,7 @@ impl ModuleVisitor for Lister {
         let size = shape.iter().product::<usize>();
         let range = param.is_require_grad().then(|| self.dimension..self.dimension + size);
         self.dimension += range.as_ref().map_or(0, ExactSizeIterator::len);
-        self.params.push(ParamInfo { name: self.path.join("."), shape, range });
+        self.params.push(ParamInfo { id: param.id, name: self.path.join("."), shape, range });
     }
 }
 

@@ -1,5 +1,7 @@
 //! How one forward pass through a network is made.
 
+use std::sync::Arc;
+
 use burn::{
     module::ParamId,
     tensor::{Tensor, TensorData},
@@ -17,6 +19,33 @@ pub struct Pass {
     training: Option<Seed>,
     layers: u64,
     statistics: Vec<Statistic>,
+    inputs: Option<Vec<(ParamId, LayerInput)>>,
+    replacement: Option<Arc<dyn GradientInputs>>,
+}
+
+/// What a layer was given.
+#[derive(Debug, Clone)]
+pub enum LayerInput {
+    /// A fully connected layer: one input a row.
+    Rows(Tensor<2>),
+    /// A convolution.
+    Images(Tensor<4>, Window),
+}
+
+/// What of an image a convolution sees at a time: squares of `kernel`² pixels, `stride` apart, with `padding` zeros around.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "told above")]
+pub struct Window {
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: usize,
+}
+
+/// Other inputs for the gradients of weights: with G = xᵀδ, a change of x in this product alone changes the gradient of the
+/// weight and nothing else.
+pub trait GradientInputs: std::fmt::Debug + Send + Sync {
+    /// What stands for the input `x` (without autodiff) of the fully connected layer with this weight; `None`: itself.
+    fn of(&self, weight: ParamId, x: Tensor<2>) -> Option<Tensor<2>>;
 }
 
 /// A value of this batch that a running average follows: the average's id, and the value.
@@ -25,12 +54,12 @@ pub type Statistic = (ParamId, Tensor<1>);
 impl Pass {
     /// A pass for evaluation: running statistics, no dropout.
     pub fn evaluation() -> Self {
-        Self { training: None, layers: 0, statistics: Vec::new() }
+        Self { training: None, layers: 0, statistics: Vec::new(), inputs: None, replacement: None }
     }
 
     /// A pass for training: batch statistics, dropout masks from `seed`.
     pub fn training(seed: Seed) -> Self {
-        Self { training: Some(seed), layers: 0, statistics: Vec::new() }
+        Self { training: Some(seed), ..Self::evaluation() }
     }
 
     /// Whether the pass is for training.
@@ -41,6 +70,39 @@ impl Pass {
     /// What the batch says of a running average.
     pub fn leave_statistic(&mut self, average: ParamId, value: Tensor<1>) {
         self.statistics.push((average, value));
+    }
+
+    /// A pass that also keeps what each layer was given.
+    pub fn recording(mut self) -> Self {
+        self.inputs = Some(Vec::new());
+        self
+    }
+
+    /// What the layers were given, in their order, with their weights; empty unless the pass is [recording](Self::recording).
+    pub fn into_inputs(self) -> Vec<(ParamId, LayerInput)> {
+        self.inputs.unwrap_or_default()
+    }
+
+    /// From here on, gradients of weights come from these inputs.
+    pub fn replace_gradient_inputs(&mut self, inputs: Arc<dyn GradientInputs>) {
+        self.replacement = Some(inputs);
+    }
+
+    /// A fully connected layer says what it was given; gives what stands for it in the gradient of its weight.
+    pub(crate) fn meet_rows(&mut self, weight: ParamId, x: &Tensor<2>) -> Option<Tensor<2>> {
+        let value = || if x.is_autodiff() { x.clone().inner() } else { x.clone() };
+        if let Some(inputs) = &mut self.inputs {
+            inputs.push((weight, LayerInput::Rows(value())));
+        }
+        let found = self.replacement.as_ref()?.of(weight, value())?;
+        Some(if x.is_autodiff() { found.autodiff() } else { found })
+    }
+
+    /// A convolution says what it was given.
+    pub(crate) fn meet_images(&mut self, weight: ParamId, x: &Tensor<4>, window: Window) {
+        if let Some(inputs) = &mut self.inputs {
+            inputs.push((weight, LayerInput::Images(if x.is_autodiff() { x.clone().inner() } else { x.clone() }, window)));
+        }
     }
 
     /// What the layers left behind.

@@ -8,6 +8,7 @@ use lyceum_core::Stream;
 use lyceum_kernels::{Activation, conv2d};
 
 use super::{he_uniform, trained};
+use crate::{Pass, pass::Window};
 
 /// A convolution: inputs `n × c × h × w`.
 #[derive(Module, Debug)]
@@ -46,7 +47,9 @@ impl Conv2d {
     }
 
     /// The convolution through an activation.
-    pub fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+    pub fn forward(&self, x: Tensor<4>, activation: Activation, pass: &mut Pass) -> Tensor<4> {
+        let kernel = self.weight.dims()[2];
+        pass.meet_images(self.weight.id, &x, Window { kernel, stride: self.stride, padding: self.padding });
         let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1; 2], 1);
         conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), options, activation)
     }

@@ -8,6 +8,7 @@ use lyceum_core::Stream;
 use lyceum_kernels::{Activation, linear};
 
 use super::{he_uniform, normal, trained};
+use crate::Pass;
 
 /// A fully connected layer: inputs `n × d`, outputs `n × k`.
 #[derive(Module, Debug)]
@@ -28,7 +29,8 @@ impl Linear {
     }
 
     /// xW + b through an activation.
-    pub fn forward(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
-        linear(x, self.weight.val(), self.bias.val(), activation)
+    pub fn forward(&self, x: Tensor<2>, activation: Activation, pass: &mut Pass) -> Tensor<2> {
+        let gradient_input = pass.meet_rows(self.weight.id, &x);
+        linear(x, gradient_input, self.weight.val(), self.bias.val(), activation)
     }
 }

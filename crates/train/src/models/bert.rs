@@ -124,18 +124,20 @@ impl Bert {
 
     /// Logits over the vocabulary for the tokens at `places` of what [`encode`](Self::encode) gave.
     pub fn predict(&self, encoded: Tensor<2>, places: &[u32]) -> Tensor<2> {
-        let x = gelu(self.head.forward(gather_rows(encoded, places), Activation::None));
+        let x = gelu(self.head.forward(gather_rows(encoded, places), Activation::None, pass));
         let zeros = x.zeros_like();
         let x = self.head_norm.forward(x, zeros);
-        lyceum_kernels::linear(x, self.tokens.val().transpose(), self.head_bias.val(), Activation::None)
+        lyceum_kernels::linear(x, None, self.tokens.val().transpose(), self.head_bias.val(), Activation::None)
     }
 }
 
 impl Layer {
     fn forward(&self, x: Tensor<2>, mask: Tensor<1>, n: usize, heads: usize, dropout: f64, pass: &mut Pass) -> Tensor<2> {
-        let attended = attention(self.qkv.forward(x.clone(), Activation::None), mask, n, heads);
-        let x = self.norm.forward(pass.dropout(self.output.forward(attended, Activation::None), dropout), x);
-        let hidden = gelu(self.inner.forward(x.clone(), Activation::None));
-        self.outer_norm.forward(pass.dropout(self.outer.forward(hidden, Activation::None), dropout), x)
+        let attended = attention(self.qkv.forward(x.clone(), Activation::None, pass), mask, n, heads);
+        let attended = self.output.forward(attended, Activation::None, pass);
+        let x = self.norm.forward(pass.dropout(attended, dropout), x);
+        let hidden = gelu(self.inner.forward(x.clone(), Activation::None, pass));
+        let hidden = self.outer.forward(hidden, Activation::None, pass);
+        self.outer_norm.forward(pass.dropout(hidden, dropout), x)
     }
 }

@@ -68,7 +68,7 @@ impl Network for Cnn {
     fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
         let mut x = images(inputs, self.extent);
         for (index, convolution) in self.convolutions.iter().enumerate() {
-            x = convolution.forward(x, Activation::None);
+            x = convolution.forward(x, Activation::None, pass);
             if let Some(norm) = self.norms.get(index) {
                 x = norm.forward(x, None, Activation::None, pass);
             }
@@ -79,11 +79,12 @@ impl Network for Cnn {
             // Without it the features, which are all positive, let one large step switch every hidden unit off for good.
             Some(norm) => {
                 let [n, width] = [x.dims()[0], self.hidden_width];
-                let x = self.hidden.forward(flat(x), Activation::None).reshape([n, width, 1, 1]);
+                let x = self.hidden.forward(flat(x), Activation::None, pass).reshape([n, width, 1, 1]);
                 flat(norm.forward(x, None, Activation::Relu, pass))
             }
-            None => self.hidden.forward(flat(x), Activation::Relu),
+            None => self.hidden.forward(flat(x), Activation::Relu, pass),
         };
-        self.output.forward(pass.dropout(x, self.dropout), Activation::None)
+        let x = pass.dropout(x, self.dropout);
+        self.output.forward(x, Activation::None, pass)
     }
 }

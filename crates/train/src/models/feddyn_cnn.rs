@@ -42,11 +42,12 @@ impl FedDynCnn {
 }
 
 impl Network for FedDynCnn {
-    fn forward(&self, inputs: Tensor<2>, _: &mut Pass) -> Tensor<2> {
+    fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
         // ReLU after the maximum is the maximum after ReLU, on a quarter of the numbers.
-        let x = max_pool(self.conv1.forward(images(inputs, self.extent), Activation::None), 2, Activation::Relu);
-        let x = flat(max_pool(self.conv2.forward(x, Activation::None), 2, Activation::Relu));
-        let x = self.fc2.forward(self.fc1.forward(x, Activation::Relu), Activation::Relu);
-        self.fc3.forward(x, Activation::None)
+        let x = max_pool(self.conv1.forward(images(inputs, self.extent), Activation::None, pass), 2, Activation::Relu);
+        let x = flat(max_pool(self.conv2.forward(x, Activation::None, pass), 2, Activation::Relu));
+        let x = self.fc1.forward(x, Activation::Relu, pass);
+        let x = self.fc2.forward(x, Activation::Relu, pass);
+        self.fc3.forward(x, Activation::None, pass)
     }
 }

@@ -24,7 +24,7 @@ impl LinearModel {
 }
 
 impl Network for LinearModel {
-    fn forward(&self, inputs: Tensor<2>, _: &mut Pass) -> Tensor<2> {
-        self.output.forward(inputs, Activation::None)
+    fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
+        self.output.forward(inputs, Activation::None, pass)
     }
 }

@@ -30,7 +30,10 @@ impl Mlp {
 
 impl Network for Mlp {
     fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
-        let x = self.hidden.iter().fold(inputs, |x, layer| pass.dropout(layer.forward(x, Activation::Relu), self.dropout));
-        self.output.forward(x, Activation::None)
+        let x = self.hidden.iter().fold(inputs, |x, layer| {
+            let x = layer.forward(x, Activation::Relu, pass);
+            pass.dropout(x, self.dropout)
+        });
+        self.output.forward(x, Activation::None, pass)
     }
 }

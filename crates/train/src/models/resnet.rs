@@ -60,10 +60,10 @@ impl ResNet {
 
 impl Network for ResNet {
     fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
-        let x = self.stem.forward(images(inputs, self.extent), Activation::None);
+        let x = self.stem.forward(images(inputs, self.extent), Activation::None, pass);
         let x = self.stem_norm.forward(x, None, Activation::Relu, pass);
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x, pass));
-        self.output.forward(flat(adaptive_avg_pool2d(x, [1, 1])), Activation::None)
+        self.output.forward(flat(adaptive_avg_pool2d(x, [1, 1])), Activation::None, pass)
     }
 }
 
@@ -81,11 +81,14 @@ impl Block {
     }
 
     fn forward(&self, x: Tensor<4>, pass: &mut Pass) -> Tensor<4> {
-        let y = self.conv1.forward(x.clone(), Activation::None);
+        let y = self.conv1.forward(x.clone(), Activation::None, pass);
         let y = self.norm1.forward(y, None, Activation::Relu, pass);
-        let y = self.conv2.forward(y, Activation::None);
+        let y = self.conv2.forward(y, Activation::None, pass);
         let x = match &self.shortcut {
-            Some((conv, norm)) => norm.forward(conv.forward(x, Activation::None), None, Activation::None, pass),
+            Some((conv, norm)) => {
+                let x = conv.forward(x, Activation::None, pass);
+                norm.forward(x, None, Activation::None, pass)
+            }
             None => x,
         };
         self.norm2.forward(y, Some(x), Activation::Relu, pass)
