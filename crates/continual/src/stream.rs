@@ -49,10 +49,22 @@ pub struct Task {
     pub number: usize,
     /// Which of the network's outputs are its own; labels count within the network's outputs.
     pub outputs: Range<usize>,
+    /// Where it is several tasks as one, each with outputs of its own: how many each has.
+    pub heads: Option<usize>,
     /// For training.
     pub train: Examples,
     /// For testing.
     pub test: Examples,
+}
+
+impl Task {
+    /// The outputs of an example with this label.
+    pub fn own(&self, label: usize) -> Range<usize> {
+        match self.heads {
+            Some(width) => label / width * width..(label / width + 1) * width,
+            None => self.outputs.clone(),
+        }
+    }
 }
 
 impl StreamConfig {
@@ -96,13 +108,16 @@ impl StreamConfig {
         match self {
             Self::Permuted { .. } => {
                 let order = split::permutation(data.extent.len(), &mut seed.stream_at("stream/permutation", number as u64));
-                let permuted = |from: &Examples| Examples { inputs: from.inputs.select(Axis(1), &order), labels: from.labels.clone() };
-                Ok(Task { number, outputs: 0..classes, train: permuted(&data.train), test: permuted(&data.test) })
+                let permuted = |from: &Examples| Examples {
+                    inputs: from.inputs.select(Axis(1), &order).as_standard_layout().into_owned(),
+                    labels: from.labels.clone(),
+                };
+                Ok(Task { number, outputs: 0..classes, heads: None, train: permuted(&data.train), test: permuted(&data.test) })
             }
             Self::Rotated { tasks, degrees } => {
                 let angle = degrees * number as f64 / (*tasks - 1).max(1) as f64;
                 let turned = |from: &Examples| rotated(from, data, angle.to_radians());
-                Ok(Task { number, outputs: 0..classes, train: turned(&data.train), test: turned(&data.test) })
+                Ok(Task { number, outputs: 0..classes, heads: None, train: turned(&data.train), test: turned(&data.test) })
             }
             Self::Split { classes: some, heads } => {
                 let mine = number * some..(number + 1) * some;
@@ -113,7 +128,7 @@ impl StreamConfig {
                     part.labels.iter_mut().for_each(|label| *label = *label - mine.start + outputs.start);
                     part
                 };
-                Ok(Task { number, outputs: outputs.clone(), train: part(&data.train), test: part(&data.test) })
+                Ok(Task { number, outputs: outputs.clone(), heads: None, train: part(&data.train), test: part(&data.test) })
             }
         }
     }

@@ -53,7 +53,7 @@ impl MaskedTokens {
     pub fn target_losses(model: &Bert, batch: &TokenBatch, pass: &mut Pass) -> Tensor<1> {
         let (places, tokens): (Vec<u32>, Vec<u32>) = batch.targets.iter().copied().unzip();
         let encoded = model.encode(&batch.tokens, &batch.present, batch.len(), pass);
-        label_cross_entropy(model.predict(encoded, &places), &tokens)
+        label_cross_entropy(model.predict(encoded, &places, pass), &tokens)
     }
 }
 

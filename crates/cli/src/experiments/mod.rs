@@ -19,6 +19,7 @@ pub(crate) const EXPERIMENTS: &[&dyn AnyExperiment] = &[
     &compare_scores::CompareScores,
     &digit_tuples::DigitTuples,
     &toy_regression::ToyRegression,
+    &lyceum_continual::experiment::Continual,
     &lyceum_optim::experiment::Train,
 ];
 

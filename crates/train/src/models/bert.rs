@@ -123,7 +123,7 @@ impl Bert {
     }
 
     /// Logits over the vocabulary for the tokens at `places` of what [`encode`](Self::encode) gave.
-    pub fn predict(&self, encoded: Tensor<2>, places: &[u32]) -> Tensor<2> {
+    pub fn predict(&self, encoded: Tensor<2>, places: &[u32], pass: &mut Pass) -> Tensor<2> {
         let x = gelu(self.head.forward(gather_rows(encoded, places), Activation::None, pass));
         let zeros = x.zeros_like();
         let x = self.head_norm.forward(x, zeros);

@@ -1,0 +1,302 @@
+//! The experiment `continual`: strategies on a stream of tasks.
+
+use std::ops::Range;
+
+use lyceum_core::report::Gallery;
+use lyceum_core::{
+    Error, Experiment, Report, Result, Run, Summary, Violation, range,
+    report::{Axis, Block, Chart, Picture, Series, Table},
+};
+use lyceum_data::{
+    Cache, Examples,
+    prepare::{DataConfig, Prepared},
+};
+use lyceum_optim::{EstimatorConfig, multitask::Granularity};
+use lyceum_train::{DeviceName, ModelConfig, TrainConfig};
+use ndarray::{Axis as Dimension, concatenate};
+use serde::{Deserialize, Serialize};
+
+use crate::{Learner, StrategyConfig, StreamConfig, Task, learner::Progress, metrics};
+
+/// Learns a stream with each strategy.
+#[derive(Debug, Clone, Copy)]
+pub struct Continual;
+
+/// The recipe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    #[serde(default)]
+    device: DeviceName,
+    data: DataConfig,
+    /// Mean and standard deviation that inputs are brought to 0 and 1 from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    normalization: Option<[f64; 2]>,
+    model: ModelConfig,
+    stream: StreamConfig,
+    /// Tasks that are learnt together, one after the other such group.
+    #[serde(default = "one", deserialize_with = "range::at_least_one")]
+    together: usize,
+    #[serde(default)]
+    training: TrainConfig,
+    /// How gradients are estimated.
+    #[serde(default = "plain")]
+    estimator: EstimatorConfig,
+    /// How the gradients of tasks that are learnt together are combined.
+    #[serde(default)]
+    combiner: lyceum_multitask::Method,
+    /// What is compared and combined at a time.
+    #[serde(default)]
+    granularity: Granularity,
+    /// What is compared.
+    strategy: Vec<Arm>,
+}
+
+/// A strategy with a name.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Arm {
+    /// Its name; that of the method if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    method: StrategyConfig,
+    /// A learning rate of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
+    learning_rate: Option<f64>,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn plain() -> EstimatorConfig {
+    EstimatorConfig::Plain
+}
+
+impl Arm {
+    fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_else(|| self.method.name())
+    }
+}
+
+impl Experiment for Continual {
+    type Config = Config;
+
+    fn name(&self) -> &'static str {
+        "continual"
+    }
+
+    fn about(&self) -> &'static str {
+        "a stream of tasks by Gradient Projection Memory and its baselines: accuracy, forgetting, how full each layer is"
+    }
+
+    fn check(&self, config: &Config) -> Result<(), Violation> {
+        config.data.check("data")?;
+        let wrong = |key: &str, message: String| Err(Violation::new(key, message));
+        if config.strategy.is_empty() {
+            return wrong("strategy", "found none; allowed: at least one".into());
+        }
+        for (number, arm) in config.strategy.iter().enumerate() {
+            if config.strategy[..number].iter().any(|other| other.name() == arm.name()) {
+                return wrong("strategy.name", format!("found `{}` twice; allowed: different names", arm.name()));
+            }
+            if let StrategyConfig::Gpm(gpm) = &arm.method
+                && gpm.thresholds.is_empty()
+            {
+                return wrong("strategy.method.gpm.thresholds", "found none; allowed: at least one".into());
+            }
+        }
+        if let Some([mean, deviation]) = config.normalization
+            && !(mean.is_finite() && deviation > 0.0 && deviation.is_finite())
+        {
+            return wrong("normalization", format!("found [{mean}, {deviation}]; allowed: a finite mean and a deviation > 0"));
+        }
+        if let Err(error) = config.combiner.check() {
+            return wrong("combiner", error.to_string());
+        }
+        if let Ok(entry) = lyceum_data::catalog::find(&config.data.name) {
+            config.model.check("model", entry.extent)?;
+        }
+        Ok(())
+    }
+
+    fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
+        let data = config.data.prepare(&Cache::locate(), run.seed())?;
+        let classes = data.classes.len();
+        if let Err(violation) = config.stream.check("stream", classes) {
+            return Err(Error::invalid("stream", violation.message, "a stream of this data set"));
+        }
+        let count = config.stream.tasks(classes);
+        let tests = (0..count)
+            .map(|number| config.task(&data, number, run).map(|task| (task.test, task.outputs)))
+            .collect::<Result<Vec<(Examples, Range<usize>)>>>()?;
+        let mut learnt = Vec::new();
+        for arm in &config.strategy {
+            let part = run.child(arm.name())?;
+            let mut training = config.training.clone();
+            training.learning_rate = arm.learning_rate.unwrap_or(training.learning_rate);
+            let outputs = (config.stream.outputs(classes), config.stream.heads());
+            let learner = Learner {
+                training,
+                strategy: arm.method.clone(),
+                estimator: config.estimator.clone(),
+                combiner: (config.combiner, config.granularity),
+                outputs,
+            };
+            // The same beginning and the same stream for all.
+            let model = config.model.init(data.extent, outputs.0, run.seed(), &config.device.device());
+            let (_, progress) = if arm.method == StrategyConfig::Multitask {
+                learner.learn(&part, model, 1, |_| Ok(vec![config.joint(&data, count, run)?]), &tests)?
+            } else {
+                let together = config.together;
+                let stage =
+                    |stage: usize| (stage * together..((stage + 1) * together).min(count)).map(|n| config.task(&data, n, run)).collect();
+                learner.learn(&part, model, count.div_ceil(together), stage, &tests)?
+            };
+            learnt.push((arm.name().to_owned(), progress));
+        }
+        let summary = summarise(config, count, &learnt);
+        run.finish(&summary, &report(config, &data, count, &learnt, &summary)?)?;
+        Ok(summary)
+    }
+}
+
+impl Config {
+    fn task(&self, data: &Prepared, number: usize, run: &Run) -> Result<Task> {
+        let mut task = self.stream.task(data, number, run.seed())?;
+        if let Some([mean, deviation]) = self.normalization {
+            let normalise = |x: f32| ((f64::from(x) - mean) / deviation) as f32;
+            task.train.inputs.mapv_inplace(normalise);
+            task.test.inputs.mapv_inplace(normalise);
+        }
+        Ok(task)
+    }
+
+    /// All tasks as one.
+    fn joint(&self, data: &Prepared, count: usize, run: &Run) -> Result<Task> {
+        let tasks = (0..count).map(|number| self.task(data, number, run)).collect::<Result<Vec<Task>>>()?;
+        let inputs: Vec<_> = tasks.iter().map(|task| task.train.inputs.view()).collect();
+        let inputs = concatenate(Dimension(0), &inputs).map_err(|error| Error::Failed(error.to_string()))?;
+        let labels = tasks.iter().flat_map(|task| task.train.labels.iter().copied()).collect();
+        let heads = self.stream.heads().then(|| tasks[0].outputs.len());
+        let outputs = 0..self.stream.outputs(data.classes.len());
+        Ok(Task {
+            number: count - 1,
+            outputs,
+            heads,
+            train: Examples { inputs, labels },
+            test: Examples { inputs: ndarray::Array2::zeros((0, 0)), labels: Vec::new() },
+        })
+    }
+}
+
+/// The matrix of the tasks that a stage ends with: a row for each task, as if every task were a stage.
+fn by_task(progress: &Progress, together: usize, count: usize) -> Vec<Vec<f64>> {
+    (0..count).map(|task| progress.matrix[(task / together).min(progress.matrix.len() - 1)].clone()).collect()
+}
+
+fn summarise(config: &Config, count: usize, learnt: &[(String, Progress)]) -> Summary {
+    let mut summary = Summary {
+        table: Table::new(["strategy", "ACC, %", "BWT, points", "forgetting, points", "at learning, %", "numbers kept"]),
+        ..Summary::default()
+    };
+    for (name, progress) in learnt {
+        let joint = progress.matrix.len() == 1;
+        let matrix = by_task(progress, if joint { count } else { config.together }, count);
+        let (acc, bwt, forgotten) = (metrics::average_accuracy(&matrix), metrics::backward_transfer(&matrix), metrics::forgetting(&matrix));
+        let learning = (0..count).map(|j| matrix[j][j]).sum::<f64>() / count as f64;
+        let kept = progress.notes.last().map_or(0, |note| note.kept_numbers);
+        let points = |value: f64| if joint { "–".into() } else { format!("{:+.2}", 100.0 * value) };
+        summary.table.push([
+            name.clone(),
+            format!("{:.2}", 100.0 * acc),
+            points(bwt),
+            points(forgotten),
+            format!("{:.2}", 100.0 * learning),
+            kept.to_string(),
+        ]);
+        for (key, value) in
+            [("acc", acc), ("bwt", bwt), ("forgetting", forgotten), ("at_learning", learning), ("kept_numbers", kept as f64)]
+        {
+            summary.values.insert(format!("{name}/{key}"), value);
+        }
+        for (t, row) in progress.matrix.iter().enumerate() {
+            for (j, accuracy) in row.iter().enumerate() {
+                summary.values.insert(format!("{name}/matrix/{t}/{j}"), *accuracy);
+            }
+        }
+        for (t, note) in progress.notes.iter().enumerate() {
+            for (layer, update) in &note.layers {
+                summary.values.insert(format!("{name}/rank/{t}/{layer}"), update.rank as f64);
+            }
+        }
+    }
+    summary
+}
+
+fn report(config: &Config, data: &Prepared, count: usize, learnt: &[(String, Progress)], summary: &Summary) -> Result<Report> {
+    let lead = format!(
+        "{count} tasks made of {} ({}), {} training examples each at most. ACC: mean accuracy on all tasks at the end; BWT: how much the \
+         accuracy on a task has changed since it was learnt.",
+        config.data.name,
+        toml::to_string(&config.stream).unwrap_or_default().trim().replace('\n', ", "),
+        data.train.len()
+    );
+    let mut after = Chart::new("Accuracy on the tasks so far", Axis::linear("tasks learnt"), Axis::linear("mean accuracy, %"));
+    let mut first = Chart::new("Accuracy on the first task", Axis::linear("tasks learnt"), Axis::linear("accuracy, %"));
+    let mut heat = Vec::new();
+    for (name, progress) in learnt.iter().filter(|(_, progress)| progress.matrix.len() > 1) {
+        let behind = |stage: usize| ((stage + 1) * config.together).min(count);
+        let mean = |stage: usize, row: &Vec<f64>| row[..behind(stage)].iter().sum::<f64>() / behind(stage) as f64;
+        let points = progress.matrix.iter().enumerate();
+        after = after.with(Series::line(name, points.clone().map(|(t, row)| (behind(t) as f64, 100.0 * mean(t, row)))));
+        first = first.with(Series::line(name, points.map(|(t, row)| (behind(t) as f64, 100.0 * row[0]))));
+        heat.push((heat_map(&progress.matrix)?, name.clone()));
+    }
+    let mut report = Report::new("Tasks one after another", lead)
+        .section("Outcome", [Block::Table(summary.table.clone()), Block::Chart(after), Block::Chart(first)]);
+    let text = "The accuracy on each task (across) after each was learnt (down): white is 0, dark is 100 %.".into();
+    report = report.section("Accuracy matrices", [Block::Text(text), Block::Gallery(Gallery { pictures: heat })]);
+    for (name, progress) in learnt {
+        if progress.notes.iter().any(|note| !note.layers.is_empty()) {
+            report = report.section(format!("How full {name} is"), fill(progress));
+        }
+    }
+    Ok(report.section("Recipe", [Block::Code(toml::to_string(config).unwrap_or_default())]))
+}
+
+/// How many directions each layer has after each task.
+fn fill(progress: &Progress) -> Vec<Block> {
+    let mut chart = Chart::new("Directions in use", Axis::linear("task"), Axis::linear("% of the layer's input space"));
+    let mut full = Vec::new();
+    let names: Vec<&String> = progress.notes.first().map(|note| note.layers.iter().map(|(name, _)| name).collect()).unwrap_or_default();
+    for name in names {
+        let points = progress.notes.iter().enumerate().filter_map(|(task, note)| {
+            let (_, update) = note.layers.iter().find(|(layer, _)| layer == name)?;
+            Some((task as f64 + 1.0, 100.0 * update.rank as f64 / update.dimension as f64))
+        });
+        let points: Vec<(f64, f64)> = points.collect();
+        if let Some((task, _)) = points.iter().find(|(_, share)| *share >= 100.0) {
+            full.push(format!("`{name}` is full after task {task}: it cannot learn any more."));
+        }
+        chart = chart.with(Series::line(name, points));
+    }
+    let mut blocks = vec![Block::Chart(chart)];
+    blocks.extend((!full.is_empty()).then(|| Block::Text(full.join(" "))));
+    blocks
+}
+
+/// A matrix of numbers from 0 to 1 as squares.
+fn heat_map(matrix: &[Vec<f64>]) -> Result<Picture> {
+    const SIDE: usize = 12;
+    let (rows, columns) = (matrix.len(), matrix[0].len());
+    let mut pixels = Vec::with_capacity(3 * rows * columns * SIDE * SIDE);
+    for y in 0..rows * SIDE {
+        for x in 0..columns * SIDE {
+            let value = matrix[y / SIDE][x / SIDE].clamp(0.0, 1.0);
+            let mix = |dark: f64| (255.0 + (dark - 255.0) * value) as u8;
+            pixels.extend([mix(20.0), mix(60.0), mix(120.0)]);
+        }
+    }
+    Picture::rgb(columns * SIDE, rows * SIDE, &pixels)
+}

@@ -1,0 +1,223 @@
+//! Learns a stream of tasks with a strategy.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use lyceum_core::{Array, Result, Run, Seed};
+use lyceum_data::{Examples, split};
+use lyceum_optim::{EstimatorConfig, Multitask, multitask::Granularity};
+use lyceum_train::{ClipNorm, GradientTransform, Model, ParamSpace, Pipeline, Rate, State, TrainConfig, Vector, pipeline::Saved};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Strategy, Task,
+    objective::{RowsBuilder, StageBatch, accuracy},
+    strategies::StrategyConfig,
+    strategy::{Context, Note},
+};
+
+/// How a stream is learnt.
+#[derive(Debug, Clone)]
+pub struct Learner {
+    /// Steps, rates and optimiser of every task.
+    pub training: TrainConfig,
+    /// What is done against forgetting.
+    pub strategy: StrategyConfig,
+    /// How gradients are estimated.
+    pub estimator: EstimatorConfig,
+    /// How gradients of tasks that are learnt together are combined, and by what.
+    pub combiner: (lyceum_multitask::Method, Granularity),
+    /// How many outputs the network has, and whether tasks have outputs of their own.
+    pub outputs: (usize, bool),
+}
+
+/// How far a stream was learnt.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Stages that are behind.
+    pub stage: usize,
+    /// Epochs of the next that are behind.
+    epoch: usize,
+    step: u64,
+    /// The accuracy on each task after each stage.
+    pub matrix: Vec<Vec<f64>>,
+    /// What each stage left behind.
+    pub notes: Vec<Note>,
+    counters: [BTreeMap<String, u64>; 4],
+}
+
+/// The strategy as a transform of the pipeline.
+#[derive(Clone)]
+struct Shared {
+    strategy: Arc<Mutex<(Box<dyn Strategy>, Seed)>>,
+    model: Model,
+    outputs: (usize, bool),
+}
+
+impl GradientTransform for Shared {
+    fn transform(&mut self, gradient: Vector, parameters: &Vector, space: &ParamSpace) -> Result<Vector> {
+        let mut shared = self.strategy.lock().unwrap_or_else(PoisonError::into_inner);
+        let (strategy, seed) = &mut *shared;
+        let context = Context { model: &self.model, space, outputs: self.outputs.0, heads: self.outputs.1, seed: *seed };
+        strategy.transform(gradient, parameters, context)
+    }
+}
+
+/// A stage while it is learnt.
+struct Stage {
+    pipeline: Pipeline<Model>,
+    shared: Shared,
+}
+
+impl Learner {
+    /// Learns stages of tasks, from `stage(number)`; `tests` are the examples of all tasks with their outputs. Goes on from the
+    /// newest checkpoint in `run`.
+    pub fn learn(
+        &self,
+        run: &Run,
+        mut model: Model,
+        stages: usize,
+        stage: impl Fn(usize) -> Result<Vec<Task>>,
+        tests: &[(Examples, std::ops::Range<usize>)],
+    ) -> Result<(Model, Progress)> {
+        let mut progress = Progress::default();
+        let space = ParamSpace::of(&model);
+        let strategy = Arc::new(Mutex::new((self.strategy.build(), run.seed())));
+        let mut waiting = None;
+        if let Some(checkpoint) = run.rewind()? {
+            progress = checkpoint.state()?;
+            let arrays = |file: &str| checkpoint.arrays(file).map(<[Array]>::to_vec);
+            let state = |file: &str, place: usize| -> Result<State> {
+                Ok(State { arrays: arrays(file)?, counters: progress.counters[place].clone() })
+            };
+            model = space.load(model, &arrays("model")?)?;
+            let saved = Saved {
+                model: arrays("model")?,
+                optimizer: state("optimizer", 0)?,
+                estimator: state("estimator", 1)?,
+                combiner: state("combiner", 2)?,
+            };
+            self.locked(&strategy, |strategy| strategy.restore(state("strategy", 3)?, self.context(&model, &space, run.seed())))?;
+            waiting = Some(saved);
+        }
+        let mut task = run.progress().task("stages", progress.stage as u64, stages as u64);
+        while progress.stage < stages {
+            let tasks = stage(progress.stage)?;
+            let seed = run.seed().child(&format!("stage/{}", progress.stage));
+            self.locked(&strategy, |strategy| strategy.begin(&tasks, self.context(&model, &space, seed)))?;
+            let shared = Shared { strategy: strategy.clone(), model: model.clone(), outputs: self.outputs };
+            let combiner = Multitask::new(self.combiner.0, self.combiner.1, seed)?;
+            let mut pipeline = Pipeline::new(model.clone(), self.estimator.build(), &self.training.optimizer);
+            if tasks.len() > 1 {
+                pipeline = pipeline.with_combiner(Box::new(combiner));
+            }
+            if let Some(max_norm) = self.training.clip_norm {
+                pipeline = pipeline.with_transform(Box::new(ClipNorm { max_norm }));
+            }
+            pipeline = pipeline.with_transform(Box::new(shared.clone()));
+            let mut now = Stage { pipeline, shared };
+            if let Some(saved) = waiting.take().filter(|_| progress.epoch > 0) {
+                now.pipeline.restore(saved)?;
+            }
+            while progress.epoch < self.training.epochs {
+                run.stop_if_requested()?;
+                let loss = self.epoch(&mut now, &tasks, &mut progress, seed)?;
+                run.log(progress.step, &[("stage", progress.stage as f64), ("train_loss", loss)])?;
+                self.save(run, &now.pipeline, &strategy, &progress)?;
+            }
+            model = now.pipeline.model();
+            let note = self.locked(&strategy, |strategy| strategy.end(&tasks, self.context(&model, &space, seed.child("end"))))?;
+            let row = tests.iter().map(|(test, own)| accuracy(&model, test, own)).collect::<Result<Vec<f64>>>()?;
+            let learnt: Vec<usize> = tasks.iter().map(|task| task.number).collect();
+            let upto = learnt.last().map_or(0, |last| last + 1).min(row.len());
+            task.advance(&format!("mean accuracy {:.4}", row[..upto].iter().sum::<f64>() / upto.max(1) as f64));
+            progress.matrix.push(row);
+            progress.notes.push(note);
+            (progress.stage, progress.epoch) = (progress.stage + 1, 0);
+            self.save(run, &now.pipeline, &strategy, &progress)?;
+        }
+        Ok((model, progress))
+    }
+
+    fn context<'a>(&self, model: &'a Model, space: &'a ParamSpace, seed: Seed) -> Context<'a> {
+        Context { model, space, outputs: self.outputs.0, heads: self.outputs.1, seed }
+    }
+
+    fn locked<R>(&self, strategy: &Mutex<(Box<dyn Strategy>, Seed)>, work: impl FnOnce(&mut dyn Strategy) -> R) -> R {
+        work(strategy.lock().unwrap_or_else(PoisonError::into_inner).0.as_mut())
+    }
+
+    /// One epoch over the tasks of a stage: as many steps as the largest needs; smaller ones begin again. The mean loss.
+    fn epoch(&self, stage: &mut Stage, tasks: &[Task], progress: &mut Progress, seed: Seed) -> Result<f64> {
+        let seed = seed.child(&format!("epoch/{}", progress.epoch));
+        let orders: Vec<Vec<usize>> = tasks
+            .iter()
+            .enumerate()
+            .map(|(number, task)| split::permutation(task.train.len(), &mut seed.stream_at("order", number as u64)))
+            .collect();
+        let size = self.training.batch_size;
+        let longest = orders.iter().map(Vec::len).max().unwrap_or(0);
+        let steps = longest.div_ceil(size);
+        let device = stage.pipeline.parameters().device();
+        let (mut sum, mut first) = (0.0, progress.epoch as u64 * steps as u64);
+        for step in 0..steps {
+            let count = size.min(longest - step * size);
+            let rate = Rate {
+                peak: self.training.learning_rate,
+                relative: self.training.schedule.relative(first, self.training.epochs as u64 * steps as u64, 0),
+            };
+            first += 1;
+            let seed = seed.child(&format!("step/{step}"));
+            let mut rng = seed.stream("strategy");
+            let positions: Vec<Vec<usize>> =
+                orders.iter().map(|order| (0..count).map(|i| order[(step * size + i) % order.len()]).collect()).collect();
+            let mut shared = stage.shared.strategy.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.1 = seed;
+            let mut parts = Vec::with_capacity(tasks.len());
+            for (number, (task, positions)) in tasks.iter().zip(&positions).enumerate() {
+                let mut rows = RowsBuilder::new(self.outputs.0, self.outputs.1);
+                for &position in positions {
+                    let label = task.train.labels[position];
+                    let input = task.train.inputs.row(position);
+                    rows.push(input.iter().copied(), label, 1.0, &task.own(label));
+                }
+                shared.0.extend(&mut rows, task, number, positions, &mut rng);
+                parts.push(shared.0.finish(rows.build(&device), task)?);
+            }
+            let objective = shared.0.objective(tasks.len());
+            drop(shared);
+            let before = stage.pipeline.parameters().clone();
+            let outcome = stage.pipeline.step(&objective, &StageBatch { tasks: parts }, rate, seed)?;
+            sum += outcome.losses.iter().sum::<f64>();
+            let mut shared = stage.shared.strategy.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.0.moved(&before, stage.pipeline.parameters(), rate);
+            if shared.0.watches() {
+                let model = stage.pipeline.model();
+                let context = self.context(&model, stage.pipeline.space(), seed);
+                for (task, positions) in tasks.iter().zip(&positions) {
+                    shared.0.saw(task, positions, context, &mut rng)?;
+                }
+            }
+            progress.step += 1;
+        }
+        progress.epoch += 1;
+        Ok(sum / steps.max(1) as f64)
+    }
+
+    fn save(&self, run: &Run, pipeline: &Pipeline<Model>, strategy: &Mutex<(Box<dyn Strategy>, Seed)>, progress: &Progress) -> Result<()> {
+        let Saved { model, optimizer, estimator, combiner } = pipeline.save();
+        let strategy = self.locked(strategy, |strategy| strategy.state());
+        let mut progress = progress.clone();
+        progress.counters = [optimizer.counters, estimator.counters, combiner.counters, strategy.counters];
+        let files: [(&str, &[Array]); 5] = [
+            ("model", &model),
+            ("optimizer", &optimizer.arrays),
+            ("estimator", &estimator.arrays),
+            ("combiner", &combiner.arrays),
+            ("strategy", &strategy.arrays),
+        ];
+        run.save_checkpoint(progress.stage as u64 * (self.training.epochs as u64 + 1) + progress.epoch as u64, &progress, &files)
+    }
+}

@@ -1,0 +1,395 @@
+//! Gradient Projection Memory.
+
+use std::{collections::HashMap, sync::Arc};
+
+use burn::{
+    module::ParamId,
+    tensor::{Device, Tensor, TensorData},
+};
+use lyceum_core::{Array, Error, Result, Stream, range};
+use lyceum_data::split;
+use lyceum_kernels::vector;
+use lyceum_train::{
+    Network, Pass, State, Vector,
+    pass::{GradientInputs, LayerInput, Window},
+};
+use ndarray::{Array2, Axis};
+use rand::seq::index;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Task,
+    basis::{Basis, RankRule},
+    objective::{RowsBuilder, StageObjective},
+    strategy::{Context, Note, Strategy, saved},
+};
+
+/// The constants of [`Gpm`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GpmConfig {
+    /// ε of each layer, the share of the inputs' energy that its basis holds; the last one stands for all further layers.
+    #[serde(deserialize_with = "range::fractions")]
+    pub thresholds: Vec<f64>,
+    /// By how much ε grows from task to task.
+    #[serde(deserialize_with = "range::non_negative")]
+    pub growth: f64,
+    /// Examples of a task whose layer inputs are looked at.
+    #[serde(deserialize_with = "range::at_least_one")]
+    pub samples: usize,
+    /// Patches of a convolution that are looked at, drawn from all positions of these examples.
+    #[serde(deserialize_with = "range::at_least_one")]
+    pub patches: usize,
+    /// How many directions are kept.
+    pub rank_rule: RankRule,
+    /// Whether biases and the parameters of normalisation stay as they are after the first task.
+    pub freeze: bool,
+    /// Whether fully connected layers are projected by their inputs (much cheaper, and under SAM the ascent is projected too)
+    /// or by their gradients.
+    pub project_inputs: bool,
+}
+
+impl Default for GpmConfig {
+    fn default() -> Self {
+        Self {
+            thresholds: vec![0.97],
+            growth: 0.0,
+            samples: 300,
+            patches: 20_000,
+            rank_rule: RankRule::Paper,
+            freeze: true,
+            project_inputs: true,
+        }
+    }
+}
+
+/// After each task an orthonormal basis M of each layer's input space learns where this task's inputs lie; from then on the
+/// gradient G of the layer's weight (d × k) is kept out of it,
+///
+/// ```text
+/// G ← G − M(MᵀG)
+/// ```
+///
+/// so that outputs of earlier tasks change no more than by the energy 1 − ε that was not kept (Saha, Garg and Roy, *Gradient
+/// Projection Memory for Continual Learning*, ICLR 2021). For a convolution d = C·k·k and the inputs are its patches. Outputs
+/// that belong to one task alone are not projected.
+///
+/// With X the inputs of a batch, G = Xᵀδ, so M(MᵀG) is taken out by projecting X: 4·n·d·r operations for n rows instead of
+/// 4·d·k·r. The first layer's inputs never change: the data set is projected once a task, and a step costs nothing more.
+#[derive(Debug)]
+pub struct Gpm {
+    config: GpmConfig,
+    layers: Vec<Layer>,
+    /// The weight of the first layer, where its inputs are those of the network.
+    first: Option<ParamId>,
+    /// What is built of the bases when a stage begins.
+    projectors: Arc<Projectors>,
+    /// 0 for what is frozen, 1 elsewhere.
+    frozen: Option<Vector>,
+    /// The inputs of each task of the stage, projected for the first layer.
+    projected: Vec<Array2<f32>>,
+}
+
+/// A layer whose weight is projected.
+#[derive(Debug, Clone)]
+struct Layer {
+    name: String,
+    id: ParamId,
+    range: std::ops::Range<usize>,
+    /// d and k.
+    shape: [usize; 2],
+    /// The weight is `d × k`, else `k × d` (a convolution).
+    rows: bool,
+    basis: Basis,
+}
+
+impl Gpm {
+    /// Without any task.
+    pub fn new(config: GpmConfig) -> Self {
+        Self { config, layers: Vec::new(), first: None, projectors: Arc::default(), frozen: None, projected: Vec::new() }
+    }
+
+    /// The layers that a network with these weights has.
+    fn find_layers(&mut self, inputs: &[(ParamId, LayerInput)], network_inputs: &Tensor<2>, context: Context<'_>) -> Result<()> {
+        let mut inputs: Vec<&(ParamId, LayerInput)> = inputs.iter().collect();
+        if context.heads {
+            // Its rows belong to one task each.
+            inputs.pop();
+        }
+        for (id, input) in &inputs {
+            let info = context.space.params().iter().find(|info| info.id == *id);
+            let info = info.ok_or_else(|| Error::Failed("a layer's weight is not a parameter of the network".into()))?;
+            let Some(range) = info.range.clone() else { continue };
+            let (shape, rows) = match input {
+                LayerInput::Rows(_) => ([info.shape[0], info.shape[1]], true),
+                LayerInput::Images(..) => ([info.shape[1..].iter().product(), info.shape[0]], false),
+            };
+            let basis = Basis::new(shape[0]);
+            self.layers.push(Layer { name: info.name.clone(), id: *id, range, shape, rows, basis });
+        }
+        if let Some((id, LayerInput::Rows(x))) = inputs.first() {
+            let same = x.dims() == network_inputs.dims() && x.to_data() == network_inputs.to_data();
+            self.first = same.then_some(*id);
+        }
+        Ok(())
+    }
+
+    fn threshold(&self, layer: usize, task: usize) -> f64 {
+        let own = self.config.thresholds.get(layer).or(self.config.thresholds.last()).copied().unwrap_or(1.0);
+        (own + self.config.growth * task as f64).min(1.0)
+    }
+}
+
+impl Strategy for Gpm {
+    fn begin(&mut self, tasks: &[Task], context: Context<'_>) -> Result<()> {
+        if self.layers.is_empty() {
+            return Ok(());
+        }
+        let device = context.space.vector(context.model).device();
+        let mut projectors = HashMap::new();
+        for layer in &self.layers {
+            if let Some(projector) = Projector::new(&layer.basis, &device)? {
+                projectors.insert(layer.id, (projector, layer.rows && self.config.project_inputs));
+            }
+        }
+        self.projected.clear();
+        if let Some((projector, true)) = self.first.and_then(|first| projectors.get(&first)) {
+            for task in tasks {
+                self.projected.push(projector.project(&task.train.inputs, &device)?);
+            }
+        }
+        self.projectors = Arc::new(Projectors(projectors));
+        if self.config.freeze && self.frozen.is_none() {
+            let mut mask = vec![1.0; context.space.dimension()];
+            let head = if context.heads { context.space.params().iter().rposition(|info| info.range.is_some()) } else { None };
+            for (number, info) in context.space.params().iter().enumerate() {
+                if let Some(range) = info.range.clone().filter(|_| info.shape.len() == 1 && Some(number) != head) {
+                    mask[range].fill(0.0);
+                }
+            }
+            self.frozen = Some(vector::from_vec(mask, &device));
+        }
+        Ok(())
+    }
+
+    fn objective(&self, tasks: usize) -> StageObjective {
+        let projects = self.projectors.0.values().any(|(_, by_input)| *by_input);
+        let inputs: Arc<dyn GradientInputs> = self.projectors.clone();
+        StageObjective { tasks, gradient_inputs: projects.then_some((inputs, self.first)) }
+    }
+
+    fn extend(&mut self, batch: &mut RowsBuilder, _: &Task, number: usize, positions: &[usize], _: &mut Stream) {
+        if let Some(projected) = self.projected.get(number) {
+            positions.iter().for_each(|&position| batch.with_gradient_input(projected.row(position).iter().copied()));
+        }
+    }
+
+    fn transform(&mut self, gradient: Vector, _: &Vector, _: Context<'_>) -> Result<Vector> {
+        let mut gradient = match &self.frozen {
+            Some(mask) => gradient * mask.clone(),
+            None => gradient,
+        };
+        for layer in &self.layers {
+            let Some((projector, false)) = self.projectors.0.get(&layer.id) else { continue };
+            let [d, k] = layer.shape;
+            let part = gradient.clone().narrow(0, layer.range.start, layer.range.len());
+            let projected = if layer.rows {
+                projector.rows(part.reshape([d, k]).transpose()).transpose()
+            } else {
+                projector.rows(part.reshape([k, d]))
+            };
+            gradient = gradient.slice_assign([layer.range.clone()], projected.reshape([layer.range.len()]));
+        }
+        Ok(gradient)
+    }
+
+    fn end(&mut self, tasks: &[Task], context: Context<'_>) -> Result<Note> {
+        let device = context.space.vector(context.model).device();
+        let mut rng = context.seed.stream("gpm/samples");
+        let share = self.config.samples.div_ceil(tasks.len().max(1));
+        let mut rows: Vec<f32> = Vec::new();
+        for task in tasks {
+            let order = split::permutation(task.train.len(), &mut rng);
+            order.iter().take(share).for_each(|&position| rows.extend(task.train.inputs.row(position)));
+        }
+        let width = tasks.first().map_or(0, |task| task.train.inputs.ncols());
+        let inputs = Tensor::<2>::from_data(TensorData::new(rows.clone(), [rows.len() / width.max(1), width]), &device);
+        let mut pass = Pass::evaluation().recording();
+        let plain = context.space.place_for_evaluation(context.model.clone(), &context.space.vector(context.model));
+        plain.forward(inputs.clone(), &mut pass);
+        let recorded = pass.into_inputs();
+        if self.layers.is_empty() {
+            self.find_layers(&recorded, &inputs, context)?;
+        }
+        let task = tasks.first().map_or(0, |task| task.number);
+        let mut note = Note::default();
+        for number in 0..self.layers.len() {
+            let threshold = self.threshold(number, task);
+            let layer = &mut self.layers[number];
+            let Some((_, input)) = recorded.iter().find(|(id, _)| *id == layer.id) else { continue };
+            let matrix = match input {
+                LayerInput::Rows(x) => matrix(x)?,
+                LayerInput::Images(x, window) => patches(x, *window, self.config.patches, &mut rng)?,
+            };
+            note.layers.push((layer.name.clone(), layer.basis.learn(matrix.view(), threshold, self.config.rank_rule)?));
+            note.kept_numbers += layer.basis.columns().len();
+        }
+        Ok(note)
+    }
+
+    fn state(&self) -> State {
+        let arrays = self.layers.iter().map(|layer| {
+            let columns = layer.basis.columns();
+            Array::new(&layer.name, vec![columns.nrows(), columns.ncols()], columns.iter().map(|x| *x as f32).collect())
+        });
+        let first = self.layers.iter().position(|layer| Some(layer.id) == self.first).map_or(0, |place| place as u64 + 1);
+        let tasks = self.layers.first().map_or(0, |layer| layer.basis.tasks() as u64);
+        State { arrays: arrays.collect(), ..State::default() }.with_counter("first", first).with_counter("tasks", tasks)
+    }
+
+    fn restore(&mut self, state: State, context: Context<'_>) -> Result<()> {
+        self.layers.clear();
+        let tasks = state.counter("tasks") as usize;
+        for info in context.space.params() {
+            let (Some(array), Some(range)) = (saved(&state, &info.name), info.range.clone()) else { continue };
+            let rows = info.shape.len() == 2;
+            let shape = if rows { [info.shape[0], info.shape[1]] } else { [info.shape[1..].iter().product(), info.shape[0]] };
+            let columns = Array2::from_shape_vec((array.shape[0], array.shape[1]), array.values.iter().map(|x| f64::from(*x)).collect());
+            let columns = columns.map_err(|error| Error::Failed(format!("the saved basis of `{}`: {error}", info.name)))?;
+            let basis = Basis::from_columns(columns, tasks);
+            self.layers.push(Layer { name: info.name.clone(), id: info.id, range, shape, rows, basis });
+        }
+        self.first = (state.counter("first") as usize).checked_sub(1).and_then(|place| self.layers.get(place)).map(|layer| layer.id);
+        Ok(())
+    }
+}
+
+/// A projection off a basis: X − (XM)Mᵀ, or (XN)Nᵀ with N what is left, whichever is cheaper.
+#[derive(Debug)]
+struct Projector {
+    onto_rest: bool,
+    /// M or N (d × r), and its transpose; nothing where no direction is left.
+    factor: Option<(Tensor<2>, Tensor<2>)>,
+}
+
+impl Projector {
+    /// `None` for an empty basis.
+    fn new(basis: &Basis, device: &Device) -> Result<Option<Self>> {
+        let (d, r) = (basis.dimension(), basis.rank());
+        if r == 0 {
+            return Ok(None);
+        }
+        let onto_rest = 2 * r > d;
+        let factor = if onto_rest { basis.complement()? } else { basis.columns().to_owned() };
+        let tensor = |matrix: &Array2<f64>| {
+            let values: Vec<f32> = matrix.iter().map(|x| *x as f32).collect();
+            Tensor::<2>::from_data(TensorData::new(values, [matrix.nrows(), matrix.ncols()]), device)
+        };
+        let factor = (factor.ncols() > 0).then(|| (tensor(&factor), tensor(&factor.t().as_standard_layout().to_owned())));
+        Ok(Some(Self { onto_rest, factor }))
+    }
+
+    /// The rows without what lies in the basis.
+    fn rows(&self, x: Tensor<2>) -> Tensor<2> {
+        let Some((factor, transposed)) = &self.factor else { return x.zeros_like() };
+        let part = x.clone().matmul(factor.clone()).matmul(transposed.clone());
+        if self.onto_rest { part } else { x - part }
+    }
+
+    /// A whole data set, some rows at a time.
+    fn project(&self, inputs: &Array2<f32>, device: &Device) -> Result<Array2<f32>> {
+        let mut found = Array2::zeros(inputs.dim());
+        for (from, mut to) in inputs.axis_chunks_iter(Axis(0), 4_096).zip(found.axis_chunks_iter_mut(Axis(0), 4_096)) {
+            let x =
+                Tensor::<2>::from_data(TensorData::new(from.iter().copied().collect::<Vec<f32>>(), [from.nrows(), from.ncols()]), device);
+            to.assign(&array(&self.rows(x))?);
+        }
+        Ok(found)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Projectors(HashMap<ParamId, (Projector, bool)>);
+
+impl GradientInputs for Projectors {
+    fn of(&self, weight: ParamId, x: Tensor<2>) -> Option<Tensor<2>> {
+        self.0.get(&weight).filter(|(_, by_input)| *by_input).map(|(projector, _)| projector.rows(x))
+    }
+}
+
+fn array(x: &Tensor<2>) -> Result<Array2<f32>> {
+    let [n, d] = x.dims();
+    let values: Vec<f32> = x.clone().try_into_vec_as().map_err(|error| Error::Failed(format!("the device gave no numbers: {error}")))?;
+    Array2::from_shape_vec((n, d), values).map_err(|error| Error::Failed(error.to_string()))
+}
+
+fn matrix(x: &Tensor<2>) -> Result<Array2<f64>> {
+    Ok(array(x)?.mapv(f64::from))
+}
+
+/// Patches of images (`n × c × h × w`), a row each (channel, row, column as in the weight): all of them, or `most` drawn from all.
+fn patches(x: &Tensor<4>, window: Window, most: usize, rng: &mut Stream) -> Result<Array2<f64>> {
+    let [n, c, h, w] = x.dims();
+    let Window { kernel, stride, padding } = window;
+    let values: Vec<f32> = x.clone().try_into_vec_as().map_err(|error| Error::Failed(format!("the device gave no numbers: {error}")))?;
+    let places = |side: usize| (side + 2 * padding - kernel) / stride + 1;
+    let (down, across) = (places(h), places(w));
+    let all = n * down * across;
+    let mut chosen: Vec<usize> = if all <= most { (0..all).collect() } else { index::sample(rng, all, most).into_vec() };
+    chosen.sort_unstable();
+    let mut found = Array2::zeros((chosen.len(), c * kernel * kernel));
+    for (patch, mut row) in chosen.into_iter().zip(found.rows_mut()) {
+        let (image, y, x) = (patch / (down * across), patch / across % down, patch % across);
+        for (index, cell) in row.iter_mut().enumerate() {
+            let (channel, dy, dx) = (index / (kernel * kernel), index / kernel % kernel, index % kernel);
+            let (row, column) = ((y * stride + dy).wrapping_sub(padding), (x * stride + dx).wrapping_sub(padding));
+            if row < h && column < w {
+                *cell = f64::from(values[((image * c + channel) * h + row) * w + column]);
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lyceum_core::Seed;
+    use ndarray::array;
+
+    #[test]
+    fn projections_worked_by_hand() {
+        let device = lyceum_train::cpu();
+        let root = 0.5_f64.sqrt();
+        let basis = Basis::from_columns(array![[root], [root], [0.0]], 1);
+        let projector = Projector::new(&basis, &device).unwrap().unwrap();
+        let g = Tensor::<2>::from_data(TensorData::new(vec![1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0], [2, 3]), &device);
+        let once = projector.rows(g);
+        let twice = array(&projector.rows(once.clone())).unwrap();
+        let expected = array![[-0.5, 0.5, 3.0], [-0.5, 0.5, 6.0]];
+        for found in [array(&once).unwrap(), twice] {
+            assert!(found.iter().zip(&expected).all(|(a, b): (&f32, &f32)| (a - b).abs() < 1e-6), "{found}");
+        }
+        // A full basis leaves nothing; more than half of it goes by what is left.
+        let full = Basis::from_columns(Array2::eye(3), 1);
+        assert!(array(&Projector::new(&full, &device).unwrap().unwrap().rows(once)).unwrap().iter().all(|x| *x == 0.0));
+        let most = Basis::from_columns(array![[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]], 1);
+        let projector = Projector::new(&most, &device).unwrap().unwrap();
+        let x = Tensor::<2>::from_data(TensorData::new(vec![1.0_f32, 2.0, 3.0], [1, 3]), &device);
+        assert!(projector.onto_rest);
+        assert!(array(&projector.rows(x)).unwrap().iter().zip([0.0, 0.0, 3.0]).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6));
+    }
+
+    #[test]
+    fn patches_of_a_small_image() {
+        let image = Tensor::<4>::from_data(TensorData::new((0..9).map(|i| i as f32).collect(), [1, 1, 3, 3]), &lyceum_train::cpu());
+        let window = Window { kernel: 2, stride: 1, padding: 0 };
+        let rng = &mut Seed::new(0).stream("patches");
+        let expected = array![[0.0, 1.0, 3.0, 4.0], [1.0, 2.0, 4.0, 5.0], [3.0, 4.0, 6.0, 7.0], [4.0, 5.0, 7.0, 8.0]];
+        assert_eq!(patches(&image, window, 100, rng).unwrap(), expected);
+        let padded = patches(&image, Window { kernel: 3, stride: 2, padding: 1 }, 100, rng).unwrap();
+        assert_eq!(padded.dim(), (4, 9));
+        assert_eq!(padded.row(0).to_vec(), [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 3.0, 4.0]);
+        assert_eq!(patches(&image, window, 2, rng).unwrap().dim(), (2, 4));
+    }
+}

@@ -1,0 +1,175 @@
+//! The strategies, a file each.
+
+mod a_gem;
+mod ewc;
+mod gpm;
+mod lwf;
+mod memory;
+mod ogd;
+mod replay;
+mod si;
+
+use lyceum_core::range;
+use serde::{Deserialize, Serialize};
+
+pub use a_gem::AGem;
+pub use ewc::Ewc;
+pub use gpm::{Gpm, GpmConfig};
+pub use lwf::LwF;
+pub use memory::Memory;
+pub use ogd::Ogd;
+pub use replay::{DarkReplay, Replay};
+pub use si::Si;
+
+use crate::Strategy;
+
+/// Naive fine-tuning: nothing is done against forgetting.
+#[derive(Debug, Clone, Copy)]
+pub struct Naive;
+
+impl Strategy for Naive {}
+
+/// Which strategy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum StrategyConfig {
+    /// Fine-tuning without care.
+    Naive,
+    /// All tasks at once: the bound that no continual learner passes. (The stream becomes one stage.)
+    Multitask,
+    /// [`Gpm`].
+    Gpm(GpmConfig),
+    /// [`Ewc`].
+    Ewc {
+        /// λ.
+        #[serde(default = "ewc_strength", deserialize_with = "range::non_negative")]
+        strength: f64,
+        /// Examples of a task that the Fisher information comes from.
+        #[serde(default = "ewc_samples", deserialize_with = "range::at_least_one")]
+        samples: usize,
+    },
+    /// [`Si`].
+    Si {
+        /// c.
+        #[serde(default = "si_strength", deserialize_with = "range::non_negative")]
+        strength: f64,
+        /// ξ, against division by nothing.
+        #[serde(default = "si_damping", deserialize_with = "range::positive")]
+        damping: f64,
+    },
+    /// [`LwF`].
+    Lwf {
+        /// The weight of the old network's answers.
+        #[serde(default = "one", deserialize_with = "range::non_negative")]
+        strength: f64,
+        /// The temperature of these.
+        #[serde(default = "two", deserialize_with = "range::positive")]
+        temperature: f64,
+    },
+    /// [`Ogd`].
+    Ogd {
+        /// Gradients kept of each task.
+        #[serde(default = "ogd_samples", deserialize_with = "range::at_least_one")]
+        samples: usize,
+    },
+    /// [`AGem`].
+    AGem {
+        /// Examples kept.
+        #[serde(default = "memory", deserialize_with = "range::at_least_one")]
+        memory: usize,
+        /// Examples of the reference gradient.
+        #[serde(default = "reference", deserialize_with = "range::at_least_one")]
+        reference: usize,
+    },
+    /// [`Replay`].
+    Replay {
+        /// Examples kept, by reservoir sampling.
+        #[serde(default = "memory", deserialize_with = "range::at_least_one")]
+        memory: usize,
+    },
+    /// [`DarkReplay`]: DER++.
+    DarkReplay {
+        /// Examples kept, by reservoir sampling.
+        #[serde(default = "memory", deserialize_with = "range::at_least_one")]
+        memory: usize,
+        /// α: the weight of the logits' errors.
+        #[serde(default = "half", deserialize_with = "range::non_negative")]
+        logits: f64,
+        /// β: the weight of the labels.
+        #[serde(default = "half", deserialize_with = "range::non_negative")]
+        labels: f64,
+    },
+}
+
+fn ewc_strength() -> f64 {
+    100.0
+}
+
+fn ewc_samples() -> usize {
+    1_000
+}
+
+fn si_strength() -> f64 {
+    0.1
+}
+
+fn si_damping() -> f64 {
+    0.1
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn two() -> f64 {
+    2.0
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+fn ogd_samples() -> usize {
+    200
+}
+
+fn memory() -> usize {
+    1_000
+}
+
+fn reference() -> usize {
+    256
+}
+
+impl StrategyConfig {
+    /// The strategy at its beginning.
+    pub fn build(&self) -> Box<dyn Strategy> {
+        match self.clone() {
+            Self::Naive | Self::Multitask => Box::new(Naive),
+            Self::Gpm(config) => Box::new(Gpm::new(config)),
+            Self::Ewc { strength, samples } => Box::new(Ewc::new(strength, samples)),
+            Self::Si { strength, damping } => Box::new(Si::new(strength, damping)),
+            Self::Lwf { strength, temperature } => Box::new(LwF::new(strength, temperature)),
+            Self::Ogd { samples } => Box::new(Ogd::new(samples)),
+            Self::AGem { memory, reference } => Box::new(AGem::new(memory, reference)),
+            Self::Replay { memory } => Box::new(Replay::new(memory)),
+            Self::DarkReplay { memory, logits, labels } => Box::new(DarkReplay::new(memory, logits, labels)),
+        }
+    }
+
+    /// Its name in tables.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Naive => "naive",
+            Self::Multitask => "multitask",
+            Self::Gpm(_) => "GPM",
+            Self::Ewc { .. } => "EWC",
+            Self::Si { .. } => "SI",
+            Self::Lwf { .. } => "LwF",
+            Self::Ogd { .. } => "OGD",
+            Self::AGem { .. } => "A-GEM",
+            Self::Replay { .. } => "ER",
+            Self::DarkReplay { .. } => "DER++",
+        }
+    }
+}
