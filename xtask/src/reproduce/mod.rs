@@ -2,6 +2,7 @@
 
 mod active;
 mod figure;
+mod gpm;
 mod raps;
 mod sam;
 
@@ -25,7 +26,8 @@ pub(crate) fn run_named(name: &str) -> Result<()> {
         "sam" => sam::run(),
         "raps" => raps::run(),
         "active" => active::run(),
-        _ => bail!("no experiment `{name}`; there are: active, raps, sam"),
+        "gpm" => gpm::run(),
+        _ => bail!("no experiment `{name}`; there are: active, gpm, raps, sam"),
     }
 }
 
