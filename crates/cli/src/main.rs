@@ -1,5 +1,13 @@
 //! Lyceum: train, search, certify and deploy learned models.
 
+/// Prints a line. A reader that has gone (`lyceum list | head -1`) is no error: what was to be done is done.
+macro_rules! say {
+    ($($part:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($part)*);
+    }};
+}
+
 mod commands;
 mod diagnostic;
 mod experiments;

@@ -76,8 +76,8 @@ fn fingerprint(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-fn finished(run: &Path, threads: &str) -> BTreeMap<PathBuf, Vec<u8>> {
-    let (_folder, recipe) = with_recipe(RECIPE);
+fn finished(recipe: &str, run: &Path, threads: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    let (_folder, recipe) = with_recipe(recipe);
     let out =
         lyceum(&["run", recipe.to_str().unwrap(), "--out", run.to_str().unwrap()]).env("RAYON_NUM_THREADS", threads).output().unwrap();
     assert!(out.status.success(), "{}", text(&out.stderr));
@@ -95,13 +95,66 @@ fn kill_after(mut child: Child, time: Duration) -> bool {
 
 #[test]
 fn a_run_killed_at_any_moment_ends_with_the_same_bytes_on_any_number_of_threads() {
+    ends_with_the_same_bytes(RECIPE, "LookSAM");
+}
+
+/// Every strategy of a stream with all that it keeps, and the three methods that change gradients together.
+const STREAM: &str = r#"
+experiment = "continual"
+[data]
+name = "digits"
+limit = 150
+[model]
+mlp = { hidden = [12], dropout = 0.1 }
+[stream]
+permuted = { tasks = 3 }
+[training]
+epochs = 3
+batch_size = 15
+learning_rate = 0.02
+[[strategy]]
+method = { gpm = { thresholds = [0.9], samples = 50 } }
+[[strategy]]
+method = { ewc = { samples = 20 } }
+[[strategy]]
+method = { si = {} }
+[[strategy]]
+method = { lwf = {} }
+[[strategy]]
+method = { ogd = { samples = 10 } }
+[[strategy]]
+method = { a-gem = { memory = 40, reference = 20 } }
+[[strategy]]
+method = { replay = { memory = 40 } }
+[[strategy]]
+method = { dark-replay = { memory = 40 } }
+[[strategy]]
+method = "multitask"
+"#;
+
+#[test]
+fn a_stream_killed_at_any_moment_ends_with_the_same_bytes() {
+    ends_with_the_same_bytes(STREAM, "DER++");
+}
+
+#[test]
+fn sharpness_vaccine_and_projection_work_together_and_resume() {
+    let recipe = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/continual/together.toml")).unwrap();
+    let summary = ends_with_the_same_bytes(&recipe.replace("epochs = 6", "epochs = 2"), "GPM");
+    let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
+    let accuracy = |name: &str| summary["values"][format!("{name}/acc")].as_f64().unwrap();
+    assert!(accuracy("GPM") > accuracy("naive") + 0.1, "{} {}", accuracy("GPM"), accuracy("naive"));
+}
+
+/// Kills a run again and again; gives its summary. `part` is one of its parts.
+fn ends_with_the_same_bytes(recipe: &str, part: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let start = std::time::Instant::now();
-    let expected = finished(&folder.path().join("whole"), "1");
+    let expected = finished(recipe, &folder.path().join("whole"), "1");
     let time = start.elapsed();
-    assert_eq!(expected, finished(&folder.path().join("threads"), "2"));
-    assert!(expected.contains_key(Path::new("LookSAM/metrics.jsonl")) && expected.contains_key(Path::new("summary.json")));
-    let (_recipe_folder, recipe) = with_recipe(RECIPE);
+    assert_eq!(expected, finished(recipe, &folder.path().join("threads"), "2"));
+    assert!(expected.contains_key(&Path::new(part).join("metrics.jsonl")) && expected.contains_key(Path::new("summary.json")));
+    let (_recipe_folder, recipe) = with_recipe(recipe);
     let mut killed = 0;
     for attempt in 0..6_u32 {
         let run = folder.path().join(format!("killed-{attempt}"));
@@ -120,13 +173,14 @@ fn a_run_killed_at_any_moment_ends_with_the_same_bytes_on_any_number_of_threads(
         assert_eq!(fingerprint(&run), expected, "attempt {attempt}");
     }
     assert!(killed > 0, "no process was caught running");
+    expected[Path::new("summary.json")].clone()
 }
 
 #[test]
 #[cfg(unix)]
 fn ctrl_c_saves_says_how_to_go_on_and_resume_ends_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let expected = finished(&folder.path().join("whole"), "1");
+    let expected = finished(RECIPE, &folder.path().join("whole"), "1");
     let run = folder.path().join("stopped");
     let (_recipe_folder, recipe) = with_recipe(RECIPE);
     let child = lyceum(&["run", recipe.to_str().unwrap(), "--out", run.to_str().unwrap()]).spawn().unwrap();
@@ -229,7 +283,7 @@ fn a_full_disk_is_an_error_and_the_run_goes_on_when_there_is_room() {
     assert!(!partial, "a half-written file was left behind");
     if let Some(resumed) = resumed {
         assert!(resumed.status.success(), "{}", text(&resumed.stderr));
-        assert_eq!(files.unwrap(), finished(&folder.path().join("whole"), "1"));
+        assert_eq!(files.unwrap(), finished(RECIPE, &folder.path().join("whole"), "1"));
     }
 }
 

@@ -7,8 +7,10 @@ use std::{
 
 use lyceum_core::{Array, Result, Run, Seed};
 use lyceum_data::{Examples, split};
-use lyceum_optim::{EstimatorConfig, Multitask, multitask::Granularity};
-use lyceum_train::{ClipNorm, GradientTransform, Model, ParamSpace, Pipeline, Rate, State, TrainConfig, Vector, pipeline::Saved};
+use lyceum_train::{
+    ClipNorm, GradientCombiner, GradientEstimator, GradientTransform, Model, ParamSpace, Pipeline, Rate, State, TrainConfig, Vector,
+    pipeline::Saved,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -19,16 +21,15 @@ use crate::{
 };
 
 /// How a stream is learnt.
-#[derive(Debug, Clone)]
 pub struct Learner {
     /// Steps, rates and optimiser of every task.
     pub training: TrainConfig,
     /// What is done against forgetting.
     pub strategy: StrategyConfig,
-    /// How gradients are estimated.
-    pub estimator: EstimatorConfig,
-    /// How gradients of tasks that are learnt together are combined, and by what.
-    pub combiner: (lyceum_multitask::Method, Granularity),
+    /// How gradients are estimated: a new estimator for every stage.
+    pub estimator: Box<dyn Fn() -> Box<dyn GradientEstimator>>,
+    /// How gradients of tasks that are learnt together are combined: a new combiner for every stage, with its randomness.
+    pub combiner: Box<dyn Fn(Seed) -> Result<Box<dyn GradientCombiner>>>,
     /// How many outputs the network has, and whether tasks have outputs of their own.
     pub outputs: (usize, bool),
 }
@@ -99,19 +100,18 @@ impl Learner {
                 estimator: state("estimator", 1)?,
                 combiner: state("combiner", 2)?,
             };
-            self.locked(&strategy, |strategy| strategy.restore(state("strategy", 3)?, self.context(&model, &space, run.seed())))?;
+            locked(&strategy, |strategy| strategy.restore(state("strategy", 3)?, self.context(&model, &space, run.seed())))?;
             waiting = Some(saved);
         }
         let mut task = run.progress().task("stages", progress.stage as u64, stages as u64);
         while progress.stage < stages {
             let tasks = stage(progress.stage)?;
             let seed = run.seed().child(&format!("stage/{}", progress.stage));
-            self.locked(&strategy, |strategy| strategy.begin(&tasks, self.context(&model, &space, seed)))?;
+            locked(&strategy, |strategy| strategy.begin(&tasks, self.context(&model, &space, seed)))?;
             let shared = Shared { strategy: strategy.clone(), model: model.clone(), outputs: self.outputs };
-            let combiner = Multitask::new(self.combiner.0, self.combiner.1, seed)?;
-            let mut pipeline = Pipeline::new(model.clone(), self.estimator.build(), &self.training.optimizer);
+            let mut pipeline = Pipeline::new(model.clone(), (self.estimator)(), &self.training.optimizer);
             if tasks.len() > 1 {
-                pipeline = pipeline.with_combiner(Box::new(combiner));
+                pipeline = pipeline.with_combiner((self.combiner)(seed)?);
             }
             if let Some(max_norm) = self.training.clip_norm {
                 pipeline = pipeline.with_transform(Box::new(ClipNorm { max_norm }));
@@ -128,7 +128,7 @@ impl Learner {
                 self.save(run, &now.pipeline, &strategy, &progress)?;
             }
             model = now.pipeline.model();
-            let note = self.locked(&strategy, |strategy| strategy.end(&tasks, self.context(&model, &space, seed.child("end"))))?;
+            let note = locked(&strategy, |strategy| strategy.end(&tasks, self.context(&model, &space, seed.child("end"))))?;
             let row = tests.iter().map(|(test, own)| accuracy(&model, test, own)).collect::<Result<Vec<f64>>>()?;
             let learnt: Vec<usize> = tasks.iter().map(|task| task.number).collect();
             let upto = learnt.last().map_or(0, |last| last + 1).min(row.len());
@@ -143,10 +143,6 @@ impl Learner {
 
     fn context<'a>(&self, model: &'a Model, space: &'a ParamSpace, seed: Seed) -> Context<'a> {
         Context { model, space, outputs: self.outputs.0, heads: self.outputs.1, seed }
-    }
-
-    fn locked<R>(&self, strategy: &Mutex<(Box<dyn Strategy>, Seed)>, work: impl FnOnce(&mut dyn Strategy) -> R) -> R {
-        work(strategy.lock().unwrap_or_else(PoisonError::into_inner).0.as_mut())
     }
 
     /// One epoch over the tasks of a stage: as many steps as the largest needs; smaller ones begin again. The mean loss.
@@ -208,7 +204,7 @@ impl Learner {
 
     fn save(&self, run: &Run, pipeline: &Pipeline<Model>, strategy: &Mutex<(Box<dyn Strategy>, Seed)>, progress: &Progress) -> Result<()> {
         let Saved { model, optimizer, estimator, combiner } = pipeline.save();
-        let strategy = self.locked(strategy, |strategy| strategy.state());
+        let strategy = locked(strategy, |strategy| strategy.state());
         let mut progress = progress.clone();
         progress.counters = [optimizer.counters, estimator.counters, combiner.counters, strategy.counters];
         let files: [(&str, &[Array]); 5] = [
@@ -220,4 +216,8 @@ impl Learner {
         ];
         run.save_checkpoint(progress.stage as u64 * (self.training.epochs as u64 + 1) + progress.epoch as u64, &progress, &files)
     }
+}
+
+fn locked<R>(strategy: &Mutex<(Box<dyn Strategy>, Seed)>, work: impl FnOnce(&mut dyn Strategy) -> R) -> R {
+    work(strategy.lock().unwrap_or_else(PoisonError::into_inner).0.as_mut())
 }

@@ -23,10 +23,8 @@
 //! | [`objective`] | losses within a task's outputs |
 //! | [`learner`] | [`Learner`]: learns a stream, resumable |
 //! | [`metrics`] | ACC, BWT, FWT, forgetting |
-//! | [`experiment`] | the experiment `continual` |
 
 pub mod basis;
-pub mod experiment;
 pub mod learner;
 pub mod metrics;
 pub mod objective;

@@ -102,9 +102,15 @@ impl GradientCombiner for Multitask {
     }
 
     fn state(&self) -> State {
-        let values = self.started.as_ref().map(|(combiner, ..)| combiner.state()).unwrap_or_default();
-        let arrays = vec![Array::new("multitask", vec![values.len()], values)];
-        State { arrays, ..State::default() }.with_counter("steps", self.steps)
+        match (&self.started, &self.waiting) {
+            // Restored, and no step since.
+            (None, Some(state)) => state.clone(),
+            (started, _) => {
+                let values = started.as_ref().map(|(combiner, ..)| combiner.state()).unwrap_or_default();
+                let arrays = vec![Array::new("multitask", vec![values.len()], values)];
+                State { arrays, ..State::default() }.with_counter("steps", self.steps)
+            }
+        }
     }
 
     fn restore(&mut self, state: State) -> Result<()> {

@@ -33,27 +33,49 @@ const SPLIT: [(&str, &str); 5] = [
     ("multitask", "\"multitask\""),
 ];
 
-const STREAMS: [(&str, &str, &[(&str, &str)]); 2] =
-    [("permuted", "recipes/continual/pmnist.toml", &PERMUTED), ("split", "recipes/continual/split-mnist.toml", &SPLIT)];
+/// A stream of tasks and what is compared on it.
+struct Stream {
+    name: &'static str,
+    recipe: &'static str,
+    title: &'static str,
+    tasks: usize,
+    methods: &'static [(&'static str, &'static str)],
+}
+
+const STREAMS: [Stream; 2] = [
+    Stream {
+        name: "permuted",
+        recipe: "recipes/continual/pmnist.toml",
+        title: "Ten permutations of MNIST, one head: 784-100-100-10, 54,000 examples a task, 5 epochs of batches of 10, SGD at 0.01",
+        tasks: 10,
+        methods: &PERMUTED,
+    },
+    Stream {
+        name: "split",
+        recipe: "recipes/continual/split-mnist.toml",
+        title: "MNIST in five tasks of two digits, a head each: two convolutions and a hidden layer, 2 epochs of batches of 32",
+        tasks: 5,
+        methods: &SPLIT,
+    },
+];
 
 pub(super) fn run() -> Result<()> {
     data::bring("mnist")?;
-    let grid: Vec<(&str, &str, &str, u64)> = STREAMS
+    let grid: Vec<(&Stream, &str, &str, u64)> = STREAMS
         .iter()
-        .flat_map(|(stream, _, methods)| methods.iter().flat_map(move |(name, method)| SEEDS.map(|seed| (*stream, *name, *method, seed))))
+        .flat_map(|stream| stream.methods.iter().flat_map(move |(name, method)| SEEDS.map(|seed| (stream, *name, *method, seed))))
         .collect();
-    let recipe = |stream: &str| STREAMS.iter().find(|(name, ..)| *name == stream).map_or("", |(_, recipe, _)| *recipe);
     let cells: Vec<Cell> = grid
         .iter()
         .map(|(stream, name, method, seed)| Cell {
-            recipe: recipe(stream),
-            name: format!("{stream}-{}-seed-{seed}", name.replace([' ', ',', '\''], "")),
+            recipe: stream.recipe,
+            name: format!("{}-{}-seed-{seed}", stream.name, name.replace([' ', ',', '\''], "")),
             overrides: vec![format!("strategy.0.method={method}"), format!("strategy.0.name={name}"), format!("seed={seed}")],
         })
         .collect();
     let found = run_cells("gpm", &cells)?;
     let by_cell: BTreeMap<(&str, &str, u64), &BTreeMap<String, f64>> =
-        grid.iter().zip(&found).map(|((stream, name, _, seed), values)| ((*stream, *name, *seed), values)).collect();
+        grid.iter().zip(&found).map(|((stream, name, _, seed), values)| ((stream.name, *name, *seed), values)).collect();
     let over_seeds = |stream: &str, name: &str, key: &str| {
         mean_and_deviation(&SEEDS.map(|seed| by_cell[&(stream, name, seed)].get(&format!("{name}/{key}")).copied().unwrap_or(f64::NAN)))
     };
@@ -66,12 +88,7 @@ pub(super) fn run() -> Result<()> {
          it was learnt. Strengths of EWC, SI and LwF were chosen on another stream; A-GEM, ER and DER++ keep as many numbers as GPM does\n\
          at the end. Again: `cargo xtask reproduce gpm`.\n"
     );
-    for (stream, recipe, methods) in STREAMS {
-        let title = if stream == "permuted" {
-            "Ten permutations of MNIST, one head: 784-100-100-10, 54,000 examples a task, 5 epochs of batches of 10, SGD at 0.01"
-        } else {
-            "MNIST in five tasks of two digits, a head each: two convolutions and a hidden layer, 2 epochs of batches of 32"
-        };
+    for Stream { name: stream, recipe, title, tasks, methods } in STREAMS {
         write!(
             text,
             "\n## {title}\n\nRecipe: `{recipe}`.\n\n| strategy | ACC, % | BWT, points | at learning, % | numbers kept |\n|---|---:|---:|---:|---:|\n"
@@ -87,7 +104,6 @@ pub(super) fn run() -> Result<()> {
             writeln!(text, "| {name} | {} | {bwt} | {} | {kept:.0} |", shown("acc", false), shown("at_learning", false))?;
         }
         let lines = methods.iter().filter(|(name, _)| *name != "multitask").map(|(name, _)| {
-            let tasks = if stream == "permuted" { 10 } else { 5 };
             let point = |t: usize| {
                 let (mean, deviation) = mean_and_deviation(&SEEDS.map(|seed| {
                     let value =

@@ -250,7 +250,7 @@ impl Start {
             None => log,
         };
         log.save(&self.out)?;
-        println!("record of a pool of {} points: {}", self.pool_size, self.out.display());
+        say!("record of a pool of {} points: {}", self.pool_size, self.out.display());
         Ok(())
     }
 }
@@ -300,9 +300,9 @@ impl Draw {
         let draws = sampler.draw(&scores, self.count)?.to_vec();
         sampler.log().save(&self.log)?;
         if progress.is_json() {
-            println!("{}", json!({ "event": "end", "draws": draws, "taken": sampler.log().draws().len() }));
+            say!("{}", json!({ "event": "end", "draws": draws, "taken": sampler.log().draws().len() }));
         } else {
-            draws.iter().for_each(|draw| println!("{}", draw.index));
+            draws.iter().for_each(|draw| say!("{}", draw.index));
         }
         Ok(())
     }
@@ -348,12 +348,12 @@ impl Estimate {
             values.push(json!({ "estimator": name, "estimate": estimate, "interval": [low, high] }));
         }
         if progress.is_json() {
-            println!("{}", json!({ "event": "end", "estimates": values, "confidence_sequence": sequence }));
+            say!("{}", json!({ "event": "end", "estimates": values, "confidence_sequence": sequence }));
             return Ok(());
         }
-        println!("{} labels of a pool of {}\n\n{}", losses.len(), log.pool_size(), table.markdown());
+        say!("{} labels of a pool of {}\n\n{}", losses.len(), log.pool_size(), table.markdown());
         if let Some((low, high)) = sequence {
-            println!("whenever labelling is stopped: {low:.6} to {high:.6}");
+            say!("whenever labelling is stopped: {low:.6} to {high:.6}");
         }
         let lure = log.estimate(&losses, Estimator::Lure)?;
         if lure.largest_share > 0.25 {
@@ -375,9 +375,9 @@ impl Batch {
             (None, None) => Vec::new(),
         };
         if progress.is_json() {
-            println!("{}", json!({ "event": "end", "points": chosen }));
+            say!("{}", json!({ "event": "end", "points": chosen }));
         } else {
-            chosen.iter().for_each(|index| println!("{index}"));
+            chosen.iter().for_each(|index| say!("{index}"));
         }
         Ok(())
     }

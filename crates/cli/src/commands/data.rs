@@ -18,10 +18,10 @@ impl Data {
         let cache = Cache::locate();
         if let Some(name) = self.name {
             let entry = lyceum_data::catalog::find(&name)?;
-            println!("{}: {}\norigin: {}\nfolder: {}", entry.name, entry.about, entry.origin, cache.folder(entry.name).display());
+            say!("{}: {}\norigin: {}\nfolder: {}", entry.name, entry.about, entry.origin, cache.folder(entry.name).display());
             for file in entry.files {
                 let state = if cache.holds(entry.name, *file) { "there" } else { "missing" };
-                println!("  {:10} {}", state, file.name);
+                say!("  {:10} {}", state, file.name);
             }
             return Ok(());
         }

@@ -10,7 +10,7 @@ impl List {
     pub(crate) fn execute() {
         let width = EXPERIMENTS.iter().map(|experiment| experiment.name().len()).max().unwrap_or(0);
         for experiment in EXPERIMENTS {
-            println!("{:width$}  {}", experiment.name(), experiment.about());
+            say!("{:width$}  {}", experiment.name(), experiment.about());
         }
     }
 }

@@ -12,5 +12,5 @@ use lyceum_core::Progress;
 
 /// The end of a command: JSON where it was asked for, else a text.
 fn said(progress: &Progress, event: &serde_json::Value, text: impl FnOnce() -> String) {
-    if progress.is_json() { println!("{event}") } else { println!("{}", text()) }
+    if progress.is_json() { say!("{event}") } else { say!("{}", text()) }
 }

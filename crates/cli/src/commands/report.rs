@@ -29,7 +29,7 @@ impl Report {
         let report = Run::report(&self.run)?.ok_or_else(missing)?;
         let path = self.run.join("report.html");
         atomic::write(&path, report.html().as_bytes())?;
-        println!("{}", path.display());
+        say!("{}", path.display());
         Ok(())
     }
 }

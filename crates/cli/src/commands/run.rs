@@ -76,9 +76,9 @@ fn finish(experiment: &dyn AnyExperiment, recipe: &Recipe, run: &RunFolder) -> R
 fn show(summary: &Summary, folder: &Path, progress: &Progress) {
     let report = folder.join("report.html");
     if progress.is_json() {
-        println!("{}", json!({ "event": "end", "run": folder, "report": report, "summary": summary.values }));
+        say!("{}", json!({ "event": "end", "run": folder, "report": report, "summary": summary.values }));
     } else {
-        println!("\n{}\nreport: {}", summary.table.markdown(), report.display());
+        say!("\n{}\nreport: {}", summary.table.markdown(), report.display());
     }
 }
 

@@ -6,6 +6,7 @@ mod active_testing;
 mod active_training;
 mod certify;
 mod compare_scores;
+mod continual;
 mod digit_tuples;
 mod toy_regression;
 
@@ -17,9 +18,9 @@ pub(crate) const EXPERIMENTS: &[&dyn AnyExperiment] = &[
     &active_training::ActiveTraining,
     &certify::Certify,
     &compare_scores::CompareScores,
+    &continual::Continual,
     &digit_tuples::DigitTuples,
     &toy_regression::ToyRegression,
-    &lyceum_continual::experiment::Continual,
     &lyceum_optim::experiment::Train,
 ];
 

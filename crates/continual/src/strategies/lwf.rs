@@ -73,7 +73,7 @@ mod tests {
     fn only_old_outputs_are_kept() {
         let device = lyceum_train::cpu();
         let z = Tensor::<2>::from_data(TensorData::new(vec![2.0_f32, 0.0, 7.0], [1, 3]), &device);
-        let (targets, _) = softened(z, &[0..2], 2.0, 1.0);
+        let (targets, _) = softened(z, std::slice::from_ref(&(0..2)), 2.0, 1.0);
         let found = lyceum_kernels::vector::to_vec(&targets.squeeze_dim(0));
         let p = 1.0 / (1.0 + (-1.0_f32).exp());
         assert!((found[0] - p).abs() < 1e-6 && (found[1] - (1.0 - p)).abs() < 1e-6 && found[2] == 0.0, "{found:?}");

@@ -48,10 +48,10 @@ impl Evaluate {
                 "event": "end", "coverage": coverage, "guarantee_band_99": band, "mean_size": metrics::mean_size(&sets),
                 "sscv": sscv, "size_histogram": metrics::size_histogram(&sets), "coverage_by_class": by_class,
             });
-            println!("{end}");
+            say!("{end}");
             return Ok(());
         }
-        println!("{}", summary(&sets, coverage, band, sscv).markdown());
+        say!("{}", summary(&sets, coverage, band, sscv).markdown());
         let mut strata = Table::new(["size or rank", "sets of that size", "their coverage", "true labels of that rank", "their coverage"]);
         let by_size = metrics::coverage_by_size(&sets, &labels, &metrics::STRATA);
         let by_rank = metrics::coverage_by_difficulty(&sets, &labels, &ranks, &metrics::STRATA);
@@ -66,7 +66,7 @@ impl Evaluate {
             let [ranks, rank_coverage] = share(Some(by_rank));
             strata.push([name, sizes, size_coverage, ranks, rank_coverage]);
         }
-        println!("{}", strata.markdown());
+        say!("{}", strata.markdown());
         Ok(())
     }
 }

@@ -1,31 +1,30 @@
-//! The experiment `continual`: strategies on a stream of tasks.
+//! The experiment `continual`: strategies on a stream of tasks. It joins `lyceum-continual` and `lyceum-optim`.
 
 use std::ops::Range;
 
-use lyceum_core::report::Gallery;
+use lyceum_continual::{Learner, StrategyConfig, StreamConfig, Task, learner::Progress, metrics};
 use lyceum_core::{
     Error, Experiment, Report, Result, Run, Summary, Violation, range,
-    report::{Axis, Block, Chart, Picture, Series, Table},
+    report::{Axis, Block, Chart, Gallery, Picture, Series, Table},
 };
 use lyceum_data::{
     Cache, Examples,
     prepare::{DataConfig, Prepared},
 };
-use lyceum_optim::{EstimatorConfig, multitask::Granularity};
+use lyceum_multitask::Method;
+use lyceum_optim::{EstimatorConfig, Multitask, multitask::Granularity};
 use lyceum_train::{DeviceName, ModelConfig, TrainConfig};
 use ndarray::{Axis as Dimension, concatenate};
 use serde::{Deserialize, Serialize};
 
-use crate::{Learner, StrategyConfig, StreamConfig, Task, learner::Progress, metrics};
-
 /// Learns a stream with each strategy.
 #[derive(Debug, Clone, Copy)]
-pub struct Continual;
+pub(crate) struct Continual;
 
 /// The recipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     #[serde(default)]
     device: DeviceName,
     data: DataConfig,
@@ -44,7 +43,7 @@ pub struct Config {
     estimator: EstimatorConfig,
     /// How the gradients of tasks that are learnt together are combined.
     #[serde(default)]
-    combiner: lyceum_multitask::Method,
+    combiner: Method,
     /// What is compared and combined at a time.
     #[serde(default)]
     granularity: Granularity,
@@ -139,8 +138,14 @@ impl Experiment for Continual {
             let learner = Learner {
                 training,
                 strategy: arm.method.clone(),
-                estimator: config.estimator.clone(),
-                combiner: (config.combiner, config.granularity),
+                estimator: {
+                    let estimator = config.estimator.clone();
+                    Box::new(move || estimator.build())
+                },
+                combiner: {
+                    let (method, granularity) = (config.combiner, config.granularity);
+                    Box::new(move |seed| Ok(Box::new(Multitask::new(method, granularity, seed)?)))
+                },
                 outputs,
             };
             // The same beginning and the same stream for all.
