@@ -5,6 +5,7 @@
 
 mod active;
 mod conformal;
+mod continual;
 mod kernels;
 mod multitask;
 mod sam;
@@ -25,8 +26,9 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "conformal" => conformal::run(),
         "active" => active::run(),
         "kernels" => kernels::run_all(),
+        "continual" => continual::run_all(),
         "multitask" => multitask::run(),
-        _ => bail!("no bench `{name}`; there are: sam, conformal, active, kernels, multitask"),
+        _ => bail!("no bench `{name}`; there are: sam, conformal, active, kernels, continual, multitask"),
     }
 }
 

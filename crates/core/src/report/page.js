@@ -25,13 +25,15 @@
   };
 
   const palette = () => (dark.matches
-    ? ["#7db4f0", "#f0a35e", "#7ccf8a", "#e07a8b", "#b9a1e8", "#d3c068", "#6cc7c2", "#c9cfd6"]
-    : ["#2563a8", "#c8641b", "#2f8a43", "#b3324a", "#6f4fb0", "#8c7400", "#1f8782", "#5b6776"]);
+    ? ["#7db4f0", "#f0a35e", "#7ccf8a", "#e07a8b", "#b9a1e8", "#d3c068", "#6cc7c2", "#c9cfd6", "#e79ad0", "#a3cf6b", "#d9a07a", "#6fc6f5"]
+    : ["#2563a8", "#c8641b", "#2f8a43", "#b3324a", "#6f4fb0", "#8c7400", "#1f8782", "#5b6776", "#c2469e", "#4c6b00", "#8c4a2b", "#0b7fc2"]);
 
   const draw = () => {
     charts.splice(0).forEach((chart) => chart.dispose());
     const colors = palette();
     const style = getComputedStyle(document.documentElement);
+    // Widths of texts are measured with it: "inherit" would measure another one.
+    const fontFamily = getComputedStyle(document.body).fontFamily;
     const ink = style.getPropertyValue("--ink").trim();
     const soft = style.getPropertyValue("--soft").trim();
     document.querySelectorAll("figure.chart").forEach((figure) => {
@@ -41,8 +43,8 @@
         return series.type === "custom" ? interval(series, color) : { ...series, color };
       });
       option.animation = false;
-      option.textStyle = { color: ink, fontFamily: "inherit" };
-      option.legend.textStyle = { color: ink };
+      option.textStyle = { color: ink, fontFamily };
+      option.legend.textStyle = { color: ink, fontFamily };
       for (const axis of [option.xAxis, option.yAxis]) {
         axis.nameTextStyle = { color: soft };
         axis.axisLabel = { color: soft };
