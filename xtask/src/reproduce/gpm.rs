@@ -87,8 +87,7 @@ pub(super) fn run() -> Result<()> {
         "# Gradient Projection Memory\n\n\
          Mean ± standard deviation over seeds {SEEDS:?}. ACC: mean accuracy on all tasks at the end; BWT: change of a task's accuracy since\n\
          it was learnt. Strengths of EWC and LwF were chosen on the first four tasks of another stream (SI's diverged on ten and was lowered);\n\
-         A-GEM, ER and DER++ keep as many numbers as GPM does\n\
-         at the end. Again: `cargo xtask reproduce gpm`.\n"
+         A-GEM, ER and DER++ keep as many numbers as GPM does at the end. Again: `cargo xtask reproduce gpm`.\n"
     );
     for Stream { name: stream, recipe, title, tasks, methods } in STREAMS {
         write!(
