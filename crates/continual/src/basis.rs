@@ -98,6 +98,7 @@ impl Basis {
         let mut held = before;
         let mut added: usize = 0;
         for value in &values {
+            // Columns are kept in single precision: what is held is known to about 1e-7.
             if held >= threshold - 1e-6 || *value <= 1e-18 * total {
                 break;
             }
@@ -225,7 +226,7 @@ mod tests {
                 prop_assert!(identity.indexed_iter().all(|((i, j), v)| (v - f64::from(u8::from(i == j))).abs() < 1e-6));
                 let inside: f64 = inputs.dot(&basis.columns()).iter().map(|x| x * x).sum();
                 let total: f64 = inputs.iter().map(|x| x * x).sum();
-                prop_assert!((inside / total - update.after).abs() < 1e-6 && update.after >= 0.95 - 1e-9);
+                prop_assert!((inside / total - update.after).abs() < 1e-6 && update.after >= 0.95 - 2e-6);
                 // The same inputs again add nothing.
                 prop_assert_eq!(basis.clone().learn(inputs.view(), 0.95, RankRule::Paper).unwrap().added, 0);
                 let complement = basis.complement().unwrap();
