@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn threads_do_not_matter_and_mistakes_are_told() {
-        let values: Vec<f32> = (0..300_000).map(|i| ((i * 7_919) % 1_009) as f32 / 1_009.0 - 0.4).collect();
+        let values: Vec<f32> = (0..300_000_usize).map(|i| ((i * 7_919) % 1_009) as f32 / 1_009.0 - 0.4).collect();
         let other: Vec<f32> = values.iter().rev().copied().collect();
         let with = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
