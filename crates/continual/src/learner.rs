@@ -130,8 +130,7 @@ impl Learner {
             model = now.pipeline.model();
             let note = locked(&strategy, |strategy| strategy.end(&tasks, self.context(&model, &space, seed.child("end"))))?;
             let row = tests.iter().map(|(test, own)| accuracy(&model, test, own)).collect::<Result<Vec<f64>>>()?;
-            let learnt: Vec<usize> = tasks.iter().map(|task| task.number).collect();
-            let upto = learnt.last().map_or(0, |last| last + 1).min(row.len());
+            let upto = tasks.last().map_or(0, |last| last.number + 1).min(row.len());
             task.advance(&format!("mean accuracy {:.4}", row[..upto].iter().sum::<f64>() / upto.max(1) as f64));
             progress.matrix.push(row);
             progress.notes.push(note);
@@ -188,7 +187,7 @@ impl Learner {
             let outcome = stage.pipeline.step(&objective, &StageBatch { tasks: parts }, rate, seed)?;
             sum += outcome.losses.iter().sum::<f64>();
             let mut shared = stage.shared.strategy.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.0.moved(&before, stage.pipeline.parameters(), rate);
+            shared.0.moved(&before, stage.pipeline.parameters());
             if shared.0.watches() {
                 let model = stage.pipeline.model();
                 let context = self.context(&model, stage.pipeline.space(), seed);

@@ -51,16 +51,6 @@ impl RowsBuilder {
         Self { outputs, masked, ..Self::default() }
     }
 
-    /// How many rows there are.
-    pub fn len(&self) -> usize {
-        self.rows
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.rows == 0
-    }
-
     /// Adds an example with its label's weight; `own` are the outputs of its task.
     pub fn push(&mut self, input: impl IntoIterator<Item = f32>, label: usize, weight: f32, own: &Range<usize>) {
         self.inputs.extend(input);

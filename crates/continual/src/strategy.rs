@@ -1,7 +1,7 @@
 //! What a strategy of continual learning may do.
 
 use lyceum_core::{Array, Result, Seed, Stream};
-use lyceum_train::{Model, ParamSpace, Rate, State, Vector};
+use lyceum_train::{Model, ParamSpace, State, Vector};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -60,7 +60,7 @@ pub trait Strategy: Send {
     }
 
     /// After a step from one point to another.
-    fn moved(&mut self, _from: &Vector, _to: &Vector, _rate: Rate) {}
+    fn moved(&mut self, _from: &Vector, _to: &Vector) {}
 
     /// Whether it wants to know of every batch that was learnt.
     fn watches(&self) -> bool {

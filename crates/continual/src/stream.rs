@@ -51,10 +51,8 @@ pub struct Task {
     pub outputs: Range<usize>,
     /// Where it is several tasks as one, each with outputs of its own: how many each has.
     pub heads: Option<usize>,
-    /// For training.
+    /// Its training examples.
     pub train: Examples,
-    /// For testing.
-    pub test: Examples,
 }
 
 impl Task {
@@ -101,36 +99,46 @@ impl StreamConfig {
 
     /// One task of the stream.
     pub fn task(&self, data: &Prepared, number: usize, seed: Seed) -> Result<Task> {
+        Ok(Task { number, outputs: self.own(data, number)?, heads: None, train: self.examples(&data.train, data, number, seed)? })
+    }
+
+    /// The test examples of a task, and its outputs.
+    pub fn test(&self, data: &Prepared, number: usize, seed: Seed) -> Result<(Examples, Range<usize>)> {
+        Ok((self.examples(&data.test, data, number, seed)?, self.own(data, number)?))
+    }
+
+    /// The outputs of a task.
+    fn own(&self, data: &Prepared, number: usize) -> Result<Range<usize>> {
         let classes = data.classes.len();
         if number >= self.tasks(classes) {
             return Err(Error::invalid("task", number, format!("0 to {}", self.tasks(classes) - 1)));
         }
-        match self {
+        Ok(match self {
+            Self::Split { classes: some, heads: true } => number * some..(number + 1) * some,
+            _ => 0..self.outputs(classes),
+        })
+    }
+
+    /// Examples as a task has them.
+    fn examples(&self, from: &Examples, data: &Prepared, number: usize, seed: Seed) -> Result<Examples> {
+        let outputs = self.own(data, number)?;
+        Ok(match self {
             Self::Permuted { .. } => {
                 let order = split::permutation(data.extent.len(), &mut seed.stream_at("stream/permutation", number as u64));
-                let permuted = |from: &Examples| Examples {
-                    inputs: from.inputs.select(Axis(1), &order).as_standard_layout().into_owned(),
-                    labels: from.labels.clone(),
-                };
-                Ok(Task { number, outputs: 0..classes, heads: None, train: permuted(&data.train), test: permuted(&data.test) })
+                Examples { inputs: from.inputs.select(Axis(1), &order).as_standard_layout().into_owned(), labels: from.labels.clone() }
             }
             Self::Rotated { tasks, degrees } => {
                 let angle = degrees * number as f64 / (*tasks - 1).max(1) as f64;
-                let turned = |from: &Examples| rotated(from, data, angle.to_radians());
-                Ok(Task { number, outputs: 0..classes, heads: None, train: turned(&data.train), test: turned(&data.test) })
+                rotated(from, data, angle.to_radians())
             }
-            Self::Split { classes: some, heads } => {
+            Self::Split { classes: some, .. } => {
                 let mine = number * some..(number + 1) * some;
-                let outputs = if *heads { mine.clone() } else { 0..*some };
-                let part = |from: &Examples| {
-                    let rows: Vec<usize> = (0..from.len()).filter(|&row| mine.contains(&from.labels[row])).collect();
-                    let mut part = from.subset(&rows);
-                    part.labels.iter_mut().for_each(|label| *label = *label - mine.start + outputs.start);
-                    part
-                };
-                Ok(Task { number, outputs: outputs.clone(), heads: None, train: part(&data.train), test: part(&data.test) })
+                let rows: Vec<usize> = (0..from.len()).filter(|&row| mine.contains(&from.labels[row])).collect();
+                let mut part = from.subset(&rows);
+                part.labels.iter_mut().for_each(|label| *label = *label - mine.start + outputs.start);
+                part
             }
-        }
+        })
     }
 }
 

@@ -23,8 +23,7 @@ fn task(number: usize, rank: usize, seed: u64) -> Task {
     let directions = Array2::from_shape_fn((rank, EXTENT.len()), |_| rng.random::<f32>() - 0.5);
     let inputs = Array2::from_shape_fn((120, rank), |_| rng.random::<f32>() - 0.3).dot(&directions);
     let labels = (0..120).map(|i| (i * 7 + number) % 4).collect();
-    let examples = Examples { inputs, labels };
-    Task { number, outputs: 0..4, heads: None, train: examples.clone(), test: examples }
+    Task { number, outputs: 0..4, heads: None, train: Examples { inputs, labels } }
 }
 
 fn context<'a>(model: &'a Model, space: &'a ParamSpace, heads: bool) -> Context<'a> {

@@ -243,19 +243,17 @@ fn repetition(config: &Config, data: &Prepared, seed: Seed) -> Result<Vec<Measur
     let (mut active, mut random) = (start("active")?, start("random")?);
     active.draw(&even, config.acquisition.start)?;
     active = Sampler::new(config.acquisition.proposal, active.into_log(), seed.child("active"))?.with_clip(config.acquisition.clip);
+    let mut model = trial.train(active.log(), Estimator::Naive)?;
     let mut found = Vec::new();
     for &labels in &config.acquisition.labels {
-        loop {
+        while active.log().draws().len() < labels {
             let have = active.log().draws().len();
-            let model = trial.train(active.log(), Estimator::Naive)?;
-            if have >= labels {
-                random.draw(&even, labels - random.log().draws().len())?;
-                found.push(trial.measure(active.log(), &model, random.log())?);
-                break;
-            }
             let scores = trial.scores(&model, have)?;
             active.draw(&scores, config.acquisition.batch.min(labels - have))?;
+            model = trial.train(active.log(), Estimator::Naive)?;
         }
+        random.draw(&even, labels - random.log().draws().len())?;
+        found.push(trial.measure(active.log(), &model, random.log())?);
     }
     Ok(found)
 }
@@ -328,12 +326,10 @@ impl Trial<'_> {
                 _ => self.train(log, estimator)?,
             };
             let predicted = self.predictive(&model, &self.test)?;
-            let right = predicted.rows().into_iter().zip(&self.test.labels).filter(|(row, label)| {
-                let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
-                best.is_some_and(|(class, _)| class == **label)
-            });
-            measured.accuracy[arm] = right.count() as f64 / self.test.len() as f64;
-            measured.log_loss[arm] = mean_and_deviation(&losses(predicted.view(), &self.test.labels, Loss::CrossEntropy)?).0;
+            let test = |loss| losses(predicted.view(), &self.test.labels, loss);
+            let right = test(Loss::ZeroOne)?.into_iter().filter(|loss| *loss == 0.0).count();
+            measured.accuracy[arm] = right as f64 / self.test.len() as f64;
+            measured.log_loss[arm] = mean_and_deviation(&test(Loss::CrossEntropy)?).0;
         }
         let taken: Vec<usize> = log.draws().iter().map(|draw| draw.index).collect();
         let labelled = self.pool.subset(&taken);

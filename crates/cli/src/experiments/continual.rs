@@ -127,7 +127,11 @@ impl Experiment for Continual {
         }
         let count = config.stream.tasks(classes);
         let tests = (0..count)
-            .map(|number| config.task(&data, number, run).map(|task| (task.test, task.outputs)))
+            .map(|number| {
+                let (mut test, own) = config.stream.test(&data, number, run.seed())?;
+                config.normalise(&mut test);
+                Ok((test, own))
+            })
             .collect::<Result<Vec<(Examples, Range<usize>)>>>()?;
         let mut learnt = Vec::new();
         for arm in &config.strategy {
@@ -169,12 +173,14 @@ impl Experiment for Continual {
 impl Config {
     fn task(&self, data: &Prepared, number: usize, run: &Run) -> Result<Task> {
         let mut task = self.stream.task(data, number, run.seed())?;
-        if let Some([mean, deviation]) = self.normalization {
-            let normalise = |x: f32| ((f64::from(x) - mean) / deviation) as f32;
-            task.train.inputs.mapv_inplace(normalise);
-            task.test.inputs.mapv_inplace(normalise);
-        }
+        self.normalise(&mut task.train);
         Ok(task)
+    }
+
+    fn normalise(&self, examples: &mut Examples) {
+        if let Some([mean, deviation]) = self.normalization {
+            examples.inputs.mapv_inplace(|x| ((f64::from(x) - mean) / deviation) as f32);
+        }
     }
 
     /// All tasks as one.
@@ -185,13 +191,7 @@ impl Config {
         let labels = tasks.iter().flat_map(|task| task.train.labels.iter().copied()).collect();
         let heads = self.stream.heads().then(|| tasks[0].outputs.len());
         let outputs = 0..self.stream.outputs(data.classes.len());
-        Ok(Task {
-            number: count - 1,
-            outputs,
-            heads,
-            train: Examples { inputs, labels },
-            test: Examples { inputs: ndarray::Array2::zeros((0, 0)), labels: Vec::new() },
-        })
+        Ok(Task { number: count - 1, outputs, heads, train: Examples { inputs, labels } })
     }
 }
 

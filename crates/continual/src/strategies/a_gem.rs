@@ -62,11 +62,10 @@ impl Strategy for AGem {
     }
 
     fn state(&self) -> State {
-        self.memory.state().with_counter("active", u64::from(self.active))
+        self.memory.state()
     }
 
     fn restore(&mut self, state: State, _: Context<'_>) -> Result<()> {
-        self.active = state.counter("active") == 1;
         self.memory.restore(&state)
     }
 }

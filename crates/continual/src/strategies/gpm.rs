@@ -213,7 +213,8 @@ impl Strategy for Gpm {
             order.iter().take(share).for_each(|&position| rows.extend(task.train.inputs.row(position)));
         }
         let width = tasks.first().map_or(0, |task| task.train.inputs.ncols());
-        let inputs = Tensor::<2>::from_data(TensorData::new(rows.clone(), [rows.len() / width.max(1), width]), &device);
+        let count = rows.len() / width.max(1);
+        let inputs = Tensor::<2>::from_data(TensorData::new(rows, [count, width]), &device);
         let mut pass = Pass::evaluation().recording();
         let plain = context.space.place_for_evaluation(context.model.clone(), &context.space.vector(context.model));
         plain.forward(inputs.clone(), &mut pass);

@@ -1,7 +1,7 @@
 //! Synaptic intelligence.
 
 use lyceum_core::Result;
-use lyceum_train::{Rate, State, Vector};
+use lyceum_train::{State, Vector};
 
 use crate::{
     Task,
@@ -43,7 +43,7 @@ impl Strategy for Si {
         })
     }
 
-    fn moved(&mut self, from: &Vector, to: &Vector, _: Rate) {
+    fn moved(&mut self, from: &Vector, to: &Vector) {
         if let (Some([.., path]), Some(gradient)) = (&mut self.kept, self.gradient.take()) {
             *path = path.clone() - gradient * (to.clone() - from.clone());
         }

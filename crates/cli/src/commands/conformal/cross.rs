@@ -3,18 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lyceum_conformal::{CrossConformal, metrics};
+use lyceum_conformal::CrossConformal;
 use lyceum_core::{Progress, Result, Seed};
 use lyceum_data::formats::npy;
 use ndarray::Array3;
-use serde_json::json;
 
 use super::{
     files::{Labelled, whole, writer_of_sets},
     scoring::Scoring,
     test_seed,
 };
-use crate::commands::said;
 
 /// Write prediction sets from cross-validation, without examples apart for calibration
 ///
@@ -60,11 +58,6 @@ impl Cross {
         let model = CrossConformal::calibrate(config, logits.pick(&rows)?.view(), &labels, &folds, Seed::new(self.seed))?;
         let test: Array3<f32> = npy::read(&self.test)?;
         let sets = model.predict(test.view(), test_seed(self.seed))?;
-        write(&sets)?;
-        let size = metrics::mean_size(&sets);
-        said(progress, &json!({ "event": "end", "path": self.out, "rows": sets.len(), "mean_size": size }), || {
-            format!("{} sets, {size:.3} labels on average\nsets: {}", sets.len(), self.out.display())
-        });
-        Ok(())
+        write(&sets, progress)
     }
 }

@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lyceum_conformal::{Known, PredictionSets, conformal::ROWS};
-use lyceum_core::{Error, Result};
+use lyceum_conformal::{Known, PredictionSets, conformal::ROWS, metrics};
+use lyceum_core::{Error, Progress, Result};
 use lyceum_data::formats::{npy, parquet};
 use ndarray::{Array2, ArrayView2, Axis, s};
+use serde_json::json;
+
+use crate::commands::said;
 
 /// Numbers in a block: 32 MiB of float32.
 const BLOCK: usize = 8 << 20;
@@ -178,14 +181,21 @@ pub(super) fn numbers(option: &str, path: &Path, column: &str) -> Result<Vec<f64
     }
 }
 
-/// How sets are written to this file; asked before any work is done.
-pub(super) fn writer_of_sets(path: &Path) -> Result<impl FnOnce(&PredictionSets) -> Result<()>> {
+/// How sets are written to this file, and told of; asked before any work is done.
+pub(super) fn writer_of_sets(path: &Path) -> Result<impl FnOnce(&PredictionSets, &Progress) -> Result<()>> {
     let write: fn(&Path, &[usize], &[u32]) -> Result<()> = match extension(path) {
         "npz" => npy::write_sets,
         "parquet" => parquet::write_sets,
         _ => return Err(Error::invalid("--out", path.display(), "a name that ends in .npz or .parquet")),
     };
-    Ok(move |sets: &PredictionSets| write(path, sets.starts(), sets.labels()))
+    Ok(move |sets: &PredictionSets, progress: &Progress| {
+        write(path, sets.starts(), sets.labels())?;
+        let size = metrics::mean_size(sets);
+        said(progress, &json!({ "event": "end", "path": path, "rows": sets.len(), "mean_size": size }), || {
+            format!("{} sets, {size:.3} labels on average\nsets: {}", sets.len(), path.display())
+        });
+        Ok(())
+    })
 }
 
 /// Errors unless an output's name ends in .npy.

@@ -108,11 +108,10 @@ impl Interval {
 impl Split {
     fn execute(self, progress: &Progress) -> Result<()> {
         check_npy(&self.common.out)?;
-        let read = |option, path: &Path, column| numbers(option, path, column);
-        let predictions = read("--predictions", &self.predictions, "prediction")?;
-        let y = read("--y", &self.y, "y")?;
-        let test = read("--test", &self.test, "prediction")?;
-        let hard = |path: &Option<PathBuf>| path.as_deref().map(|path| read("--difficulty", path, "difficulty")).transpose();
+        let predictions = numbers("--predictions", &self.predictions, "prediction")?;
+        let y = numbers("--y", &self.y, "y")?;
+        let test = numbers("--test", &self.test, "prediction")?;
+        let hard = |path: &Option<PathBuf>| path.as_deref().map(|path| numbers("--difficulty", path, "difficulty")).transpose();
         let (difficulty, test_difficulty) = (hard(&self.difficulty)?, hard(&self.test_difficulty)?);
         let q = regression::split(&predictions, difficulty.as_deref(), &y, self.common.alpha)?;
         if let Some(found) = test_difficulty.as_ref().map(Vec::len).filter(|found| *found != test.len()) {

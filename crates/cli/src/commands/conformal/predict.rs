@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lyceum_conformal::{PredictionSets, Predictor, metrics};
+use lyceum_conformal::{PredictionSets, Predictor};
 use lyceum_core::{Progress, Result};
-use serde_json::json;
 
 use super::{
     files::{GROUP, KnownFiles, Logits, WEIGHT, writer_of_sets},
     test_seed,
 };
-use crate::commands::said;
 
 /// Write the prediction set of each row of logits
 #[derive(Args)]
@@ -49,12 +47,7 @@ impl Predict {
         let model = Predictor::load(&self.model)?;
         let logits = Logits::open(&self.logits, &["label", GROUP, WEIGHT])?;
         let sets = sets(&model, &logits, &self.known, self.seed, |_, _| Ok(()))?;
-        write(&sets)?;
-        let size = metrics::mean_size(&sets);
-        said(progress, &json!({ "event": "end", "path": self.out, "rows": sets.len(), "mean_size": size }), || {
-            format!("{} sets, {size:.3} labels on average\nsets: {}", sets.len(), self.out.display())
-        });
-        Ok(())
+        write(&sets, progress)
     }
 }
 
