@@ -2,6 +2,7 @@
 
 use lyceum_core::{Error, Result, Seed};
 use ndarray::{Array2, ArrayView2, Axis};
+use pulp::{Simd, WithSimd};
 use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -190,11 +191,11 @@ impl<S: Score> RowWork for FindAllScores<'_, S> {
     type Output = Vec<f64>;
 
     #[inline(always)]
-    fn rows(&self, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Vec<f64>, usize> {
+    fn rows<A: Simd>(&self, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Vec<f64>, usize> {
         let mut draw = draws(self.seed, "conformal/predict", self.before + first / ROWS, self.config.randomization == Randomization::Exact);
         let mut scores = Vec::new();
-        for (i, row) in rows.iter().enumerate() {
-            row::all_scores(row, draw(), self.beta, self.score, scratch, &mut scores).ok_or(first + i)?;
+        for (i, row) in with_next(rows).enumerate() {
+            row::all_scores::<A>(row, draw(), self.beta, self.score, scratch, &mut scores).ok_or(first + i)?;
         }
         Ok(scores)
     }
@@ -231,10 +232,9 @@ impl RowWork for FindPlaces<'_> {
     type Output = Vec<Place>;
 
     #[inline(always)]
-    fn rows(&self, first: usize, rows: &[&[f32]], _: &mut Scratch) -> Result<Vec<Place>, usize> {
+    fn rows<A: Simd>(&self, first: usize, rows: &[&[f32]], _: &mut Scratch) -> Result<Vec<Place>, usize> {
         let mut places = Vec::with_capacity(rows.len());
-        for (i, row) in rows.iter().enumerate() {
-            prefetch(rows.get(i + 1));
+        for (i, row) in with_next(rows).enumerate() {
             places.push(row::place(row, self.labels[first + i], self.beta).ok_or(first + i)?);
         }
         Ok(places)
@@ -303,13 +303,13 @@ impl<S: Score, T: Scheme> RowWork for FindSets<'_, S, T> {
     type Output = (Vec<usize>, Vec<u32>);
 
     #[inline(always)]
-    fn rows(&self, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Self::Output, usize> {
+    fn rows<A: Simd>(&self, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Self::Output, usize> {
         let ConformalConfig { randomization, allow_empty, .. } = self.config;
         let mut draw = draws(self.seed, "conformal/predict", self.before + first / ROWS, randomization == Randomization::Exact);
         let (mut sizes, mut labels) = (Vec::with_capacity(rows.len()), Vec::with_capacity(4 * rows.len()));
-        for (i, row) in rows.iter().enumerate() {
-            prefetch(rows.get(i + 1));
-            let size = row::prefix(row, draw(), self.beta, self.score, (self.scheme, first + i), scratch, &mut labels).ok_or(first + i)?;
+        for (i, row) in with_next(rows).enumerate() {
+            let size =
+                row::prefix::<A>(row, draw(), self.beta, self.score, (self.scheme, first + i), scratch, &mut labels).ok_or(first + i)?;
             // One label more: the first that reaches the threshold, or the top label instead of nothing.
             let one_more = randomization == Randomization::Conservative || (size == 0 && !allow_empty);
             let next = if one_more { scratch.label_at(size) } else { None };
@@ -348,16 +348,9 @@ fn check_labels(logits: ArrayView2<'_, f32>, labels: &[usize]) -> Result<()> {
     }
 }
 
-/// Asks memory for a row that is worked on next.
-#[inline(always)]
-fn prefetch(row: Option<&&[f32]>) {
-    #[cfg(target_arch = "x86_64")]
-    for line in row.into_iter().flat_map(|row| row.chunks(16)) {
-        // SAFETY: a prefetch reads nothing, and the address is that of a number.
-        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.as_ptr().cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = row;
+/// Each row with the one after it; nothing comes after the last.
+fn with_next<'a>(rows: &'a [&'a [f32]]) -> impl Iterator<Item = (&'a [f32], &'a [f32])> {
+    rows.iter().enumerate().map(|(i, row)| (*row, rows.get(i + 1).copied().unwrap_or_default()))
 }
 
 /// Work on some rows, whose code is inlined into a dispatch by instruction set.
@@ -365,7 +358,7 @@ trait RowWork: Sync {
     type Output: Send;
 
     /// The result for the rows from `first` on, or the number of a row with a NaN.
-    fn rows(&self, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Self::Output, usize>;
+    fn rows<A: Simd>(&self, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Self::Output, usize>;
 }
 
 /// Applies `work` to chunks of rows on all cores, with the widest instructions of this machine.
@@ -396,12 +389,12 @@ struct Dispatched<'a, W> {
     scratch: &'a mut Scratch,
 }
 
-impl<W: RowWork> pulp::WithSimd for Dispatched<'_, W> {
+impl<W: RowWork> WithSimd for Dispatched<'_, W> {
     type Output = Result<W::Output, usize>;
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
-        self.work.rows(self.first, self.rows, self.scratch)
+    fn with_simd<S: Simd>(self, _: S) -> Self::Output {
+        self.work.rows::<S>(self.first, self.rows, self.scratch)
     }
 }
 
@@ -409,6 +402,6 @@ impl<W: RowWork> pulp::WithSimd for Dispatched<'_, W> {
 pub fn softmax_row(row: &[f32], temperature: f64) -> Option<Vec<f64>> {
     let beta = (1.0 / temperature) as f32;
     let max = softmax::maximum(row)?;
-    let total = softmax::total(row, max, beta) as f64;
+    let total = softmax::total(row, &[], max, beta) as f64;
     Some(row.iter().map(|&z| f64::from(softmax::weight(z, max, beta)) / total).collect())
 }

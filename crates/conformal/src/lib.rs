@@ -45,6 +45,7 @@
 
 pub mod conformal;
 pub mod cross;
+mod gather;
 pub mod metrics;
 pub mod mondrian;
 pub mod online;

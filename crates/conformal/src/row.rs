@@ -1,41 +1,111 @@
 //! One row of logits: where a label stands, and the head of the ranking.
 
+use pulp::Simd;
+
 use crate::{
+    gather::Gathered,
     scheme::Scheme,
     score::{Place, Score},
-    softmax::{Above, ONE, above, between, count_equal, maximum, total, weight},
+    softmax::{Above, ONE, above, count_equal, maximum, total, weight},
 };
 
 /// Buffers that a thread uses for one row after another.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    /// The labels between two bounds.
-    labels: Vec<u32>,
-    /// Their keys.
+    /// The head's next piece.
+    piece: Gathered,
+    /// Its labels' keys, where they must be sorted.
     keys: Vec<u64>,
-    /// The head of the ranking, as keys.
-    head: Vec<u64>,
-    /// The weights of the head's last piece.
-    weights: Vec<u32>,
-    /// How far below log Σ exp the first bound lies, in units of 1/β.
-    depth: f32,
+    /// The head of the ranking: labels and logits.
+    head: Vec<u32>,
+    logits: Vec<f32>,
+    /// The weights above each label of the head's last piece, its own weights, and its scores.
+    above: Vec<i64>,
+    weights: Vec<i32>,
+    scores: Vec<f64>,
+    /// How far down the first piece goes.
+    depths: Depths,
+}
+
+/// How many kinds of rows [`Depths`] tells apart.
+const KINDS: usize = 32;
+
+/// How far below log Σ exp the first bound lies, in units of 1/β, learnt from row to row: what the scores make of a row
+/// depends above all on how likely its first label is, so rows are told apart by that.
+#[derive(Debug, Default)]
+struct Depths {
+    /// By [`kind`](Self::kind); 0 before the first row of a kind.
+    depths: [f32; KINDS],
+    last: f32,
+}
+
+impl Depths {
+    /// Rows whose odds against the first label, Σ of the other weights over its own, are alike to a factor of 1.5: two kinds
+    /// for each power of two, from 2⁻⁶ on.
+    #[inline(always)]
+    fn kind(odds: f32) -> usize {
+        // The exponent of a number that is not negative, and whether its fraction is a half or more.
+        let halves = odds.to_bits() >> 22;
+        (halves.saturating_sub(2 * (127 - 6)) as usize).min(KINDS - 1)
+    }
+
+    #[inline(always)]
+    fn first(&self, kind: usize) -> f32 {
+        if self.depths[kind] > 0.0 { self.depths[kind] } else { self.last }
+    }
+
+    /// Learns that a row of this kind reached down to `reached`; whether its first piece was enough.
+    #[inline(always)]
+    fn learn(&mut self, kind: usize, reached: f32, enough: bool) {
+        let depth = &mut self.depths[kind];
+        if *depth > 0.0 {
+            *depth += if enough { -STEP * ADAPTATION * SECOND_PIECES } else { STEP * ADAPTATION };
+        } else {
+            *depth = reached.max(f32::MIN_POSITIVE);
+        }
+        self.last = *depth;
+    }
 }
 
 impl Scratch {
     /// The label at this rank, counted from 0, of the row whose [`prefix`] was found last; the head reaches at least to
     /// the first label after the prefix.
     pub(crate) fn label_at(&self, rank: usize) -> Option<u32> {
-        self.head.get(rank).map(|&key| key as u32)
+        self.head.get(rank).copied()
+    }
+
+    /// Finds the scores of the head from the label at rank `known` on; `above` is the weight of all before it. Gives the
+    /// weight of all.
+    #[inline(always)]
+    fn score(&mut self, known: usize, mut above: i64, (max, beta, total): (f32, f32, f64), u: f64, score: &impl Score) -> i64 {
+        let logits = &self.logits[known..];
+        self.weights.clear();
+        self.weights.extend(logits.iter().map(|_| 0));
+        for (w, &z) in self.weights.iter_mut().zip(logits) {
+            *w = weight(z, max, beta);
+        }
+        self.above.clear();
+        self.above.extend(self.weights.iter().map(|w| {
+            let before = above;
+            above += i64::from(*w);
+            before
+        }));
+        self.scores.clear();
+        self.scores.resize(logits.len(), 0.0);
+        for (i, ((to, above), w)) in self.scores.iter_mut().zip(&self.above).zip(&self.weights).enumerate() {
+            *to = score.at(&Place { rank: known + i + 1, above: *above as f64, weight: f64::from(*w), total }, u);
+        }
+        above
     }
 }
 
 /// Where `label` stands in the row: labels are ranked by falling logit, equal ones by rising number.
-/// `None` if a logit is NaN.
+/// `None` if a logit is NaN. `next` is the row that will be worked on after it, here and below.
 #[inline(always)]
-pub(crate) fn place(row: &[f32], label: usize, beta: f32) -> Option<Place> {
+pub(crate) fn place((row, next): (&[f32], &[f32]), label: usize, beta: f32) -> Option<Place> {
     let max = maximum(row)?;
     let z = row[label];
-    let Above { all, mass, count, equal } = above(row, max, beta, z);
+    let Above { all, mass, count, equal } = above(row, next, max, beta, z);
     // Most often the label alone has this logit.
     let equal = if equal > 1 { count_equal(&row[..label], z) } else { 0 };
     let own = weight(z, max, beta);
@@ -49,8 +119,8 @@ pub(crate) fn place(row: &[f32], label: usize, beta: f32) -> Option<Place> {
 /// row: all logits above a bound, then those down to a lower one, until a score exceeds the threshold. The first bound is
 /// where the rows before had it.
 #[inline(always)]
-pub(crate) fn prefix(
-    row: &[f32],
+pub(crate) fn prefix<S: Simd>(
+    (row, next): (&[f32], &[f32]),
     u: f64,
     beta: f32,
     score: &impl Score,
@@ -60,46 +130,39 @@ pub(crate) fn prefix(
 ) -> Option<usize> {
     let threshold = scheme.largest(number);
     let max = maximum(row)?;
-    let total = total(row, max, beta) as f64;
+    let total = total(row, next, max, beta) as f64;
     let start = labels.len();
     // Where a row's mass lies below log Σ exp is alike from row to row, where it lies below the largest logit is not.
     let level = max + (total as f32 / ONE).ln() / beta;
-    let (mut depth, mut step, mut ceiling) = (scratch.depth, STEP, f32::NAN);
+    let kind = Depths::kind((total as f32 - ONE) / ONE);
+    let (mut depth, mut step, mut ceiling) = (scratch.depths.first(kind), STEP, None);
     let mut above = 0_i64;
     scratch.head.clear();
+    scratch.logits.clear();
     loop {
         let bound = level - depth / beta;
         let all = !(bound.is_finite() && step < 64.0);
         let bound = if all { f32::NEG_INFINITY } else { bound };
         let known = scratch.head.len();
-        extend_head(row, bound, ceiling, scratch);
-        scratch.weights.clear();
-        scratch.weights.extend(scratch.head[known..].iter().map(|&key| row[key as u32 as usize].to_bits()));
-        for w in &mut scratch.weights {
-            *w = weight(f32::from_bits(*w), max, beta) as u32;
+        scratch.piece.take::<S>(row, bound, ceiling);
+        extend_head(scratch);
+        above = scratch.score(known, above, (max, beta, total), u, score);
+        let inside = scratch.scores.iter().position(|score| *score > threshold);
+        let reached = &scratch.head[known..][..inside.unwrap_or(scratch.scores.len())];
+        if scheme.is_uniform() {
+            labels.extend_from_slice(reached);
+        } else {
+            let scored = reached.iter().zip(&scratch.scores);
+            labels.extend(scored.filter(|(label, score)| **score <= scheme.threshold(number, **label)).map(|(label, _)| *label));
         }
-        for (rank, (&key, &w)) in (known..).zip(scratch.head[known..].iter().zip(&scratch.weights)) {
-            let place = Place { rank: rank + 1, above: above as f64, weight: f64::from(w), total };
-            let score = score.at(&place, u);
-            if score > threshold {
-                // One row in three needs a second piece: bounds that suffice for more rows find too much in most.
-                if known == 0 {
-                    scratch.depth -= 0.5 * STEP * ADAPTATION;
-                }
-                return Some(labels.len() - start);
-            }
-            if score <= scheme.threshold(number, key as u32) {
-                labels.push(key as u32);
-            }
-            above += i64::from(w);
+        if let Some(place) = inside {
+            scratch.depths.learn(kind, (level - scratch.logits[known + place]) * beta, known == 0);
+            return Some(labels.len() - start);
         }
         if all || scratch.head.len() == row.len() {
             return Some(labels.len() - start);
         }
-        if known == 0 {
-            scratch.depth += STEP * ADAPTATION;
-        }
-        (ceiling, depth) = (bound, depth + step);
+        (ceiling, depth) = (Some(bound), depth + step);
         step *= 1.5;
     }
 }
@@ -110,66 +173,85 @@ const STEP: f32 = 0.25;
 /// How fast the first bound follows the rows, as a share of [`STEP`].
 const ADAPTATION: f32 = 0.1;
 
+/// About how many rows need a second piece: a bound that suffices for more rows finds too much in most.
+const SECOND_PIECES: f32 = 0.1;
+
 /// Appends the score of every label of a row, in the labels' order. `None` if a logit is NaN.
 #[inline(always)]
-pub(crate) fn all_scores(row: &[f32], u: f64, beta: f32, score: &impl Score, scratch: &mut Scratch, scores: &mut Vec<f64>) -> Option<()> {
+pub(crate) fn all_scores<S: Simd>(
+    (row, next): (&[f32], &[f32]),
+    u: f64,
+    beta: f32,
+    score: &impl Score,
+    scratch: &mut Scratch,
+    scores: &mut Vec<f64>,
+) -> Option<()> {
     let max = maximum(row)?;
-    let total = total(row, max, beta) as f64;
+    let total = total(row, next, max, beta) as f64;
     scratch.head.clear();
-    extend_head(row, f32::NEG_INFINITY, f32::NAN, scratch);
+    scratch.logits.clear();
+    scratch.piece.take::<S>(row, f32::NEG_INFINITY, None);
+    extend_head(scratch);
+    scratch.score(0, 0, (max, beta, total), u, score);
     let start = scores.len();
     scores.resize(start + row.len(), 0.0);
-    let mut above = 0_i64;
-    for (rank, &key) in scratch.head.iter().enumerate() {
-        let label = key as u32 as usize;
-        let w = weight(row[label], max, beta);
-        scores[start + label] = score.at(&Place { rank: rank + 1, above: above as f64, weight: f64::from(w), total }, u);
-        above += i64::from(w);
+    for (&label, &score) in scratch.head.iter().zip(&scratch.scores) {
+        scores[start + label as usize] = score;
     }
     Some(())
 }
 
-/// Appends to `scratch.head`, ranked, all logits that are at least `bound` and not at least `ceiling`.
+/// Appends the piece to the head, ranked.
 #[inline(always)]
-fn extend_head(row: &[f32], bound: f32, ceiling: f32, scratch: &mut Scratch) {
-    let count = between(row, bound, ceiling, &mut scratch.labels);
-    let known = scratch.head.len();
-    if count > COUNTED {
-        scratch.head.extend(scratch.labels[..count].iter().map(|&label| key(row[label as usize], label)));
-        scratch.head[known..].sort_unstable();
+fn extend_head(scratch: &mut Scratch) {
+    let Scratch { piece, keys, head, logits, .. } = scratch;
+    let (known, count) = (head.len(), piece.labels().len());
+    head.resize(known + count, 0);
+    logits.resize(known + count, 0.0);
+    if count <= COUNTED && rank_by_counting(piece, &mut head[known..], &mut logits[known..]) {
         return;
     }
-    // Few keys are ranked by counting for each how many are smaller: no branches, a register of keys at a time.
-    scratch.keys.clear();
-    scratch.keys.extend(scratch.labels[..count].iter().map(|&label| key(row[label as usize], label)));
-    scratch.keys.resize(count.next_multiple_of(KEYS), u64::MAX);
-    scratch.head.resize(known + count, 0);
-    for (block, mine) in scratch.keys.as_chunks::<KEYS>().0.iter().enumerate() {
-        let mut ranks = [0_u64; KEYS];
-        for other in &scratch.keys[..count] {
-            for lane in 0..KEYS {
-                ranks[lane] += u64::from(*other < mine[lane]);
-            }
-        }
-        for (rank, key) in ranks.into_iter().zip(mine).take(count - block * KEYS) {
-            scratch.head[known + rank as usize] = *key;
-        }
+    keys.clear();
+    keys.extend((0..).zip(piece.logits()).map(|(place, &z)| key(z, place)));
+    keys.sort_unstable();
+    for (to, key) in (known..).zip(keys) {
+        let place = *key as u32 as usize;
+        (head[to], logits[to]) = (piece.labels()[place], piece.logits()[place]);
     }
 }
 
-/// How many keys are ranked side by side.
-const KEYS: usize = 8;
-
-/// Up to how many keys counting is faster than sorting.
-const COUNTED: usize = 128;
-
-/// A whole number that rises along the ranking: falling logits, equal ones by rising label. The label is its low half.
+/// Ranks few logits by counting for each how many are larger: no branches, a register of logits at a time. Says whether
+/// they all differ; equal ones must be ranked another way.
 #[inline(always)]
-fn key(z: f32, label: u32) -> u64 {
+fn rank_by_counting(piece: &Gathered, head: &mut [u32], logits: &mut [f32]) -> bool {
+    let mut sum = 0;
+    for (mine, labels) in piece.sixteens().iter().zip(piece.labels().chunks(16)) {
+        let mut ranks = [0_u32; 16];
+        for other in piece.logits() {
+            for lane in 0..16 {
+                ranks[lane] += u32::from(*other > mine[lane]);
+            }
+        }
+        for lane in 0..labels.len().min(16) {
+            let rank = ranks[lane] as usize;
+            (head[rank], logits[rank]) = (labels[lane], mine[lane]);
+            sum += rank;
+        }
+    }
+    // Where two are equal they have the rank of the first, and the sum is less.
+    2 * sum == head.len() * head.len().saturating_sub(1)
+}
+
+/// Up to how many logits counting is faster than sorting.
+const COUNTED: usize = 192;
+
+/// A whole number that rises along the ranking: falling logits, equal ones by rising place. The place is its low half.
+#[inline(always)]
+fn key(z: f32, place: u32) -> u64 {
     // Adding 0 makes −0 and 0 the same number; the bits of floats of one sign are ordered as they are.
     let bits = (z + 0.0).to_bits();
     let rising = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
-    u64::from(!rising) << 32 | u64::from(label)
+    u64::from(!rising) << 32 | u64::from(place)
 }
 
 #[cfg(test)]
@@ -198,12 +280,12 @@ mod tests {
             let score = Raps { lambda, k_reg };
             let mut labels = Vec::new();
             let mut scratch = Scratch::default();
-            let size = prefix(&row, u, 0.8, &score, (&Marginal(threshold), 0), &mut scratch, &mut labels).unwrap();
+            let size = prefix::<pulp::Scalar>((&row, &[]), u, 0.8, &score, (&Marginal(threshold), 0), &mut scratch, &mut labels).unwrap();
             prop_assert_eq!(&labels, &plain(&row, u, 0.8, &score, threshold));
             prop_assert_eq!(size, labels.len());
             // Both phases give a label the same score to the bit: it is in the set exactly if its score is at most τ.
             for label in 0..row.len() {
-                let score = score.at(&place(&row, label, 0.8).unwrap(), u);
+                let score = score.at(&place((&row, &[]), label, 0.8).unwrap(), u);
                 prop_assert_eq!(score <= threshold, labels.contains(&(label as u32)));
             }
         }

@@ -6,6 +6,11 @@ pub trait Scheme: Sync {
     /// The threshold of a label of a row.
     fn threshold(&self, row: usize, label: u32) -> f64;
 
+    /// Whether the labels of a row share one threshold, [`largest`](Self::largest).
+    fn is_uniform(&self) -> bool {
+        false
+    }
+
     /// The largest threshold of a row's labels: the ranking is followed down to it.
     fn largest(&self, row: usize) -> f64;
 }
@@ -18,6 +23,11 @@ impl Scheme for Marginal {
     #[inline(always)]
     fn threshold(&self, _: usize, _: u32) -> f64 {
         self.0
+    }
+
+    #[inline(always)]
+    fn is_uniform(&self) -> bool {
+        true
     }
 
     #[inline(always)]
@@ -61,6 +71,11 @@ impl Scheme for ByRow {
     #[inline(always)]
     fn threshold(&self, row: usize, _: u32) -> f64 {
         self.0[row]
+    }
+
+    #[inline(always)]
+    fn is_uniform(&self) -> bool {
+        true
     }
 
     #[inline(always)]

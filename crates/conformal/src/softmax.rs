@@ -3,7 +3,7 @@
 //! Whole numbers can be added in any order with the same result, so that the mass above a label is the same whether
 //! it is summed over the row as it stands (calibration) or down the ranking (prediction), whatever the processor.
 
-use lyceum_core::math::scaled_exp_of_negative;
+use std::f32::consts::{LN_2, LOG2_E};
 
 /// The binary logarithm of [`ONE`].
 const BITS: u32 = 29;
@@ -15,11 +15,28 @@ pub(crate) const ONE: f32 = (1 << BITS) as f32;
 const LANES: usize = 16;
 
 /// The weight of logit `z` in a row with this maximum. Equal infinities share the mass.
+///
+/// It is ⌊2²⁹·2ⁿ·p(f)⌋ for β(z − max)·log₂e = n + f with n whole and |f| ≤ ½, where p is the polynomial of fifth degree
+/// with p(0) = 1 and p′(0) = ln 2 that is nearest to 2ᶠ: their relative distance is below 2⁻²³.
 #[inline(always)]
 pub(crate) fn weight(z: f32, max: f32, beta: f32) -> i32 {
-    let x = if z == max { 0.0 } else { (z - max) * beta };
-    // SAFETY: the exponential gives a finite number in [0, (1 + 2⁻²²)·2²⁹], which is far below 2³¹.
-    unsafe { scaled_exp_of_negative::<BITS>(x).to_int_unchecked() }
+    // Adding 1.5·2²³ rounds to a whole number; what is left in the lowest bits is n + BITS.
+    const TO_NEAREST: f32 = 12_582_912.0 + BITS as f32;
+    let y = (z - max) * (beta * LOG2_E);
+    // NaN, of equal infinities, is 0; below 2⁻⁶⁴ nothing is left.
+    let y = if y < 0.0 { y } else { 0.0 };
+    let y = if y > -64.0 { y } else { -64.0 };
+    let shifted = y + TO_NEAREST;
+    let f = y - (shifted - TO_NEAREST);
+    let mut p = 1.330_060_5e-3_f32;
+    p = p.mul_add(f, 9.669_691e-3);
+    p = p.mul_add(f, 5.550_558_5e-2);
+    p = p.mul_add(f, 2.402_228_3e-1);
+    p = p.mul_add(f, LN_2);
+    p = p.mul_add(f, 1.0);
+    let scaled = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
+    // SAFETY: a finite number in [0, (1 + 2⁻²²)·2²⁹], which is far below 2³¹.
+    unsafe { scaled.to_int_unchecked() }
 }
 
 /// Runs a block for the row's parts of [`LANES`], the last one filled up with `padding`. Not a function with a closure:
@@ -50,28 +67,75 @@ pub(crate) fn maximum(row: &[f32]) -> Option<f32> {
     ordered.iter().all(|ordered| *ordered).then(|| maxima.iter().copied().fold(f32::NEG_INFINITY, |max, z| if z > max { z } else { max }))
 }
 
-/// The sum of all weights of a row.
+/// Asks memory for the part of the next row that begins at `start`, as long as this one's block. Spread over the work on
+/// a row, the requests cost nothing; all at once they would wait for one another.
 #[inline(always)]
-pub(crate) fn total(row: &[f32], max: f32, beta: f32) -> i64 {
-    let mut sums = [0_i64; LANES];
-    let (blocks, rest) = row.as_chunks::<{ LANES * 4 }>();
-    for block in blocks {
+fn prefetch(next: &[f32], start: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in 0..LANES * 4 * size_of::<f32>() / 64 {
+        let address = next.as_ptr().wrapping_add(start + line * 16);
+        // SAFETY: a prefetch reads nothing, and may be given any address.
+        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (next, start);
+}
+
+/// Sums of weights in halves of sixteen bits each: two additions of whole registers, with room for [`HALVES`] of them.
+#[derive(Clone, Copy)]
+struct Halves {
+    low: [u32; LANES],
+    high: [u32; LANES],
+}
+
+/// How many sums of four weights [`Halves`] can hold.
+const HALVES: usize = 1 << 16;
+
+impl Halves {
+    const ZERO: Self = Self { low: [0; LANES], high: [0; LANES] };
+
+    #[inline(always)]
+    fn add(&mut self, four: [u32; LANES]) {
+        for (lane, four) in four.into_iter().enumerate() {
+            self.low[lane] += four & 0xFFFF;
+            self.high[lane] += four >> 16;
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self) -> i64 {
+        let sum = |half: [u32; LANES]| half.iter().map(|x| i64::from(*x)).sum::<i64>();
+        sum(self.low) + (sum(self.high) << 16)
+    }
+}
+
+/// The sum of all weights of a row; `next` is the row that will be worked on after it.
+#[inline(always)]
+pub(crate) fn total(row: &[f32], next: &[f32], max: f32, beta: f32) -> i64 {
+    let mut sum = -padding(row, max);
+    for (part_number, part) in row.chunks(HALVES * 4 * LANES).enumerate() {
+        let mut sums = Halves::ZERO;
+        let (blocks, rest) = part.as_chunks::<{ LANES * 4 }>();
+        for (number, block) in blocks.iter().enumerate() {
+            prefetch(next, (part_number * HALVES + number) * LANES * 4);
+            let mut four = [0_u32; LANES];
+            for part in block.as_chunks::<LANES>().0 {
+                for lane in 0..LANES {
+                    four[lane] += weight(part[lane], max, beta) as u32;
+                }
+            }
+            sums.add(four);
+        }
         let mut four = [0_u32; LANES];
-        for part in block.as_chunks::<LANES>().0 {
+        for_each_part!(rest, f32::NEG_INFINITY, |part| {
             for lane in 0..LANES {
                 four[lane] += weight(part[lane], max, beta) as u32;
             }
-        }
-        for lane in 0..LANES {
-            sums[lane] += i64::from(four[lane]);
-        }
+        });
+        sums.add(four);
+        sum += sums.sum();
     }
-    for_each_part!(rest, f32::NEG_INFINITY, |part| {
-        for lane in 0..LANES {
-            sums[lane] += i64::from(weight(part[lane], max, beta));
-        }
-    });
-    sums.iter().sum::<i64>() - padding(row, max)
+    sum
 }
 
 /// What a row has above a logit, and in all.
@@ -87,12 +151,13 @@ pub(crate) struct Above {
     pub equal: usize,
 }
 
-/// What the row has above `z`.
+/// What the row has above `z`; `next` is the row that will be worked on after it.
 #[inline(always)]
-pub(crate) fn above(row: &[f32], max: f32, beta: f32, z: f32) -> Above {
+pub(crate) fn above(row: &[f32], next: &[f32], max: f32, beta: f32, z: f32) -> Above {
     let (mut all, mut above, mut count, mut at_least) = ([0_i64; LANES], [0_i64; LANES], [0_i32; LANES], [0_i32; LANES]);
     let (blocks, rest) = row.as_chunks::<{ LANES * 4 }>();
-    for block in blocks {
+    for (number, block) in blocks.iter().enumerate() {
+        prefetch(next, number * LANES * 4);
         let (mut four, mut four_above) = ([0_u32; LANES], [0_u32; LANES]);
         for part in block.as_chunks::<LANES>().0 {
             for lane in 0..LANES {
@@ -124,58 +189,6 @@ pub(crate) fn above(row: &[f32], max: f32, beta: f32, z: f32) -> Above {
     Above { all: all.iter().sum::<i64>() - padding(row, max), mass: above.iter().sum(), count, equal }
 }
 
-/// Overwrites `labels` with the labels whose logits are at least `bound` and not at least `ceiling`, in their order, and more
-/// that mean nothing; says how many there are.
-#[inline(always)]
-pub(crate) fn between(row: &[f32], bound: f32, ceiling: f32, labels: &mut Vec<u32>) -> usize {
-    // Room for all of them: what follows writes without growing.
-    labels.resize(row.len() + 1, 0);
-    let mut found = 0;
-    let (blocks, rest) = row.as_chunks::<64>();
-    let mut append = |mut mask: u64, first: u32| {
-        while mask != 0 {
-            labels[found] = first + mask.trailing_zeros();
-            found += 1;
-            mask &= mask - 1;
-        }
-    };
-    for (number, block) in blocks.iter().enumerate() {
-        append(mask_at_least(block, bound) & !mask_at_least(block, ceiling), number as u32 * 64);
-    }
-    let mut last = [f32::NAN; 64];
-    last[..rest.len()].copy_from_slice(rest);
-    append(mask_at_least(&last, bound) & !mask_at_least(&last, ceiling), blocks.len() as u32 * 64);
-    found
-}
-
-/// Which of the logits are at least `bound`, as bits.
-#[inline(always)]
-fn mask_at_least(block: &[f32; 64], bound: f32) -> u64 {
-    let mut mask = 0;
-    for (number, part) in block.as_chunks::<LANES>().0.iter().enumerate() {
-        let mut hits = [0_i8; LANES];
-        for lane in 0..LANES {
-            hits[lane] = -i8::from(part[lane] >= bound);
-        }
-        mask |= u64::from(sign_bits(hits)) << (number * LANES);
-    }
-    mask
-}
-
-/// The sign of each number as a bit.
-#[inline(always)]
-fn sign_bits(numbers: [i8; LANES]) -> u32 {
-    #[cfg(target_arch = "x86_64")]
-    {
-        // SAFETY: every x86-64 processor has SSE2, and any sixteen bytes are a register of it.
-        unsafe { std::arch::x86_64::_mm_movemask_epi8(std::mem::transmute::<[i8; LANES], std::arch::x86_64::__m128i>(numbers)) as u32 }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        (0..LANES).map(|lane| u32::from(numbers[lane] < 0) << lane).sum()
-    }
-}
-
 /// How many logits are equal to `z`.
 #[inline(always)]
 pub(crate) fn count_equal(row: &[f32], z: f32) -> usize {
@@ -202,7 +215,7 @@ mod tests {
     #[test]
     fn every_instruction_set_gives_the_same_weights() {
         let row: Vec<f32> = (0..1003).map(|i| (i as f32 * 12.9898).sin() * 9.0).collect();
-        let sum = || (total(&row, 9.0, 0.7), above(&row, 9.0, 0.7, 2.0).mass);
+        let sum = || (total(&row, &[], 9.0, 0.7), above(&row, &row, 9.0, 0.7, 2.0).mass);
         assert_eq!(pulp::Arch::new().dispatch(sum), sum());
         let expected: f64 = row.iter().map(|&z| ((f64::from(z) - 9.0) * 0.7).exp()).sum();
         assert!((sum().0 as f64 / f64::from(ONE) - expected).abs() < 1e-5 * expected);
@@ -215,7 +228,7 @@ mod tests {
         assert_eq!(row.map(|z| weight(z, max, 1.0)), [1 << 29, 0, 1 << 29]);
         let row = [f32::NEG_INFINITY; 3];
         assert_eq!(row.map(|z| weight(z, f32::NEG_INFINITY, 1.0)), [1 << 29; 3]);
-        assert_eq!((maximum(&row), total(&row, f32::NEG_INFINITY, 1.0)), (Some(f32::NEG_INFINITY), 3 << 29));
+        assert_eq!((maximum(&row), total(&row, &[], f32::NEG_INFINITY, 1.0)), (Some(f32::NEG_INFINITY), 3 << 29));
         assert_eq!(maximum(&[0.0, f32::NAN]), None);
     }
 }

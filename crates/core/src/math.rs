@@ -4,12 +4,6 @@
 /// exp(x) for x ≤ 0 with a relative error below 2⁻²²; 0 below −87.
 #[inline(always)]
 pub fn exp_of_negative(x: f32) -> f32 {
-    if x < -87.0 { 0.0 } else { scaled_exp_of_negative::<0>(x) }
-}
-
-/// 2^`POWER`·exp(max(x, −87)) for x ≤ 0 (−87 for NaN) with a relative error below 2⁻²².
-#[inline(always)]
-pub fn scaled_exp_of_negative<const POWER: u32>(x: f32) -> f32 {
     const TO_NEAREST: f32 = 12_582_912.0; // 1.5·2²³: adding it rounds to a whole number
     let clamped = x.max(-87.0);
     let shifted = clamped.mul_add(std::f32::consts::LOG2_E, TO_NEAREST);
@@ -24,7 +18,8 @@ pub fn scaled_exp_of_negative<const POWER: u32>(x: f32) -> f32 {
     p = p.mul_add(r, 0.5);
     let fraction = (p * r).mul_add(r, r) + 1.0;
     // 2ⁿ by the exponent's bits; n is the low bits of the shifted number.
-    fraction * f32::from_bits(shifted.to_bits().wrapping_add(127 + POWER) << 23)
+    let found = fraction * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
+    if x < -87.0 { 0.0 } else { found }
 }
 
 /// ln(x) for finite x > 0 (normal numbers) with a relative error below 2⁻²² away from 1 and an absolute one below 2⁻²⁴
