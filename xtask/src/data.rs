@@ -2,6 +2,8 @@
 //!
 //! What is brought is checked by Lyceum itself when it is read: the catalogue holds every file's SHA-256.
 
+mod parallel_text;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -23,11 +25,16 @@ pub(crate) fn bring(name: &str) -> Result<()> {
         "mnist" => mnist(&work),
         "fashion-mnist" => fashion_mnist(&work),
         "lingua" => lingua(&work),
-        _ => bail!("no package registry is known for `{name}`; known: mnist, fashion-mnist, lingua"),
+        "libreoffice-help" => parallel_text::libreoffice_help(&work),
+        _ => bail!("no package registry is known for `{name}`; known: mnist, fashion-mnist, lingua, libreoffice-help"),
     };
     // Whole or not at all: what is half copied has another name.
     let partial = folder.with_extension("partial");
-    let placed = brought.and_then(|files| if name == "lingua" { place_lines(&files, &partial) } else { place(&files, &partial) });
+    let placed = brought.and_then(|files| match name {
+        "lingua" => place_lines(&files, &partial),
+        "libreoffice-help" => parallel_text::place(&files, &partial),
+        _ => place(&files, &partial),
+    });
     fs::remove_dir_all(&work)?;
     placed?;
     fs::rename(&partial, &folder)?;

@@ -20,6 +20,8 @@ pub enum RankRule {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Basis {
     columns: Array2<f64>,
+    /// How important each direction is to the tasks so far, from 0 to 1.
+    importance: Vec<f64>,
     tasks: usize,
 }
 
@@ -41,12 +43,47 @@ pub struct Update {
 impl Basis {
     /// No directions of a space of this dimension.
     pub fn new(dimension: usize) -> Self {
-        Self { columns: Array2::zeros((dimension, 0)), tasks: 0 }
+        Self { columns: Array2::zeros((dimension, 0)), importance: Vec::new(), tasks: 0 }
     }
 
-    /// From saved columns (d × r) after some tasks.
+    /// From saved columns (d × r) after some tasks; all are fully important.
     pub fn from_columns(columns: Array2<f64>, tasks: usize) -> Self {
-        Self { columns, tasks }
+        Self { importance: vec![1.0; columns.ncols()], columns, tasks }
+    }
+
+    /// With saved importances, one a column.
+    pub fn with_importance(mut self, importance: Vec<f64>) -> Result<Self> {
+        if importance.len() != self.rank() {
+            return Err(Error::invalid("importance", importance.len(), format!("{}, one a column", self.rank())));
+        }
+        self.importance = importance;
+        Ok(self)
+    }
+
+    /// λ of each direction, from 0 to 1: 1 unless it was [scaled](Self::scale).
+    pub fn importance(&self) -> &[f64] {
+        &self.importance
+    }
+
+    /// Weighs the directions by what these inputs R (N × d, one a row), which were [learnt](Self::learn) last, have in them:
+    ///
+    /// ```text
+    /// sᵢ = ‖R mᵢ‖,  λ'ᵢ = (a + 1)sᵢ/(a sᵢ + max s),  λᵢ ← min(1, λᵢ + λ'ᵢ)
+    /// ```
+    ///
+    /// with λᵢ = 0 for the `added` directions before (Saha and Roy, *Continual Learning with Scaled Gradient Projection*, AAAI
+    /// 2023, equations 3 to 6). The larger a is, the nearer all are to 1.
+    pub fn scale(&mut self, inputs: ArrayView2<'_, f64>, a: f64, added: usize) {
+        let parts = inputs.dot(&self.columns);
+        let s: Vec<f64> = parts.columns().into_iter().map(|column| column.dot(&column).sqrt()).collect();
+        let most = s.iter().copied().fold(0.0, f64::max);
+        let old = self.rank() - added.min(self.rank());
+        for (i, (s, importance)) in s.iter().zip(&mut self.importance).enumerate() {
+            let now = if most > 0.0 { (a + 1.0) * s / (a * s + most) } else { 0.0 };
+            let before = if i < old { *importance } else { 0.0 };
+            // As a file holds it.
+            *importance = f64::from((before + now).min(1.0) as f32);
+        }
     }
 
     /// M.
@@ -113,6 +150,7 @@ impl Basis {
         // As a file holds it: what goes on from a file is what goes on without one.
         new.mapv_inplace(|x| f64::from(x as f32));
         self.columns = concatenate(Axis(1), &[self.columns.view(), new.view()]).map_err(|error| Error::Failed(error.to_string()))?;
+        self.importance.resize(self.rank(), 1.0);
         Ok(Update { before, after: held, added, rank: self.rank(), dimension })
     }
 
@@ -212,6 +250,22 @@ mod tests {
                 assert!(column.iter().zip([0.0, 0.525_731, 0.850_651]).all(|(a, b)| (a - b).abs() < 1e-6));
             }
         }
+    }
+
+    #[test]
+    fn importances_worked_by_hand() {
+        // Energies 3 and 1 of the first task, 1 and 2 of the second; a = 1.
+        let mut basis = Basis::new(2);
+        let first = array![[3.0, 0.0], [0.0, 1.0]];
+        let added = basis.learn(first.view(), 1.0, RankRule::Paper).unwrap().added;
+        basis.scale(first.view(), 1.0, added);
+        let close = |found: &[f64], expected: [f64; 2]| found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6);
+        assert!(close(basis.importance(), [2.0 * 3.0 / 6.0, 2.0 / 4.0]), "{:?}", basis.importance());
+        let second = array![[1.0, 0.0], [0.0, 0.5]];
+        let added = basis.learn(second.view(), 1.0, RankRule::Paper).unwrap().added;
+        assert_eq!(added, 0);
+        basis.scale(second.view(), 1.0, added);
+        assert!(close(basis.importance(), [1.0, 1.0]));
     }
 
     proptest! {

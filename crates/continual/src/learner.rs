@@ -8,8 +8,8 @@ use std::{
 use lyceum_core::{Array, Result, Run, Seed};
 use lyceum_data::{Examples, split};
 use lyceum_train::{
-    ClipNorm, GradientCombiner, GradientEstimator, GradientTransform, Model, ParamSpace, Pipeline, Rate, State, TrainConfig, Vector,
-    pipeline::Saved,
+    ClipNorm, GradientCombiner, GradientEstimator, GradientTransform, Model, Oracle, ParamSpace, Pipeline, Rate, Slopes, State,
+    TrainConfig, Vector, oracle::Rows, pipeline::Saved,
 };
 use serde::{Deserialize, Serialize};
 
@@ -49,20 +49,86 @@ pub struct Progress {
     counters: [BTreeMap<String, u64>; 4],
 }
 
-/// The strategy as a transform of the pipeline.
+/// What a strategy is told of a step.
+#[derive(Clone, Copy)]
+struct Step {
+    seed: Seed,
+    rate: f64,
+    part: f64,
+}
+
+/// The strategy as parts of the pipeline.
 #[derive(Clone)]
 struct Shared {
-    strategy: Arc<Mutex<(Box<dyn Strategy>, Seed)>>,
+    strategy: Arc<Mutex<(Box<dyn Strategy>, Step)>>,
     model: Model,
+    space: ParamSpace,
     outputs: (usize, bool),
 }
 
-impl GradientTransform for Shared {
-    fn transform(&mut self, gradient: Vector, parameters: &Vector, space: &ParamSpace) -> Result<Vector> {
+impl Shared {
+    /// Calls `work` with the strategy and what it may know.
+    fn with<R>(&self, work: impl FnOnce(&mut dyn Strategy, Context<'_>) -> R) -> R {
         let mut shared = self.strategy.lock().unwrap_or_else(PoisonError::into_inner);
-        let (strategy, seed) = &mut *shared;
-        let context = Context { model: &self.model, space, outputs: self.outputs.0, heads: self.outputs.1, seed: *seed };
-        strategy.transform(gradient, parameters, context)
+        let (strategy, Step { seed, rate, part }) = &mut *shared;
+        let (outputs, heads) = self.outputs;
+        let context = Context { model: &self.model, space: &self.space, outputs, heads, seed: *seed, rate: *rate, part: *part };
+        work(strategy.as_mut(), context)
+    }
+}
+
+impl GradientTransform for Shared {
+    fn transform(&mut self, gradient: Vector, parameters: &Vector, _: &ParamSpace) -> Result<Vector> {
+        self.with(|strategy, context| strategy.transform(gradient, parameters, context))
+    }
+}
+
+/// An estimator whose points are multiplied with the strategy's mask before the network is asked.
+struct Masked {
+    inner: Box<dyn GradientEstimator>,
+    shared: Shared,
+}
+
+impl GradientEstimator for Masked {
+    fn estimate(&mut self, oracle: &mut dyn Oracle, point: &Vector, rate: Rate) -> Result<Slopes> {
+        match self.shared.with(|strategy, context| strategy.mask(None, point, context)) {
+            Some(mask) => self.inner.estimate(&mut MaskedOracle { oracle, mask }, point, rate),
+            None => self.inner.estimate(oracle, point, rate),
+        }
+    }
+
+    fn state(&self) -> State {
+        self.inner.state()
+    }
+
+    fn restore(&mut self, state: State) -> Result<()> {
+        self.inner.restore(state)
+    }
+}
+
+/// Losses at θ∘m, and their gradients to θ.
+struct MaskedOracle<'a> {
+    oracle: &'a mut dyn Oracle,
+    mask: Vector,
+}
+
+impl Oracle for MaskedOracle<'_> {
+    fn examples(&self) -> usize {
+        self.oracle.examples()
+    }
+
+    fn seed(&self) -> Seed {
+        self.oracle.seed()
+    }
+
+    fn evaluate(&mut self, point: &Vector, rows: &Rows, origin: bool) -> Result<Slopes> {
+        let mut slopes = self.oracle.evaluate(&(point.clone() * self.mask.clone()), rows, origin)?;
+        slopes.gradients = slopes.gradients.into_iter().map(|gradient| gradient * self.mask.clone()).collect();
+        Ok(slopes)
+    }
+
+    fn example_losses(&mut self, point: &Vector) -> Result<Vec<f64>> {
+        self.oracle.example_losses(&(point.clone() * self.mask.clone()))
     }
 }
 
@@ -85,7 +151,8 @@ impl Learner {
     ) -> Result<(Model, Progress)> {
         let mut progress = Progress::default();
         let space = ParamSpace::of(&model);
-        let strategy = Arc::new(Mutex::new((self.strategy.build(), run.seed())));
+        let still = Step { seed: run.seed(), rate: 0.0, part: 0.0 };
+        let strategy = Arc::new(Mutex::new((self.strategy.build(), still)));
         let mut waiting = None;
         if let Some(checkpoint) = run.rewind()? {
             progress = checkpoint.state()?;
@@ -108,8 +175,9 @@ impl Learner {
             let tasks = stage(progress.stage)?;
             let seed = run.seed().child(&format!("stage/{}", progress.stage));
             locked(&strategy, |strategy| strategy.begin(&tasks, self.context(&model, &space, seed)))?;
-            let shared = Shared { strategy: strategy.clone(), model: model.clone(), outputs: self.outputs };
-            let mut pipeline = Pipeline::new(model.clone(), (self.estimator)(), &self.training.optimizer);
+            let shared = Shared { strategy: strategy.clone(), model: model.clone(), space: space.clone(), outputs: self.outputs };
+            let estimator = Masked { inner: (self.estimator)(), shared: shared.clone() };
+            let mut pipeline = Pipeline::new(model.clone(), Box::new(estimator), &self.training.optimizer);
             if tasks.len() > 1 {
                 pipeline = pipeline.with_combiner((self.combiner)(seed)?);
             }
@@ -129,7 +197,14 @@ impl Learner {
             }
             model = now.pipeline.model();
             let note = locked(&strategy, |strategy| strategy.end(&tasks, self.context(&model, &space, seed.child("end"))))?;
-            let row = tests.iter().map(|(test, own)| accuracy(&model, test, own)).collect::<Result<Vec<f64>>>()?;
+            let row = tests.iter().enumerate().map(|(task, (test, own))| {
+                let (context, point) = (self.context(&model, &space, seed), space.vector(&model));
+                match locked(&strategy, |strategy| strategy.mask(Some(task), &point, context)) {
+                    Some(mask) => accuracy(&space.place(model.clone(), &(point * mask)), test, own),
+                    None => accuracy(&model, test, own),
+                }
+            });
+            let row = row.collect::<Result<Vec<f64>>>()?;
             let upto = tasks.last().map_or(0, |last| last.number + 1).min(row.len());
             task.advance(&format!("mean accuracy {:.4}", row[..upto].iter().sum::<f64>() / upto.max(1) as f64));
             progress.matrix.push(row);
@@ -141,7 +216,7 @@ impl Learner {
     }
 
     fn context<'a>(&self, model: &'a Model, space: &'a ParamSpace, seed: Seed) -> Context<'a> {
-        Context { model, space, outputs: self.outputs.0, heads: self.outputs.1, seed }
+        Context { model, space, outputs: self.outputs.0, heads: self.outputs.1, seed, rate: 0.0, part: 0.0 }
     }
 
     /// One epoch over the tasks of a stage: as many steps as the largest needs; smaller ones begin again. The mean loss.
@@ -169,7 +244,7 @@ impl Learner {
             let positions: Vec<Vec<usize>> =
                 orders.iter().map(|order| (0..count).map(|i| order[(step * size + i) % order.len()]).collect()).collect();
             let mut shared = stage.shared.strategy.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.1 = seed;
+            shared.1 = Step { seed, rate: rate.now(), part: step as f64 / (steps - 1).max(1) as f64 };
             let mut parts = Vec::with_capacity(tasks.len());
             for (number, (task, positions)) in tasks.iter().zip(&positions).enumerate() {
                 let mut rows = RowsBuilder::new(self.outputs.0, self.outputs.1);
@@ -201,7 +276,7 @@ impl Learner {
         Ok(sum / steps.max(1) as f64)
     }
 
-    fn save(&self, run: &Run, pipeline: &Pipeline<Model>, strategy: &Mutex<(Box<dyn Strategy>, Seed)>, progress: &Progress) -> Result<()> {
+    fn save(&self, run: &Run, pipeline: &Pipeline<Model>, strategy: &Mutex<(Box<dyn Strategy>, Step)>, progress: &Progress) -> Result<()> {
         let Saved { model, optimizer, estimator, combiner } = pipeline.save();
         let strategy = locked(strategy, |strategy| strategy.state());
         let mut progress = progress.clone();
@@ -217,6 +292,6 @@ impl Learner {
     }
 }
 
-fn locked<R>(strategy: &Mutex<(Box<dyn Strategy>, Seed)>, work: impl FnOnce(&mut dyn Strategy) -> R) -> R {
+fn locked<R>(strategy: &Mutex<(Box<dyn Strategy>, Step)>, work: impl FnOnce(&mut dyn Strategy) -> R) -> R {
     work(strategy.lock().unwrap_or_else(PoisonError::into_inner).0.as_mut())
 }

@@ -23,6 +23,10 @@ pub struct Context<'a> {
     pub heads: bool,
     /// The randomness of this task or step.
     pub seed: Seed,
+    /// The learning rate of this step; 0 where no step is made.
+    pub rate: f64,
+    /// How much of the epoch is behind, from 0 at its first step to 1 at its last.
+    pub part: f64,
 }
 
 /// What a task left behind, for the report.
@@ -52,6 +56,12 @@ pub trait Strategy: Send {
     /// Changes a batch after it was built.
     fn finish(&mut self, rows: Rows, _task: &Task) -> Result<Rows> {
         Ok(rows)
+    }
+
+    /// What the network's parameters are multiplied with, number by number, before it is used: on the task that is being
+    /// learnt (`None`), or on the task of this number. Gradients are those of the parameters themselves.
+    fn mask(&self, _task: Option<usize>, _parameters: &Vector, _context: Context<'_>) -> Option<Vector> {
+        None
     }
 
     /// Changes the gradient at `parameters`.

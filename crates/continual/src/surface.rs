@@ -14,3 +14,11 @@ pub(crate) fn gradient_at(context: Context<'_>, point: &Vector, batch: &StageBat
     let mut oracle = ModelOracle::new(&objective, context.model, context.space, batch, context.seed);
     Ok(oracle.evaluate(point, &Rows::All, false)?.total())
 }
+
+/// The sum of the tasks' losses of a batch at a point.
+#[cfg(test)]
+pub(crate) fn loss_at(context: Context<'_>, point: &Vector, batch: &StageBatch) -> Result<f64> {
+    let objective = StageObjective { tasks: batch.tasks.len(), gradient_inputs: None };
+    let mut oracle = ModelOracle::new(&objective, context.model, context.space, batch, context.seed);
+    Ok(oracle.evaluate(point, &Rows::All, false)?.losses.iter().sum())
+}

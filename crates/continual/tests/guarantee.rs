@@ -27,7 +27,7 @@ fn task(number: usize, rank: usize, seed: u64) -> Task {
 }
 
 fn context<'a>(model: &'a Model, space: &'a ParamSpace, heads: bool) -> Context<'a> {
-    Context { model, space, outputs: 4, heads, seed: Seed::new(5) }
+    Context { model, space, outputs: 4, heads, seed: Seed::new(5), rate: 0.0, part: 0.0 }
 }
 
 fn batch(gpm: &mut Gpm, task: &Task, positions: &[usize]) -> StageBatch {

@@ -32,6 +32,24 @@ impl Similarity {
         Ok(())
     }
 
+    /// What both have seen.
+    pub fn merged(mut self, other: &Self) -> Result<Self> {
+        if (self.tasks, self.sums.len()) != (other.tasks, other.sums.len()) {
+            let allowed = format!("{} tasks in {} groups", self.tasks, self.sums.len());
+            return Err(Error::invalid("similarity", format!("{} tasks in {} groups", other.tasks, other.sums.len()), allowed));
+        }
+        for (sums, others) in self.sums.iter_mut().zip(&other.sums) {
+            sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
+        }
+        self.steps += other.steps;
+        Ok(self)
+    }
+
+    /// How many tasks there are.
+    pub fn tasks(&self) -> usize {
+        self.tasks
+    }
+
     /// How many steps were seen.
     pub fn steps(&self) -> u64 {
         self.steps

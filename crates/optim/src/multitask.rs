@@ -65,6 +65,13 @@ impl Multitask {
         self.started.as_ref().map(|(_, _, similarity)| similarity)
     }
 
+    /// The same, beginning anew.
+    pub fn take_similarity(&mut self) -> Option<Similarity> {
+        let (_, groups, similarity) = self.started.as_mut()?;
+        let new = Similarity::new(similarity.tasks(), groups.len());
+        Some(std::mem::replace(similarity, new))
+    }
+
     fn start(&mut self, tasks: usize, space: &ParamSpace) -> Result<()> {
         if self.started.is_none() {
             let groups = self.granularity.groups(space);

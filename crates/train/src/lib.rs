@@ -55,6 +55,7 @@ pub mod pass;
 pub mod pipeline;
 pub mod schedule;
 pub mod state;
+pub mod token_tasks;
 pub mod trainer;
 pub mod transform;
 
@@ -72,6 +73,7 @@ pub use pass::Pass;
 pub use pipeline::Pipeline;
 pub use schedule::{Rate, Schedule};
 pub use state::State;
+pub use token_tasks::{TokenTasks, TokenTasksBatch, evaluate_tokens};
 pub use trainer::{TrainConfig, Trainer};
 pub use transform::{ClipNorm, GradientTransform};
 

@@ -13,7 +13,7 @@ const SEEDS: [u64; 3] = [1, 2, 3];
 /// Name and method. Strengths were chosen on the first four tasks of another stream (seed 101) from 30, 100, 300 (EWC) and 0.3, 1
 /// (LwF); SI diverges on ten tasks with the 0.1 that was best on four, and has a fifth of it. Memories hold as many numbers as GPM
 /// does at the end.
-const PERMUTED: [(&str, &str); 10] = [
+const PERMUTED: [(&str, &str); 13] = [
     ("GPM", "{gpm={thresholds=[0.95,0.99,0.99],samples=300}}"),
     ("naive", "\"naive\""),
     ("EWC", "{ewc={strength=30.0}}"),
@@ -24,10 +24,14 @@ const PERMUTED: [(&str, &str); 10] = [
     ("GPM, the authors' first rank", "{gpm={thresholds=[0.95,0.99,0.99],samples=300,rank_rule=\"authors\"}}"),
     ("DER++", "{dark-replay={memory=570}}"),
     ("A-GEM", "{a-gem={memory=570,reference=256}}"),
+    ("scaled projection (SGP)", "{gpm={thresholds=[0.95,0.99,0.99],samples=300,scale=10.0}}"),
+    ("HAT, told the task", "{hat={}}"),
+    ("OGD", "{ogd={samples=20}}"),
 ];
 
-const SPLIT: [(&str, &str); 5] = [
+const SPLIT: [(&str, &str); 6] = [
     ("GPM", "{gpm={thresholds=[0.97],samples=125}}"),
+    ("HAT", "{hat={}}"),
     ("EWC", "{ewc={strength=30.0}}"),
     ("ER", "{replay={memory=200}}"),
     ("naive", "\"naive\""),

@@ -3,6 +3,7 @@
 mod active;
 mod figure;
 mod gpm;
+mod gradient_vaccine;
 mod raps;
 mod sam;
 
@@ -27,7 +28,8 @@ pub(crate) fn run_named(name: &str) -> Result<()> {
         "raps" => raps::run(),
         "active" => active::run(),
         "gpm" => gpm::run(),
-        _ => bail!("no experiment `{name}`; there are: active, gpm, raps, sam"),
+        "gradient-vaccine" => gradient_vaccine::run(),
+        _ => bail!("no experiment `{name}`; there are: active, gpm, gradient-vaccine, raps, sam"),
     }
 }
 

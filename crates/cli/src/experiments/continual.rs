@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use lyceum_continual::{Learner, StrategyConfig, StreamConfig, Task, learner::Progress, metrics};
 use lyceum_core::{
-    Error, Experiment, Report, Result, Run, Summary, Violation, range,
+    Error, Experiment, Report, Result, Run, Seed, Summary, Violation, range,
     report::{Axis, Block, Chart, Gallery, Picture, Series, Table},
 };
 use lyceum_data::{
@@ -14,7 +14,9 @@ use lyceum_data::{
 use lyceum_multitask::Method;
 use lyceum_optim::{EstimatorConfig, Multitask, multitask::Granularity};
 use lyceum_train::{DeviceName, ModelConfig, TrainConfig};
-use ndarray::{Axis as Dimension, concatenate};
+use ndarray::{Array2, Axis as Dimension, concatenate};
+use rand::RngExt;
+use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 /// Learns a stream with each strategy.
@@ -33,6 +35,9 @@ pub(crate) struct Config {
     normalization: Option<[f64; 2]>,
     model: ModelConfig,
     stream: StreamConfig,
+    /// Nobody tells where one task ends and the next begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    free: Option<Free>,
     /// Tasks that are learnt together, one after the other such group.
     #[serde(default = "one", deserialize_with = "range::at_least_one")]
     together: usize,
@@ -49,6 +54,43 @@ pub(crate) struct Config {
     granularity: Granularity,
     /// What is compared.
     strategy: Vec<Arm>,
+}
+
+/// A stream without boundaries: its examples come in chunks of a fixed size, and a strategy does after each what it would do
+/// after a task.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Free {
+    /// Examples of a chunk.
+    #[serde(deserialize_with = "range::at_least_one")]
+    chunk: usize,
+    /// How far tasks run into one another: the standard deviation of when an example comes, in lengths of a task.
+    #[serde(default, deserialize_with = "range::non_negative")]
+    blur: f64,
+}
+
+/// The examples of all tasks in the order in which they come.
+struct Sequence {
+    /// Task and position.
+    examples: Vec<(u32, u32)>,
+    /// How many have come when each task should be over.
+    ends: Vec<usize>,
+}
+
+impl Free {
+    fn sequence(&self, sizes: &[usize], seed: Seed) -> Sequence {
+        let mut rng = seed.stream("continual/free");
+        let mut timed: Vec<(f64, u32, u32)> = Vec::new();
+        for (task, &size) in sizes.iter().enumerate() {
+            for position in 0..size {
+                let shift: f64 = StandardNormal.sample(&mut rng);
+                timed.push((task as f64 + rng.random::<f64>() + self.blur * shift, task as u32, position as u32));
+            }
+        }
+        timed.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+        let ends = (1..=sizes.len()).map(|end| timed.partition_point(|(time, ..)| *time < end as f64)).collect();
+        Sequence { examples: timed.into_iter().map(|(_, task, position)| (task, position)).collect(), ends }
+    }
 }
 
 /// A strategy with a name.
@@ -110,6 +152,33 @@ impl Experiment for Continual {
         {
             return wrong("normalization", format!("found [{mean}, {deviation}]; allowed: a finite mean and a deviation > 0"));
         }
+        if config.free.is_some() {
+            if config.stream.heads() {
+                return wrong("free", "found together with outputs for each task; allowed: streams whose tasks share all outputs".into());
+            }
+            if config.together > 1 {
+                return wrong("together", format!("found {} together with `free`; allowed: 1", config.together));
+            }
+            if let Some(arm) = config.strategy.iter().find(|arm| matches!(arm.method, StrategyConfig::Hat(_))) {
+                return wrong("strategy.method", format!("found `{}`, which must know the task; allowed with `free`: others", arm.name()));
+            }
+        }
+        if config.together > 1 && config.strategy.iter().any(|arm| matches!(arm.method, StrategyConfig::Hat(_))) {
+            return wrong("together", format!("found {} with HAT, which learns one task at a time; allowed: 1", config.together));
+        }
+        let TrainConfig { warmup_epochs, label_smoothing, patience, checkpoint_seconds, weight_decay, .. } = &config.training;
+        let usual = TrainConfig::default();
+        let without_effect = [
+            ("warmup_epochs", *warmup_epochs != usual.warmup_epochs),
+            ("label_smoothing", *label_smoothing != usual.label_smoothing),
+            ("patience", *patience != usual.patience),
+            ("checkpoint_seconds", *checkpoint_seconds != usual.checkpoint_seconds),
+            ("weight_decay", *weight_decay != usual.weight_decay),
+        ];
+        if let Some((key, _)) = without_effect.iter().find(|(_, set)| *set) {
+            let text = "has no effect in this experiment; allowed: epochs, batch_size, learning_rate, schedule, optimizer, clip_norm";
+            return wrong(&format!("training.{key}"), text.into());
+        }
         if let Err(error) = config.combiner.check() {
             return wrong("combiner", error.to_string());
         }
@@ -133,6 +202,14 @@ impl Experiment for Continual {
                 Ok((test, own))
             })
             .collect::<Result<Vec<(Examples, Range<usize>)>>>()?;
+        let sequence = match &config.free {
+            Some(free) => {
+                let sizes = (0..count).map(|number| Ok(config.task(&data, number, run)?.train.len())).collect::<Result<Vec<usize>>>()?;
+                Some(free.sequence(&sizes, run.seed()))
+            }
+            None => None,
+        };
+        let schedule = Order { count, together: config.together, chunk: config.free.map(|free| free.chunk), sequence };
         let mut learnt = Vec::new();
         for arm in &config.strategy {
             let part = run.child(arm.name())?;
@@ -157,20 +234,71 @@ impl Experiment for Continual {
             let (_, progress) = if arm.method == StrategyConfig::Multitask {
                 learner.learn(&part, model, 1, |_| Ok(vec![config.joint(&data, count, run)?]), &tests)?
             } else {
-                let together = config.together;
-                let stage =
-                    |stage: usize| (stage * together..((stage + 1) * together).min(count)).map(|n| config.task(&data, n, run)).collect();
-                learner.learn(&part, model, count.div_ceil(together), stage, &tests)?
+                learner.learn(&part, model, schedule.stages(), |stage| config.stage(&data, &schedule, stage, run), &tests)?
             };
             learnt.push((arm.name().to_owned(), progress));
         }
-        let summary = summarise(config, count, &learnt);
-        run.finish(&summary, &report(config, &data, count, &learnt, &summary)?)?;
+        let summary = summarise(&schedule, &learnt);
+        run.finish(&summary, &report(config, &data, &schedule, &learnt, &summary)?)?;
         Ok(summary)
     }
 }
 
+/// What is learnt after what.
+struct Order {
+    /// How many tasks there are.
+    count: usize,
+    together: usize,
+    chunk: Option<usize>,
+    sequence: Option<Sequence>,
+}
+
+impl Order {
+    /// How many stages there are.
+    fn stages(&self) -> usize {
+        match (&self.sequence, self.chunk) {
+            (Some(sequence), Some(chunk)) => sequence.examples.len().div_ceil(chunk),
+            _ => self.count.div_ceil(self.together),
+        }
+    }
+
+    /// The stage at whose end a task has been learnt.
+    fn learnt(&self, task: usize) -> usize {
+        match (&self.sequence, self.chunk) {
+            (Some(sequence), Some(chunk)) => (sequence.ends[task].max(1) - 1) / chunk,
+            _ => task / self.together,
+        }
+    }
+
+    /// How many tasks have been learnt when a stage is over.
+    fn behind(&self, stage: usize) -> usize {
+        (0..self.count).take_while(|task| self.learnt(*task) <= stage).count()
+    }
+}
+
 impl Config {
+    /// The tasks of a stage; of a stream without boundaries one that holds whatever comes.
+    fn stage(&self, data: &Prepared, order: &Order, stage: usize, run: &Run) -> Result<Vec<Task>> {
+        let (Some(sequence), Some(chunk)) = (&order.sequence, order.chunk) else {
+            let tasks = stage * order.together..((stage + 1) * order.together).min(order.count);
+            return tasks.map(|number| self.task(data, number, run)).collect();
+        };
+        let examples = &sequence.examples[stage * chunk..((stage + 1) * chunk).min(sequence.examples.len())];
+        let outputs = 0..self.stream.outputs(data.classes.len());
+        let mut train = Examples { inputs: Array2::zeros((examples.len(), data.extent.len())), labels: vec![0; examples.len()] };
+        for number in 0..order.count as u32 {
+            if !examples.iter().any(|(task, _)| *task == number) {
+                continue;
+            }
+            let task = self.task(data, number as usize, run)?;
+            for (row, (_, position)) in examples.iter().enumerate().filter(|(_, (task, _))| *task == number) {
+                train.inputs.row_mut(row).assign(&task.train.inputs.row(*position as usize));
+                train.labels[row] = task.train.labels[*position as usize];
+            }
+        }
+        Ok(vec![Task { number: stage, outputs, heads: None, train }])
+    }
+
     fn task(&self, data: &Prepared, number: usize, run: &Run) -> Result<Task> {
         let mut task = self.stream.task(data, number, run.seed())?;
         self.normalise(&mut task.train);
@@ -196,18 +324,21 @@ impl Config {
 }
 
 /// The matrix of the tasks that a stage ends with: a row for each task, as if every task were a stage.
-fn by_task(progress: &Progress, together: usize, count: usize) -> Vec<Vec<f64>> {
-    (0..count).map(|task| progress.matrix[(task / together).min(progress.matrix.len() - 1)].clone()).collect()
+fn by_task(progress: &Progress, order: &Order) -> Vec<Vec<f64>> {
+    (0..order.count).map(|task| progress.matrix[order.learnt(task).min(progress.matrix.len() - 1)].clone()).collect()
 }
 
-fn summarise(config: &Config, count: usize, learnt: &[(String, Progress)]) -> Summary {
+fn summarise(order: &Order, learnt: &[(String, Progress)]) -> Summary {
     let mut summary = Summary {
         table: Table::new(["strategy", "ACC, %", "BWT, points", "forgetting, points", "at learning, %", "numbers kept"]),
         ..Summary::default()
     };
     for (name, progress) in learnt {
         let joint = progress.matrix.len() == 1;
-        let matrix = by_task(progress, if joint { count } else { config.together }, count);
+        let mut matrix = by_task(progress, order);
+        let count = order.count;
+        // What comes after the last task was over counts too.
+        matrix[count - 1].clone_from(&progress.matrix[progress.matrix.len() - 1]);
         let (acc, bwt, forgotten) = (metrics::average_accuracy(&matrix), metrics::backward_transfer(&matrix), metrics::forgetting(&matrix));
         let learning = (0..count).map(|j| matrix[j][j]).sum::<f64>() / count as f64;
         let kept = progress.notes.last().map_or(0, |note| note.kept_numbers);
@@ -239,24 +370,33 @@ fn summarise(config: &Config, count: usize, learnt: &[(String, Progress)]) -> Su
     summary
 }
 
-fn report(config: &Config, data: &Prepared, count: usize, learnt: &[(String, Progress)], summary: &Summary) -> Result<Report> {
-    let lead = format!(
+fn report(config: &Config, data: &Prepared, order: &Order, learnt: &[(String, Progress)], summary: &Summary) -> Result<Report> {
+    let count = order.count;
+    let mut lead = format!(
         "{count} tasks made of {} ({}), {} training examples each at most. ACC: mean accuracy on all tasks at the end; BWT: how much the \
          accuracy on a task has changed since it was learnt.",
         config.data.name,
         toml::to_string(&config.stream).unwrap_or_default().trim().replace('\n', ", "),
         data.train.len()
     );
+    if let Some(Free { chunk, blur }) = config.free {
+        lead += &format!(
+            " The learner is not told where a task ends: it gets {chunk} examples at a time, and tasks run into one another (blur {blur})."
+        );
+    }
     let mut after = Chart::new("Accuracy on the tasks so far", Axis::linear("tasks learnt"), Axis::linear("mean accuracy, %"));
     let mut first = Chart::new("Accuracy on the first task", Axis::linear("tasks learnt"), Axis::linear("accuracy, %"));
     let mut heat = Vec::new();
     for (name, progress) in learnt.iter().filter(|(_, progress)| progress.matrix.len() > 1) {
-        let behind = |stage: usize| ((stage + 1) * config.together).min(count);
-        let mean = |stage: usize, row: &Vec<f64>| row[..behind(stage)].iter().sum::<f64>() / behind(stage) as f64;
-        let points = progress.matrix.iter().enumerate();
-        after = after.with(Series::line(name, points.clone().map(|(t, row)| (behind(t) as f64, 100.0 * mean(t, row)))));
-        first = first.with(Series::line(name, points.map(|(t, row)| (behind(t) as f64, 100.0 * row[0]))));
-        heat.push((heat_map(&progress.matrix)?, name.clone()));
+        let matrix = by_task(progress, order);
+        let mean = |stage: usize, row: &Vec<f64>| {
+            let behind = order.behind(stage).max(1);
+            row[..behind].iter().sum::<f64>() / behind as f64
+        };
+        let tasks = matrix.iter().enumerate().map(|(task, row)| (task as f64 + 1.0, 100.0 * mean(order.learnt(task), row)));
+        after = after.with(Series::line(name, tasks));
+        first = first.with(Series::line(name, matrix.iter().enumerate().map(|(task, row)| (task as f64 + 1.0, 100.0 * row[0]))));
+        heat.push((heat_map(&matrix)?, name.clone()));
     }
     let mut report = Report::new("Tasks one after another", lead)
         .section("Outcome", [Block::Table(summary.table.clone()), Block::Chart(after), Block::Chart(first)]);

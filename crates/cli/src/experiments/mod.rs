@@ -8,6 +8,7 @@ mod certify;
 mod compare_scores;
 mod continual;
 mod digit_tuples;
+mod multilingual;
 mod toy_regression;
 
 use lyceum_core::{AnyExperiment, Recipe, Result};
@@ -20,6 +21,7 @@ pub(crate) const EXPERIMENTS: &[&dyn AnyExperiment] = &[
     &compare_scores::CompareScores,
     &continual::Continual,
     &digit_tuples::DigitTuples,
+    &multilingual::Multilingual,
     &toy_regression::ToyRegression,
     &lyceum_optim::experiment::Train,
 ];

@@ -47,6 +47,10 @@ pub struct GpmConfig {
     /// Whether fully connected layers are projected by their inputs (much cheaper, and under SAM the ascent is projected too)
     /// or by their gradients.
     pub project_inputs: bool,
+    /// a of scaled gradient projection: directions are taken out the more, the more important they are to earlier tasks
+    /// ([`Basis::scale`]). Absent: all of every direction.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
+    pub scale: Option<f64>,
 }
 
 impl Default for GpmConfig {
@@ -59,6 +63,7 @@ impl Default for GpmConfig {
             rank_rule: RankRule::Paper,
             freeze: true,
             project_inputs: true,
+            scale: None,
         }
     }
 }
@@ -232,16 +237,24 @@ impl Strategy for Gpm {
                 LayerInput::Rows(x) => matrix(x)?,
                 LayerInput::Images(x, window) => patches(x, *window, self.config.patches, &mut rng)?,
             };
-            note.layers.push((layer.name.clone(), layer.basis.learn(matrix.view(), threshold, self.config.rank_rule)?));
+            let update = layer.basis.learn(matrix.view(), threshold, self.config.rank_rule)?;
+            if let Some(a) = self.config.scale {
+                layer.basis.scale(matrix.view(), a, update.added);
+            }
+            note.layers.push((layer.name.clone(), update));
             note.kept_numbers += layer.basis.columns().len();
         }
         Ok(note)
     }
 
     fn state(&self) -> State {
-        let arrays = self.layers.iter().map(|layer| {
+        let arrays = self.layers.iter().flat_map(|layer| {
             let columns = layer.basis.columns();
-            Array::new(&layer.name, vec![columns.nrows(), columns.ncols()], columns.iter().map(|x| *x as f32).collect())
+            let importance: Vec<f32> = layer.basis.importance().iter().map(|x| *x as f32).collect();
+            [
+                Array::new(&layer.name, vec![columns.nrows(), columns.ncols()], columns.iter().map(|x| *x as f32).collect()),
+                Array::new(format!("{}/importance", layer.name), vec![importance.len()], importance),
+            ]
         });
         let first = self.layers.iter().position(|layer| Some(layer.id) == self.first).map_or(0, |place| place as u64 + 1);
         let tasks = self.layers.first().map_or(0, |layer| layer.basis.tasks() as u64);
@@ -257,7 +270,10 @@ impl Strategy for Gpm {
             let shape = if rows { [info.shape[0], info.shape[1]] } else { [info.shape[1..].iter().product(), info.shape[0]] };
             let columns = Array2::from_shape_vec((array.shape[0], array.shape[1]), array.values.iter().map(|x| f64::from(*x)).collect());
             let columns = columns.map_err(|error| Error::Failed(format!("the saved basis of `{}`: {error}", info.name)))?;
-            let basis = Basis::from_columns(columns, tasks);
+            let mut basis = Basis::from_columns(columns, tasks);
+            if let Some(importance) = saved(&state, &format!("{}/importance", info.name)) {
+                basis = basis.with_importance(importance.values.iter().map(|x| f64::from(*x)).collect())?;
+            }
             self.layers.push(Layer { name: info.name.clone(), id: info.id, range, shape, rows, basis });
         }
         self.first = (state.counter("first") as usize).checked_sub(1).and_then(|place| self.layers.get(place)).map(|layer| layer.id);
@@ -265,11 +281,11 @@ impl Strategy for Gpm {
     }
 }
 
-/// A projection off a basis: X − (XM)Mᵀ, or (XN)Nᵀ with N what is left, whichever is cheaper.
+/// A projection off a basis: X − (XM)ΛMᵀ, or where Λ = I (XN)Nᵀ with N what is left, whichever is cheaper.
 #[derive(Debug)]
 struct Projector {
     onto_rest: bool,
-    /// M or N (d × r), and its transpose; nothing where no direction is left.
+    /// M or N (d × r), and ΛMᵀ or Nᵀ; nothing where no direction is left.
     factor: Option<(Tensor<2>, Tensor<2>)>,
 }
 
@@ -280,13 +296,18 @@ impl Projector {
         if r == 0 {
             return Ok(None);
         }
-        let onto_rest = 2 * r > d;
+        let whole = basis.importance().iter().all(|importance| *importance == 1.0);
+        let onto_rest = whole && 2 * r > d;
         let factor = if onto_rest { basis.complement()? } else { basis.columns().to_owned() };
+        let mut back = factor.t().as_standard_layout().to_owned();
+        if !whole {
+            back.rows_mut().into_iter().zip(basis.importance()).for_each(|(mut row, importance)| row *= *importance);
+        }
         let tensor = |matrix: &Array2<f64>| {
             let values: Vec<f32> = matrix.iter().map(|x| *x as f32).collect();
             Tensor::<2>::from_data(TensorData::new(values, [matrix.nrows(), matrix.ncols()]), device)
         };
-        let factor = (factor.ncols() > 0).then(|| (tensor(&factor), tensor(&factor.t().as_standard_layout().to_owned())));
+        let factor = (factor.ncols() > 0).then(|| (tensor(&factor), tensor(&back)));
         Ok(Some(Self { onto_rest, factor }))
     }
 

@@ -3,6 +3,7 @@
 mod a_gem;
 mod ewc;
 mod gpm;
+mod hat;
 mod lwf;
 mod memory;
 mod ogd;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use a_gem::AGem;
 pub use ewc::Ewc;
 pub use gpm::{Gpm, GpmConfig};
+pub use hat::{Hat, HatConfig};
 pub use lwf::LwF;
 pub use memory::Memory;
 pub use ogd::Ogd;
@@ -39,6 +41,8 @@ pub enum StrategyConfig {
     Multitask,
     /// [`Gpm`].
     Gpm(GpmConfig),
+    /// [`Hat`].
+    Hat(HatConfig),
     /// [`Ewc`].
     Ewc {
         /// λ.
@@ -147,6 +151,7 @@ impl StrategyConfig {
         match self.clone() {
             Self::Naive | Self::Multitask => Box::new(Naive),
             Self::Gpm(config) => Box::new(Gpm::new(config)),
+            Self::Hat(config) => Box::new(Hat::new(config)),
             Self::Ewc { strength, samples } => Box::new(Ewc::new(strength, samples)),
             Self::Si { strength, damping } => Box::new(Si::new(strength, damping)),
             Self::Lwf { strength, temperature } => Box::new(LwF::new(strength, temperature)),
@@ -163,6 +168,7 @@ impl StrategyConfig {
             Self::Naive => "naive",
             Self::Multitask => "multitask",
             Self::Gpm(_) => "GPM",
+            Self::Hat(_) => "HAT",
             Self::Ewc { .. } => "EWC",
             Self::Si { .. } => "SI",
             Self::Lwf { .. } => "LwF",

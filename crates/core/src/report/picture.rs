@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// A picture as a PNG in a data URI.
+/// A picture as a PNG or SVG in a data URI.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Picture {
-    /// `data:image/png;base64,…`
+    /// `data:image/png;base64,…` or `data:image/svg+xml;base64,…`
     pub uri: String,
 }
 
@@ -28,6 +28,11 @@ impl Picture {
     /// A colour picture: red, green, blue, row by row.
     pub fn rgb(width: usize, height: usize, pixels: &[u8]) -> Result<Self> {
         Self::encode(width, height, pixels, png::ColorType::Rgb)
+    }
+
+    /// A drawing.
+    pub fn svg(text: &str) -> Self {
+        Self { uri: format!("data:image/svg+xml;base64,{}", STANDARD.encode(text)) }
     }
 
     fn encode(width: usize, height: usize, pixels: &[u8], color: png::ColorType) -> Result<Self> {
