@@ -11,7 +11,8 @@ use lyceum_train::{
 use rand::RngExt;
 
 fn model(dropout: f64) -> Bert {
-    let config = BertConfig { vocabulary: 23, positions: 12, width: 16, heads: 2, feed_forward: 24, layers: 2, dropout };
+    let config =
+        BertConfig { vocabulary: 23, positions: 12, width: 16, heads: 2, feed_forward: 24, layers: 2, dropout, ..BertConfig::default() };
     Bert::new(&config, &mut Seed::new(3).stream("model"), &cpu())
 }
 

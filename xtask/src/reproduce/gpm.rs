@@ -26,7 +26,7 @@ const PERMUTED: [(&str, &str); 13] = [
     ("A-GEM", "{a-gem={memory=570,reference=256}}"),
     ("scaled projection (SGP)", "{gpm={thresholds=[0.95,0.99,0.99],samples=300,scale=10.0}}"),
     ("HAT, told the task", "{hat={}}"),
-    ("OGD", "{ogd={samples=20}}"),
+    ("OGD", "{ogd={samples=10}}"),
 ];
 
 const SPLIT: [(&str, &str); 6] = [

@@ -63,11 +63,14 @@ struct EncoderConfig {
     layers: usize,
     #[serde(deserialize_with = "range::below_one")]
     dropout: f64,
+    /// The standard deviation of initial weights.
+    #[serde(deserialize_with = "range::positive")]
+    deviation: f64,
 }
 
 impl Default for EncoderConfig {
     fn default() -> Self {
-        Self { width: 128, heads: 4, feed_forward: 256, layers: 2, dropout: 0.0 }
+        Self { width: 128, heads: 4, feed_forward: 256, layers: 2, dropout: 0.0, deviation: 0.08 }
     }
 }
 
@@ -98,7 +101,7 @@ impl Default for StepsConfig {
         Self {
             steps: 1_000,
             batch_size: 8,
-            learning_rate: 2e-3,
+            learning_rate: 3e-3,
             warmup: 50,
             clip_norm: None,
             schedule: Schedule::Cosine,
@@ -214,9 +217,9 @@ impl Experiment for Multilingual {
 impl Config {
     /// Learns with one arm, or goes on; `seed` decides beginning and order of pairs, alike for all arms.
     fn learn(&self, run: &Run, corpus: &Corpus, arm: &Arm, seed: Seed) -> Result<Progress> {
-        let EncoderConfig { width, heads, feed_forward, layers, dropout } = self.model;
-        let extents =
-            BertConfig { vocabulary: corpus.vocabulary(), positions: self.data.length, width, heads, feed_forward, layers, dropout };
+        let EncoderConfig { width, heads, feed_forward, layers, dropout, deviation } = self.model;
+        let (vocabulary, positions) = (corpus.vocabulary(), self.data.length);
+        let extents = BertConfig { vocabulary, positions, width, heads, feed_forward, layers, dropout, deviation, sinusoids: true };
         let model = Bert::new(&extents, &mut seed.stream("model/init"), &self.device.device());
         let combiner = Arc::new(Mutex::new(Multitask::new(arm.method, arm.granularity, seed)?));
         let mut pipeline =
