@@ -22,6 +22,13 @@ pub fn log_normal(n: usize, clients: usize, sigma: f64, rng: &mut impl Rng) -> R
 /// as many examples as the others (to within one). A client draws class after class from its mixture; a class that is
 /// used up is left out of all mixtures from then on. This is the scheme of the FedDyn experiments (Acar et al. 2021).
 pub fn dirichlet(labels: &[usize], clients: usize, alpha: f64, rng: &mut impl Rng) -> Result<Vec<Vec<usize>>> {
+    let sizes: Vec<usize> = (0..clients).map(|client| labels.len() / clients + usize::from(client < labels.len() % clients)).collect();
+    dirichlet_of_sizes(labels, &sizes, alpha, rng)
+}
+
+/// The same with as many examples a client as `sizes` says; examples beyond their sum are left out.
+pub fn dirichlet_of_sizes(labels: &[usize], sizes: &[usize], alpha: f64, rng: &mut impl Rng) -> Result<Vec<Vec<usize>>> {
+    let clients = sizes.len();
     let law = Gamma::new(alpha, 1.0).map_err(|_| Error::invalid("alpha", alpha, "a finite number > 0"))?;
     let classes = labels.iter().max().map_or(0, |max| max + 1);
     let mut left = vec![Vec::new(); classes];
@@ -39,9 +46,9 @@ pub fn dirichlet(labels: &[usize], clients: usize, alpha: f64, rng: &mut impl Rn
         })
         .collect();
     let mut parts = vec![Vec::new(); clients];
-    // Clients take turns, so that no client is left with what the others did not want.
-    for turn in 0..labels.len() {
-        let client = turn % clients;
+    // Clients take turns, so that no client is left with what the others did not want; one that has all it gets is passed over.
+    let rounds = sizes.iter().copied().max().unwrap_or(0);
+    for client in (0..rounds).flat_map(|round| (0..clients).filter(move |&client| round < sizes[client])) {
         let weight = |class: usize| if left[class].is_empty() { 0.0 } else { mixtures[client][class] };
         let total: f64 = (0..classes).map(weight).sum();
         let class = if total > 0.0 {
@@ -134,6 +141,18 @@ mod tests {
         };
         let (skewed, mild) = (dominance(0.1), dominance(100.0));
         assert!(skewed > 0.5 && mild < 0.25, "{skewed} {mild}");
+    }
+
+    #[test]
+    fn sizes_are_kept() {
+        let labels: Vec<usize> = (0..100).map(|i| i % 5).collect();
+        let sizes = [50, 1, 0, 30, 15];
+        let parts = dirichlet_of_sizes(&labels, &sizes, 0.3, &mut Seed::new(5).stream("x")).unwrap();
+        assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), sizes);
+        let mut all = parts.concat();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 96);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod certify;
 mod compare_scores;
 mod continual;
 mod digit_tuples;
+mod federated;
 mod multilingual;
 mod toy_regression;
 
@@ -21,6 +22,7 @@ pub(crate) const EXPERIMENTS: &[&dyn AnyExperiment] = &[
     &compare_scores::CompareScores,
     &continual::Continual,
     &digit_tuples::DigitTuples,
+    &federated::Federated,
     &multilingual::Multilingual,
     &toy_regression::ToyRegression,
     &lyceum_optim::experiment::Train,

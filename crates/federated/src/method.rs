@@ -1,0 +1,207 @@
+//! What makes one method of federated learning differ from another.
+
+use std::fmt::Debug;
+
+use lyceum_core::{Error, Result, range};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Client, LocalProblem, LocalResult, Message, Server,
+    client::State,
+    methods::{FedAvg, FedDyn, FedNova, FedOpt, FedProx, Scaffold, ServerOptimizer},
+    server::MODEL,
+};
+
+/// A client's answer, as the server gets it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// From whom.
+    pub client: Client,
+    /// What it sent.
+    pub message: Message,
+}
+
+/// The rules of client and server. None of the functions changes anything: they give what comes next.
+pub trait Method: Debug + Send + Sync {
+    /// The server before its first round, with this model and this many clients.
+    fn start(&self, model: Vec<f32>, clients: usize) -> Server {
+        Server::new(model, clients)
+    }
+
+    /// What goes down to every active client.
+    fn broadcast(&self, server: &Server) -> Message {
+        Message::default().with_array(MODEL, server.model().to_vec())
+    }
+
+    /// What a client solves.
+    fn problem(&self, _state: &State, message: &Message, _client: Client) -> Result<LocalProblem> {
+        Ok(LocalProblem { start: message.array(MODEL)?.to_vec(), linear: Vec::new(), quadratic: 0.0, clip_pull: true })
+    }
+
+    /// What a client keeps and what goes up.
+    fn reply(&self, state: &State, _message: &Message, result: &LocalResult, _client: Client) -> Result<(State, Message)> {
+        Ok((state.clone(), Message::default().with_array(MODEL, result.parameters.clone())))
+    }
+
+    /// The server after a round with these replies, of which there is at least one, by rising number of client.
+    fn aggregate(&self, server: &Server, replies: &[Reply]) -> Result<Server>;
+}
+
+/// Which method.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum MethodConfig {
+    /// [`FedAvg`].
+    #[serde(rename = "fedavg")]
+    FedAvg,
+    /// [`FedProx`].
+    #[serde(rename = "fedprox")]
+    FedProx {
+        /// μ.
+        #[serde(default = "prox_strength", deserialize_with = "range::non_negative")]
+        mu: f64,
+    },
+    /// [`FedDyn`].
+    #[serde(rename = "feddyn")]
+    FedDyn {
+        /// α.
+        #[serde(default = "dyn_strength", deserialize_with = "range::positive")]
+        alpha: f64,
+        /// Whether a client with more data is pulled less: α_k = α/w_k.
+        #[serde(default = "yes")]
+        by_share: bool,
+    },
+    /// [`Scaffold`].
+    Scaffold {
+        /// η_g: the server's step.
+        #[serde(default = "one", deserialize_with = "range::positive")]
+        server_rate: f64,
+    },
+    /// [`FedNova`].
+    #[serde(rename = "fednova")]
+    FedNova,
+    /// [`FedOpt`] with momentum.
+    #[serde(rename = "fedavgm")]
+    FedAvgM {
+        /// The server's step.
+        #[serde(default = "one", deserialize_with = "range::positive")]
+        rate: f64,
+        /// β.
+        #[serde(default = "momentum", deserialize_with = "range::below_one")]
+        momentum: f64,
+    },
+    /// [`FedOpt`] with Adam.
+    #[serde(rename = "fedadam")]
+    FedAdam(AdaptiveConfig),
+    /// [`FedOpt`] with Yogi.
+    #[serde(rename = "fedyogi")]
+    FedYogi(AdaptiveConfig),
+    /// [`FedOpt`] with Adagrad.
+    #[serde(rename = "fedadagrad")]
+    FedAdagrad(AdaptiveConfig),
+}
+
+/// The constants of an adaptive server.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdaptiveConfig {
+    /// η.
+    #[serde(deserialize_with = "range::positive")]
+    pub rate: f64,
+    /// β₁.
+    #[serde(deserialize_with = "range::below_one")]
+    pub beta1: f64,
+    /// β₂.
+    #[serde(deserialize_with = "range::below_one")]
+    pub beta2: f64,
+    /// τ: how far the server adapts.
+    #[serde(deserialize_with = "range::positive")]
+    pub adaptivity: f64,
+}
+
+impl Default for AdaptiveConfig {
+    fn default() -> Self {
+        Self { rate: 0.01, beta1: 0.9, beta2: 0.99, adaptivity: 1e-3 }
+    }
+}
+
+fn prox_strength() -> f64 {
+    1e-4
+}
+
+fn dyn_strength() -> f64 {
+    0.01
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn momentum() -> f64 {
+    0.9
+}
+
+impl MethodConfig {
+    /// The method.
+    pub fn build(self) -> Box<dyn Method> {
+        match self {
+            Self::FedAvg => Box::new(FedAvg),
+            Self::FedProx { mu } => Box::new(FedProx { mu }),
+            Self::FedDyn { alpha, by_share } => Box::new(FedDyn { alpha, by_share }),
+            Self::Scaffold { server_rate } => Box::new(Scaffold { server_rate }),
+            Self::FedNova => Box::new(FedNova),
+            Self::FedAvgM { rate, momentum } => Box::new(FedOpt { rate, optimizer: ServerOptimizer::Momentum(momentum) }),
+            Self::FedAdam(config) => Box::new(FedOpt { rate: config.rate, optimizer: ServerOptimizer::Adam(config) }),
+            Self::FedYogi(config) => Box::new(FedOpt { rate: config.rate, optimizer: ServerOptimizer::Yogi(config) }),
+            Self::FedAdagrad(config) => Box::new(FedOpt { rate: config.rate, optimizer: ServerOptimizer::Adagrad(config) }),
+        }
+    }
+
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FedAvg => "FedAvg",
+            Self::FedProx { .. } => "FedProx",
+            Self::FedDyn { .. } => "FedDyn",
+            Self::Scaffold { .. } => "SCAFFOLD",
+            Self::FedNova => "FedNova",
+            Self::FedAvgM { .. } => "FedAvgM",
+            Self::FedAdam(_) => "FedAdam",
+            Self::FedYogi(_) => "FedYogi",
+            Self::FedAdagrad(_) => "FedAdagrad",
+        }
+    }
+}
+
+/// Σ weightₖ·(a vector of each reply)/Σ weightₖ, added up in double precision in the order of the replies.
+pub(crate) fn mean(replies: &[Reply], name: &str, weight: impl Fn(&Reply) -> f64) -> Result<Vec<f64>> {
+    let mut sum: Vec<f64> = Vec::new();
+    let mut total = 0.0;
+    for reply in replies {
+        let values = reply.message.array(name)?;
+        if sum.is_empty() {
+            sum = vec![0.0; values.len()];
+        }
+        if values.len() != sum.len() {
+            let (found, allowed) = (format!("{} numbers", values.len()), format!("{}, as the others have", sum.len()));
+            return Err(Error::invalid(format!("`{name}` of client {}", reply.client.id), found, allowed));
+        }
+        let w = weight(reply);
+        total += w;
+        sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += w * f64::from(*value));
+    }
+    if !(total > 0.0) {
+        return Err(Error::invalid("the replies' weights", total, "a sum > 0"));
+    }
+    sum.iter_mut().for_each(|sum| *sum /= total);
+    Ok(sum)
+}
+
+/// In single precision.
+pub(crate) fn single(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|value| *value as f32).collect()
+}

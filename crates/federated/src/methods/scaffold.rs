@@ -1,0 +1,76 @@
+//! SCAFFOLD.
+
+use lyceum_core::Result;
+
+use crate::{
+    Client, LocalProblem, LocalResult, Message, Method, Reply, Server,
+    client::State,
+    method::{mean, single},
+    server::MODEL,
+};
+
+/// Client and server keep control variates c_k and c; with K local steps of rate η,
+///
+/// ```text
+/// x ← x − η(∇L_k(x) − c_k + c),   c_k⁺ = c_k − c + (θ − θ_k)/(Kη)
+/// c ← c + (1/m) Σ_P (c_k⁺ − c_k),   θ ← (1 − η_g)θ + η_g·mean_P θ_k
+/// ```
+///
+/// (Karimireddy, Kale, Mohri, Reddi, Stich and Suresh 2020, option II.) Twice the bytes of FedAvg go up and down. η is the rate
+/// that was used; the code of FedDyn's authors divides by the rate before its decay.
+#[derive(Debug, Clone, Copy)]
+pub struct Scaffold {
+    /// η_g.
+    pub server_rate: f64,
+}
+
+const CONTROL: &str = "control";
+const CHANGE: &str = "control_change";
+
+impl Method for Scaffold {
+    fn start(&self, model: Vec<f32>, clients: usize) -> Server {
+        let zeros = vec![0.0; model.len()];
+        Server::new(model, clients).with_array(CONTROL, zeros)
+    }
+
+    fn broadcast(&self, server: &Server) -> Message {
+        let control = server.arrays.get(CONTROL).cloned().unwrap_or_default();
+        Message::default().with_array(MODEL, server.model().to_vec()).with_array(CONTROL, control)
+    }
+
+    fn problem(&self, state: &State, message: &Message, _: Client) -> Result<LocalProblem> {
+        let start = message.array(MODEL)?.to_vec();
+        let own = state.array(CONTROL, start.len());
+        let linear = message.array(CONTROL)?.iter().zip(own).map(|(all, own)| all - own).collect();
+        Ok(LocalProblem { start, linear, quadratic: 0.0, clip_pull: true })
+    }
+
+    fn reply(&self, state: &State, message: &Message, result: &LocalResult, _: Client) -> Result<(State, Message)> {
+        let (start, control) = (message.array(MODEL)?, message.array(CONTROL)?);
+        let mut own = state.array(CONTROL, start.len());
+        let way = result.steps as f64 * result.rate;
+        let mut change = Vec::with_capacity(own.len());
+        for (((own, control), start), end) in own.iter_mut().zip(control).zip(start).zip(&result.parameters) {
+            let by = if way > 0.0 { (f64::from(*start) - f64::from(*end)) / way - f64::from(*control) } else { 0.0 };
+            let next = (f64::from(*own) + by) as f32;
+            change.push(next - *own);
+            *own = next;
+        }
+        let message = Message::default().with_array(MODEL, result.parameters.clone()).with_array(CHANGE, change);
+        Ok((State::of(CONTROL, own), message))
+    }
+
+    fn aggregate(&self, server: &Server, replies: &[Reply]) -> Result<Server> {
+        let (models, changes) = (mean(replies, MODEL, |_| 1.0)?, mean(replies, CHANGE, |_| 1.0)?);
+        let part = replies.len() as f64 / server.clients as f64;
+        let control: Vec<f32> =
+            server.array(CONTROL)?.iter().zip(&changes).map(|(control, change)| (f64::from(*control) + part * change) as f32).collect();
+        let model: Vec<f64> = server
+            .model()
+            .iter()
+            .zip(&models)
+            .map(|(old, active)| f64::from(*old) + self.server_rate * (active - f64::from(*old)))
+            .collect();
+        Ok(server.next(single(&model)).with_array(CONTROL, control))
+    }
+}

@@ -1,0 +1,165 @@
+//! Local training: what a client does with its problem.
+
+use lyceum_core::{Error, Result, Seed, range};
+use lyceum_data::{Examples, split};
+use lyceum_kernels::vector;
+use lyceum_train::{
+    CrossEntropy, GradientEstimator, GradientTransform, Model, OptimizerConfig, ParamSpace, Pipeline, Rate, Vector,
+    objective::LabelledBatch,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{LocalProblem, LocalResult};
+
+/// Solves a client's problem, more or less.
+pub trait LocalTrainer: Sync {
+    /// `part`, from 0 to 1, is how much of the work gets done; `seed` belongs to this client in this round.
+    fn train(&self, client: usize, problem: &LocalProblem, round: u64, part: f64, seed: Seed) -> Result<LocalResult>;
+}
+
+/// How a client trains.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LocalConfig {
+    /// E: passes over its examples.
+    #[serde(deserialize_with = "range::at_least_one")]
+    pub epochs: usize,
+    /// Examples a step.
+    #[serde(deserialize_with = "range::at_least_one")]
+    pub batch_size: usize,
+    /// η in the first round, of plain SGD.
+    #[serde(deserialize_with = "range::positive")]
+    pub learning_rate: f64,
+    /// What η is multiplied with after each round.
+    #[serde(deserialize_with = "range::positive_fraction")]
+    pub decay: f64,
+    /// The largest norm of the gradient with the method's terms (see [`LocalProblem::clip_pull`]).
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
+    pub clip_norm: Option<f64>,
+    /// λ of (λ/2)‖x‖² in every client's loss; its gradient is not clipped.
+    #[serde(deserialize_with = "range::non_negative")]
+    pub weight_decay: f64,
+}
+
+impl Default for LocalConfig {
+    fn default() -> Self {
+        Self { epochs: 5, batch_size: 50, learning_rate: 0.1, decay: 1.0, clip_norm: Some(10.0), weight_decay: 1e-4 }
+    }
+}
+
+/// Networks trained on each client's own examples by SGD.
+pub struct NetworkTrainer<'a> {
+    model: Model,
+    space: ParamSpace,
+    examples: &'a Examples,
+    clients: &'a [Vec<usize>],
+    classes: usize,
+    config: LocalConfig,
+    estimator: Box<dyn Fn() -> Box<dyn GradientEstimator> + Sync + 'a>,
+}
+
+impl<'a> NetworkTrainer<'a> {
+    /// `clients` says which examples each client has; `model` lends its structure. Running statistics, such as those of batch
+    /// normalisation, are no parameters and would not be shared: such a network is an error.
+    pub fn new(
+        model: Model,
+        examples: &'a Examples,
+        clients: &'a [Vec<usize>],
+        classes: usize,
+        config: LocalConfig,
+        estimator: Box<dyn Fn() -> Box<dyn GradientEstimator> + Sync + 'a>,
+    ) -> Result<Self> {
+        let space = ParamSpace::of(&model);
+        if let Some(buffer) = space.params().iter().find(|info| info.range.is_none()) {
+            return Err(Error::invalid(
+                "the model",
+                format!("running statistics (`{}`)", buffer.name),
+                "a network without batch normalisation",
+            ));
+        }
+        Ok(Self { model, space, examples, clients, classes, config, estimator })
+    }
+
+    /// The parameters of the model it was made with.
+    pub fn initial(&self) -> Vec<f32> {
+        vector::to_vec(&self.space.vector(&self.model))
+    }
+
+    /// A model with these parameters.
+    pub fn model(&self, parameters: &[f32]) -> Model {
+        let device = self.space.vector(&self.model).device();
+        self.space.place(self.model.clone(), &vector::from_vec(parameters.to_vec(), &device))
+    }
+}
+
+impl LocalTrainer for NetworkTrainer<'_> {
+    fn train(&self, client: usize, problem: &LocalProblem, round: u64, part: f64, seed: Seed) -> Result<LocalResult> {
+        let LocalConfig { epochs, batch_size, learning_rate, decay, clip_norm, weight_decay } = self.config;
+        let own = &self.clients[client];
+        let rate = learning_rate * decay.powf(round as f64);
+        let device = self.space.vector(&self.model).device();
+        let sgd = OptimizerConfig::Sgd { momentum: 0.0, nesterov: false };
+        let mut pipeline = Pipeline::new(self.model(&problem.start), (self.estimator)(), &sgd);
+        let terms = Terms::new(problem, clip_norm, weight_decay, pipeline.parameters());
+        pipeline = pipeline.with_transform(Box::new(terms));
+        let all = epochs * own.len().div_ceil(batch_size);
+        let most = ((part * all as f64).ceil() as usize).clamp(1.min(all), all);
+        let (mut steps, mut sum) = (0_usize, 0.0);
+        for epoch in 0..epochs {
+            let order = split::permutation(own.len(), &mut seed.stream_at("federated/order", epoch as u64));
+            for places in order.chunks(batch_size).take(most - steps) {
+                let positions: Vec<usize> = places.iter().map(|&place| own[place]).collect();
+                let batch = LabelledBatch::new(self.examples, &positions, self.classes, 0.0, &device);
+                let step = seed.child(&format!("step/{steps}"));
+                sum += pipeline.step(&CrossEntropy::default(), &batch, Rate::constant(rate), step)?.losses[0];
+                steps += 1;
+            }
+        }
+        let parameters = vector::to_vec(pipeline.parameters());
+        Ok(LocalResult { parameters, steps: steps as u64, rate, loss: sum / steps.max(1) as f64 })
+    }
+}
+
+/// The method's terms, the clip and weight decay, as one transform:
+/// g ← clip(g + linear − q·start [+ q·x]) + λx [+ q·x].
+struct Terms {
+    constant: Option<Vector>,
+    clip_norm: Option<f64>,
+    /// The coefficients of x inside the clip and outside.
+    inside: f64,
+    outside: f64,
+}
+
+impl Terms {
+    fn new(problem: &LocalProblem, clip_norm: Option<f64>, weight_decay: f64, like: &Vector) -> Self {
+        let q = problem.quadratic;
+        let constant = (q > 0.0 || !problem.linear.is_empty()).then(|| {
+            let pulled = problem.start.iter().map(|start| -q * f64::from(*start));
+            let values = match problem.linear.len() {
+                0 => pulled.map(|pulled| pulled as f32).collect(),
+                _ => pulled.zip(&problem.linear).map(|(pulled, linear)| (pulled + f64::from(*linear)) as f32).collect(),
+            };
+            vector::from_vec(values, &like.device())
+        });
+        let (inside, outside) = if problem.clip_pull { (q, 0.0) } else { (0.0, q) };
+        Self { constant, clip_norm, inside, outside: outside + weight_decay }
+    }
+}
+
+impl GradientTransform for Terms {
+    fn transform(&mut self, mut gradient: Vector, parameters: &Vector, _: &ParamSpace) -> Result<Vector> {
+        if let Some(constant) = &self.constant {
+            gradient = vector::add_scaled(&gradient, 1.0, constant);
+        }
+        if self.inside > 0.0 {
+            gradient = vector::add_scaled(&gradient, self.inside, parameters);
+        }
+        if let Some(most) = self.clip_norm {
+            let norm = vector::norm(&gradient);
+            if norm > most {
+                gradient = gradient * (most / norm);
+            }
+        }
+        Ok(if self.outside > 0.0 { vector::add_scaled(&gradient, self.outside, parameters) } else { gradient })
+    }
+}

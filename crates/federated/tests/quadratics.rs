@@ -1,0 +1,260 @@
+//! Losses ½A_k(x − a_k)², whose answers are known (worked with the formulas in double precision).
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use lyceum_core::{Result, Seed};
+use lyceum_federated::{
+    Client, FedAvg, FedDyn, FedNova, FedOpt, FedProx, Guard, LocalProblem, LocalResult, LocalTrainer, Method, Participation, Scaffold,
+    ServerOptimizer, Simulation, method::AdaptiveConfig, simulation::World,
+};
+use proptest::prelude::*;
+
+/// Clients with losses ½A(x − a)², solved exactly or by some steps of gradient descent.
+struct Quadratics {
+    losses: Vec<(f64, f64)>,
+    steps: Option<u64>,
+}
+
+impl LocalTrainer for Quadratics {
+    fn train(&self, client: usize, problem: &LocalProblem, _: u64, _: f64, _: Seed) -> Result<LocalResult> {
+        let (curvature, least) = self.losses[client];
+        let (start, q) = (f64::from(problem.start[0]), problem.quadratic);
+        let linear = problem.linear.first().map_or(0.0, |linear| f64::from(*linear));
+        let (rate, mut x) = (0.1, start);
+        match self.steps {
+            None => x = (curvature * least - linear + q * start) / (curvature + q),
+            Some(steps) => (0..steps).for_each(|_| x -= rate * (curvature * (x - least) + linear + q * (x - start))),
+        }
+        Ok(LocalResult { parameters: vec![x as f32], steps: self.steps.unwrap_or(1), rate, loss: 0.0 })
+    }
+}
+
+fn two(steps: Option<u64>) -> Quadratics {
+    Quadratics { losses: vec![(1.0, 0.0), (3.0, 1.0)], steps }
+}
+
+/// Runs rounds with all clients; `see` is shown the world after each.
+fn rounds(method: &dyn Method, trainer: &Quadratics, examples: &[usize], count: usize, mut see: impl FnMut(usize, &World)) -> f64 {
+    let clients = Client::all(examples);
+    let simulation = Simulation {
+        method,
+        trainer,
+        clients: &clients,
+        participation: Participation::default(),
+        guard: Guard::default(),
+        seed: Seed::new(1),
+    };
+    let mut world = simulation.start(vec![0.0], true);
+    for round in 0..count {
+        simulation.round(&mut world).unwrap();
+        see(round, &world);
+    }
+    f64::from(world.server.model()[0])
+}
+
+fn gradients(world: &World) -> Vec<f64> {
+    (0..world.journals.len()).map(|k| f64::from(world.journals[k].settled(world.accepted[k]).array("gradient", 1)[0])).collect()
+}
+
+fn close(found: f64, expected: f64) {
+    assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+}
+
+#[test]
+fn feddyn_with_exact_solutions() {
+    let method = FedDyn { alpha: 1.0, by_share: false };
+    let g = [[0.0, -0.75], [0.375, -0.75], [0.5625, -0.75], [0.65625, -0.75]];
+    let h = [-0.375, -0.1875, -0.09375, -0.046_875];
+    let end = rounds(&method, &two(None), &[5, 5], 60, |round, world| {
+        close(f64::from(world.server.model()[0]), 0.75);
+        if round < 4 {
+            gradients(world).iter().zip(g[round]).for_each(|(found, expected)| close(*found, expected));
+            close(f64::from(world.server.arrays["gradient"][0]), h[round]);
+        }
+    });
+    close(end, 0.75);
+    // A small α is slow, not unstable.
+    let theta = [0.967_741_935_5, 0.571_847_507_3, 0.559_076_719_3];
+    let method = FedDyn { alpha: 0.1, by_share: false };
+    rounds(&method, &two(None), &[5, 5], 3, |round, world| close(f64::from(world.server.model()[0]), theta[round]));
+    // One client: the correction lands on the optimum.
+    close(rounds(&FedDyn { alpha: 1.0, by_share: false }, &Quadratics { losses: vec![(1.0, 1.0)], steps: None }, &[3], 1, |_, _| ()), 1.0);
+}
+
+#[test]
+fn feddyn_with_clients_in_turn_and_one_that_never_takes_part() {
+    let method = FedDyn { alpha: 1.0, by_share: false };
+    let trainer = two(None);
+    let clients = Client::all(&[1, 1]);
+    let mut server = method.start(vec![0.0], 2);
+    let mut states = [lyceum_federated::client::State::default(), lyceum_federated::client::State::default()];
+    let mut turn = |server: &lyceum_federated::Server, k: usize| {
+        let message = method.broadcast(server);
+        let problem = method.problem(&states[k], &message, clients[k]).unwrap();
+        let result = trainer.train(k, &problem, 0, 1.0, Seed::new(0)).unwrap();
+        let (state, message) = method.reply(&states[k], &message, &result, clients[k]).unwrap();
+        states[k] = state;
+        lyceum_federated::Reply { client: clients[k], message }
+    };
+    for (k, theta) in [(0, 0.0), (1, 1.125), (0, 0.656_25), (1, 0.855_468_75), (0, 0.764_648_437_5), (1, 0.777_465_820_3)] {
+        let reply = turn(&server, k);
+        server = method.aggregate(&server, &[reply]).unwrap();
+        close(f64::from(server.model()[0]), theta);
+    }
+    // m = 3, the third never active: its part of the mean is 0.
+    let mut server = method.start(vec![0.0], 3);
+    states = Default::default();
+    let both = |server: &lyceum_federated::Server, states: &mut [lyceum_federated::client::State; 2]| {
+        let message = method.broadcast(server);
+        (0..2)
+            .map(|k| {
+                let problem = method.problem(&states[k], &message, clients[k]).unwrap();
+                let result = trainer.train(k, &problem, 0, 1.0, Seed::new(0)).unwrap();
+                let (state, message) = method.reply(&states[k], &message, &result, clients[k]).unwrap();
+                states[k] = state;
+                lyceum_federated::Reply { client: clients[k], message }
+            })
+            .collect::<Vec<_>>()
+    };
+    for theta in [0.625, 0.692_708_333_3, 0.727_647_569_4] {
+        let replies = both(&server, &mut states);
+        server = method.aggregate(&server, &replies).unwrap();
+        close(f64::from(server.model()[0]), theta);
+    }
+}
+
+#[test]
+fn feddyn_weighs_clients_by_their_examples() {
+    // w = (1.5, 0.5): the optimum of the loss over all examples is 0.5.
+    let theta = [0.6, 0.54, 0.516];
+    let method = FedDyn { alpha: 1.0, by_share: true };
+    let end = rounds(&method, &two(None), &[3, 1], 80, |round, world| {
+        if round < 3 {
+            close(f64::from(world.server.model()[0]), theta[round]);
+        }
+        let g = gradients(world);
+        close(f64::from(world.server.arrays["gradient"][0]), (1.5 * g[0] + 0.5 * g[1]) / 2.0);
+    });
+    close(end, 0.5);
+    let g = |by_share| rounds(&FedDyn { alpha: 0.5, by_share }, &two(None), &[4, 4], 5, |_, _| ());
+    assert_eq!(g(true), g(false));
+}
+
+#[test]
+fn two_gradient_steps_of_each_method() {
+    let after = |method: &dyn Method, expected: [f64; 3], limit: f64| {
+        let end = rounds(method, &two(Some(2)), &[5, 5], 400, |round, world| {
+            if round < 3 {
+                close(f64::from(world.server.model()[0]), expected[round]);
+            }
+        });
+        assert!((end - limit).abs() < 2e-6, "{method:?} {end} {limit}");
+    };
+    after(&FedAvg, [0.255, 0.420_75, 0.528_487_5], 0.728_571_428_6);
+    after(&FedProx { mu: 1.0 }, [0.24, 0.400_8, 0.508_536], 0.727_272_727_3);
+    after(&Scaffold { server_rate: 1.0 }, [0.255, 0.433_5, 0.548_76], 0.75);
+    after(&FedDyn { alpha: 1.0, by_share: false }, [0.48, 0.806_4, 0.948_48], 0.75);
+    let control = [-1.275, -0.892_5, -0.576_3];
+    rounds(&Scaffold { server_rate: 1.0 }, &two(Some(2)), &[5, 5], 3, |round, world| {
+        close(f64::from(world.server.arrays["control"][0]), control[round]);
+    });
+    let h = [-0.24, -0.283_2, -0.212_64];
+    rounds(&FedDyn { alpha: 1.0, by_share: false }, &two(Some(2)), &[5, 5], 3, |round, world| {
+        close(f64::from(world.server.arrays["gradient"][0]), h[round]);
+    });
+    // With exact local solutions FedAvg stays where it is wrong.
+    close(rounds(&FedAvg, &two(None), &[5, 5], 50, |_, _| ()), 0.5);
+}
+
+#[test]
+fn servers_that_take_moves_for_gradients_worked_by_hand() {
+    let constants = AdaptiveConfig { rate: 0.5, beta1: 0.5, beta2: 0.75, adaptivity: 0.1 };
+    // The mean move of the first round is 0.5: m = 0.25, Δ² = 0.25, v₀ = 0.01.
+    let first = |optimizer| rounds(&FedOpt { rate: 0.5, optimizer }, &two(None), &[5, 5], 1, |_, _| ());
+    close(first(ServerOptimizer::Momentum(0.9)), 0.25);
+    close(first(ServerOptimizer::Adagrad(constants)), 0.125 / (0.26_f64.sqrt() + 0.1));
+    close(first(ServerOptimizer::Adam(constants)), 0.125 / (0.07_f64.sqrt() + 0.1));
+    close(first(ServerOptimizer::Yogi(constants)), 0.125 / (0.0725_f64.sqrt() + 0.1));
+    // FedNova with equally many steps is FedAvg.
+    let nova = rounds(&FedNova, &two(Some(2)), &[3, 1], 5, |_, _| ());
+    close(nova, rounds(&FedAvg, &two(Some(2)), &[3, 1], 5, |_, _| ()));
+}
+
+#[test]
+fn a_large_alpha_holds_the_model_and_none_is_fedprox() {
+    close(rounds(&FedDyn { alpha: 1e9, by_share: false }, &two(None), &[1, 1], 3, |_, _| ()), 0.0);
+}
+
+#[test]
+fn bytes_are_exact() {
+    for (method, each) in [(&FedDyn { alpha: 0.1, by_share: true } as &dyn Method, 4), (&Scaffold { server_rate: 1.0 }, 8), (&FedAvg, 4)] {
+        rounds(method, &two(None), &[1, 1], 3, |round, world| {
+            let expected = each * 2 * (round as u64 + 1);
+            assert_eq!((world.traffic.down, world.traffic.up), (expected, expected), "{method:?}");
+        });
+    }
+}
+
+proptest! {
+    /// Lost replies, slow clients, any participation: after every round h = (1/m) Σ g_k, and what is saved goes on as what is not.
+    #[test]
+    fn the_dual_variables_are_counted_exactly_once(
+        seed: u64, clients in 1_usize..12, fraction in 0.05..1.0_f64, lost in 0.0..0.7_f64, alpha in 0.05..3.0_f64,
+    ) {
+        let trainer = Quadratics { losses: (0..clients).map(|k| (1.0 + k as f64 / 4.0, (k as f64).sin())).collect(), steps: Some(3) };
+        let everyone = Client::all(&vec![7; clients]);
+        let method = FedDyn { alpha, by_share: false };
+        let participation = Participation { fraction, independent: true, stragglers: 0.0, lost_replies: lost };
+        let simulation = Simulation {
+            method: &method, trainer: &trainer, clients: &everyone, participation, guard: Guard::default(), seed: Seed::new(seed),
+        };
+        let mut world = simulation.start(vec![0.0], true);
+        for round in 0..12 {
+            simulation.round(&mut world).unwrap();
+            let mean = gradients(&world).iter().sum::<f64>() / clients as f64;
+            prop_assert!((f64::from(world.server.arrays["gradient"][0]) - mean).abs() < 1e-5, "{round}");
+            let (saved, arrays) = world.save();
+            let again = World::restore(&saved, &arrays).unwrap();
+            // Vectors of zeros may be left out, but here none is.
+            prop_assert_eq!(&again, &world);
+            world = again;
+        }
+    }
+}
+
+/// A client that sends something broken is left out and named; the others go on.
+#[test]
+fn broken_replies_are_refused() {
+    struct Hostile;
+    impl LocalTrainer for Hostile {
+        fn train(&self, client: usize, problem: &LocalProblem, _: u64, _: f64, _: Seed) -> Result<LocalResult> {
+            let parameters = match client {
+                0 => vec![f32::NAN; 2],
+                1 => vec![0.0; 3],
+                2 => vec![1e6, 0.0],
+                3 => return Err(lyceum_core::Error::Failed("out of memory".into())),
+                _ => problem.start.iter().map(|x| x + 1.0).collect(),
+            };
+            Ok(LocalResult { parameters, steps: 1, rate: 0.1, loss: 0.0 })
+        }
+    }
+    let clients = Client::all(&[1; 6]);
+    let simulation = Simulation {
+        method: &FedAvg,
+        trainer: &Hostile,
+        clients: &clients,
+        participation: Participation::default(),
+        guard: Guard { update_norm: Some(10.0) },
+        seed: Seed::new(1),
+    };
+    let mut world = simulation.start(vec![0.0, 0.0], false);
+    let round = simulation.round(&mut world).unwrap();
+    assert_eq!(world.server.model(), [1.0, 1.0]);
+    assert_eq!((round.active, round.taken), (6, 2));
+    let reasons: Vec<String> = round.refused.iter().map(|(id, reason)| format!("{id}: {reason}")).collect();
+    for (found, expected) in
+        reasons.iter().zip(["0: `model` has NaN at place 0", "1: `model` has 3 numbers", "2: its update has norm", "3: out of memory"])
+    {
+        assert!(found.starts_with(expected), "{found}");
+    }
+}
