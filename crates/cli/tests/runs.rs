@@ -115,6 +115,11 @@ learning_rate = 0.02
 [[strategy]]
 method = { gpm = { thresholds = [0.9], samples = 50 } }
 [[strategy]]
+name = "SGP"
+method = { gpm = { thresholds = [0.9], samples = 50, scale = 5.0 } }
+[[strategy]]
+method = { hat = {} }
+[[strategy]]
 method = { ewc = { samples = 20 } }
 [[strategy]]
 method = { si = {} }
@@ -135,6 +140,104 @@ method = "multitask"
 #[test]
 fn a_stream_killed_at_any_moment_ends_with_the_same_bytes() {
     ends_with_the_same_bytes(STREAM, "DER++");
+}
+
+#[test]
+fn a_stream_without_boundaries_resumes() {
+    let free = STREAM.replace("[stream]", "[free]\nchunk = 90\nblur = 0.1\n[stream]").replace("[[strategy]]\nmethod = { hat = {} }\n", "");
+    ends_with_the_same_bytes(&free, "SGP");
+}
+
+/// Methods with state on both sides, slow clients, lost replies.
+const FEDERATED: &str = r#"
+experiment = "federated"
+rounds = 12
+checkpoint_seconds = 0.0
+[data]
+name = "digits"
+limit = 400
+[model]
+mlp = { hidden = [12] }
+[clients]
+count = 9
+split = { dirichlet = 0.3 }
+size_deviation = 0.4
+[participation]
+fraction = 0.5
+independent = true
+stragglers = 0.3
+lost_replies = 0.2
+[local]
+epochs = 2
+batch_size = 10
+[[arm]]
+method = { feddyn = { alpha = 0.1 } }
+[[arm]]
+method = { scaffold = {} }
+[[arm]]
+method = { fedyogi = {} }
+[[arm]]
+method = "fednova"
+"#;
+
+#[test]
+fn a_federation_killed_at_any_moment_ends_with_the_same_bytes() {
+    ends_with_the_same_bytes(FEDERATED, "FedDyn");
+    let normalised = FEDERATED.replace("mlp = { hidden = [12] }", "cnn = { channels = [4], hidden = 8 }");
+    let message = refused(&normalised, &[]);
+    assert!(message.contains("batch normalisation"), "{message}");
+}
+
+/// A corpus of three made-up languages, two of which share their words.
+#[test]
+fn languages_resume_and_relatives_have_like_gradients() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = |language: &str, line: usize| -> String {
+        let word = |k: usize| match (language, (line * 7 + k * (1 + line % 5)) % 16) {
+            ("en-us", word) => format!("word{}", "abcdefghijklmnop".chars().nth(word).unwrap()),
+            ("aa" | "ab", word) => format!("{}ot", "bcdfghjklmnpqrst".chars().nth(word).unwrap()),
+            (_, word) => format!("u{}i", "bcdfghjklmnpqrst".chars().nth(15 - word).unwrap()),
+        };
+        (0..4).map(word).collect::<Vec<_>>().join(" ") + &format!(" {language}{}", line % 3)
+    };
+    for language in ["en-us", "aa", "ab", "zz"] {
+        let lines: String = (0..300).map(|line| format!("k{line}\t{} {line}\n", words(language, line))).collect();
+        fs::write(folder.path().join(format!("{language}.tsv")), lines).unwrap();
+    }
+    let recipe = format!(
+        r#"
+experiment = "multilingual"
+[data]
+folder = {:?}
+held_out = 10
+vocabulary = 400
+length = 48
+[data.languages]
+aa = {{ pairs = 100, family = "a/1" }}
+ab = {{ pairs = 100, family = "a/2" }}
+zz = {{ pairs = 100, family = "z" }}
+[model]
+width = 16
+heads = 2
+feed_forward = 16
+layers = 1
+[training]
+steps = 30
+batch_size = 4
+evaluate_every = 5
+[[arm]]
+name = "vaccine"
+method = {{ gradient-vaccine = {{}} }}
+granularity = "layer"
+[[arm]]
+name = "mixed"
+mixing_temperature = 5.0
+"#,
+        folder.path().to_string_lossy()
+    );
+    let summary: serde_json::Value = serde_json::from_slice(&ends_with_the_same_bytes(&recipe, "vaccine")).unwrap();
+    let cosine = |pair: &str| summary["values"][format!("vaccine/cosine/{pair}")].as_f64().unwrap();
+    assert!(cosine("aa/ab") > cosine("aa/zz") && cosine("aa/ab") > cosine("ab/zz"), "{summary}");
 }
 
 #[test]
