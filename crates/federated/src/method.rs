@@ -194,7 +194,7 @@ pub(crate) fn mean(replies: &[Reply], name: &str, weight: impl Fn(&Reply) -> f64
         total += w;
         sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += w * f64::from(*value));
     }
-    if !(total > 0.0) {
+    if total.is_nan() || total <= 0.0 {
         return Err(Error::invalid("the replies' weights", total, "a sum > 0"));
     }
     sum.iter_mut().for_each(|sum| *sum /= total);

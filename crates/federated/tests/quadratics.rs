@@ -133,7 +133,7 @@ fn feddyn_weighs_clients_by_their_examples() {
             close(f64::from(world.server.model()[0]), theta[round]);
         }
         let g = gradients(world);
-        close(f64::from(world.server.arrays["gradient"][0]), (1.5 * g[0] + 0.5 * g[1]) / 2.0);
+        close(f64::from(world.server.arrays["gradient"][0]), 0.75 * g[0] + 0.25 * g[1]);
     });
     close(end, 0.5);
     let g = |by_share| rounds(&FedDyn { alpha: 0.5, by_share }, &two(None), &[4, 4], 5, |_, _| ());

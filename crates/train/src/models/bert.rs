@@ -113,9 +113,10 @@ impl Bert {
             layers,
             head: linear(width, width),
             tokens: normal([vocabulary, width], deviation, rng, device),
-            positions: match sinusoids {
-                true => trained(waves(positions, width, deviation), [positions, width], device),
-                false => normal([positions, width], deviation, rng, device),
+            positions: if sinusoids {
+                trained(waves(positions, width, deviation), [positions, width], device)
+            } else {
+                normal([positions, width], deviation, rng, device)
             },
             norm: LayerNorm::new(width, device),
             head_norm: LayerNorm::new(width, device),

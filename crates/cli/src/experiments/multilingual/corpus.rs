@@ -366,7 +366,7 @@ mod tests {
         for batch in corpus.tests.iter().flatten() {
             for row in batch.tokens.chunks(batch.length) {
                 let end = row.iter().position(|token| *token == SEPARATOR).unwrap();
-                assert!(!learnt.contains(&row[1..=end].to_vec()));
+                assert!(!learnt.contains(&row[1..=end]));
             }
         }
     }
