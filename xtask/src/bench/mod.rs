@@ -6,6 +6,7 @@
 mod active;
 mod conformal;
 mod continual;
+mod federated;
 mod kernels;
 mod multitask;
 mod sam;
@@ -27,8 +28,9 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "active" => active::run(),
         "kernels" => kernels::run_all(),
         "continual" => continual::run_all(),
+        "federated" => federated::run_all(),
         "multitask" => multitask::run(),
-        _ => bail!("no bench `{name}`; there are: sam, conformal, active, kernels, continual, multitask"),
+        _ => bail!("no bench `{name}`; there are: sam, conformal, active, kernels, continual, federated, multitask"),
     }
 }
 

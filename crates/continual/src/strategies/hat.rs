@@ -303,7 +303,7 @@ mod tests {
                 layer.each(|place, from, _| from.into_iter().for_each(|unit| sums[unit] += f64::from(w[place] * g[place])));
             }
             let found = hat.slopes(&hat.attention(0, s), s, &sums);
-            for unit in 0..found.len() {
+            for (unit, found) in found.into_iter().enumerate() {
                 let mut moved = |by: f32| {
                     hat.embeddings[0][unit] += by;
                     let value = loss(&hat);
@@ -312,7 +312,7 @@ mod tests {
                 };
                 let expected = (moved(0.005) - moved(-0.005)) / 0.01;
                 // Single precision, and a ReLU that turns within the difference.
-                assert!((found[unit] - expected).abs() < 2e-4 + 2e-3 * expected.abs(), "{unit}: {} {expected}", found[unit]);
+                assert!((found - expected).abs() < 2e-4 + 2e-3 * expected.abs(), "{unit}: {found} {expected}");
             }
         }
     }

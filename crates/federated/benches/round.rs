@@ -1,0 +1,37 @@
+//! A round of FedDyn: 100 clients of 600 MNIST images each, 784-200-200-10, 5 epochs of batches of 50. Prints JSON lines.
+
+use std::time::Instant;
+
+use lyceum_core::Seed;
+use lyceum_data::{Cache, partition, prepare::DataConfig};
+use lyceum_federated::{Client, FedDyn, Guard, LocalConfig, NetworkTrainer, Participation, Simulation};
+use lyceum_train::{ModelConfig, Plain, cpu, parallel};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    parallel::enlist_this_thread();
+    let config = DataConfig { held_out: 0.0, ..DataConfig::named("mnist") };
+    let mut data = config.prepare(&Cache::locate(), Seed::new(1)).expect("MNIST");
+    data.train.inputs.mapv_inplace(|x| (x - 0.1307) / 0.3081);
+    let parts = partition::even(data.train.len(), 100, &mut Seed::new(1).stream("bench"));
+    let model = ModelConfig::Mlp { hidden: vec![200, 200], dropout: 0.0 }.init(data.extent, 10, Seed::new(1), &cpu());
+    let local = LocalConfig::default();
+    let trainer = NetworkTrainer::new(model, &data.train, &parts, 10, local, Box::new(|| Box::new(Plain))).expect("a plain network");
+    let clients = Client::all(&parts.iter().map(Vec::len).collect::<Vec<_>>());
+    let simulation = Simulation {
+        method: &FedDyn { alpha: 0.01, by_share: true },
+        trainer: &trainer,
+        clients: &clients,
+        participation: Participation::default(),
+        guard: Guard::default(),
+        seed: Seed::new(1),
+    };
+    let mut world = simulation.start(trainer.initial(), false);
+    for _ in 0..2 {
+        let start = Instant::now();
+        let round = simulation.round(&mut world).expect("a round");
+        println!("{{\"work\": \"round\", \"peer\": \"lyceum\", \"seconds\": {}, \"loss\": {}}}", start.elapsed().as_secs_f64(), round.loss);
+    }
+}
