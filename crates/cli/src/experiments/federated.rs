@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use lyceum_core::{
     Error, Experiment, Report, Result, Run, Seed, Summary, Violation, range,
-    report::{Axis, Block, Chart, Gallery, Picture, Series, Table},
+    report::{Axis, Block, Chart, Picture, Series, Table},
 };
 use lyceum_data::{
     Cache, Examples, partition,
@@ -385,10 +385,8 @@ impl Config {
             report = report.section("Replies that were left out", [Block::Code(refused.join("\n\n"))]);
         }
         let caption = "Clients from left to right, classes from top to bottom: the share of a client's examples that is of a class.";
-        let gallery = Gallery { pictures: vec![(partition_picture(data, parts)?, caption.into())] };
-        Ok(report
-            .section("Who has what", [Block::Gallery(gallery)])
-            .section("Recipe", [Block::Code(toml::to_string(self).unwrap_or_default())]))
+        let who = Block::Picture { picture: partition_picture(data, parts)?, caption: caption.into() };
+        Ok(report.section("Who has what", [who]).section("Recipe", [Block::Code(toml::to_string(self).unwrap_or_default())]))
     }
 }
 

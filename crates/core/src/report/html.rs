@@ -40,6 +40,13 @@ fn block(block: &Block) -> String {
         Block::Code(text) => format!("<pre>{}</pre>\n", escape(text)),
         Block::Table(rows) => format!("<div class=\"wide\">{}</div>\n", table(rows)),
         Block::Gallery(pictures) => gallery(pictures),
+        Block::Picture { picture, caption } => {
+            let caption = escape(caption);
+            format!(
+                "<figure class=\"picture\"><img src=\"{}\" alt=\"{caption}\"><figcaption>{caption}</figcaption></figure>\n",
+                picture.uri
+            )
+        }
         Block::Chart(chart) => {
             // `</` cannot end the script early because it is written as an escape.
             let option = chart.option().to_string().replace("</", "<\\/");

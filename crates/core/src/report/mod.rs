@@ -43,8 +43,15 @@ pub enum Block {
     Table(Table),
     /// A chart, with its numbers as a table.
     Chart(Chart),
-    /// Pictures with captions.
+    /// Small pictures with captions.
     Gallery(Gallery),
+    /// A picture as large as it is, or as the page is wide.
+    Picture {
+        /// The picture.
+        picture: Picture,
+        /// What stands under it.
+        caption: String,
+    },
     /// Text as it is, for example a recipe.
     Code(String),
 }

@@ -12,7 +12,7 @@ use std::{
 use corpus::{Corpus, TextConfig};
 use lyceum_core::{
     Array, Experiment, Report, Result, Run, Seed, Summary, Violation, range,
-    report::{Axis, Block, Chart, Gallery, Series, Table},
+    report::{Axis, Block, Chart, Series, Table},
 };
 use lyceum_multitask::{
     Method,
@@ -369,8 +369,8 @@ impl Config {
             }
             let distances = Array2::from_shape_fn(cosines.dim(), |at| 1.0 - cosines[at]);
             let picture = picture::clusters(corpus.languages(), cosines.view(), &similarity::dendrogram(distances.view()));
-            let gallery = Gallery { pictures: vec![(picture, arm.name.clone())] };
-            report = report.section(format!("Whose gradients are alike: {}", arm.name), [Block::Text(text), Block::Gallery(gallery)]);
+            let picture = Block::Picture { picture, caption: arm.name.clone() };
+            report = report.section(format!("Whose gradients are alike: {}", arm.name), [Block::Text(text), picture]);
         }
         report.section("Recipe", [Block::Code(toml::to_string(self).unwrap_or_default())])
     }

@@ -49,8 +49,11 @@ pub(super) fn clusters(names: &[String], cosines: ArrayView2<'_, f64>, joins: &[
     // Where each cluster's branch ends: its distance and its height on the page.
     let mut ends: Vec<(f64, f64)> = vec![(0.0, 0.0); order.len()];
     order.iter().enumerate().for_each(|(place, &task)| ends[task].1 = row(place));
-    let farthest = joins.iter().map(|join| join.distance).fold(f64::MIN_POSITIVE, f64::max);
-    let across = |distance: f64| TREE - (TREE - 12.0) * distance / farthest;
+    // Distances are all near one another, often near 1: the tree begins a little before the nearest join, not at 0.
+    let farthest = joins.iter().map(|join| join.distance).fold(f64::MIN, f64::max);
+    let nearest = joins.iter().map(|join| join.distance).fold(f64::MAX, f64::min);
+    let begin = nearest - 0.2 * (farthest - nearest).max(f64::MIN_POSITIVE);
+    let across = |distance: f64| TREE - (TREE - 12.0) * ((distance - begin) / (farthest - begin)).max(0.0);
     for join in joins {
         let ((a, ya), (b, yb)) = (ends[join.clusters.0], ends[join.clusters.1]);
         let (xa, xb, x) = (across(a), across(b), across(join.distance));
