@@ -3,9 +3,8 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use anyhow::Result;
-use serde_json::json;
 
-use super::{Cell, figure, mean_and_deviation, run_cells};
+use super::{Cell, figure, mean_and_deviation, run_cells, write_results};
 use crate::{data, machine, shell::root};
 
 const SEEDS: [u64; 3] = [1, 2, 3];
@@ -145,10 +144,5 @@ pub(super) fn run() -> Result<()> {
         writeln!(text)?;
     }
     writeln!(text, "\n{}.", machine::footer(&machine))?;
-    let numbers: Vec<_> = cells.iter().zip(&found).map(|(cell, values)| json!({ "cell": cell.name, "values": values })).collect();
-    let all = json!({ "machine": machine, "seeds": SEEDS, "cells": numbers });
-    std::fs::write(folder.join("results.json"), serde_json::to_string_pretty(&all)? + "\n")?;
-    std::fs::write(folder.join("README.md"), &text)?;
-    println!("{text}");
-    Ok(())
+    write_results(&folder, &machine, &SEEDS, &cells, &found, &text)
 }

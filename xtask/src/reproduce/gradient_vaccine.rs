@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, fmt::Write, path::Path};
 
 use anyhow::{Context, Result};
 use base64::Engine;
-use serde_json::json;
 
-use super::{Cell, mean_and_deviation, run_cells};
+use super::{Cell, mean_and_deviation, run_cells, write_results};
 use crate::{data, machine, shell::root};
 
 const SEEDS: [u64; 2] = [1, 2];
@@ -104,12 +103,7 @@ pub(super) fn run() -> Result<()> {
     )?;
     std::fs::write(folder.join("alike.svg"), picture(&root().join("runs/reproduce/gradient-vaccine/sum-seed-1/report.json"))?)?;
     writeln!(text, "\n![cosines and their tree, seed 1](alike.svg)\n\n{}.", machine::footer(&machine))?;
-    let numbers: Vec<_> = cells.iter().zip(&found).map(|(cell, values)| json!({ "cell": cell.name, "values": values })).collect();
-    let all = json!({ "machine": machine, "seeds": SEEDS, "cells": numbers });
-    std::fs::write(folder.join("results.json"), serde_json::to_string_pretty(&all)? + "\n")?;
-    std::fs::write(folder.join("README.md"), &text)?;
-    println!("{text}");
-    Ok(())
+    write_results(&folder, &machine, &SEEDS, &cells, &found, &text)
 }
 
 /// The drawing in a run's report.

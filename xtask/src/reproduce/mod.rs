@@ -18,7 +18,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::shell::{command, output, release, root, run};
 
@@ -91,6 +91,16 @@ fn summary(run: &Path) -> Result<BTreeMap<String, f64>> {
     let value: Value = serde_json::from_str(&text)?;
     let values = value["values"].as_object().context("a summary without values")?;
     Ok(values.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect())
+}
+
+/// Writes what every cell found and the page about it into a folder of `results`, and prints the page.
+fn write_results(folder: &Path, machine: &Value, seeds: &[u64], cells: &[Cell], found: &[BTreeMap<String, f64>], text: &str) -> Result<()> {
+    let numbers: Vec<_> = cells.iter().zip(found).map(|(cell, values)| json!({ "cell": cell.name, "values": values })).collect();
+    let all = json!({ "machine": machine, "seeds": seeds, "cells": numbers });
+    std::fs::write(folder.join("results.json"), serde_json::to_string_pretty(&all)? + "\n")?;
+    std::fs::write(folder.join("README.md"), text)?;
+    println!("{text}");
+    Ok(())
 }
 
 /// Mean and standard deviation over seeds.
