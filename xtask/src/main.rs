@@ -40,8 +40,11 @@ enum Command {
     },
     /// Repeat an experiment and write its table, figure and numbers to results/NAME
     Reproduce {
-        /// sam or raps
+        /// sam, raps, active, gpm or gradient-vaccine
         name: String,
+        /// Keep what results/NAME has and run only what it lacks
+        #[arg(long)]
+        missing: bool,
     },
     /// Build the Python wheel into target/wheels
     Wheel,
@@ -57,7 +60,7 @@ fn main() -> Result<()> {
         Command::Ci => test::all().and_then(|()| test::quick_start()),
         Command::Data { name } => data::bring(&name),
         Command::Bench { name } => bench::run(&name),
-        Command::Reproduce { name } => reproduce::run_named(&name),
+        Command::Reproduce { name, missing } => reproduce::run_named(&name, missing),
         Command::Wheel => wheel::build().map(|path| println!("{}", path.display())),
         Command::Sanitize => sanitize::all(),
         Command::Docs => docs::all(),

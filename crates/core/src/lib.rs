@@ -36,8 +36,10 @@
 //! | [`progress`] | bars, plain lines, JSON lines, or nothing |
 //! | [`math`] | exp and erf for vectorised loops |
 //! | [`interrupt`] | Ctrl-C as a question that long loops ask |
+//! | [`array`] | [`Array`], safetensors |
 //! | [`atomic`] | files that are either whole or not there |
 
+pub mod array;
 pub mod atomic;
 pub mod error;
 pub mod experiment;
@@ -51,10 +53,11 @@ pub mod run;
 pub mod seed;
 mod vectorize;
 
+pub use array::Array;
 pub use error::{Error, RecipeError, Result};
 pub use experiment::{AnyExperiment, Experiment, Summary};
 pub use progress::Progress;
 pub use recipe::{Recipe, Violation};
 pub use report::Report;
-pub use run::{Array, Checkpoint, Run};
+pub use run::{Checkpoint, Run};
 pub use seed::{Seed, Stream};

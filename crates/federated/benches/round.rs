@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use lyceum_core::Seed;
 use lyceum_data::{Cache, partition, prepare::DataConfig};
-use lyceum_federated::{Client, FedDyn, Guard, LocalConfig, NetworkTrainer, Participation, Simulation};
+use lyceum_federated::{Client, FedDyn, LocalConfig, NetworkTrainer, Simulation};
 use lyceum_train::{ModelConfig, Plain, cpu, parallel};
 
 #[global_allocator]
@@ -20,15 +20,9 @@ fn main() {
     let local = LocalConfig::default();
     let trainer = NetworkTrainer::new(model, &data.train, &parts, 10, local, Box::new(|| Box::new(Plain))).expect("a plain network");
     let clients = Client::all(&parts.iter().map(Vec::len).collect::<Vec<_>>());
-    let simulation = Simulation {
-        method: &FedDyn { alpha: 0.01, by_share: true },
-        trainer: &trainer,
-        clients: &clients,
-        participation: Participation::default(),
-        guard: Guard::default(),
-        seed: Seed::new(1),
-    };
-    let mut world = simulation.start(trainer.initial(), false);
+    let method = FedDyn { alpha: 0.01, by_share: true };
+    let simulation = Simulation::new(&method, &trainer, &clients, Seed::new(1));
+    let mut world = simulation.start(trainer.initial());
     for _ in 0..2 {
         let start = Instant::now();
         let round = simulation.round(&mut world).expect("a round");

@@ -46,38 +46,6 @@ impl State {
     }
 }
 
-/// A client's state, exactly once.
-///
-/// A reply can be lost after the client has moved on, and then client and server would disagree for ever (for FedDyn,
-/// h = (1/m) Σ g_k would no longer hold). So what a client makes of a round waits until the server says which of its replies it
-/// took last.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Journal {
-    /// What the server knows of.
-    pub committed: State,
-    /// What the reply of a round would make of it.
-    pub pending: Option<(u64, State)>,
-}
-
-impl Journal {
-    /// Keeps or drops what is pending: `accepted` is the last round from which the server took this client's reply.
-    pub fn settle(&mut self, accepted: Option<u64>) {
-        if let Some((round, state)) = self.pending.take()
-            && accepted == Some(round)
-        {
-            self.committed = state;
-        }
-    }
-
-    /// The state as the server knows it.
-    pub fn settled(&self, accepted: Option<u64>) -> &State {
-        match &self.pending {
-            Some((round, state)) if accepted == Some(*round) => state,
-            _ => &self.committed,
-        }
-    }
-}
-
 /// What a client minimises, from [`start`](Self::start) on: L_k(x) + ⟨linear, x⟩ + (quadratic/2)‖x − start‖².
 #[derive(Debug, Clone, PartialEq)]
 pub struct LocalProblem {

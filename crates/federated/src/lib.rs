@@ -33,30 +33,36 @@
 //! |---|---|
 //! | [`method`] | [`Method`]: what a client keeps, what goes up, what comes down; [`MethodConfig`] |
 //! | [`methods`] | FedDyn, FedAvg, FedProx, SCAFFOLD, FedNova, FedAvgM, FedAdam, FedYogi, FedAdagrad |
-//! | [`client`] | a client's state, its journal, its local problem |
+//! | [`client`] | a client's state, its local problem |
+//! | [`journal`] | what clients keep, exactly once, in memory or on disk |
 //! | [`message`] | what is sent, and how many bytes that is |
 //! | [`server`] | the server's state |
 //! | [`guard`] | replies that are left out |
+//! | [`privacy`] | clipping, noise and what they are worth |
 //! | [`participation`] | who takes part in a round, who is slow, whose reply is lost |
 //! | [`trainer`] | [`LocalTrainer`], and networks trained on a client's examples |
 //! | [`simulation`] | rounds with all clients in one process |
 
 pub mod client;
 pub mod guard;
+pub mod journal;
 pub mod message;
 pub mod method;
 pub mod methods;
 pub mod participation;
+pub mod privacy;
 pub mod server;
 pub mod simulation;
 pub mod trainer;
 
-pub use client::{Client, Journal, LocalProblem, LocalResult};
+pub use client::{Client, LocalProblem, LocalResult};
 pub use guard::Guard;
+pub use journal::{Journal, Journals};
 pub use message::Message;
 pub use method::{Method, MethodConfig, Reply};
 pub use methods::{FedAvg, FedDyn, FedNova, FedOpt, FedProx, Scaffold, ServerOptimizer};
 pub use participation::Participation;
+pub use privacy::Privacy;
 pub use server::Server;
 pub use simulation::Simulation;
 pub use trainer::{LocalConfig, LocalTrainer, NetworkTrainer};

@@ -1,10 +1,14 @@
 //! All clients in one process.
 
+use std::collections::BTreeMap;
+
 use lyceum_core::{Array, Error, Result, Seed};
 use lyceum_train::parallel::one_thread_each;
 use serde::{Deserialize, Serialize};
 
-use crate::{Client, Guard, Journal, LocalTrainer, Method, Participation, Reply, Server, client::State, participation::Active};
+use crate::{
+    Client, Guard, Journals, LocalTrainer, Method, Participation, Privacy, Reply, Server, participation::Active, server::MODEL,
+};
 
 /// Rounds of a method with simulated clients: each trains on a thread of its own, several at a time.
 pub struct Simulation<'a> {
@@ -18,6 +22,10 @@ pub struct Simulation<'a> {
     pub participation: Participation,
     /// What replies are taken.
     pub guard: Guard,
+    /// Clipping and noise, if the result is to be differentially private towards the clients.
+    pub privacy: Option<Privacy>,
+    /// Whether each client's last model is kept with its state, which [`World::all_mean`] needs.
+    pub keep_models: bool,
     /// The randomness of participation and local training; methods with the same seed see the same clients and batches.
     pub seed: Seed,
 }
@@ -28,11 +36,11 @@ pub struct World {
     /// The server.
     pub server: Server,
     /// What each client keeps.
-    pub journals: Vec<Journal>,
+    pub journals: Journals,
     /// The round from which the server took each client's reply last.
     pub accepted: Vec<Option<u64>>,
-    /// Each client's last model that the server took; empty where nobody asked for them.
-    pub last: Vec<Option<Vec<f32>>>,
+    /// How many of its replies the server took.
+    pub taken: Vec<u64>,
     /// Bytes so far.
     pub traffic: Traffic,
 }
@@ -63,17 +71,17 @@ pub struct Round {
     pub loss: f64,
 }
 
-impl Simulation<'_> {
-    /// Before the first round, with this model; `keep_last` keeps each client's last model.
-    pub fn start(&self, model: Vec<f32>, keep_last: bool) -> World {
+impl<'a> Simulation<'a> {
+    /// All clients in every round, no limits, no noise.
+    pub fn new(method: &'a dyn Method, trainer: &'a dyn LocalTrainer, clients: &'a [Client], seed: Seed) -> Self {
+        let (participation, guard) = (Participation::default(), Guard::default());
+        Self { method, trainer, clients, participation, guard, privacy: None, keep_models: false, seed }
+    }
+
+    /// Before the first round, with this model, in memory; see [`Journals::spilling`] for another place.
+    pub fn start(&self, model: Vec<f32>) -> World {
         let m = self.clients.len();
-        World {
-            server: self.method.start(model, m),
-            journals: vec![Journal::default(); m],
-            accepted: vec![None; m],
-            last: if keep_last { vec![None; m] } else { Vec::new() },
-            traffic: Traffic::default(),
-        }
+        World { server: self.method.start(model, m), accepted: vec![None; m], taken: vec![0; m], ..World::default() }
     }
 
     /// One round. On an error nothing has changed.
@@ -83,13 +91,20 @@ impl Simulation<'_> {
         let message = self.method.broadcast(&world.server);
         let work = |active: &Active| {
             let client = self.clients[active.id];
-            let state = world.journals[active.id].settled(world.accepted[active.id]);
-            let problem = self.method.problem(state, &message, client)?;
-            let seed = self.seed.child(&format!("federated/{}/{number}", active.id));
-            match self.trainer.train(active.id, &problem, number, active.part, seed) {
-                Ok(result) => {
-                    let (state, reply) = self.method.reply(state, &message, &result, client)?;
-                    Ok((result.loss, Ok((state, reply))))
+            let accepted = world.accepted[active.id];
+            let mut journal = world.journals.read(active.id)?;
+            let problem = self.method.problem(journal.settled(accepted), &message, client)?;
+            match self.trainer.train(active.id, &problem, number, active.part, local_seed(self.seed, active.id, number)) {
+                Ok(mut result) => {
+                    if let Some(privacy) = &self.privacy {
+                        privacy.clip(&mut result.parameters, &problem.start);
+                    }
+                    let (mut state, reply) = self.method.reply(journal.settled(accepted), &message, &result, client)?;
+                    if self.keep_models {
+                        state.arrays.insert(MODEL.into(), result.parameters);
+                    }
+                    journal.record(accepted, number, state);
+                    Ok((result.loss, Ok((journal, reply))))
                 }
                 // A client that fails is left out; the others go on.
                 Err(Error::Failed(reason)) => Ok((f64::NAN, Err(reason))),
@@ -102,7 +117,7 @@ impl Simulation<'_> {
         let mut loss = (0.0, 0_u32);
         for (active, (client_loss, outcome)) in active.iter().zip(found) {
             world.traffic.down += message.bytes();
-            let (state, reply) = match outcome {
+            let (journal, reply) = match outcome {
                 Ok(found) => found,
                 Err(reason) => {
                     round.refused.push((active.id, reason));
@@ -110,9 +125,7 @@ impl Simulation<'_> {
                 }
             };
             loss = (loss.0 + client_loss, loss.1 + 1);
-            let journal = &mut world.journals[active.id];
-            journal.settle(world.accepted[active.id]);
-            journal.pending = Some((number, state));
+            world.journals.write(active.id, number, journal);
             world.traffic.up += reply.bytes();
             let reply = Reply { client: self.clients[active.id], message: reply };
             if !active.arrives {
@@ -123,6 +136,7 @@ impl Simulation<'_> {
                 replies.push(reply);
             }
         }
+        world.journals.make_room()?;
         round.taken = replies.len();
         round.loss = loss.0 / f64::from(loss.1.max(1));
         if replies.is_empty() {
@@ -131,122 +145,91 @@ impl Simulation<'_> {
             round.active_mean = world.server.model().to_vec();
             return Ok(round);
         }
-        let mean = crate::method::mean(&replies, crate::server::MODEL, |_| 1.0)?;
+        if let Some(privacy) = &self.privacy {
+            privacy.add_noise(&mut replies, self.seed, number);
+        }
+        let mean = crate::method::mean(&replies, MODEL, |_| 1.0)?;
         round.drift = drift(&replies, &mean)?;
         round.active_mean = crate::method::single(&mean);
         world.server = self.method.aggregate(&world.server, &replies)?;
         for reply in replies {
             world.accepted[reply.client.id] = Some(number);
-            if let Some(last) = world.last.get_mut(reply.client.id) {
-                *last = reply.message.arrays.get(crate::server::MODEL).cloned();
-            }
+            world.taken[reply.client.id] += 1;
         }
         Ok(round)
     }
+}
+
+/// The randomness of a client's training in a round, for everybody who wants the same as a simulation with this seed.
+pub fn local_seed(seed: Seed, client: usize, round: u64) -> Seed {
+    seed.child(&format!("federated/{client}/{round}"))
 }
 
 /// (1/|P|) Σ ‖θ_k − mean‖₂.
 fn drift(replies: &[Reply], mean: &[f64]) -> Result<f64> {
     let mut sum = 0.0;
     for reply in replies {
-        let model = reply.message.array(crate::server::MODEL)?;
+        let model = reply.message.array(MODEL)?;
         sum += model.iter().zip(mean).map(|(x, mean)| (f64::from(*x) - mean).powi(2)).sum::<f64>().sqrt();
     }
     Ok(sum / replies.len() as f64)
 }
 
 impl World {
-    /// The uniform mean of all clients' last models, those that never took part having `initial`; `None` if they were not kept.
-    pub fn all_mean(&self, initial: &[f32]) -> Option<Vec<f32>> {
+    /// The uniform mean of all clients' last models that the server took; of those that it never took one, `initial`. Needs
+    /// [`Simulation::keep_models`], and reads the state of every client.
+    pub fn all_mean(&self, initial: &[f32]) -> Result<Vec<f32>> {
         let mut sum = vec![0.0_f64; initial.len()];
-        if self.last.is_empty() {
-            return None;
-        }
-        for last in &self.last {
-            let model = last.as_deref().unwrap_or(initial);
+        for (client, accepted) in self.accepted.iter().enumerate() {
+            let journal = self.journals.read(client)?;
+            let model = journal.settled(*accepted).arrays.get(MODEL).map_or(initial, Vec::as_slice);
             sum.iter_mut().zip(model).for_each(|(sum, x)| *sum += f64::from(*x));
         }
-        Some(sum.into_iter().map(|sum| (sum / self.last.len() as f64) as f32).collect())
+        Ok(sum.into_iter().map(|sum| (sum / self.accepted.len() as f64) as f32).collect())
     }
 
-    /// As a checkpoint holds it: numbers, and arrays by name.
+    /// As a checkpoint holds it: numbers, and arrays by name. Journals that are on disk stay there.
     pub fn save(&self) -> (Saved, Vec<Array>) {
-        let mut arrays = Vec::new();
-        let mut put = |name: String, values: &[f32]| arrays.push(Array::new(name, vec![values.len()], values.to_vec()));
-        for (name, values) in &self.server.arrays {
-            put(format!("server/{name}"), values);
-        }
-        let mut pending = Vec::new();
-        for (id, journal) in self.journals.iter().enumerate() {
-            for (name, values) in &journal.committed.arrays {
-                put(format!("client/{id}/committed/{name}"), values);
-            }
-            pending.push(journal.pending.as_ref().map(|(round, _)| *round));
-            for (name, values) in journal.pending.iter().flat_map(|(_, state)| &state.arrays) {
-                put(format!("client/{id}/pending/{name}"), values);
-            }
-        }
-        for (id, last) in self.last.iter().enumerate() {
-            if let Some(last) = last {
-                put(format!("client/{id}/last"), last);
-            }
-        }
+        let (spilled, journals) = self.journals.save();
+        let named = |prefix: &str, array: Array| Array { name: format!("{prefix}/{}", array.name), ..array };
+        let server = self.server.arrays.iter().map(|(name, values)| Array::new(name, vec![values.len()], values.clone()));
+        let arrays = server.map(|array| named(SERVER, array)).chain(journals.into_iter().map(|array| named(CLIENT, array))).collect();
         let saved = Saved {
             round: self.server.round,
-            clients: self.server.clients,
-            pending,
+            spilled,
             accepted: self.accepted.clone(),
-            keep_last: !self.last.is_empty(),
+            taken: self.taken.clone(),
             traffic: self.traffic,
         };
         (saved, arrays)
     }
 
-    /// From what [`save`](Self::save) gave.
-    pub fn restore(saved: &Saved, arrays: &[Array]) -> Result<Self> {
-        let m = saved.clients;
-        let mut world = Self {
-            server: Server { round: saved.round, clients: m, ..Server::default() },
-            journals: saved
-                .pending
-                .iter()
-                .map(|round| Journal { committed: State::default(), pending: round.map(|round| (round, State::default())) })
-                .collect(),
-            accepted: saved.accepted.clone(),
-            last: if saved.keep_last { vec![None; m] } else { Vec::new() },
-            traffic: saved.traffic,
-        };
-        let foreign = |name: &str| Error::Failed(format!("the checkpoint's array `{name}` belongs to no client of this run"));
+    /// From what [`save`](Self::save) gave; `journals` says where journals are kept.
+    pub fn restore(saved: &Saved, arrays: &[Array], journals: Journals) -> Result<Self> {
+        let mut server = Server { round: saved.round, clients: saved.accepted.len(), ..Server::default() };
+        let mut rest = Vec::new();
         for array in arrays {
-            let parts: Vec<&str> = array.name.split('/').collect();
-            let client = || parts.get(1).and_then(|id| id.parse::<usize>().ok()).filter(|id| *id < m).ok_or_else(|| foreign(&array.name));
-            match parts.as_slice() {
-                ["server", name] => {
-                    world.server.arrays.insert((*name).to_owned(), array.values.clone());
-                }
-                ["client", _, "committed", name] => {
-                    world.journals[client()?].committed.arrays.insert((*name).to_owned(), array.values.clone());
-                }
-                ["client", _, "pending", name] => {
-                    if let Some((_, state)) = &mut world.journals[client()?].pending {
-                        state.arrays.insert((*name).to_owned(), array.values.clone());
-                    }
-                }
-                ["client", _, "last"] => world.last[client()?] = Some(array.values.clone()),
-                _ => return Err(foreign(&array.name)),
+            match array.name.split_once('/') {
+                Some((SERVER, name)) => drop(server.arrays.insert(name.into(), array.values.clone())),
+                Some((CLIENT, name)) => rest.push(Array { name: name.into(), ..array.clone() }),
+                _ => return Err(Error::Failed(format!("the checkpoint's array `{}` belongs to nobody", array.name))),
             }
         }
-        Ok(world)
+        let foreign = || Error::Failed("the checkpoint's arrays belong to no client of this run".into());
+        let journals = journals.restore(&saved.spilled, &rest).ok_or_else(foreign)?;
+        Ok(Self { server, journals, accepted: saved.accepted.clone(), taken: saved.taken.clone(), traffic: saved.traffic })
     }
 }
+
+const SERVER: &str = "server";
+const CLIENT: &str = "client";
 
 /// The numbers of a saved [`World`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Saved {
     round: u64,
-    clients: usize,
-    pending: Vec<Option<u64>>,
+    spilled: BTreeMap<usize, u64>,
     accepted: Vec<Option<u64>>,
-    keep_last: bool,
+    taken: Vec<u64>,
     traffic: Traffic,
 }

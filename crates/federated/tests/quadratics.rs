@@ -4,7 +4,7 @@
 
 use lyceum_core::{Result, Seed};
 use lyceum_federated::{
-    Client, FedAvg, FedDyn, FedNova, FedOpt, FedProx, Guard, LocalProblem, LocalResult, LocalTrainer, Method, Participation, Scaffold,
+    Client, FedAvg, FedDyn, FedNova, FedOpt, FedProx, Guard, Journals, LocalProblem, LocalResult, LocalTrainer, Method, Participation, Privacy, Scaffold,
     ServerOptimizer, Simulation, method::AdaptiveConfig, simulation::World,
 };
 use proptest::prelude::*;
@@ -36,15 +36,8 @@ fn two(steps: Option<u64>) -> Quadratics {
 /// Runs rounds with all clients; `see` is shown the world after each.
 fn rounds(method: &dyn Method, trainer: &Quadratics, examples: &[usize], count: usize, mut see: impl FnMut(usize, &World)) -> f64 {
     let clients = Client::all(examples);
-    let simulation = Simulation {
-        method,
-        trainer,
-        clients: &clients,
-        participation: Participation::default(),
-        guard: Guard::default(),
-        seed: Seed::new(1),
-    };
-    let mut world = simulation.start(vec![0.0], true);
+    let simulation = Simulation::new(method, trainer, &clients, Seed::new(1));
+    let mut world = simulation.start(vec![0.0]);
     for round in 0..count {
         simulation.round(&mut world).unwrap();
         see(round, &world);
@@ -53,7 +46,10 @@ fn rounds(method: &dyn Method, trainer: &Quadratics, examples: &[usize], count: 
 }
 
 fn gradients(world: &World) -> Vec<f64> {
-    (0..world.journals.len()).map(|k| f64::from(world.journals[k].settled(world.accepted[k]).array("gradient", 1)[0])).collect()
+    let gradient = |(k, accepted): (usize, &Option<u64>)| {
+        f64::from(world.journals.read(k).unwrap().settled(*accepted).array("gradient", 1)[0])
+    };
+    world.accepted.iter().enumerate().map(gradient).collect()
 }
 
 fn close(found: f64, expected: f64) {
@@ -195,26 +191,56 @@ fn bytes_are_exact() {
     }
 }
 
+/// Clipped moves with noise: the server's h is what it made of what it saw, the clients' g what they sent; in the mean they differ by
+/// the noise alone.
+#[test]
+fn privacy_cuts_what_client_and_server_remember() {
+    let (trainer, clients) = (two(None), Client::all(&[1, 1]));
+    let method = FedDyn { alpha: 1.0, by_share: false };
+    let privacy = Privacy { clip: 0.25, noise: 1e-9, delta: 1e-5 };
+    let simulation = Simulation { privacy: Some(privacy), ..Simulation::new(&method, &trainer, &clients, Seed::new(1)) };
+    let mut world = simulation.start(vec![0.0]);
+    simulation.round(&mut world).unwrap();
+    // The second client would move by 0.75; the first does not move.
+    gradients(&world).iter().zip([0.0, -0.25]).for_each(|(found, expected)| close(*found, expected));
+    close(f64::from(world.server.arrays["gradient"][0]), -0.125);
+    close(f64::from(world.server.model()[0]), 0.125 + 0.125);
+    let noisy = Simulation { privacy: Some(Privacy { noise: 1.0, ..privacy }), ..simulation };
+    let run = |rounds: usize| {
+        let mut world = noisy.start(vec![0.0]);
+        (0..rounds).for_each(|_| drop(noisy.round(&mut world).unwrap()));
+        world
+    };
+    assert_eq!(run(3), run(3));
+    assert_ne!(run(1).server.model()[0], 0.25);
+    assert_eq!(run(3).taken, [3, 3]);
+}
+
 proptest! {
     /// Lost replies, slow clients, any participation: after every round h = (1/m) Σ g_k, and what is saved goes on as what is not.
     #[test]
     fn the_dual_variables_are_counted_exactly_once(
         seed: u64, clients in 1_usize..12, fraction in 0.05..1.0_f64, lost in 0.0..0.7_f64, alpha in 0.05..3.0_f64,
+        spill in 0_u8..40,
     ) {
         let trainer = Quadratics { losses: (0..clients).map(|k| (1.0 + k as f64 / 4.0, (k as f64).sin())).collect(), steps: Some(3) };
         let everyone = Client::all(&vec![7; clients]);
         let method = FedDyn { alpha, by_share: false };
         let participation = Participation { fraction, independent: true, stragglers: 0.0, lost_replies: lost };
         let simulation = Simulation {
-            method: &method, trainer: &trainer, clients: &everyone, participation, guard: Guard::default(), seed: Seed::new(seed),
+            participation, keep_models: true, ..Simulation::new(&method, &trainer, &everyone, Seed::new(seed))
         };
-        let mut world = simulation.start(vec![0.0], true);
+        let folder = tempfile::tempdir().unwrap();
+        // Room for a few clients only: the others are on disk.
+        let journals = || Journals::spilling(8 * u64::from(spill), folder.path());
+        let mut world = World { journals: journals(), ..simulation.start(vec![0.0]) };
         for round in 0..12 {
             simulation.round(&mut world).unwrap();
             let mean = gradients(&world).iter().sum::<f64>() / clients as f64;
             prop_assert!((f64::from(world.server.arrays["gradient"][0]) - mean).abs() < 1e-5, "{round}");
             let (saved, arrays) = world.save();
-            let again = World::restore(&saved, &arrays).unwrap();
+            world.journals.checkpointed();
+            let again = World::restore(&saved, &arrays, journals()).unwrap();
             // Vectors of zeros may be left out, but here none is.
             prop_assert_eq!(&again, &world);
             world = again;
@@ -239,15 +265,9 @@ fn broken_replies_are_refused() {
         }
     }
     let clients = Client::all(&[1; 6]);
-    let simulation = Simulation {
-        method: &FedAvg,
-        trainer: &Hostile,
-        clients: &clients,
-        participation: Participation::default(),
-        guard: Guard { update_norm: Some(10.0) },
-        seed: Seed::new(1),
-    };
-    let mut world = simulation.start(vec![0.0, 0.0], false);
+    let simulation =
+        Simulation { guard: Guard { update_norm: Some(10.0) }, ..Simulation::new(&FedAvg, &Hostile, &clients, Seed::new(1)) };
+    let mut world = simulation.start(vec![0.0, 0.0]);
     let round = simulation.round(&mut world).unwrap();
     assert_eq!(world.server.model(), [1.0, 1.0]);
     assert_eq!((round.active, round.taken), (6, 2));

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use anyhow::Result;
 
-use super::{Cell, figure, mean_and_deviation, run_cells, write_results};
+use super::{Cell, figure, mean_and_deviation, kept_cells, run_missing_cells, Results};
 use crate::{data, machine, shell::root};
 
 const SEEDS: [u64; 3] = [1, 2, 3];
@@ -63,7 +63,7 @@ const STREAMS: [Stream; 2] = [
     },
 ];
 
-pub(super) fn run() -> Result<()> {
+pub(super) fn run(missing: bool) -> Result<()> {
     data::bring("mnist")?;
     let grid: Vec<(&Stream, &str, &str, u64)> = STREAMS
         .iter()
@@ -77,14 +77,15 @@ pub(super) fn run() -> Result<()> {
             overrides: vec![format!("strategy.0.method={method}"), format!("strategy.0.name={name}"), format!("seed={seed}")],
         })
         .collect();
-    let found = run_cells("gpm", &cells)?;
+    let folder = root().join("results/gpm");
+    let kept = kept_cells(&folder, missing)?;
+    let found = run_missing_cells("gpm", &cells, &kept)?;
     let by_cell: BTreeMap<(&str, &str, u64), &BTreeMap<String, f64>> =
         grid.iter().zip(&found).map(|((stream, name, _, seed), values)| ((stream.name, *name, *seed), values)).collect();
     let over_seeds = |stream: &str, name: &str, key: &str| {
         mean_and_deviation(&SEEDS.map(|seed| by_cell[&(stream, name, seed)].get(&format!("{name}/{key}")).copied().unwrap_or(f64::NAN)))
     };
     let machine = machine::describe()?;
-    let folder = root().join("results/gpm");
     std::fs::create_dir_all(&folder)?;
     let mut text = format!(
         "# Gradient Projection Memory\n\n\
@@ -143,6 +144,5 @@ pub(super) fn run() -> Result<()> {
         }
         writeln!(text)?;
     }
-    writeln!(text, "\n{}.", machine::footer(&machine))?;
-    write_results(&folder, &machine, &SEEDS, &cells, &found, &text)
+    Results { folder: &folder, machine, seeds: &SEEDS, cells: &cells, found: &found, kept }.write(text)
 }

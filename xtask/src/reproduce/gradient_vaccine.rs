@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write, path::Path};
 use anyhow::{Context, Result};
 use base64::Engine;
 
-use super::{Cell, mean_and_deviation, run_cells, write_results};
+use super::{Cell, mean_and_deviation, kept_cells, run_missing_cells, Results};
 use crate::{data, machine, shell::root};
 
 const SEEDS: [u64; 2] = [1, 2];
@@ -29,7 +29,7 @@ const ARMS: [(&str, &str); 13] = [
     ("Gradient Vaccine, parameters", "method={gradient-vaccine={}},granularity=\"parameter\""),
 ];
 
-pub(super) fn run() -> Result<()> {
+pub(super) fn run(missing: bool) -> Result<()> {
     data::bring("libreoffice-help")?;
     let grid: Vec<(&str, &str, u64)> = SEEDS.iter().flat_map(|seed| ARMS.map(|(name, more)| (name, more, *seed))).collect();
     let cells: Vec<Cell> = grid
@@ -43,13 +43,14 @@ pub(super) fn run() -> Result<()> {
             }
         })
         .collect();
-    let found = run_cells("gradient-vaccine", &cells)?;
+    let folder = root().join("results/gradient-vaccine");
+    let kept = kept_cells(&folder, missing)?;
+    let found = run_missing_cells("gradient-vaccine", &cells, &kept)?;
     let by_cell: BTreeMap<(&str, u64), &BTreeMap<String, f64>> =
         grid.iter().zip(&found).map(|((name, _, seed), values)| ((*name, *seed), values)).collect();
     let value = |name: &str, seed: u64, key: &str| by_cell[&(name, seed)].get(&format!("{name}/{key}")).copied().unwrap_or(f64::NAN);
     let over_seeds = |name: &str, key: &str| mean_and_deviation(&SEEDS.map(|seed| value(name, seed, key)));
     let machine = machine::describe()?;
-    let folder = root().join("results/gradient-vaccine");
     std::fs::create_dir_all(&folder)?;
     let mut text = format!(
         "# Gradient Vaccine and other combiners on nine languages\n\n\
@@ -102,8 +103,8 @@ pub(super) fn run() -> Result<()> {
         mean(&between)
     )?;
     std::fs::write(folder.join("alike.svg"), picture(&root().join("runs/reproduce/gradient-vaccine/sum-seed-1/report.json"))?)?;
-    writeln!(text, "\n![cosines and their tree, seed 1](alike.svg)\n\n{}.", machine::footer(&machine))?;
-    write_results(&folder, &machine, &SEEDS, &cells, &found, &text)
+    text += "\n![cosines and their tree, seed 1](alike.svg)\n";
+    Results { folder: &folder, machine, seeds: &SEEDS, cells: &cells, found: &found, kept }.write(text)
 }
 
 /// The drawing in a run's report.

@@ -9,6 +9,7 @@ mod sam;
 
 use std::{
     collections::BTreeMap,
+    fmt::Write,
     path::Path,
     sync::{
         Mutex,
@@ -20,24 +21,60 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::shell::{command, output, release, root, run};
+use crate::{
+    machine,
+    shell::{command, output, release, root, run},
+};
 
-pub(crate) fn run_named(name: &str) -> Result<()> {
+/// With `missing`, cells that `results/NAME/results.json` has are kept as they are and only the others are run.
+pub(crate) fn run_named(name: &str, missing: bool) -> Result<()> {
     match name {
+        "gpm" => gpm::run(missing),
+        "gradient-vaccine" => gradient_vaccine::run(missing),
+        _ if missing => bail!("`--missing` is for gpm and gradient-vaccine"),
         "sam" => sam::run(),
         "raps" => raps::run(),
         "active" => active::run(),
-        "gpm" => gpm::run(),
-        "gradient-vaccine" => gradient_vaccine::run(),
         _ => bail!("no experiment `{name}`; there are: active, gpm, gradient-vaccine, raps, sam"),
     }
 }
 
 /// One cell of a grid: a recipe with overrides, in a run folder of its own.
+#[derive(Clone)]
 struct Cell {
     recipe: &'static str,
     name: String,
     overrides: Vec<String>,
+}
+
+/// What the cells of an earlier reproduction found, each with the machine that it was measured on; nothing unless only missing
+/// cells are to be run.
+fn kept_cells(folder: &Path, missing: bool) -> Result<BTreeMap<String, Value>> {
+    let path = folder.join("results.json");
+    if !missing || !path.exists() {
+        return Ok(BTreeMap::new());
+    }
+    let mut all: Value = serde_json::from_str(&std::fs::read_to_string(&path)?).with_context(|| path.display().to_string())?;
+    let machine = all["machine"].take();
+    let cells = all["cells"].as_array_mut().context("results without cells")?;
+    let entry = |cell: &mut Value| {
+        if cell["machine"].is_null() {
+            cell["machine"] = machine.clone();
+        }
+        Some((cell["cell"].as_str()?.to_owned(), cell.take()))
+    };
+    Ok(cells.iter_mut().filter_map(entry).collect())
+}
+
+/// The summaries of all cells, in their order: of those `kept`, and of the others after running them.
+fn run_missing_cells(experiment: &str, cells: &[Cell], kept: &BTreeMap<String, Value>) -> Result<Vec<BTreeMap<String, f64>>> {
+    let absent: Vec<Cell> = cells.iter().filter(|cell| !kept.contains_key(&cell.name)).cloned().collect();
+    let mut found = run_cells(experiment, &absent)?.into_iter();
+    let values = |cell: &Cell| match kept.get(&cell.name) {
+        Some(cell) => numbers(&cell["values"]),
+        None => found.next().context("a summary a cell"),
+    };
+    cells.iter().map(values).collect()
 }
 
 /// The summaries of all cells, in their order. Cells run side by side, one thread each; one that has ended is not run
@@ -89,18 +126,48 @@ fn summary(run: &Path) -> Result<BTreeMap<String, f64>> {
     let path = run.join("summary.json");
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let value: Value = serde_json::from_str(&text)?;
-    let values = value["values"].as_object().context("a summary without values")?;
+    numbers(&value["values"])
+}
+
+fn numbers(values: &Value) -> Result<BTreeMap<String, f64>> {
+    let values = values.as_object().context("a summary without values")?;
     Ok(values.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect())
 }
 
-/// Writes what every cell found and the page about it into a folder of `results`, and prints the page.
-fn write_results(folder: &Path, machine: &Value, seeds: &[u64], cells: &[Cell], found: &[BTreeMap<String, f64>], text: &str) -> Result<()> {
-    let numbers: Vec<_> = cells.iter().zip(found).map(|(cell, values)| json!({ "cell": cell.name, "values": values })).collect();
-    let all = json!({ "machine": machine, "seeds": seeds, "cells": numbers });
-    std::fs::write(folder.join("results.json"), serde_json::to_string_pretty(&all)? + "\n")?;
-    std::fs::write(folder.join("README.md"), text)?;
-    println!("{text}");
-    Ok(())
+/// What a reproduction writes.
+struct Results<'a> {
+    /// Its folder in `results`.
+    folder: &'a Path,
+    machine: Value,
+    seeds: &'a [u64],
+    cells: &'a [Cell],
+    found: &'a [BTreeMap<String, f64>],
+    kept: BTreeMap<String, Value>,
+}
+
+impl Results<'_> {
+    /// Writes what every cell found and the page about it, with when and where it was measured, and prints the page.
+    fn write(self, mut page: String) -> Result<()> {
+        let Self { folder, machine, seeds, cells, found, mut kept } = self;
+        write!(page, "\n{}", machine::footer(&machine))?;
+        let mut older: BTreeMap<String, usize> = BTreeMap::new();
+        for cell in kept.values() {
+            let field = |name: &str| cell["machine"][name].as_str().unwrap_or_default();
+            *older.entry(format!("{} on {}", field("commit"), field("date"))).or_default() += 1;
+        }
+        older.iter().try_for_each(|(when, count)| write!(page, "; {count} of {} cells at {when}", cells.len()))?;
+        page += ".\n";
+        let numbers: Vec<_> = cells
+            .iter()
+            .zip(found)
+            .map(|(cell, values)| kept.remove(&cell.name).unwrap_or_else(|| json!({ "cell": cell.name, "values": values })))
+            .collect();
+        let all = json!({ "machine": machine, "seeds": seeds, "cells": numbers });
+        std::fs::write(folder.join("results.json"), serde_json::to_string_pretty(&all)? + "\n")?;
+        std::fs::write(folder.join("README.md"), &page)?;
+        println!("{page}");
+        Ok(())
+    }
 }
 
 /// Mean and standard deviation over seeds.

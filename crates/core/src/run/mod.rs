@@ -28,11 +28,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub use checkpoint::{Array, Checkpoint};
+pub use checkpoint::Checkpoint;
 use lock::Lock;
 use metrics::Metrics;
 
-use crate::{AnyExperiment, Error, Progress, Recipe, Report, Result, Seed, Summary, atomic, interrupt};
+use crate::{AnyExperiment, Array, Error, Progress, Recipe, Report, Result, Seed, Summary, atomic, interrupt};
 
 /// How many checkpoints of a run are kept: the newest, and one to fall back on should it be damaged.
 const CHECKPOINTS_KEPT: usize = 2;

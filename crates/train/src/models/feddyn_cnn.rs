@@ -14,7 +14,7 @@ use crate::{
     layers::{Conv2d, Linear},
 };
 
-/// 5×5 convolution (64), pool, 5×5 convolution (64), pool, fully connected 394 and 192.
+/// 5×5 convolution (64), pool, 5×5 convolution (64), pool, fully connected 384 and 192.
 #[derive(Module, Debug)]
 pub struct FedDynCnn {
     conv1: Conv2d,
@@ -33,8 +33,8 @@ impl FedDynCnn {
         Self {
             conv1: Conv2d::new([extent.channels, 64], 5, rng, device),
             conv2: Conv2d::new([64, 64], 5, rng, device),
-            fc1: Linear::new(64 * side(extent.height) * side(extent.width), 394, rng, device),
-            fc2: Linear::new(394, 192, rng, device),
+            fc1: Linear::new(64 * side(extent.height) * side(extent.width), 384, rng, device),
+            fc2: Linear::new(384, 192, rng, device),
             fc3: Linear::new(192, classes, rng, device),
             extent: [extent.channels, extent.height, extent.width],
         }

@@ -60,7 +60,7 @@ pub enum ModelConfig {
         #[serde(default, deserialize_with = "range::below_one")]
         dropout: f64,
     },
-    /// The network of the FedDyn experiments: 5×5 convolution (64), pool, 5×5 convolution (64), pool, 394, 192.
+    /// The network of the FedDyn experiments: 5×5 convolution (64), pool, 5×5 convolution (64), pool, 384, 192.
     FeddynCnn,
     /// A residual network for small images: stages of basic blocks, the first of a stage with stride 2 from the second on.
     Resnet {

@@ -1,0 +1,52 @@
+//! Named arrays and the safetensors files that hold them.
+
+use std::path::Path;
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use crate::{Error, Result};
+
+/// A named array of 32-bit floats.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Array {
+    /// The name, for example `conv1.weight`.
+    pub name: String,
+    /// The extent of each axis.
+    pub shape: Vec<usize>,
+    /// The values in row-major order.
+    pub values: Vec<f32>,
+}
+
+impl Array {
+    /// An array; the number of values must be the product of the shape.
+    pub fn new(name: impl Into<String>, shape: Vec<usize>, values: Vec<f32>) -> Self {
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "values must fill the shape");
+        Self { name: name.into(), shape, values }
+    }
+}
+
+/// Arrays as the bytes of a safetensors file.
+pub fn encode(arrays: &[Array]) -> Result<Vec<u8>> {
+    let bytes: Vec<Vec<u8>> = arrays.iter().map(|a| a.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+    let failed = |error: safetensors::SafeTensorError| Error::Failed(format!("cannot encode arrays: {error}"));
+    let views = arrays
+        .iter()
+        .zip(&bytes)
+        .map(|(array, bytes)| Ok((array.name.as_str(), TensorView::new(Dtype::F32, array.shape.clone(), bytes).map_err(failed)?)));
+    safetensors::serialize(views.collect::<Result<Vec<_>>>()?, None).map_err(failed)
+}
+
+/// The arrays of a safetensors file, in the order of their names; `path` is what an error names.
+pub fn decode(path: &Path, bytes: &[u8]) -> Result<Vec<Array>> {
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| Error::damaged(path, error.to_string()))?;
+    let mut arrays = Vec::new();
+    for (name, view) in tensors.iter() {
+        if view.dtype() != Dtype::F32 {
+            return Err(Error::damaged(path, format!("`{name}` holds {:?}; allowed: F32", view.dtype())));
+        }
+        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        arrays.push(Array::new(name, view.shape().to_vec(), values));
+    }
+    arrays.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(arrays)
+}

@@ -1,0 +1,274 @@
+//! What clients keep between rounds, exactly once, in memory or on disk.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use lyceum_core::{Array, Error, Result, array, atomic};
+
+use crate::client::State;
+
+/// A client's state, exactly once.
+///
+/// A reply can be lost after the client has moved on, and then client and server would disagree for ever (for FedDyn,
+/// h = (1/m) Σ g_k would no longer hold). So what a client makes of a round waits until the server says which of its replies it
+/// took last.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Journal {
+    /// What the server knows of.
+    pub committed: State,
+    /// What the reply of a round would make of it.
+    pub pending: Option<(u64, State)>,
+}
+
+const COMMITTED: &str = "committed";
+const PENDING: &str = "pending";
+
+impl Journal {
+    /// The state as the server knows it: `accepted` is the last round from which the server took this client's reply.
+    pub fn settled(&self, accepted: Option<u64>) -> &State {
+        match &self.pending {
+            Some((round, state)) if accepted == Some(*round) => state,
+            _ => &self.committed,
+        }
+    }
+
+    /// Keeps or drops what is pending, and lets the outcome of this round wait in its place.
+    pub fn record(&mut self, accepted: Option<u64>, round: u64, state: State) {
+        if let Some((waiting, state)) = self.pending.take()
+            && accepted == Some(waiting)
+        {
+            self.committed = state;
+        }
+        self.pending = Some((round, state));
+    }
+
+    /// Its vectors, each named `committed/NAME` or `pending/ROUND/NAME`. A pending state without vectors has one of length 0, so
+    /// that its round is not lost.
+    pub fn arrays(&self) -> Vec<Array> {
+        let vector = |name: String, values: &Vec<f32>| Array::new(name, vec![values.len()], values.clone());
+        let committed = self.committed.arrays.iter().map(|(name, values)| vector(format!("{COMMITTED}/{name}"), values));
+        let pending = self.pending.iter().flat_map(|(round, state)| {
+            let mark = state.arrays.is_empty().then(|| vector(format!("{PENDING}/{round}/"), &Vec::new()));
+            state.arrays.iter().map(move |(name, values)| vector(format!("{PENDING}/{round}/{name}"), values)).chain(mark)
+        });
+        committed.chain(pending).collect()
+    }
+
+    /// From such vectors; `None` if one has another name.
+    pub fn from_arrays(arrays: &[Array]) -> Option<Self> {
+        let mut journal = Self::default();
+        for Array { name, values, .. } in arrays {
+            let parts: Vec<&str> = name.splitn(3, '/').collect();
+            match parts.as_slice() {
+                [COMMITTED, name] => drop(journal.committed.arrays.insert((*name).to_owned(), values.clone())),
+                [PENDING, round, name] => {
+                    let state = &mut journal.pending.get_or_insert((round.parse().ok()?, State::default())).1;
+                    if !name.is_empty() {
+                        state.arrays.insert((*name).to_owned(), values.clone());
+                    }
+                }
+                _ => return None,
+            }
+        }
+        Some(journal)
+    }
+
+    /// Writes it as safetensors, whole or not at all, and waits until it is on the disk.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        atomic::write(path, &array::encode(&self.arrays())?)
+    }
+
+    /// Reads it; empty if the file is absent.
+    pub fn load(path: &Path) -> Result<Self> {
+        match fs::read(path) {
+            Ok(bytes) => {
+                let arrays = array::decode(path, &bytes)?;
+                Self::from_arrays(&arrays).ok_or_else(|| Error::damaged(path, "an array that is of no client's state".into()))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(Error::io("read", path)(error)),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        let of = |state: &State| state.arrays.values().map(|values| 4 * values.len() as u64).sum::<u64>();
+        of(&self.committed) + self.pending.as_ref().map_or(0, |(_, state)| of(state))
+    }
+}
+
+/// The journals of all clients: in memory, and beyond a limit on disk.
+///
+/// A file is never written again: each has the round in its name, so that older checkpoints find what they refer to.
+#[derive(Debug, Clone, Default)]
+pub struct Journals {
+    held: BTreeMap<usize, (u64, Journal)>,
+    /// Clients whose journal is in a file, and the round in its name.
+    spilled: BTreeMap<usize, u64>,
+    limit: Option<(u64, PathBuf)>,
+    /// The files of the newest checkpoint and of the one before it.
+    checkpoints: [BTreeSet<PathBuf>; 2],
+}
+
+impl PartialEq for Journals {
+    fn eq(&self, other: &Self) -> bool {
+        self.held == other.held && self.spilled == other.spilled
+    }
+}
+
+impl Journals {
+    /// At most so many bytes in memory; the rest in files of a folder, which is made when it is needed.
+    pub fn spilling(limit: u64, folder: impl Into<PathBuf>) -> Self {
+        Self { limit: Some((limit, folder.into())), ..Self::default() }
+    }
+
+    /// A client's journal.
+    pub fn read(&self, client: usize) -> Result<Journal> {
+        match (self.held.get(&client), self.spilled.get(&client)) {
+            (Some((_, journal)), _) => Ok(journal.clone()),
+            (None, Some(round)) => Journal::load(&self.file(client, *round)),
+            _ => Ok(Journal::default()),
+        }
+    }
+
+    /// A client's journal after a round. [`make_room`](Self::make_room) brings what is too much to the disk.
+    pub fn write(&mut self, client: usize, round: u64, journal: Journal) {
+        self.spilled.remove(&client);
+        self.held.insert(client, (round, journal));
+    }
+
+    /// Writes journals to files, those first that were changed longest ago, until the rest is within the limit.
+    pub fn make_room(&mut self) -> Result<()> {
+        let Some((limit, folder)) = self.limit.clone() else { return Ok(()) };
+        let mut bytes: u64 = self.held.values().map(|(_, journal)| journal.bytes()).sum();
+        if bytes <= limit {
+            return Ok(());
+        }
+        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        let mut oldest: Vec<(u64, usize)> = self.held.iter().map(|(client, (round, _))| (*round, *client)).collect();
+        oldest.sort_unstable();
+        for (round, client) in oldest {
+            if bytes <= limit {
+                break;
+            }
+            if let Some((_, journal)) = self.held.get(&client) {
+                journal.save(&self.file(client, round))?;
+                bytes -= journal.bytes();
+            }
+            self.held.remove(&client);
+            self.spilled.insert(client, round);
+        }
+        Ok(())
+    }
+
+    /// What is in memory, each vector named `CLIENT/ROUND/…`, and which journals are in files.
+    pub fn save(&self) -> (BTreeMap<usize, u64>, Vec<Array>) {
+        let named = |(client, (round, journal)): (&usize, &(u64, Journal))| {
+            let prefix = format!("{client}/{round}/");
+            journal.arrays().into_iter().map(move |array| Array { name: format!("{prefix}{}", array.name), ..array })
+        };
+        (self.spilled.clone(), self.held.iter().flat_map(named).collect())
+    }
+
+    /// From what [`save`](Self::save) gave, with the limit of `self`.
+    pub fn restore(self, spilled: &BTreeMap<usize, u64>, arrays: &[Array]) -> Option<Self> {
+        let mut parts: BTreeMap<(usize, u64), Vec<Array>> = BTreeMap::new();
+        for array in arrays {
+            let [client, round, name] = <[&str; 3]>::try_from(array.name.splitn(3, '/').collect::<Vec<_>>()).ok()?;
+            let key = (client.parse().ok()?, round.parse().ok()?);
+            parts.entry(key).or_default().push(Array { name: name.into(), ..array.clone() });
+        }
+        let held = parts.into_iter().map(|((client, round), arrays)| Some((client, (round, Journal::from_arrays(&arrays)?))));
+        let held = held.collect::<Option<_>>()?;
+        let mut journals = Self { held, spilled: spilled.clone(), ..self };
+        journals.checkpoints[0] = journals.files();
+        Some(journals)
+    }
+
+    /// To be called after a checkpoint with what [`save`](Self::save) gave: files that neither it nor the one before it refers to
+    /// are removed.
+    pub fn checkpointed(&mut self) {
+        let older = std::mem::replace(&mut self.checkpoints[0], self.files());
+        let oldest = std::mem::replace(&mut self.checkpoints[1], older);
+        for file in oldest.iter().filter(|file| !self.checkpoints.iter().any(|kept| kept.contains(*file))) {
+            let _ = fs::remove_file(file);
+        }
+    }
+
+    fn files(&self) -> BTreeSet<PathBuf> {
+        self.spilled.iter().map(|(client, round)| self.file(*client, *round)).collect()
+    }
+
+    fn file(&self, client: usize, round: u64) -> PathBuf {
+        let folder = self.limit.as_ref().map(|(_, folder)| folder.as_path()).unwrap_or(Path::new(""));
+        folder.join(format!("{client}-{round}.safetensors"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(value: f32) -> State {
+        State::of("gradient", vec![value; 4])
+    }
+
+    #[test]
+    fn what_the_server_took_is_kept_and_what_it_did_not_is_dropped() {
+        let mut journal = Journal::default();
+        journal.record(None, 0, state(1.0));
+        assert_eq!((journal.settled(None), journal.settled(Some(0))), (&State::default(), &state(1.0)));
+        // The reply of round 0 was lost, that of round 3 was taken.
+        journal.record(None, 3, state(2.0));
+        assert_eq!((journal.settled(None), journal.settled(Some(3))), (&State::default(), &state(2.0)));
+        journal.record(Some(3), 5, State::default());
+        assert_eq!((journal.settled(Some(3)), journal.settled(Some(5))), (&state(2.0), &State::default()));
+        assert_eq!(Journal::from_arrays(&journal.arrays()).unwrap(), journal);
+    }
+
+    #[test]
+    fn a_journal_survives_on_disk_and_a_damaged_one_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.safetensors");
+        assert_eq!(Journal::load(&path).unwrap(), Journal::default());
+        let mut journal = Journal::default();
+        journal.record(None, 7, state(0.5));
+        journal.save(&path).unwrap();
+        assert_eq!(Journal::load(&path).unwrap(), journal);
+        for bytes in [b"".to_vec(), fs::read(&path).unwrap()[..20].to_vec(), vec![255; 64]] {
+            fs::write(&path, bytes).unwrap();
+            assert!(Journal::load(&path).unwrap_err().to_string().contains("journal.safetensors"));
+        }
+    }
+
+    #[test]
+    fn beyond_the_limit_journals_are_files_and_two_checkpoints_find_theirs() {
+        let folder = tempfile::tempdir().unwrap();
+        // Room for two states of four numbers.
+        let mut journals = Journals::spilling(32, folder.path());
+        let mut saved = Vec::new();
+        for round in 0..6 {
+            for client in 0..5 {
+                let mut journal = journals.read(client).unwrap();
+                let seen = journal.settled(round.checked_sub(1)).arrays.get("gradient").map_or(0.0, |g| g[0]);
+                assert_eq!(seen, round as f32 * 10.0 + if round > 0 { client as f32 } else { 0.0 });
+                journal.record(round.checked_sub(1), round, state((round + 1) as f32 * 10.0 + client as f32));
+                // The committed state is not needed here: only what waits is kept small enough to hold two.
+                journal.committed = State::default();
+                journals.write(client, round, journal);
+            }
+            journals.make_room().unwrap();
+            assert!(journals.held.values().map(|(_, journal)| journal.bytes()).sum::<u64>() <= 32);
+            saved.push((journals.save(), journals.clone()));
+            journals.checkpointed();
+            assert!(fs::read_dir(folder.path()).unwrap().count() <= 6);
+            for ((spilled, arrays), whole) in saved.iter().rev().take(2) {
+                let again = Journals::spilling(32, folder.path()).restore(spilled, arrays).unwrap();
+                assert_eq!(&again, whole);
+                assert!((0..5).all(|client| again.read(client).unwrap().pending.is_some()));
+            }
+        }
+    }
+}
