@@ -20,16 +20,22 @@
 //! | [`formats`] | IDX, CIFAR, npy/npz, Parquet (feature `parquet`), folders of images (feature `images`) |
 //! | [`split`] | random and stratified splits, permutations of pixels |
 //! | [`partition`] | examples spread over clients: even, Dirichlet, shards, log-normal sizes |
+//! | [`characters`] | text of many speakers, a client each |
+//! | [`synthetic`] | logistic regression on clients that differ in known ways |
 //! | [`noise`] | wrong labels, symmetric or by pairs |
 
 pub mod cache;
 pub mod catalog;
+pub mod characters;
 pub mod dataset;
 pub mod formats;
 pub mod noise;
 pub mod partition;
 pub mod prepare;
 pub mod split;
+pub mod synthetic;
 
 pub use cache::Cache;
+pub use characters::Characters;
 pub use dataset::{Dataset, Examples, Extent};
+pub use synthetic::SyntheticLogistic;

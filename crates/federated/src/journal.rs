@@ -86,7 +86,7 @@ impl Journal {
         match fs::read(path) {
             Ok(bytes) => {
                 let arrays = array::decode(path, &bytes)?;
-                Self::from_arrays(&arrays).ok_or_else(|| Error::damaged(path, "an array that is of no client's state".into()))
+                Self::from_arrays(&arrays).ok_or_else(|| Error::damaged(path, "holds an array that is of no client's state"))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(Error::io("read", path)(error)),
@@ -190,7 +190,8 @@ impl Journals {
     /// To be called after a checkpoint with what [`save`](Self::save) gave: files that neither it nor the one before it refers to
     /// are removed.
     pub fn checkpointed(&mut self) {
-        let older = std::mem::replace(&mut self.checkpoints[0], self.files());
+        let files = self.files();
+        let older = std::mem::replace(&mut self.checkpoints[0], files);
         let oldest = std::mem::replace(&mut self.checkpoints[1], older);
         for file in oldest.iter().filter(|file| !self.checkpoints.iter().any(|kept| kept.contains(*file))) {
             let _ = fs::remove_file(file);

@@ -161,6 +161,11 @@ impl MethodConfig {
         }
     }
 
+    /// Whether all that a client sends is its move, weighed as those of the others: what [`Privacy`](crate::Privacy) covers.
+    pub fn is_private(self) -> bool {
+        !matches!(self, Self::Scaffold { .. } | Self::FedNova)
+    }
+
     /// Its name in tables.
     pub fn name(self) -> &'static str {
         match self {

@@ -44,6 +44,11 @@ impl Privacy {
         }
     }
 
+    /// ε at δ of a client that took part in so many rounds; see [`epsilon`].
+    pub fn epsilon(&self, rounds: u64) -> f64 {
+        epsilon(self.noise, rounds, self.delta)
+    }
+
     /// Adds the noise of a round to the sum of the models: an equal part of it to each.
     pub fn add_noise(&self, replies: &mut [Reply], seed: Seed, round: u64) {
         let mut rng = seed.stream_at("federated/privacy", round);

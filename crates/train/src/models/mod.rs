@@ -4,6 +4,7 @@ mod bert;
 mod cnn;
 mod feddyn_cnn;
 mod linear;
+mod lstm;
 mod mlp;
 mod resnet;
 
@@ -19,6 +20,7 @@ pub use bert::{Bert, BertConfig};
 pub use cnn::Cnn;
 pub use feddyn_cnn::FedDynCnn;
 pub use linear::LinearModel;
+pub use lstm::Lstm;
 pub use mlp::Mlp;
 pub use resnet::ResNet;
 
@@ -71,6 +73,30 @@ pub enum ModelConfig {
         #[serde(default = "resnet_blocks", deserialize_with = "range::at_least_one")]
         blocks: usize,
     },
+    /// A recurrent network for rows of symbols: the classes are the symbols, and an input is the symbols so far.
+    Lstm {
+        /// Numbers that stand for a symbol.
+        #[serde(default = "lstm_embedding", deserialize_with = "range::at_least_one")]
+        embedding: usize,
+        /// Width of each layer.
+        #[serde(default = "lstm_hidden", deserialize_with = "range::at_least_one")]
+        hidden: usize,
+        /// Layers.
+        #[serde(default = "lstm_layers", deserialize_with = "range::at_least_one")]
+        layers: usize,
+    },
+}
+
+fn lstm_embedding() -> usize {
+    8
+}
+
+fn lstm_hidden() -> usize {
+    100
+}
+
+fn lstm_layers() -> usize {
+    2
 }
 
 fn cnn_channels() -> Vec<usize> {
@@ -124,6 +150,9 @@ impl ModelConfig {
                 Model::Cnn(Cnn::new(extent, channels, *hidden, classes, *batch_norm, *dropout, rng, device))
             }
             Self::FeddynCnn => Model::FedDynCnn(FedDynCnn::new(extent, classes, rng, device)),
+            Self::Lstm { embedding, hidden, layers } => {
+                Model::Lstm(Lstm::new(classes, *embedding, *hidden, *layers, rng, device))
+            }
             Self::Resnet { widths, blocks } => Model::ResNet(ResNet::new(extent, widths, *blocks, classes, rng, device)),
         }
     }
@@ -138,6 +167,7 @@ pub enum Model {
     Cnn(Cnn),
     FedDynCnn(FedDynCnn),
     ResNet(ResNet),
+    Lstm(Lstm),
 }
 
 impl Network for Model {
@@ -148,6 +178,7 @@ impl Network for Model {
             Self::Cnn(network) => network.forward(inputs, pass),
             Self::FedDynCnn(network) => network.forward(inputs, pass),
             Self::ResNet(network) => network.forward(inputs, pass),
+            Self::Lstm(network) => network.forward(inputs, pass),
         }
     }
 }
