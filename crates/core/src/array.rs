@@ -1,6 +1,6 @@
 //! Named arrays and the safetensors files that hold them.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
@@ -27,13 +27,28 @@ impl Array {
 
 /// Arrays as the bytes of a safetensors file.
 pub fn encode(arrays: &[Array]) -> Result<Vec<u8>> {
+    encode_noted(arrays, None)
+}
+
+/// The same with a text beside them, which [`note`] gives back.
+pub fn encode_noted(arrays: &[Array], note: Option<String>) -> Result<Vec<u8>> {
     let bytes: Vec<Vec<u8>> = arrays.iter().map(|a| a.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
     let failed = |error: safetensors::SafeTensorError| Error::Failed(format!("cannot encode arrays: {error}"));
     let views = arrays
         .iter()
         .zip(&bytes)
         .map(|(array, bytes)| Ok((array.name.as_str(), TensorView::new(Dtype::F32, array.shape.clone(), bytes).map_err(failed)?)));
-    safetensors::serialize(views.collect::<Result<Vec<_>>>()?, None).map_err(failed)
+    let note = note.map(|note| HashMap::from([(NOTE.to_owned(), note)]));
+    safetensors::serialize(views.collect::<Result<Vec<_>>>()?, note).map_err(failed)
+}
+
+const NOTE: &str = "note";
+
+/// The text beside the arrays of a safetensors file; `path` is what an error names.
+pub fn note(path: &Path, bytes: &[u8]) -> Result<String> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| Error::damaged(path, error.to_string()))?;
+    let note = header.metadata().as_ref().and_then(|entries| entries.get(NOTE)).cloned();
+    note.ok_or_else(|| Error::damaged(path, "has no note in its header"))
 }
 
 /// The arrays of a safetensors file, in the order of their names; `path` is what an error names.

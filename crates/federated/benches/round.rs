@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use lyceum_core::Seed;
 use lyceum_data::{Cache, partition, prepare::DataConfig};
-use lyceum_federated::{Client, FedDyn, LocalConfig, NetworkTrainer, Simulation};
+use lyceum_federated::{Client, FedDyn, LocalConfig, NetworkTrainer, Rules, Simulation};
 use lyceum_train::{ModelConfig, Plain, cpu, parallel};
 
 #[global_allocator]
@@ -21,7 +21,7 @@ fn main() {
     let trainer = NetworkTrainer::new(model, &data.train, &parts, 10, local, Box::new(|| Box::new(Plain))).expect("a plain network");
     let clients = Client::all(&parts.iter().map(Vec::len).collect::<Vec<_>>());
     let method = FedDyn { alpha: 0.01, by_share: true };
-    let simulation = Simulation::new(&method, &trainer, &clients, Seed::new(1));
+    let simulation = Simulation { rules: Rules::new(&method, Seed::new(1)), trainer: &trainer, clients: &clients, keep_models: false };
     let mut world = simulation.start(trainer.initial());
     for _ in 0..2 {
         let start = Instant::now();

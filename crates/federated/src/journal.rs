@@ -250,7 +250,7 @@ mod tests {
         // Room for two states of four numbers.
         let mut journals = Journals::spilling(32, folder.path());
         let mut saved = Vec::new();
-        for round in 0..6 {
+        for round in 0..6_u64 {
             for client in 0..5 {
                 let mut journal = journals.read(client).unwrap();
                 let seen = journal.settled(round.checked_sub(1)).arrays.get("gradient").map_or(0.0, |g| g[0]);

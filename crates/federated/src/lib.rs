@@ -41,6 +41,7 @@
 //! | [`privacy`] | clipping, noise and what they are worth |
 //! | [`participation`] | who takes part in a round, who is slow, whose reply is lost |
 //! | [`trainer`] | [`LocalTrainer`], and networks trained on a client's examples |
+//! | [`round`] | [`Rules`]: the two halves of a round, wherever they run |
 //! | [`simulation`] | rounds with all clients in one process |
 
 pub mod client;
@@ -51,6 +52,7 @@ pub mod method;
 pub mod methods;
 pub mod participation;
 pub mod privacy;
+pub mod round;
 pub mod server;
 pub mod simulation;
 pub mod trainer;
@@ -63,6 +65,7 @@ pub use method::{Method, MethodConfig, Reply};
 pub use methods::{FedAvg, FedDyn, FedNova, FedOpt, FedProx, Scaffold, ServerOptimizer};
 pub use participation::Participation;
 pub use privacy::Privacy;
+pub use round::Rules;
 pub use server::Server;
 pub use simulation::Simulation;
 pub use trainer::{LocalConfig, LocalTrainer, NetworkTrainer};

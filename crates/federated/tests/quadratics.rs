@@ -4,7 +4,7 @@
 
 use lyceum_core::{Result, Seed};
 use lyceum_federated::{
-    Client, FedAvg, FedDyn, FedNova, FedOpt, FedProx, Guard, Journals, LocalProblem, LocalResult, LocalTrainer, Method, Participation, Privacy, Scaffold,
+    Client, FedAvg, FedDyn, FedNova, FedOpt, FedProx, Guard, Journals, LocalProblem, LocalResult, LocalTrainer, Method, Participation, Privacy, Rules, Scaffold,
     ServerOptimizer, Simulation, method::AdaptiveConfig, simulation::World,
 };
 use proptest::prelude::*;
@@ -36,20 +36,20 @@ fn two(steps: Option<u64>) -> Quadratics {
 /// Runs rounds with all clients; `see` is shown the world after each.
 fn rounds(method: &dyn Method, trainer: &Quadratics, examples: &[usize], count: usize, mut see: impl FnMut(usize, &World)) -> f64 {
     let clients = Client::all(examples);
-    let simulation = Simulation::new(method, trainer, &clients, Seed::new(1));
+    let simulation = Simulation { rules: Rules::new(method, Seed::new(1)), trainer, clients: &clients, keep_models: false };
     let mut world = simulation.start(vec![0.0]);
     for round in 0..count {
         simulation.round(&mut world).unwrap();
         see(round, &world);
     }
-    f64::from(world.server.model()[0])
+    f64::from(world.ledger.server.model()[0])
 }
 
 fn gradients(world: &World) -> Vec<f64> {
     let gradient = |(k, accepted): (usize, &Option<u64>)| {
         f64::from(world.journals.read(k).unwrap().settled(*accepted).array("gradient", 1)[0])
     };
-    world.accepted.iter().enumerate().map(gradient).collect()
+    world.ledger.accepted.iter().enumerate().map(gradient).collect()
 }
 
 fn close(found: f64, expected: f64) {
@@ -62,17 +62,17 @@ fn feddyn_with_exact_solutions() {
     let g = [[0.0, -0.75], [0.375, -0.75], [0.5625, -0.75], [0.65625, -0.75]];
     let h = [-0.375, -0.1875, -0.09375, -0.046_875];
     let end = rounds(&method, &two(None), &[5, 5], 60, |round, world| {
-        close(f64::from(world.server.model()[0]), 0.75);
+        close(f64::from(world.ledger.server.model()[0]), 0.75);
         if round < 4 {
             gradients(world).iter().zip(g[round]).for_each(|(found, expected)| close(*found, expected));
-            close(f64::from(world.server.arrays["gradient"][0]), h[round]);
+            close(f64::from(world.ledger.server.arrays["gradient"][0]), h[round]);
         }
     });
     close(end, 0.75);
     // A small α is slow, not unstable.
     let theta = [0.967_741_935_5, 0.571_847_507_3, 0.559_076_719_3];
     let method = FedDyn { alpha: 0.1, by_share: false };
-    rounds(&method, &two(None), &[5, 5], 3, |round, world| close(f64::from(world.server.model()[0]), theta[round]));
+    rounds(&method, &two(None), &[5, 5], 3, |round, world| close(f64::from(world.ledger.server.model()[0]), theta[round]));
     // One client: the correction lands on the optimum.
     close(rounds(&FedDyn { alpha: 1.0, by_share: false }, &Quadratics { losses: vec![(1.0, 1.0)], steps: None }, &[3], 1, |_, _| ()), 1.0);
 }
@@ -126,10 +126,10 @@ fn feddyn_weighs_clients_by_their_examples() {
     let method = FedDyn { alpha: 1.0, by_share: true };
     let end = rounds(&method, &two(None), &[3, 1], 80, |round, world| {
         if round < 3 {
-            close(f64::from(world.server.model()[0]), theta[round]);
+            close(f64::from(world.ledger.server.model()[0]), theta[round]);
         }
         let g = gradients(world);
-        close(f64::from(world.server.arrays["gradient"][0]), 0.75 * g[0] + 0.25 * g[1]);
+        close(f64::from(world.ledger.server.arrays["gradient"][0]), 0.75 * g[0] + 0.25 * g[1]);
     });
     close(end, 0.5);
     let g = |by_share| rounds(&FedDyn { alpha: 0.5, by_share }, &two(None), &[4, 4], 5, |_, _| ());
@@ -141,7 +141,7 @@ fn two_gradient_steps_of_each_method() {
     let after = |method: &dyn Method, expected: [f64; 3], limit: f64| {
         let end = rounds(method, &two(Some(2)), &[5, 5], 400, |round, world| {
             if round < 3 {
-                close(f64::from(world.server.model()[0]), expected[round]);
+                close(f64::from(world.ledger.server.model()[0]), expected[round]);
             }
         });
         assert!((end - limit).abs() < 2e-6, "{method:?} {end} {limit}");
@@ -152,11 +152,11 @@ fn two_gradient_steps_of_each_method() {
     after(&FedDyn { alpha: 1.0, by_share: false }, [0.48, 0.806_4, 0.948_48], 0.75);
     let control = [-1.275, -0.892_5, -0.576_3];
     rounds(&Scaffold { server_rate: 1.0 }, &two(Some(2)), &[5, 5], 3, |round, world| {
-        close(f64::from(world.server.arrays["control"][0]), control[round]);
+        close(f64::from(world.ledger.server.arrays["control"][0]), control[round]);
     });
     let h = [-0.24, -0.283_2, -0.212_64];
     rounds(&FedDyn { alpha: 1.0, by_share: false }, &two(Some(2)), &[5, 5], 3, |round, world| {
-        close(f64::from(world.server.arrays["gradient"][0]), h[round]);
+        close(f64::from(world.ledger.server.arrays["gradient"][0]), h[round]);
     });
     // With exact local solutions FedAvg stays where it is wrong.
     close(rounds(&FedAvg, &two(None), &[5, 5], 50, |_, _| ()), 0.5);
@@ -186,7 +186,7 @@ fn bytes_are_exact() {
     for (method, each) in [(&FedDyn { alpha: 0.1, by_share: true } as &dyn Method, 4), (&Scaffold { server_rate: 1.0 }, 8), (&FedAvg, 4)] {
         rounds(method, &two(None), &[1, 1], 3, |round, world| {
             let expected = each * 2 * (round as u64 + 1);
-            assert_eq!((world.traffic.down, world.traffic.up), (expected, expected), "{method:?}");
+            assert_eq!((world.ledger.traffic.down, world.ledger.traffic.up), (expected, expected), "{method:?}");
         });
     }
 }
@@ -198,22 +198,24 @@ fn privacy_cuts_what_client_and_server_remember() {
     let (trainer, clients) = (two(None), Client::all(&[1, 1]));
     let method = FedDyn { alpha: 1.0, by_share: false };
     let privacy = Privacy { clip: 0.25, noise: 1e-9, delta: 1e-5 };
-    let simulation = Simulation { privacy: Some(privacy), ..Simulation::new(&method, &trainer, &clients, Seed::new(1)) };
+    let rules = Rules { privacy: Some(privacy), ..Rules::new(&method, Seed::new(1)) };
+    let simulation = Simulation { rules, trainer: &trainer, clients: &clients, keep_models: false };
     let mut world = simulation.start(vec![0.0]);
     simulation.round(&mut world).unwrap();
     // The second client would move by 0.75; the first does not move.
     gradients(&world).iter().zip([0.0, -0.25]).for_each(|(found, expected)| close(*found, expected));
-    close(f64::from(world.server.arrays["gradient"][0]), -0.125);
-    close(f64::from(world.server.model()[0]), 0.125 + 0.125);
-    let noisy = Simulation { privacy: Some(Privacy { noise: 1.0, ..privacy }), ..simulation };
+    close(f64::from(world.ledger.server.arrays["gradient"][0]), -0.125);
+    close(f64::from(world.ledger.server.model()[0]), 0.125 + 0.125);
+    let rules = Rules { privacy: Some(Privacy { noise: 1.0, ..privacy }), ..rules };
+    let noisy = Simulation { rules, ..simulation };
     let run = |rounds: usize| {
         let mut world = noisy.start(vec![0.0]);
         (0..rounds).for_each(|_| drop(noisy.round(&mut world).unwrap()));
         world
     };
     assert_eq!(run(3), run(3));
-    assert_ne!(run(1).server.model()[0], 0.25);
-    assert_eq!(run(3).taken, [3, 3]);
+    assert_ne!(run(1).ledger.server.model()[0], 0.25);
+    assert_eq!(run(3).ledger.taken, [3, 3]);
 }
 
 proptest! {
@@ -227,9 +229,8 @@ proptest! {
         let everyone = Client::all(&vec![7; clients]);
         let method = FedDyn { alpha, by_share: false };
         let participation = Participation { fraction, independent: true, stragglers: 0.0, lost_replies: lost };
-        let simulation = Simulation {
-            participation, keep_models: true, ..Simulation::new(&method, &trainer, &everyone, Seed::new(seed))
-        };
+        let rules = Rules { participation, ..Rules::new(&method, Seed::new(seed)) };
+        let simulation = Simulation { rules, trainer: &trainer, clients: &everyone, keep_models: true };
         let folder = tempfile::tempdir().unwrap();
         // Room for a few clients only: the others are on disk.
         let journals = || Journals::spilling(8 * u64::from(spill), folder.path());
@@ -237,7 +238,7 @@ proptest! {
         for round in 0..12 {
             simulation.round(&mut world).unwrap();
             let mean = gradients(&world).iter().sum::<f64>() / clients as f64;
-            prop_assert!((f64::from(world.server.arrays["gradient"][0]) - mean).abs() < 1e-5, "{round}");
+            prop_assert!((f64::from(world.ledger.server.arrays["gradient"][0]) - mean).abs() < 1e-5, "{round}");
             let (saved, arrays) = world.save();
             world.journals.checkpointed();
             let again = World::restore(&saved, &arrays, journals()).unwrap();
@@ -265,12 +266,12 @@ fn broken_replies_are_refused() {
         }
     }
     let clients = Client::all(&[1; 6]);
-    let simulation =
-        Simulation { guard: Guard { update_norm: Some(10.0) }, ..Simulation::new(&FedAvg, &Hostile, &clients, Seed::new(1)) };
+    let rules = Rules { guard: Guard { update_norm: Some(10.0) }, ..Rules::new(&FedAvg, Seed::new(1)) };
+    let simulation = Simulation { rules, trainer: &Hostile, clients: &clients, keep_models: false };
     let mut world = simulation.start(vec![0.0, 0.0]);
     let round = simulation.round(&mut world).unwrap();
-    assert_eq!(world.server.model(), [1.0, 1.0]);
-    assert_eq!((round.active, round.taken), (6, 2));
+    assert_eq!(world.ledger.server.model(), [1.0, 1.0]);
+    assert_eq!((round.active, round.taken), (6, vec![4, 5]));
     let reasons: Vec<String> = round.refused.iter().map(|(id, reason)| format!("{id}: {reason}")).collect();
     for (found, expected) in
         reasons.iter().zip(["0: `model` has NaN at place 0", "1: `model` has 3 numbers", "2: its update has norm", "3: out of memory"])

@@ -6,6 +6,7 @@
 mod active;
 mod conformal;
 mod error;
+mod federated;
 mod optim;
 mod schemes;
 
@@ -27,6 +28,11 @@ mod _native {
     };
     #[pymodule_export]
     use super::conformal::{PyConformal, coverage_interval, fit_temperature, p_values, sscv, tune_raps};
+
+    #[pymodule_export]
+    use super::federated::{
+        PyLedger, PyNetwork, PyRules, PyTrainer, client_state, gaussian_epsilon, partition, simulate,
+    };
 
     #[pymodule_export]
     use super::optim::PyCombiner;

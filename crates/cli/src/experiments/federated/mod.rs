@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use lyceum_core::{Experiment, Result, Run, Seed, Summary, Violation, range};
 use lyceum_data::{Characters, SyntheticLogistic, prepare::DataConfig};
 use lyceum_federated::{
-    Client, Guard, Journals, LocalConfig, MethodConfig, NetworkTrainer, Participation, Privacy, Simulation,
+    Client, Guard, Journals, LocalConfig, MethodConfig, NetworkTrainer, Participation, Privacy, Rules, Simulation,
     simulation::{Saved, World},
 };
 use lyceum_optim::EstimatorConfig;
@@ -236,13 +236,9 @@ impl Config {
         let trainer = NetworkTrainer::new(model, &data.train, own, data.classes.len(), local, Box::new(move || estimator.build()))?;
         let clients = Client::all(&own.iter().map(Vec::len).collect::<Vec<_>>());
         let method = arm.method.build();
-        let simulation = Simulation {
-            participation: if arm.centralised { Participation::default() } else { self.participation },
-            guard: self.guard,
-            privacy: self.privacy,
-            keep_models: self.evaluate_all,
-            ..Simulation::new(method.as_ref(), &trainer, &clients, seed)
-        };
+        let participation = if arm.centralised { Participation::default() } else { self.participation };
+        let rules = Rules { method: method.as_ref(), participation, guard: self.guard, privacy: self.privacy, seed };
+        let simulation = Simulation { rules, trainer: &trainer, clients: &clients, keep_models: self.evaluate_all };
         let initial = trainer.initial();
         let journals = || match self.state_memory_mb {
             Some(megabytes) => Journals::spilling((megabytes * 1e6) as u64, run.folder().join("clients")),
@@ -254,16 +250,16 @@ impl Config {
             progress = checkpoint.state()?;
             world = World::restore(&progress.world, checkpoint.arrays("world")?, journals())?;
         }
-        let mut task = run.progress().task(arm.name(), world.server.round, self.rounds as u64);
+        let mut task = run.progress().task(arm.name(), world.ledger.server.round, self.rounds as u64);
         let mut saved = Instant::now();
-        while (world.server.round as usize) < self.rounds && !self.is_there(&progress) {
+        while (world.ledger.server.round as usize) < self.rounds && !self.is_there(&progress) {
             if run.stop_if_requested().is_err() {
                 save(run, &mut world, &mut progress)?;
                 run.stop_if_requested()?;
             }
             let round = simulation.round(&mut world)?;
             progress.refused += round.refused.len() as u64;
-            let number = world.server.round;
+            let number = world.ledger.server.round;
             let reasons = round.refused.iter().map(|(id, reason)| format!("round {number}, client {id}: {reason}"));
             progress.reasons.extend(reasons.take(REASONS.saturating_sub(progress.reasons.len())));
             let mut message = format!("loss {:.4}", round.loss);
@@ -277,8 +273,8 @@ impl Config {
                     evaluate(&trainer.model(parameters), &data.test)
                 };
                 let all = if self.evaluate_all { Some(test(&world.all_mean(&initial)?)?.accuracy) } else { None };
-                let (server, active) = (test(world.server.model())?, test(&round.active_mean)?.accuracy);
-                let bytes = if arm.centralised { 0 } else { world.traffic.up + world.traffic.down };
+                let (server, active) = (test(world.ledger.server.model())?, test(&round.active_mean)?.accuracy);
+                let bytes = if arm.centralised { 0 } else { world.ledger.traffic.up + world.ledger.traffic.down };
                 let Evaluation { accuracy, log_loss } = server;
                 // JSON has no infinity.
                 let loss = log_loss.min(f64::MAX);
@@ -297,8 +293,8 @@ impl Config {
                 last |= self.is_there(&progress);
             }
             if last {
-                progress.fairness = outcome::fairness(&trainer.model(world.server.model()), federation)?;
-                let most = world.taken.iter().copied().max().unwrap_or(0);
+                progress.fairness = outcome::fairness(&trainer.model(world.ledger.server.model()), federation)?;
+                let most = world.ledger.taken.iter().copied().max().unwrap_or(0);
                 progress.epsilon = self.privacy.map(|privacy| privacy.epsilon(most));
             }
             task.advance(&message);
@@ -327,7 +323,7 @@ impl Point {
 fn save(run: &Run, world: &mut World, progress: &mut Progress) -> Result<()> {
     let (saved, arrays) = world.save();
     progress.world = saved;
-    run.save_checkpoint(world.server.round, progress, &[("world", &arrays)])?;
+    run.save_checkpoint(world.ledger.server.round, progress, &[("world", &arrays)])?;
     world.journals.checkpointed();
     Ok(())
 }

@@ -1,0 +1,230 @@
+//! The two halves of a round, a client's and the server's, wherever they run.
+
+use std::path::Path;
+
+use lyceum_core::{Array, Error, Result, Seed, array, atomic};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Client, Guard, Journal, LocalProblem, LocalResult, Message, Method, Participation, Privacy, Reply, Server,
+    method::{mean, single},
+    participation::Active,
+    server::MODEL,
+};
+
+/// What both sides go by.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// The method.
+    pub method: &'a dyn Method,
+    /// Who takes part.
+    pub participation: Participation,
+    /// What replies are taken.
+    pub guard: Guard,
+    /// Clipping and noise, if the result is to be differentially private towards the clients.
+    pub privacy: Option<Privacy>,
+    /// The randomness of participation and local training; methods with the same seed see the same clients and batches.
+    pub seed: Seed,
+}
+
+/// The server, and what it knows of its clients.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ledger {
+    /// The server.
+    pub server: Server,
+    /// The round from which the server took each client's reply last.
+    pub accepted: Vec<Option<u64>>,
+    /// How many of its replies the server took.
+    pub taken: Vec<u64>,
+    /// Bytes so far.
+    pub traffic: Traffic,
+}
+
+/// Bytes sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// From the server to clients.
+    pub down: u64,
+    /// From clients to the server, whether taken or not.
+    pub up: u64,
+}
+
+/// What a round was like.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Round {
+    /// Clients that were active.
+    pub active: usize,
+    /// Clients whose replies were taken.
+    pub taken: Vec<usize>,
+    /// Clients whose replies were not, and why.
+    pub refused: Vec<(usize, String)>,
+    /// The uniform mean of the models that were taken.
+    pub active_mean: Vec<f32>,
+    /// The mean distance of these models from their mean: how far clients drift apart.
+    pub drift: f64,
+    /// The mean loss of local training.
+    pub loss: f64,
+}
+
+/// What a client makes of a round.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// What it keeps; nothing may be sent before this is kept.
+    pub journal: Journal,
+    /// What goes up.
+    pub message: Message,
+    /// θ_k.
+    pub model: Vec<f32>,
+    /// The mean loss of its training.
+    pub loss: f64,
+}
+
+impl<'a> Rules<'a> {
+    /// All clients in every round, any finite reply, no noise.
+    pub fn new(method: &'a dyn Method, seed: Seed) -> Self {
+        Self { method, participation: Participation::default(), guard: Guard::default(), privacy: None, seed }
+    }
+
+    /// Before the first round, with this model and so many clients.
+    pub fn start(&self, model: Vec<f32>, clients: usize) -> Ledger {
+        let server = self.method.start(model, clients);
+        Ledger { server, accepted: vec![None; clients], taken: vec![0; clients], traffic: Traffic::default() }
+    }
+
+    /// Who takes part in the next round.
+    pub fn active(&self, ledger: &Ledger) -> Vec<Active> {
+        self.participation.draw(ledger.accepted.len(), ledger.server.round, self.seed)
+    }
+
+    /// A client's half of a round: `accepted` is the last round from which the server took its reply; `train` solves the problem
+    /// with the randomness that belongs to this client in this round.
+    pub fn answer(
+        &self,
+        client: Client,
+        round: u64,
+        message: &Message,
+        accepted: Option<u64>,
+        mut journal: Journal,
+        train: impl FnOnce(&LocalProblem, Seed) -> Result<LocalResult>,
+    ) -> Result<Answer> {
+        let problem = self.method.problem(journal.settled(accepted), message, client)?;
+        let mut result = train(&problem, self.seed.child(&format!("federated/{}/{round}", client.id)))?;
+        if let Some(privacy) = &self.privacy {
+            privacy.clip(&mut result.parameters, &problem.start);
+        }
+        let (state, reply) = self.method.reply(journal.settled(accepted), message, &result, client)?;
+        journal.record(accepted, round, state);
+        Ok(Answer { journal, message: reply, model: result.parameters, loss: result.loss })
+    }
+
+    /// The server's half: takes the replies that pass, by rising number of client, and goes on to the next round; without any the model
+    /// stays. On an error nothing has changed.
+    pub fn conclude(&self, ledger: &mut Ledger, replies: Vec<Reply>) -> Result<Round> {
+        let mut round = Round::default();
+        let mut taken: Vec<Reply> = Vec::new();
+        for mut reply in replies {
+            match self.guard.refuses(&ledger.server, &reply) {
+                Some(reason) => round.refused.push((reply.client.id, reason)),
+                None => {
+                    if self.privacy.is_some() {
+                        // All count alike: a client's number of examples must not make its move weigh more.
+                        reply.client.examples = 1;
+                    }
+                    taken.push(reply);
+                }
+            }
+        }
+        taken.sort_by_key(|reply| reply.client.id);
+        if taken.is_empty() {
+            round.active_mean = ledger.server.model().to_vec();
+            ledger.server.round += 1;
+            return Ok(round);
+        }
+        let number = ledger.server.round;
+        if let Some(privacy) = &self.privacy {
+            privacy.add_noise(&mut taken, self.seed, number);
+        }
+        let mean = mean(&taken, MODEL, |_| 1.0)?;
+        round.drift = drift(&taken, &mean)?;
+        round.active_mean = single(&mean);
+        ledger.server = self.method.aggregate(&ledger.server, &taken)?;
+        round.taken = taken.iter().map(|reply| reply.client.id).collect();
+        for &client in &round.taken {
+            ledger.accepted[client] = Some(number);
+            ledger.taken[client] += 1;
+        }
+        Ok(round)
+    }
+}
+
+/// (1/|P|) Σ ‖θ_k − mean‖₂.
+fn drift(replies: &[Reply], mean: &[f64]) -> Result<f64> {
+    let mut sum = 0.0;
+    for reply in replies {
+        let model = reply.message.array(MODEL)?;
+        sum += model.iter().zip(mean).map(|(x, mean)| (f64::from(*x) - mean).powi(2)).sum::<f64>().sqrt();
+    }
+    Ok(sum / replies.len() as f64)
+}
+
+const SERVER: &str = "server/";
+
+impl Ledger {
+    /// As a checkpoint holds it: numbers, and arrays by names that begin with `server/`.
+    pub fn save(&self) -> (SavedLedger, Vec<Array>) {
+        let array = |(name, values): (&String, &Vec<f32>)| {
+            Array::new(format!("{SERVER}{name}"), vec![values.len()], values.clone())
+        };
+        let saved = SavedLedger {
+            round: self.server.round,
+            accepted: self.accepted.clone(),
+            taken: self.taken.clone(),
+            traffic: self.traffic,
+        };
+        (saved, self.server.arrays.iter().map(array).collect())
+    }
+
+    /// From what [`save`](Self::save) gave; arrays with other names are not looked at.
+    pub fn restore(saved: &SavedLedger, arrays: &[Array]) -> Self {
+        let own = |array: &Array| Some((array.name.strip_prefix(SERVER)?.to_owned(), array.values.clone()));
+        let arrays = arrays.iter().filter_map(own).collect();
+        let server = Server { round: saved.round, clients: saved.accepted.len(), arrays };
+        Self { server, accepted: saved.accepted.clone(), taken: saved.taken.clone(), traffic: saved.traffic }
+    }
+}
+
+impl Ledger {
+    /// Writes it to a file with a note of the caller's, whole or not at all, and waits until it is on the disk.
+    pub fn write(&self, path: &Path, note: &str) -> Result<()> {
+        let (ledger, arrays) = self.save();
+        let note = serde_json::to_string(&Noted { ledger, note: note.into() }).map_err(|error| Error::Failed(error.to_string()))?;
+        atomic::write(path, &array::encode_noted(&arrays, Some(note))?)
+    }
+
+    /// Reads what [`write`](Self::write) wrote, with the note; `None` if there is no such file.
+    pub fn read(path: &Path) -> Result<Option<(Self, String)>> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", path)(error)),
+        };
+        let arrays = array::decode(path, &bytes)?;
+        let Noted { ledger, note } = serde_json::from_str(&array::note(path, &bytes)?).map_err(|error| Error::damaged(path, error.to_string()))?;
+        Ok(Some((Self::restore(&ledger, &arrays), note)))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Noted {
+    ledger: SavedLedger,
+    note: String,
+}
+
+/// The numbers of a saved [`Ledger`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SavedLedger {
+    round: u64,
+    accepted: Vec<Option<u64>>,
+    taken: Vec<u64>,
+    traffic: Traffic,
+}

@@ -1,0 +1,466 @@
+//! `lyceum.federated`.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use lyceum_core::{Error, Result, Seed};
+use lyceum_data::{Examples, Extent, partition as partitions};
+use lyceum_federated::{
+    Client, Guard, Journal, LocalConfig, LocalProblem, LocalResult, LocalTrainer, Message, Method, MethodConfig, NetworkTrainer,
+    Participation, Privacy, Reply, Rules, Simulation,
+    participation::Active,
+    privacy,
+    round::{Ledger, Round},
+};
+use lyceum_optim::EstimatorConfig;
+use lyceum_train::{Evaluation, Model, ModelConfig, ParamSpace, cpu, evaluate, logits};
+use numpy::ndarray::Array2;
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::{prelude::*, types::PyDict};
+use serde::de::DeserializeOwned;
+
+use crate::error::exception;
+
+type Vector<'py> = Bound<'py, PyArray1<f32>>;
+type Given<'py> = PyReadonlyArray1<'py, f32>;
+/// A message's vectors and numbers.
+type Sent<'py> = (BTreeMap<String, Vector<'py>>, BTreeMap<String, f64>);
+type Received<'py> = (BTreeMap<String, Given<'py>>, BTreeMap<String, f64>);
+
+fn parsed<T: DeserializeOwned>(what: &str, json: &str) -> PyResult<T> {
+    serde_json::from_str(json).map_err(|error| exception(Error::invalid(what, error, "what the documentation lists")))
+}
+
+fn message(received: &Received<'_>) -> Message {
+    let arrays = received.0.iter().map(|(name, values)| (name.clone(), values.as_array().to_vec()));
+    Message { arrays: arrays.collect(), numbers: received.1.clone() }
+}
+
+fn sent(py: Python<'_>, message: Message) -> Sent<'_> {
+    (message.arrays.into_iter().map(|(name, values)| (name, values.into_pyarray(py))).collect(), message.numbers)
+}
+
+/// The examples of a client or a test set, after a look at what does not fit the network.
+fn examples(network: &PyNetwork, x: &PyReadonlyArray2<'_, f32>, y: &PyReadonlyArray1<'_, i64>) -> PyResult<Examples> {
+    let (inputs, labels) = (x.as_array(), y.as_array());
+    let wrong = |what: &str, found: String, allowed: String| Err(exception(Error::invalid(what, found, allowed)));
+    if inputs.nrows() != labels.len() {
+        return wrong("y", format!("{} labels", labels.len()), format!("{}, one a row of x", inputs.nrows()));
+    }
+    if inputs.ncols() != network.extent.len() {
+        return wrong("x", format!("{} numbers an example", inputs.ncols()), format!("{}, as the network takes", network.extent.len()));
+    }
+    if let Some(label) = labels.iter().find(|label| usize::try_from(**label).map_or(true, |label| label >= network.classes)) {
+        return wrong("y", format!("label {label}"), format!("0 to {}", network.classes - 1));
+    }
+    if let Some((row, _)) = inputs.rows().into_iter().enumerate().find(|(_, row)| row.iter().any(|x| !x.is_finite())) {
+        return wrong("x", format!("a value that is not finite in row {row}"), "finite numbers".into());
+    }
+    Ok(Examples { inputs: inputs.to_owned(), labels: labels.iter().map(|label| *label as usize).collect() })
+}
+
+/// A network of Lyceum.
+#[pyclass(name = "Network", module = "lyceum._native", frozen)]
+pub(crate) struct PyNetwork {
+    model: Model,
+    space: ParamSpace,
+    extent: Extent,
+    classes: usize,
+}
+
+#[pymethods]
+impl PyNetwork {
+    /// `model` is JSON.
+    #[new]
+    fn new(model: &str, extent: [usize; 3], classes: usize, seed: u64) -> PyResult<Self> {
+        let config: ModelConfig = parsed("model", model)?;
+        let [channels, height, width] = extent;
+        let extent = Extent { channels, height, width };
+        if extent.is_empty() || classes == 0 {
+            let found = format!("{channels} x {height} x {width} numbers, {classes} classes");
+            return Err(exception(Error::invalid("network", found, "1 or more of each")));
+        }
+        config.check("model", extent).map_err(|violation| exception(Error::invalid("model", violation.message, "another model")))?;
+        let model = config.init(extent, classes, Seed::new(seed), &cpu());
+        let space = ParamSpace::of(&model);
+        Ok(Self { model, space, extent, classes })
+    }
+
+    /// The parameters that the seed gives.
+    fn initial<'py>(&self, py: Python<'py>) -> Vector<'py> {
+        lyceum_kernels::vector::to_vec(&self.space.vector(&self.model)).into_pyarray(py)
+    }
+
+    /// Names and shapes, in the order of the vector.
+    fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        self.space.params().iter().filter(|info| info.range.is_some()).map(|info| (info.name.clone(), info.shape.clone())).collect()
+    }
+
+    fn logits<'py>(&self, py: Python<'py>, parameters: Given<'py>, x: PyReadonlyArray2<'py, f32>) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let model = self.placed(&parameters)?;
+        let labels = vec![0; x.as_array().nrows()];
+        let inputs = Examples { inputs: x.as_array().to_owned(), labels };
+        let found = py.detach(|| logits(&model, &inputs)).map_err(exception)?;
+        let n = inputs.len();
+        Ok(if n == 0 { Array2::zeros((0, self.classes)) } else { found }.into_pyarray(py))
+    }
+
+    /// Accuracy and log-loss.
+    fn evaluate(
+        &self,
+        py: Python<'_>,
+        parameters: Given<'_>,
+        x: PyReadonlyArray2<'_, f32>,
+        y: PyReadonlyArray1<'_, i64>,
+    ) -> PyResult<(f64, f64)> {
+        let (model, examples) = (self.placed(&parameters)?, examples(self, &x, &y)?);
+        let Evaluation { accuracy, log_loss } = py.detach(|| evaluate(&model, &examples)).map_err(exception)?;
+        Ok((accuracy, log_loss))
+    }
+}
+
+impl PyNetwork {
+    fn placed(&self, parameters: &Given<'_>) -> PyResult<Model> {
+        let parameters = parameters.as_array().to_vec();
+        self.check_dimension(parameters.len()).map_err(exception)?;
+        Ok(self.space.place(self.model.clone(), &lyceum_kernels::vector::from_vec(parameters, &cpu())))
+    }
+
+    fn check_dimension(&self, found: usize) -> Result<()> {
+        let d = self.space.dimension();
+        if found == d { Ok(()) } else { Err(Error::invalid("parameters", format!("{found} numbers"), format!("{d}, as the network has"))) }
+    }
+}
+
+/// The local training of one client with a network of Lyceum.
+#[pyclass(name = "Trainer", module = "lyceum._native", frozen)]
+pub(crate) struct PyTrainer {
+    network: Py<PyNetwork>,
+    examples: Examples,
+    local: LocalConfig,
+    estimator: EstimatorConfig,
+}
+
+#[pymethods]
+impl PyTrainer {
+    /// `local` and `estimator` are JSON.
+    #[new]
+    fn new(
+        network: Py<PyNetwork>,
+        x: PyReadonlyArray2<'_, f32>,
+        y: PyReadonlyArray1<'_, i64>,
+        local: &str,
+        estimator: &str,
+    ) -> PyResult<Self> {
+        let examples = examples(network.get(), &x, &y)?;
+        Ok(Self { network, examples, local: parsed("local", local)?, estimator: parsed("estimator", estimator)? })
+    }
+}
+
+impl PyTrainer {
+    fn train(&self, problem: &LocalProblem, round: u64, part: f64, seed: Seed) -> Result<LocalResult> {
+        let network = self.network.get();
+        network.check_dimension(problem.start.len())?;
+        let everything = [(0..self.examples.len()).collect::<Vec<usize>>()];
+        trainer(network, &self.examples, &everything, &self.local, &self.estimator)?.train(0, problem, round, part, seed)
+    }
+}
+
+fn trainer<'a>(
+    network: &PyNetwork,
+    examples: &'a Examples,
+    parts: &'a [Vec<usize>],
+    local: &LocalConfig,
+    estimator: &EstimatorConfig,
+) -> Result<NetworkTrainer<'a>> {
+    let estimator = estimator.clone();
+    NetworkTrainer::new(network.model.clone(), examples, parts, network.classes, local.clone(), Box::new(move || estimator.build()))
+}
+
+/// What both sides go by.
+#[pyclass(name = "Rules", module = "lyceum._native", frozen)]
+pub(crate) struct PyRules {
+    method: Box<dyn Method>,
+    participation: Participation,
+    guard: Guard,
+    privacy: Option<Privacy>,
+    seed: Seed,
+}
+
+impl PyRules {
+    fn rules(&self) -> Rules<'_> {
+        Rules {
+            method: self.method.as_ref(),
+            participation: self.participation,
+            guard: self.guard,
+            privacy: self.privacy,
+            seed: self.seed,
+        }
+    }
+}
+
+#[pymethods]
+impl PyRules {
+    /// All but the seed are JSON.
+    #[new]
+    fn new(method: &str, participation: &str, guard: &str, privacy: &str, seed: u64) -> PyResult<Self> {
+        let config: MethodConfig = parsed("method", method)?;
+        let privacy: Option<Privacy> = parsed("privacy", privacy)?;
+        if privacy.is_some() && !config.is_private() {
+            let allowed = "a method that sends nothing but a move: not scaffold or fednova";
+            return Err(exception(Error::invalid("method with privacy", config.name(), allowed)));
+        }
+        let (participation, guard) = (parsed("participation", participation)?, parsed("guard", guard)?);
+        Ok(Self { method: config.build(), participation, guard, privacy, seed: Seed::new(seed) })
+    }
+
+    fn start(&self, model: Given<'_>, clients: usize) -> PyLedger {
+        PyLedger(self.rules().start(model.as_array().to_vec(), clients))
+    }
+
+    /// Client, part of its work, whether its reply arrives.
+    fn active(&self, ledger: &PyLedger) -> Vec<(usize, f64, bool)> {
+        self.rules().active(&ledger.0).into_iter().map(|Active { id, part, arrives }| (id, part, arrives)).collect()
+    }
+
+    fn broadcast<'py>(&self, py: Python<'py>, ledger: &PyLedger) -> Sent<'py> {
+        sent(py, self.method.broadcast(&ledger.0.server))
+    }
+
+    /// What goes up, and the loss. The journal is read from its file and is on the disk when this returns.
+    #[pyo3(signature = (client, round, received, accepted, journal, train, part))]
+    #[allow(clippy::too_many_arguments, reason = "as many as there are things to know")]
+    fn answer<'py>(
+        &self,
+        py: Python<'py>,
+        client: (usize, usize, f64),
+        round: u64,
+        received: Received<'py>,
+        accepted: Option<u64>,
+        journal: PathBuf,
+        train: Bound<'py, PyAny>,
+        part: f64,
+    ) -> PyResult<(Sent<'py>, f64)> {
+        let (id, examples, share) = client;
+        let client = Client { id, examples, share };
+        let message = message(&received);
+        let before = Journal::load(&journal).map_err(exception)?;
+        let d = message.array("model").map_err(exception)?.len();
+        let state = before.settled(accepted);
+        if let Some((name, values)) = state.arrays.iter().find(|(_, values)| values.len() != d) {
+            let found = format!("`{name}` with {} numbers", values.len());
+            let what = format!("the client's state in {}", journal.display());
+            return Err(exception(Error::invalid(what, found, format!("{d}, as the model has: it belongs to another federation"))));
+        }
+        let answer = if let Ok(trainer) = train.extract::<PyRef<'py, PyTrainer>>() {
+            let trainer: &PyTrainer = &trainer;
+            py.detach(|| {
+                let solve = |problem: &LocalProblem, seed| trainer.train(problem, round, part, seed);
+                self.rules().answer(client, round, &message, accepted, before, solve)
+            })
+        } else {
+            let solve = |problem: &LocalProblem, seed| called(py, &train, problem, round, part, seed);
+            self.rules().answer(client, round, &message, accepted, before, solve)
+        };
+        let answer = answer.map_err(exception)?;
+        py.detach(|| answer.journal.save(&journal)).map_err(exception)?;
+        Ok((sent(py, answer.message), answer.loss))
+    }
+
+    /// `replies`: client, examples, share, message.
+    fn conclude<'py>(
+        &self,
+        py: Python<'py>,
+        ledger: &mut PyLedger,
+        replies: Vec<(usize, usize, f64, Received<'py>)>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let mut all = Vec::new();
+        for (id, examples, share, received) in &replies {
+            if *id >= ledger.0.accepted.len() {
+                return Err(exception(Error::invalid("client", id, format!("0 to {}", ledger.0.accepted.len().saturating_sub(1)))));
+            }
+            all.push(Reply { client: Client { id: *id, examples: *examples, share: *share }, message: message(received) });
+        }
+        ledger.0.traffic.up += all.iter().map(|reply| reply.message.bytes()).sum::<u64>();
+        let round = py.detach(|| self.rules().conclude(&mut ledger.0, all)).map_err(exception)?;
+        told(py, round)
+    }
+}
+
+fn told(py: Python<'_>, round: Round) -> PyResult<Bound<'_, PyDict>> {
+    let told = PyDict::new(py);
+    told.set_item("taken", round.taken)?;
+    told.set_item("refused", round.refused)?;
+    told.set_item("drift", round.drift)?;
+    told.set_item("active_mean", round.active_mean.into_pyarray(py))?;
+    Ok(told)
+}
+
+/// Local training by a function of the user's: it gets a dict and gives parameters, steps, learning rate and loss.
+fn called(py: Python<'_>, train: &Bound<'_, PyAny>, problem: &LocalProblem, round: u64, part: f64, seed: Seed) -> Result<LocalResult> {
+    let ask = || -> PyResult<LocalResult> {
+        let given = PyDict::new(py);
+        given.set_item("start", problem.start.clone().into_pyarray(py))?;
+        given.set_item("linear", problem.linear.clone().into_pyarray(py))?;
+        given.set_item("quadratic", problem.quadratic)?;
+        given.set_item("round", round)?;
+        given.set_item("part", part)?;
+        given.set_item("seed", seed.root())?;
+        let (parameters, steps, rate, loss): (Given<'_>, u64, f64, f64) = train.call1((given,))?.extract()?;
+        Ok(LocalResult { parameters: parameters.as_array().to_vec(), steps, rate, loss })
+    };
+    ask().map_err(|error| Error::Failed(format!("local training: {error}")))
+}
+
+/// The server and what it knows of its clients.
+#[pyclass(name = "Ledger", module = "lyceum._native")]
+pub(crate) struct PyLedger(Ledger);
+
+#[pymethods]
+impl PyLedger {
+    #[getter]
+    fn round(&self) -> u64 {
+        self.0.server.round
+    }
+
+    #[getter]
+    fn model<'py>(&self, py: Python<'py>) -> Vector<'py> {
+        self.0.server.model().to_vec().into_pyarray(py)
+    }
+
+    /// A vector of the method, for example FedDyn's `gradient`.
+    fn array<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Vector<'py>> {
+        Ok(self.0.server.array(name).map_err(exception)?.to_vec().into_pyarray(py))
+    }
+
+    #[getter]
+    fn accepted(&self) -> Vec<Option<u64>> {
+        self.0.accepted.clone()
+    }
+
+    #[getter]
+    fn taken(&self) -> Vec<u64> {
+        self.0.taken.clone()
+    }
+
+    /// Bytes down and up.
+    #[getter]
+    fn traffic(&self) -> (u64, u64) {
+        (self.0.traffic.down, self.0.traffic.up)
+    }
+
+    fn count_down(&mut self, bytes: u64) {
+        self.0.traffic.down += bytes;
+    }
+
+    fn write(&self, path: PathBuf, note: &str) -> PyResult<()> {
+        self.0.write(&path, note).map_err(exception)
+    }
+
+    /// What was written, with its note; None if the file is absent.
+    #[staticmethod]
+    fn read(path: PathBuf) -> PyResult<Option<(Self, String)>> {
+        Ok(Ledger::read(&path).map_err(exception)?.map(|(ledger, note)| (Self(ledger), note)))
+    }
+}
+
+/// The vectors that a client's journal holds, as the server knows the client.
+#[pyfunction]
+pub(crate) fn client_state(py: Python<'_>, journal: PathBuf, accepted: Option<u64>) -> PyResult<BTreeMap<String, Vector<'_>>> {
+    let journal = Journal::load(&journal).map_err(exception)?;
+    Ok(journal.settled(accepted).arrays.iter().map(|(name, values)| (name.clone(), values.clone().into_pyarray(py))).collect())
+}
+
+/// Rounds with all clients in this process; gives the model and what each round was like. A `schedule` says who takes part.
+#[pyfunction]
+#[allow(clippy::too_many_arguments, reason = "as many as there are things to know")]
+pub(crate) fn simulate<'py>(
+    py: Python<'py>,
+    rules: &PyRules,
+    network: &PyNetwork,
+    x: PyReadonlyArray2<'py, f32>,
+    y: PyReadonlyArray1<'py, i64>,
+    parts: Vec<Vec<usize>>,
+    local: &str,
+    estimator: &str,
+    rounds: usize,
+    initial: Given<'py>,
+    schedule: Option<Vec<Vec<usize>>>,
+    test: Option<(PyReadonlyArray2<'py, f32>, PyReadonlyArray1<'py, i64>)>,
+) -> PyResult<(Vector<'py>, Vec<Bound<'py, PyDict>>)> {
+    let all = examples(network, &x, &y)?;
+    let test = test.map(|(x, y)| examples(network, &x, &y)).transpose()?;
+    if let Some(place) = parts.iter().flatten().find(|place| **place >= all.len()) {
+        return Err(exception(Error::invalid("parts", format!("example {place}"), format!("0 to {}", all.len().saturating_sub(1)))));
+    }
+    if let Some(client) = schedule.iter().flatten().flatten().find(|client| **client >= parts.len()) {
+        return Err(exception(Error::invalid("schedule", format!("client {client}"), format!("0 to {}", parts.len().saturating_sub(1)))));
+    }
+    let (local, estimator) = (parsed("local", local)?, parsed("estimator", estimator)?);
+    let initial = initial.as_array().to_vec();
+    network.check_dimension(initial.len()).map_err(exception)?;
+    let found = py.detach(|| -> Result<_> {
+        let trainer = trainer(network, &all, &parts, &local, &estimator)?;
+        let clients = Client::all(&parts.iter().map(Vec::len).collect::<Vec<_>>());
+        let simulation = Simulation { rules: rules.rules(), trainer: &trainer, clients: &clients, keep_models: false };
+        let mut world = simulation.start(initial);
+        let mut history = Vec::new();
+        for number in 0..rounds {
+            let round = match &schedule {
+                Some(schedule) => {
+                    let ids = schedule.get(number).into_iter().flatten();
+                    let active: Vec<Active> = ids.map(|&id| Active { id, part: 1.0, arrives: true }).collect();
+                    simulation.round_with(&mut world, &active)?
+                }
+                None => simulation.round(&mut world)?,
+            };
+            let outcome = test.as_ref().map(|test| evaluate(&trainer.model(world.ledger.server.model()), test)).transpose()?;
+            history.push((round, outcome, world.ledger.traffic));
+        }
+        Ok((world, history))
+    });
+    let (world, history) = found.map_err(exception)?;
+    let told = history.into_iter().enumerate().map(|(number, (round, outcome, traffic))| {
+        let loss = round.loss;
+        let told = told(py, round)?;
+        told.set_item("round", number)?;
+        told.set_item("loss", loss)?;
+        told.set_item("bytes", traffic.down + traffic.up)?;
+        if let Some(Evaluation { accuracy, log_loss }) = outcome {
+            told.set_item("accuracy", accuracy)?;
+            told.set_item("log_loss", log_loss)?;
+        }
+        Ok(told)
+    });
+    Ok((world.ledger.server.model().to_vec().into_pyarray(py), told.collect::<PyResult<_>>()?))
+}
+
+/// Which examples each client has: evenly, or with class mixtures from a Dirichlet law.
+#[pyfunction]
+pub(crate) fn partition(
+    py: Python<'_>,
+    labels: PyReadonlyArray1<'_, i64>,
+    clients: usize,
+    dirichlet: Option<f64>,
+    seed: u64,
+) -> PyResult<Vec<Vec<usize>>> {
+    let labels: Vec<i64> = labels.as_array().to_vec();
+    if clients == 0 || labels.len() < clients {
+        return Err(exception(Error::invalid("clients", clients, format!("1 to the {} examples", labels.len()))));
+    }
+    if let Some(label) = labels.iter().find(|label| **label < 0) {
+        return Err(exception(Error::invalid("labels", label, "0 or more")));
+    }
+    let labels: Vec<usize> = labels.into_iter().map(|label| label as usize).collect();
+    let rng = &mut Seed::new(seed).stream("federated/partition");
+    py.detach(|| match dirichlet {
+        Some(alpha) => partitions::dirichlet(&labels, clients, alpha, rng),
+        None => Ok(partitions::even(labels.len(), clients, rng)),
+    })
+    .map_err(exception)
+}
+
+/// See `lyceum_federated::privacy::epsilon`.
+#[pyfunction]
+pub(crate) fn gaussian_epsilon(noise: f64, rounds: u64, delta: f64) -> f64 {
+    privacy::epsilon(noise, rounds, delta)
+}
