@@ -11,6 +11,9 @@ use lyceum_train::{ModelConfig, Plain, cpu, parallel};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
+    // As the program does.
+    // SAFETY: sets `mi_option_purge_delay`, a number.
+    unsafe { libmimalloc_sys::mi_option_set(15, 10_000) };
     parallel::enlist_this_thread();
     let config = DataConfig { held_out: 0.0, ..DataConfig::named("mnist") };
     let mut data = config.prepare(&Cache::locate(), Seed::new(1)).expect("MNIST");

@@ -39,11 +39,13 @@ pub struct LocalConfig {
     /// λ of (λ/2)‖x‖² in every client's loss; its gradient is not clipped.
     #[serde(deserialize_with = "range::non_negative")]
     pub weight_decay: f64,
+    /// Whether a client takes its examples in a new order in each epoch.
+    pub shuffle: bool,
 }
 
 impl Default for LocalConfig {
     fn default() -> Self {
-        Self { epochs: 5, batch_size: 50, learning_rate: 0.1, decay: 1.0, clip_norm: Some(10.0), weight_decay: 1e-4 }
+        Self { epochs: 5, batch_size: 50, learning_rate: 0.1, decay: 1.0, clip_norm: Some(10.0), weight_decay: 1e-4, shuffle: true }
     }
 }
 
@@ -94,19 +96,22 @@ impl<'a> NetworkTrainer<'a> {
 
 impl LocalTrainer for NetworkTrainer<'_> {
     fn train(&self, client: usize, problem: &LocalProblem, round: u64, part: f64, seed: Seed) -> Result<LocalResult> {
-        let LocalConfig { epochs, batch_size, learning_rate, decay, clip_norm, weight_decay } = self.config;
+        let LocalConfig { epochs, batch_size, learning_rate, decay, clip_norm, weight_decay, shuffle } = self.config;
         let own = &self.clients[client];
         let rate = learning_rate * decay.powf(round as f64);
         let device = self.space.vector(&self.model).device();
         let sgd = OptimizerConfig::Sgd { momentum: 0.0, nesterov: false };
         let mut pipeline = Pipeline::new(self.model(&problem.start), (self.estimator)(), &sgd);
-        let terms = Terms::new(problem, clip_norm, weight_decay, pipeline.parameters());
-        pipeline = pipeline.with_transform(Box::new(terms));
+        let penalty = Penalty::new(problem, clip_norm, weight_decay, pipeline.parameters());
+        pipeline = pipeline.with_transform(Box::new(penalty));
         let all = epochs * own.len().div_ceil(batch_size);
         let most = ((part * all as f64).ceil() as usize).clamp(1.min(all), all);
         let (mut steps, mut sum) = (0_usize, 0.0);
         for epoch in 0..epochs {
-            let order = split::permutation(own.len(), &mut seed.stream_at("federated/order", epoch as u64));
+            let order = match shuffle {
+                true => split::permutation(own.len(), &mut seed.stream_at("federated/order", epoch as u64)),
+                false => (0..own.len()).collect(),
+            };
             for places in order.chunks(batch_size).take(most - steps) {
                 let positions: Vec<usize> = places.iter().map(|&place| own[place]).collect();
                 let batch = LabelledBatch::new(self.examples, &positions, self.classes, 0.0, &device);
@@ -120,20 +125,13 @@ impl LocalTrainer for NetworkTrainer<'_> {
     }
 }
 
-/// The method's terms, the clip and weight decay, as one transform:
-/// g ← clip(g + linear − q·start [+ q·x]) + λx [+ q·x].
-struct Terms {
-    constant: Option<Vector>,
-    clip_norm: Option<f64>,
-    /// The coefficients of x inside the clip and outside.
-    inside: f64,
-    outside: f64,
-}
+/// The method's terms, the clip and weight decay as one transform.
+struct Penalty(vector::Terms);
 
-impl Terms {
-    fn new(problem: &LocalProblem, clip_norm: Option<f64>, weight_decay: f64, like: &Vector) -> Self {
+impl Penalty {
+    fn new(problem: &LocalProblem, clip: Option<f64>, weight_decay: f64, like: &Vector) -> Self {
         let q = problem.quadratic;
-        let constant = (q > 0.0 || !problem.linear.is_empty()).then(|| {
+        let linear = (q > 0.0 || !problem.linear.is_empty()).then(|| {
             let pulled = problem.start.iter().map(|start| -q * f64::from(*start));
             let values = match problem.linear.len() {
                 0 => pulled.map(|pulled| pulled as f32).collect(),
@@ -141,25 +139,13 @@ impl Terms {
             };
             vector::from_vec(values, &like.device())
         });
-        let (inside, outside) = if problem.clip_pull { (q, 0.0) } else { (0.0, q) };
-        Self { constant, clip_norm, inside, outside: outside + weight_decay }
+        let (inside, outside) = if problem.clip_pull { (q, weight_decay) } else { (0.0, q + weight_decay) };
+        Self(vector::Terms { linear, inside, clip, outside })
     }
 }
 
-impl GradientTransform for Terms {
-    fn transform(&mut self, mut gradient: Vector, parameters: &Vector, _: &ParamSpace) -> Result<Vector> {
-        if let Some(constant) = &self.constant {
-            gradient = vector::add_scaled(&gradient, 1.0, constant);
-        }
-        if self.inside > 0.0 {
-            gradient = vector::add_scaled(&gradient, self.inside, parameters);
-        }
-        if let Some(most) = self.clip_norm {
-            let norm = vector::norm(&gradient);
-            if norm > most {
-                gradient = gradient * (most / norm);
-            }
-        }
-        Ok(if self.outside > 0.0 { vector::add_scaled(&gradient, self.outside, parameters) } else { gradient })
+impl GradientTransform for Penalty {
+    fn transform(&mut self, gradient: Vector, parameters: &Vector, _: &ParamSpace) -> Result<Vector> {
+        Ok(vector::with_terms(gradient, parameters, &self.0))
     }
 }

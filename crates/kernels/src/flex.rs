@@ -13,7 +13,8 @@ pub(crate) struct Values(FlexTensor);
 
 impl Values {
     pub(crate) fn of(tensor: &FlexTensor) -> Self {
-        Self(tensor.to_contiguous())
+        // A view into a longer vector is in order too; the framework's own conversion would copy it.
+        Self(if tensor.is_contiguous() { tensor.clone() } else { tensor.to_contiguous() })
     }
 
     pub(crate) fn as_slice(&self) -> &[f32] {
@@ -21,6 +22,15 @@ impl Values {
         let start = layout.start_offset();
         &self.0.storage::<f32>()[start..start + layout.shape().num_elements()]
     }
+}
+
+/// A tensor whose values `change` has changed, in the same memory if nobody else holds it.
+pub(crate) fn changed(tensor: FlexTensor, change: impl FnOnce(&mut [f32])) -> FlexTensor {
+    let n = tensor.layout().shape().num_elements();
+    let whole = tensor.is_contiguous() && tensor.layout().start_offset() == 0 && tensor.storage::<f32>().len() == n;
+    let mut own = if whole { tensor } else { FlexTensor::from_data(TensorData::new(Values::of(&tensor).as_slice().to_vec(), tensor.layout().shape().clone())) };
+    change(own.storage_mut());
+    own
 }
 
 /// A tensor with these values.

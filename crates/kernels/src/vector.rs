@@ -7,9 +7,10 @@ use burn::{
     backend::{Backend, Dispatch, Flex, backend_extension, tensor::FloatTensor},
     tensor::{Tensor, TensorData},
 };
+use lyceum_core::vectorize;
 use rayon::prelude::*;
 
-use crate::flex::{Values, is_flex, tensor};
+use crate::flex::{Values, changed, is_flex, tensor};
 
 /// The length of a piece: 64 KiB of floats, which stays in a core's second-level cache.
 const PIECE: usize = 1 << 14;
@@ -32,13 +33,62 @@ pub fn norm(a: &Tensor<1>) -> f64 {
 
 /// a + s·b in one sweep, without gradients.
 pub fn add_scaled(a: &Tensor<1>, s: f64, b: &Tensor<1>) -> Tensor<1> {
+    added(a.clone(), s, b)
+}
+
+/// a + s·b in one sweep, without gradients, in a's own memory if nobody else holds it.
+pub fn added(a: Tensor<1>, s: f64, b: &Tensor<1>) -> Tensor<1> {
     assert_eq!(a.dims(), b.dims(), "vectors of the same length");
-    let (a, b) = (a.clone().inner(), b.clone().inner());
+    let (a, b) = (a.inner(), b.clone().inner());
     if is_flex(&a.device()) {
-        Tensor::from_dispatch(<Dispatch as LongVector>::add_scaled(a.into_dispatch(), s as f32, b.into_dispatch()))
+        Tensor::from_dispatch(<Dispatch as LongVector>::added(a.into_dispatch(), s as f32, b.into_dispatch()))
     } else {
         a + b * s
     }
+}
+
+/// What a loss is given besides: ⟨c, x⟩ and quadratic terms.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// c.
+    pub linear: Option<Tensor<1>>,
+    /// p of (p/2)‖x‖² within the norm that is clipped.
+    pub inside: f64,
+    /// The largest norm.
+    pub clip: Option<f64>,
+    /// q of (q/2)‖x‖² beside it.
+    pub outside: f64,
+}
+
+/// The gradient of a loss with these terms, without gradients of its own, in two sweeps:
+///
+/// ```text
+/// s·(g + c + px) + qx,  s = min(1, clip/‖g + c + px‖₂)
+/// ```
+pub fn with_terms(g: Tensor<1>, x: &Tensor<1>, terms: &Terms) -> Tensor<1> {
+    assert!(g.dims() == x.dims() && terms.linear.as_ref().is_none_or(|c| c.dims() == x.dims()), "vectors of the same length");
+    let (g, x) = (g.inner(), x.clone().inner());
+    let c = terms.linear.clone().map(Tensor::inner);
+    let (inside, outside) = (terms.inside as f32, terms.outside as f32);
+    if !is_flex(&g.device()) {
+        let mut sum = g;
+        if let Some(c) = c {
+            sum = sum + c;
+        }
+        sum = sum + x.clone() * inside;
+        let norm = norm(&sum);
+        let scale = terms.clip.filter(|most| norm > *most).map_or(1.0, |most| most / norm);
+        return sum * scale + x * outside;
+    }
+    // Without a linear term x stands in its place and is not looked at.
+    let (linear, c) = (c.is_some(), c.unwrap_or_else(|| x.clone()));
+    let scale = terms.clip.map_or(1.0, |most| {
+        let (g, c, x) = (g.clone().into_dispatch(), c.clone().into_dispatch(), x.clone().into_dispatch());
+        let norm = sum_of_pieces(Tensor::from_dispatch(<Dispatch as LongVector>::terms_squared(g, c, x, linear, inside))).sqrt();
+        if norm > most { most / norm } else { 1.0 }
+    });
+    let (g, c, x) = (g.into_dispatch(), c.into_dispatch(), x.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as LongVector>::terms_added(g, c, x, linear, [inside, scale as f32, outside]))
 }
 
 /// Each piece's sum travels as two floats, high and low part.
@@ -50,50 +100,97 @@ fn sum_of_pieces(pieces: Tensor<1>) -> f64 {
 trait LongVector: Backend {
     fn dot_pieces(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    fn add_scaled(a: FloatTensor<Self>, s: f32, b: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn added(a: FloatTensor<Self>, s: f32, b: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// ‖g + c + px‖² in pieces, with c if `linear`.
+    fn terms_squared(g: FloatTensor<Self>, c: FloatTensor<Self>, x: FloatTensor<Self>, linear: bool, inside: f32) -> FloatTensor<Self>;
+
+    /// s·(g + c + px) + qx with `numbers` p, s, q, and c if `linear`.
+    fn terms_added(g: FloatTensor<Self>, c: FloatTensor<Self>, x: FloatTensor<Self>, linear: bool, numbers: [f32; 3]) -> FloatTensor<Self>;
 }
 
 impl LongVector for Flex {
     fn dot_pieces(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
         let (a, b) = (Values::of(&a), Values::of(&b));
-        let sums: Vec<[f32; 2]> = a
-            .as_slice()
-            .par_chunks(PIECE)
-            .zip(b.as_slice().par_chunks(PIECE))
-            .map(|(a, b)| {
-                let sum = dot_piece(a, b);
-                let high = sum as f32;
-                [high, (sum - f64::from(high)) as f32]
-            })
-            .collect();
-        let n = 2 * sums.len();
-        tensor(sums.into_flattened(), [n])
+        pieces(a.as_slice().par_chunks(PIECE).zip(b.as_slice().par_chunks(PIECE)).map(|(a, b)| dot_piece(a, b)))
     }
 
-    fn add_scaled(a: FloatTensor<Self>, s: f32, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (a, b) = (Values::of(&a), Values::of(&b));
-        let (a, b) = (a.as_slice(), b.as_slice());
-        let mut sum = vec![0.0; a.len()];
-        sum.par_chunks_mut(PIECE).zip(a.par_chunks(PIECE).zip(b.par_chunks(PIECE))).for_each(|(sum, (a, b))| {
-            sum.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum = a + s * b);
-        });
-        let n = sum.len();
-        tensor(sum, [n])
+    fn added(a: FloatTensor<Self>, s: f32, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        let b = Values::of(&b);
+        changed(a, |a| a.par_chunks_mut(PIECE).zip(b.as_slice().par_chunks(PIECE)).for_each(|(a, b)| add_piece(a, s, b)))
+    }
+
+    fn terms_squared(g: FloatTensor<Self>, c: FloatTensor<Self>, x: FloatTensor<Self>, linear: bool, inside: f32) -> FloatTensor<Self> {
+        let (g, c, x) = (Values::of(&g), Values::of(&c), Values::of(&x));
+        let parts = g.as_slice().par_chunks(PIECE).zip(c.as_slice().par_chunks(PIECE).zip(x.as_slice().par_chunks(PIECE)));
+        pieces(parts.map(|(g, (c, x))| terms_squared_piece(g, c, x, f32::from(u8::from(linear)), inside)))
+    }
+
+    fn terms_added(g: FloatTensor<Self>, c: FloatTensor<Self>, x: FloatTensor<Self>, linear: bool, numbers: [f32; 3]) -> FloatTensor<Self> {
+        let (c, x) = (Values::of(&c), Values::of(&x));
+        changed(g, |g| {
+            let parts = g.par_chunks_mut(PIECE).zip(c.as_slice().par_chunks(PIECE).zip(x.as_slice().par_chunks(PIECE)));
+            parts.for_each(|(g, (c, x))| terms_piece(g, c, x, f32::from(u8::from(linear)), numbers));
+        })
     }
 }
 
-/// Eight running sums, so that the additions do not wait for one another.
-fn dot_piece(a: &[f32], b: &[f32]) -> f64 {
-    let mut sums = [0.0_f64; 8];
-    let (whole_a, rest_a) = a.as_chunks::<8>();
-    let (whole_b, rest_b) = b.as_chunks::<8>();
-    for (a, b) in whole_a.iter().zip(whole_b) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += f64::from(*a) * f64::from(*b);
+/// The sums of the pieces, each as two floats.
+fn pieces(sums: impl IndexedParallelIterator<Item = f64>) -> burn_flex::FlexTensor {
+    let halves = sums.map(|sum| {
+        let high = sum as f32;
+        [high, (sum - f64::from(high)) as f32]
+    });
+    let halves: Vec<[f32; 2]> = halves.collect();
+    let n = 2 * halves.len();
+    tensor(halves.into_flattened(), [n])
+}
+
+vectorize! {
+    /// Eight running sums, so that the additions do not wait for one another.
+    fn dot_piece(a: &[f32], b: &[f32]) -> f64 {
+        let mut sums = [0.0_f64; 8];
+        let (whole_a, rest_a) = a.as_chunks::<8>();
+        let (whole_b, rest_b) = b.as_chunks::<8>();
+        for (a, b) in whole_a.iter().zip(whole_b) {
+            for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+                *sum += f64::from(*a) * f64::from(*b);
+            }
         }
+        let rest: f64 = rest_a.iter().zip(rest_b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+        sums.iter().sum::<f64>() + rest
     }
-    let rest: f64 = rest_a.iter().zip(rest_b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-    sums.iter().sum::<f64>() + rest
+}
+
+vectorize! {
+    fn add_piece(a: &mut [f32], s: f32, b: &[f32]) {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a += s * b);
+    }
+}
+
+vectorize! {
+    /// Σ (g + wc + px)², w being 1 or 0.
+    fn terms_squared_piece(g: &[f32], c: &[f32], x: &[f32], w: f32, p: f32) -> f64 {
+        let mut sums = [0.0_f64; 8];
+        let (whole_g, rest_g) = g.as_chunks::<8>();
+        let (whole_c, rest_c) = c.as_chunks::<8>();
+        let (whole_x, rest_x) = x.as_chunks::<8>();
+        for ((g, c), x) in whole_g.iter().zip(whole_c).zip(whole_x) {
+            for (((sum, g), c), x) in sums.iter_mut().zip(g).zip(c).zip(x) {
+                let value = f64::from(g + w * c + p * x);
+                *sum += value * value;
+            }
+        }
+        let rest: f64 = rest_g.iter().zip(rest_c).zip(rest_x).map(|((g, c), x)| f64::from(g + w * c + p * x).powi(2)).sum();
+        sums.iter().sum::<f64>() + rest
+    }
+}
+
+vectorize! {
+    fn terms_piece(g: &mut [f32], c: &[f32], x: &[f32], w: f32, numbers: [f32; 3]) {
+        let [p, s, q] = numbers;
+        g.iter_mut().zip(c).zip(x).for_each(|((g, c), x)| *g = s * (*g + w * c + p * x) + q * x);
+    }
 }
 
 /// A vector's values.
@@ -125,6 +222,30 @@ mod tests {
             let moved = to_vec(&add_scaled(&a, -0.5, &b));
             assert!(moved.iter().zip(to_vec(&a).iter().zip(to_vec(&b))).all(|(m, (a, b))| *m == a - 0.5 * b));
         }
+    }
+
+    #[test]
+    fn terms_are_those_of_the_formula() {
+        let n = 2 * PIECE + 13;
+        let (g, c, x) = (vector(n, |i| (i as f32).sin()), vector(n, |i| (i as f32 * 0.3).cos()), vector(n, |i| (i as f32 * 0.7).sin()));
+        for (linear, inside, clip, outside) in [(true, 0.0, Some(10.0), 0.3), (true, 0.5, None, 0.0), (false, 0.25, Some(1e9), 1.0), (false, 0.0, Some(1.0), 0.0)] {
+            let terms = Terms { linear: linear.then(|| c.clone()), inside, clip, outside };
+            let found = to_vec(&with_terms(g.clone(), &x, &terms));
+            let [gs, cs, xs] = [&g, &c, &x].map(|v| to_vec(v).into_iter().map(f64::from).collect::<Vec<f64>>());
+            let sum: Vec<f64> = (0..n).map(|i| gs[i] + if linear { cs[i] } else { 0.0 } + inside * xs[i]).collect();
+            let norm = sum.iter().map(|v| v * v).sum::<f64>().sqrt();
+            let scale = clip.map_or(1.0, |most| (most / norm).min(1.0));
+            assert!((0..n).all(|i| (f64::from(found[i]) - scale * sum[i] - outside * xs[i]).abs() < 1e-6));
+        }
+        // The vectors that went in are as they were.
+        assert_eq!(to_vec(&g)[1], 1.0_f32.sin());
+    }
+
+    #[test]
+    fn a_view_is_changed_without_touching_what_they_are_views_of() {
+        let long = vector(100, |i| i as f32);
+        assert_eq!(to_vec(&added(long.clone().narrow(0, 10, 20), 1.0, &vector(20, |_| 0.5)))[0], 10.5);
+        assert_eq!(to_vec(&long)[10], 10.0);
     }
 
     #[test]

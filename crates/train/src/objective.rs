@@ -65,7 +65,10 @@ impl LabelledBatch {
         let mut inputs = Vec::with_capacity(positions.len() * d);
         let mut targets = vec![(smoothing / classes as f64) as f32; positions.len() * classes];
         for (row, &position) in positions.iter().enumerate() {
-            inputs.extend(examples.inputs.row(position).iter());
+            match examples.inputs.row(position).as_slice() {
+                Some(row) => inputs.extend_from_slice(row),
+                None => inputs.extend(examples.inputs.row(position)),
+            }
             targets[row * classes + examples.labels[position]] += (1.0 - smoothing) as f32;
         }
         let tensor = |values, width| Tensor::from_data(TensorData::new(values, [positions.len(), width]), device);

@@ -102,7 +102,7 @@ impl Optimizer {
                 self.moments = vec![first, second];
                 parameters
             }
-            _ => vector::add_scaled(&parameters, -rate, &gradient),
+            _ => vector::added(parameters, -rate, &gradient),
         }
     }
 

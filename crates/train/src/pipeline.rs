@@ -85,18 +85,23 @@ impl<M: Module> Pipeline<M> {
         let mut oracle = ModelOracle::new(objective, &self.model, &self.space, batch, seed).with_l2(l2);
         let slopes = self.estimator.estimate(&mut oracle, &self.parameters, rate)?;
         let mut gradient = self.combiner.combine(&slopes, &self.space)?;
+        let losses = slopes.losses;
+        // From here on nobody else holds the gradient, so that transforms can work in its memory.
+        drop(slopes.gradients);
         for transform in &mut self.transforms {
             gradient = transform.transform(gradient, &self.parameters, &self.space)?;
         }
         let evaluations = oracle.evaluations();
         let statistics = oracle.into_statistics();
+        // Nobody else holds the old parameters then, and the step is made in their memory.
+        let from = std::mem::replace(&mut self.parameters, gradient.clone());
         let from = match self.weight_decay {
-            Some(WeightDecay::Decoupled(coefficient)) => self.parameters.clone() * (1.0 - rate.now() * coefficient),
-            _ => self.parameters.clone(),
+            Some(WeightDecay::Decoupled(coefficient)) => from * (1.0 - rate.now() * coefficient),
+            _ => from,
         };
         self.parameters = self.optimizer.step(rate.now(), from, gradient);
         self.model = self.space.update_averages(self.model.clone(), &statistics, AVERAGE_RATE);
-        Ok(StepOutcome { losses: slopes.losses, evaluations })
+        Ok(StepOutcome { losses, evaluations })
     }
 
     /// The model, the optimiser's state and the estimator's, each as a file of a checkpoint holds it, and their counters.
