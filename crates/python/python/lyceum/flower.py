@@ -1,0 +1,350 @@
+"""Federated learning over Flower: FedDyn, SCAFFOLD, FedNova and the others as a `Strategy`, and a `ClientApp` that trains in Rust.
+
+The server's app::
+
+    from flwr.serverapp import ServerApp
+    from lyceum.federated import Rules
+    from lyceum.flower import Strategy
+
+    app = ServerApp()
+
+    @app.main()
+    def main(grid, context):
+        strategy = Strategy(Rules("feddyn", alpha=0.01), clients=100, state="server")
+        strategy.start(grid, strategy.arrays(network.initial), num_rounds=50)
+
+The client's app::
+
+    from lyceum.federated import Local, Network
+    from lyceum.flower import client_app
+
+    network = Network({"mlp": {"hidden": [200, 200]}}, shape=(1, 28, 28), classes=10)
+
+    def load(context):
+        return my_x, my_y
+
+    app = client_app(load, network, local=Local(epochs=5), state="client")
+
+Each SuperNode is started with ``--node-config "partition-id=K"``: K is the client's number, from 0. Who takes part in a round, batches
+and results are those of :func:`lyceum.federated.simulate` with the same rules.
+
+Exactly once: what a client makes of a round is on its disk before the reply is sent, and counts when the server says that it took the
+reply; what the server took is on its disk before the next round begins. A client or server that is killed goes on when it is started
+again; a reply that is lost, late or broken changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from logging import INFO, WARNING
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MessageType, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common.logger import log
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy as FlowerStrategy
+from numpy.typing import ArrayLike, NDArray
+
+from .federated import Client, Local, Network, Reply, Rules, Server
+from .federated import Message as Sent
+
+__all__ = ["Strategy", "client_app"]
+
+_MODEL = "model"
+Layout = list[tuple[str, tuple[int, ...]]]
+
+
+class Strategy(FlowerStrategy):
+    """Any of the methods of :class:`~lyceum.federated.Rules`, with the server's state on disk.
+
+    Parameters: `rules`; `clients`: m, all that there are, connected or not; `state`: a folder (None: in memory; the federation then
+    ends with the process); `wait`: seconds to wait for clients of a round that are not connected; `timeout`: seconds to wait for an
+    answer to who a client is; `mean_examples`: the average client's number of examples, for FedDyn's `by_share`; `evaluate`: whether
+    connected clients evaluate the model after each round.
+
+    After :meth:`start`, `history` tells of each round: `round`, `taken`, `refused` with reasons, `loss`, `drift`.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        clients: int,
+        state: Union[str, os.PathLike[str], None] = None,
+        *,
+        wait: float = 60.0,
+        timeout: float = 120.0,
+        mean_examples: float | None = None,
+        evaluate: bool = False,
+    ) -> None:
+        if clients < 1:
+            raise ValueError(f"clients: found {clients}; allowed: 1 or more")
+        self.rules, self.clients, self.wait, self.timeout = rules, clients, wait, timeout
+        self.state = None if state is None else Path(state)
+        self.mean_examples, self.evaluate = mean_examples, evaluate
+        self.history: list[dict[str, Any]] = []
+        self.server: Server | None = None
+        self._layout: Layout = []
+        self._nodes: dict[int, tuple[int, int]] = {}
+        self._active: dict[int, float] = {}
+
+    def arrays(self, model: ArrayLike) -> ArrayRecord:
+        """A vector of parameters as :meth:`start` takes it."""
+        return ArrayRecord({_MODEL: Array(np.asarray(model, dtype=np.float32))})
+
+    def summary(self) -> None:
+        """Logs the settings."""
+        log(INFO, "\t├──> Rules: %s", self.rules.to_json())
+        log(INFO, "\t└──> Clients: %d; state: %s", self.clients, self.state or "in memory")
+
+    # Server and clients
+
+    def _open(self, arrays: ArrayRecord) -> Server:
+        """The server, from disk or before its first round."""
+        if self.server is None:
+            for name, part in arrays.items():
+                if part.numpy().dtype != np.float32:
+                    raise ValueError(f"initial_arrays: found {part.numpy().dtype} in {name}; allowed: float32")
+            self._layout = _layout(arrays)
+            path = None if self.state is None else self.state / "server.safetensors"
+            note = json.dumps({"federation": uuid.uuid4().hex, "rules": self.rules.to_json()})
+            self.server = Server(self.rules, _flat(arrays), self.clients, path, note)
+            kept = json.loads(self.server.note)
+            if kept["rules"] != self.rules.to_json():
+                raise ValueError(f"rules: found {self.rules.to_json()}; allowed: {kept['rules']}, as {path} has")
+            self._federation = str(kept["federation"])
+            if self.server.round:
+                log(INFO, "Going on after round %d of %s", self.server.round, path)
+        return self.server
+
+    def _cut(self, vector: NDArray[np.float32]) -> ArrayRecord:
+        """A vector in the arrays that the user's model is made of."""
+        return _cut(vector, self._layout)
+
+    def _meet(self, grid: Grid, wanted: set[int]) -> dict[int, int]:
+        """Client number to node, of the connected ones. Waits for those that are wanted."""
+        end = time.monotonic() + self.wait
+        while True:
+            connected = set(grid.get_node_ids())
+            strangers = sorted(connected - set(self._nodes))
+            if strangers:
+                content = RecordDict({"config": ConfigRecord({"question": "who"})})
+                questions = [Message(content, dst_node_id=node, message_type=MessageType.QUERY) for node in strangers]
+                for answer in grid.send_and_receive(questions, timeout=self.timeout):
+                    if not answer.has_error():
+                        who = answer.content["who"]
+                        self._nodes[answer.metadata.src_node_id] = (int(who["client"]), int(who["examples"]))
+            found: dict[int, int] = {}
+            for node in sorted(connected & set(self._nodes)):
+                client = self._nodes[node][0]
+                if 0 <= client < self.clients:
+                    found[client] = node
+                else:
+                    log(WARNING, "Node %d says it is client %d; there are %d", node, client, self.clients)
+            if wanted <= set(found) or time.monotonic() > end:
+                return found
+            time.sleep(1.0)
+
+    # A round
+
+    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
+        """The message to each client of the round that is connected."""
+        server = self._open(arrays)
+        self._active = dict(server.active())
+        nodes = self._meet(grid, set(self._active))
+        absent = sorted(set(self._active) - set(nodes))
+        if absent:
+            log(WARNING, "Round %d goes without clients %s, which are not connected", server.round, absent)
+        sent = server.message()
+        extra = {f"vector.{name}": ArrayRecord({name: Array(values)}) for name, values in sent.arrays.items() if name != _MODEL}
+        messages = []
+        for client, part in self._active.items():
+            if client not in nodes:
+                continue
+            told: dict[str, Any] = {
+                **dict(config), "server-round": server_round, "round": server.round, "rules": self.rules.to_json(), "part": part,
+                "federation": self._federation, "client": client, "mean-examples": float(self.mean_examples or 0.0),
+            }
+            accepted = server.accepted[client]
+            if accepted is not None:
+                told["accepted"] = accepted
+            records: dict[str, Any] = {"arrays": self._cut(sent.arrays[_MODEL]), "config": ConfigRecord(told), **extra}
+            if sent.numbers:
+                records["numbers"] = MetricRecord(sent.numbers)
+            messages.append(Message(RecordDict(records), dst_node_id=nodes[client], message_type=MessageType.TRAIN))
+        self._sent = len(messages)
+        log(INFO, "configure_train: round %d with %d of %d clients", server.round, len(messages), self.clients)
+        return messages
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Takes the replies that pass; the new state is on the disk when this returns."""
+        server = self.server
+        assert server is not None, "configure_train comes first"
+        number, found, refused = server.round, [], []
+        for message in replies:
+            client = self._nodes.get(message.metadata.src_node_id, (-1, 0))[0]
+            if message.has_error():
+                refused.append((client, message.error.reason))
+                continue
+            try:
+                reply = _reply(message.content)
+                if reply.client != client or client not in self._active:
+                    raise ValueError(f"it says it is client {reply.client}")
+                found.append(reply)
+            except Exception as error:  # a hostile client may send anything
+                refused.append((client, f"not understood: {error}"))
+        round = server.conclude(found, sent=self._sent)
+        refused += round["refused"]
+        for client, reason in refused:
+            log(WARNING, "Round %d: the reply of client %d is left out: %s", number, client, reason)
+        taken = set(round["taken"])
+        losses = [reply.loss for reply in found if reply.client in taken]
+        loss = float(np.mean(losses)) if losses else math.nan
+        self.history.append({"round": number, "taken": sorted(taken), "refused": refused, "loss": loss, "drift": round["drift"]})
+        if not taken:
+            return None, None
+        return self._cut(server.model), MetricRecord({"loss": loss, "drift": float(round["drift"]), "taken": len(taken)})
+
+    # Evaluation
+
+    def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
+        """The model to every connected client, if they are to evaluate it."""
+        if not self.evaluate:
+            return []
+        content = RecordDict({"arrays": arrays, "config": ConfigRecord({**dict(config), "server-round": server_round})})
+        nodes = self._meet(grid, set())
+        return [Message(content, dst_node_id=node, message_type=MessageType.EVALUATE) for node in nodes.values()]
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Means weighted by examples."""
+        sums: dict[str, float] = {}
+        total = 0.0
+        for message in replies:
+            if message.has_error():
+                continue
+            metrics = dict(message.content["metrics"])
+            weight = float(metrics.pop("num-examples"))
+            total += weight
+            for name, value in metrics.items():
+                sums[name] = sums.get(name, 0.0) + weight * float(value)
+        return MetricRecord({name: value / total for name, value in sums.items()}) if total > 0 else None
+
+
+def _flat(arrays: ArrayRecord) -> NDArray[np.float32]:
+    return np.concatenate([part.numpy().reshape(-1) for part in arrays.values()]).astype(np.float32, copy=False)
+
+
+def _layout(arrays: ArrayRecord) -> Layout:
+    return [(name, part.numpy().shape) for name, part in arrays.items()]
+
+
+def _cut(vector: NDArray[np.float32], layout: Layout) -> ArrayRecord:
+    """A vector as arrays of these names and shapes."""
+    arrays, start = {}, 0
+    for name, shape in layout:
+        size = math.prod(shape)
+        arrays[name] = Array(vector[start : start + size].reshape(shape))
+        start += size
+    return ArrayRecord(arrays)
+
+
+def _vectors(content: RecordDict) -> dict[str, NDArray[np.float32]]:
+    """The model and the method's own vectors."""
+    arrays = {_MODEL: _flat(content["arrays"])}
+    for key, record in content.items():
+        if key.startswith("vector."):
+            arrays[key.removeprefix("vector.")] = _flat(record)
+    return arrays
+
+
+def _numbers(content: RecordDict) -> dict[str, float]:
+    return {name: float(value) for name, value in content["numbers"].items()} if "numbers" in content else {}
+
+
+def _reply(content: RecordDict) -> Reply:
+    metrics = content["metrics"]
+    sent = Sent(_vectors(content), _numbers(content))
+    return Reply(int(metrics["client"]), int(metrics["num-examples"]), sent, float(metrics["loss"]))
+
+
+def client_app(
+    load: Callable[[Context], Any],
+    network: Network | None = None,
+    *,
+    local: Local = Local(),
+    state: Union[str, os.PathLike[str]] = "lyceum-client",
+    client: Callable[[Context], int] = lambda context: int(context.node_config["partition-id"]),
+    evaluate: Callable[[NDArray[np.float32], Context], Mapping[str, float]] | None = None,
+) -> ClientApp:
+    """A client whose state survives that of its process.
+
+    Parameters: `load`: from Flower's context, the client's `(x, y)`, or `(x, y, x_test, y_test)`, for a `network` that is trained in
+    Rust; without one, `(train, examples)`, a function from :class:`~lyceum.federated.Problem` to
+    :class:`~lyceum.federated.Solution` and the number of examples; `local`: how the network is trained; `state`: a folder on the
+    client's disk, one file a federation and client; `client`: its number; `evaluate`: metrics of a model (a vector), for a client
+    without a network.
+    """
+    app = ClientApp()
+
+    def examples(context: Context) -> int:
+        loaded = load(context)
+        return len(loaded[1]) if network is not None else int(loaded[1])
+
+    def make(rules: Rules, context: Context, number: int, federation: str, mean: float) -> Client:
+        loaded = load(context)
+        path = Path(state) / federation / f"{number}.safetensors"
+        if network is not None:
+            count = len(loaded[1])
+            return Client(rules, (network, loaded[0], loaded[1]), client=number, state=path, local=local, share=count / mean if mean else 1.0)
+        train, count = loaded
+        return Client(rules, train, client=number, state=path, examples=count, share=count / mean if mean else 1.0)
+
+    @app.query()
+    def who(message: Message, context: Context) -> Message:
+        answer = MetricRecord({"client": client(context), "examples": examples(context)})
+        return Message(RecordDict({"who": answer}), reply_to=message)
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        config = message.content["config"]
+        number = client(context)
+        if number != config["client"]:
+            raise ValueError(f"this is client {number}; the message is for client {config['client']}")
+        federation = str(config["federation"])
+        if not federation.isalnum():
+            raise ValueError(f"federation: found {federation!r}; allowed: letters and digits")
+        rules = Rules.from_json(str(config["rules"]))
+        own = make(rules, context, number, federation, float(config["mean-examples"]))
+        accepted = int(config["accepted"]) if "accepted" in config else None
+        given = Sent(_vectors(message.content), _numbers(message.content))
+        reply = own.answer(given, int(config["round"]), accepted, float(config["part"]))
+        arrays = _cut(reply.message.arrays[_MODEL], _layout(message.content["arrays"]))
+        metrics = MetricRecord({"client": number, "num-examples": reply.examples, "loss": reply.loss})
+        records: dict[str, Any] = {"arrays": arrays, "metrics": metrics}
+        for name, values in reply.message.arrays.items():
+            if name != _MODEL:
+                records[f"vector.{name}"] = ArrayRecord({name: Array(values)})
+        if reply.message.numbers:
+            records["numbers"] = MetricRecord(reply.message.numbers)
+        return Message(RecordDict(records), reply_to=message)
+
+    @app.evaluate()
+    def test(message: Message, context: Context) -> Message:
+        model, loaded = _flat(message.content["arrays"]), load(context)
+        if evaluate is not None:
+            metrics = dict(evaluate(model, context))
+        elif network is not None:
+            x, y = loaded[2:4] if len(loaded) > 2 else loaded[:2]
+            metrics = {**network.evaluate(model, x, y), "num-examples": len(y)}
+        else:
+            raise ValueError("evaluate: found None; allowed: a function, for a client without a network")
+        return Message(RecordDict({"metrics": MetricRecord({"num-examples": 1, **metrics})}), reply_to=message)
+
+    return app
