@@ -40,11 +40,14 @@ enum Command {
     },
     /// Repeat an experiment and write its table, figure and numbers to results/NAME
     Reproduce {
-        /// sam, raps, active, gpm or gradient-vaccine
+        /// sam, raps, active, feddyn, gpm or gradient-vaccine
         name: String,
         /// Keep what results/NAME has and run only what it lacks
         #[arg(long)]
         missing: bool,
+        /// Run the first so many of the seeds (feddyn)
+        #[arg(long)]
+        seeds: Option<usize>,
     },
     /// Build the Python wheel into target/wheels
     Wheel,
@@ -60,7 +63,7 @@ fn main() -> Result<()> {
         Command::Ci => test::all().and_then(|()| test::quick_start()),
         Command::Data { name } => data::bring(&name),
         Command::Bench { name } => bench::run(&name),
-        Command::Reproduce { name, missing } => reproduce::run_named(&name, missing),
+        Command::Reproduce { name, missing, seeds } => reproduce::run_named(&name, missing, seeds),
         Command::Wheel => wheel::build().map(|path| println!("{}", path.display())),
         Command::Sanitize => sanitize::all(),
         Command::Docs => docs::all(),

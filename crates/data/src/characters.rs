@@ -63,7 +63,8 @@ impl Characters {
     fn spread(&self, roles: &[Role], rng: &mut impl Rng) -> Result<(Prepared, Vec<Vec<usize>>)> {
         let needed = self.window + self.train + self.test;
         let numbers = |text: &str| text.chars().map(|c| ALPHABET.chars().position(|a| a == c).unwrap_or(ALPHABET.len() - 1)).collect();
-        let mut enough: Vec<Vec<usize>> = roles.iter().map(|role| numbers(&role.text)).filter(|text: &Vec<usize>| text.len() >= needed).collect();
+        let mut enough: Vec<Vec<usize>> =
+            roles.iter().map(|role| numbers(&role.text)).filter(|text: &Vec<usize>| text.len() >= needed).collect();
         if enough.len() < self.clients {
             let allowed = format!("at most the {} of {} speakers with {needed} characters or more", enough.len(), roles.len());
             return Err(Error::invalid("characters.clients", self.clients, allowed));
@@ -109,9 +110,8 @@ impl Rows {
 fn roles(path: &Path, bytes: &[u8]) -> Result<Vec<Role>> {
     let text = std::str::from_utf8(bytes).map_err(|error| Error::damaged(path, format!("is not UTF-8: {error}")))?;
     let role = |(number, line): (usize, &str)| {
-        serde_json::from_str::<Role>(line).map_err(|error| {
-            Error::damaged(path, format!("line {}: {error}; each line is an object with `role` and `text`", number + 1))
-        })
+        serde_json::from_str::<Role>(line)
+            .map_err(|error| Error::damaged(path, format!("line {}: {error}; each line is an object with `role` and `text`", number + 1)))
     };
     let roles = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(role).collect::<Result<Vec<Role>>>()?;
     let mut names: Vec<&str> = roles.iter().map(|role| role.role.as_str()).collect();
@@ -151,7 +151,9 @@ mod tests {
 
     #[test]
     fn a_broken_file_is_named_with_its_line() {
-        for (file, part) in [("{\"role\": \"a\"}", "line 1"), ("{\"role\":\"a\",\"text\":\"\"}\n\n{\"role\":\"a\",\"text\":\"\"}", "`a` twice")] {
+        for (file, part) in
+            [("{\"role\": \"a\"}", "line 1"), ("{\"role\":\"a\",\"text\":\"\"}\n\n{\"role\":\"a\",\"text\":\"\"}", "`a` twice")]
+        {
             let error = roles(Path::new("roles.jsonl"), file.as_bytes()).err().unwrap().to_string();
             assert!(error.contains(part) && error.contains("roles.jsonl"), "{error}");
         }

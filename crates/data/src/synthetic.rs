@@ -111,7 +111,10 @@ mod tests {
     fn clients_differ_as_asked() {
         let generate = |config: &SyntheticLogistic| config.generate(&mut Seed::new(1).stream("synthetic"));
         let means = |(data, parts): &(Prepared, Vec<Vec<usize>>)| -> Vec<f64> {
-            parts.iter().map(|part| part.iter().map(|&row| f64::from(data.train.inputs[[row, 29]])).sum::<f64>() / part.len() as f64).collect()
+            parts
+                .iter()
+                .map(|part| part.iter().map(|&row| f64::from(data.train.inputs[[row, 29]])).sum::<f64>() / part.len() as f64)
+                .collect()
         };
         let spread = |values: &[f64]| {
             let mean = values.iter().sum::<f64>() / values.len() as f64;

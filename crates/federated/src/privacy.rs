@@ -40,7 +40,10 @@ impl Privacy {
         let norm = squares.sqrt();
         if norm > self.clip {
             let keep = self.clip / norm;
-            parameters.iter_mut().zip(start).for_each(|(to, from)| *to = (f64::from(*from) + keep * (f64::from(*to) - f64::from(*from))) as f32);
+            parameters
+                .iter_mut()
+                .zip(start)
+                .for_each(|(to, from)| *to = (f64::from(*from) + keep * (f64::from(*to) - f64::from(*from))) as f32);
         }
     }
 
@@ -127,5 +130,6 @@ mod tests {
         assert_eq!(epsilon(1.0, 0, 1e-5), 0.0);
     }
 
-    const ACCOUNTANT: [(f64, u64, f64, f64); 4] = [(1.0, 1, 1e-5, 4.377_18), (4.0, 50, 1e-5, 8.595_87), (0.8, 10, 1e-6, 25.947_7), (10.0, 400, 1e-7, 11.907_9)];
+    const ACCOUNTANT: [(f64, u64, f64, f64); 4] =
+        [(1.0, 1, 1e-5, 4.377_18), (4.0, 50, 1e-5, 8.595_87), (0.8, 10, 1e-6, 25.947_7), (10.0, 400, 1e-7, 11.907_9)];
 }

@@ -172,15 +172,9 @@ const SERVER: &str = "server/";
 impl Ledger {
     /// As a checkpoint holds it: numbers, and arrays by names that begin with `server/`.
     pub fn save(&self) -> (SavedLedger, Vec<Array>) {
-        let array = |(name, values): (&String, &Vec<f32>)| {
-            Array::new(format!("{SERVER}{name}"), vec![values.len()], values.clone())
-        };
-        let saved = SavedLedger {
-            round: self.server.round,
-            accepted: self.accepted.clone(),
-            taken: self.taken.clone(),
-            traffic: self.traffic,
-        };
+        let array = |(name, values): (&String, &Vec<f32>)| Array::new(format!("{SERVER}{name}"), vec![values.len()], values.clone());
+        let saved =
+            SavedLedger { round: self.server.round, accepted: self.accepted.clone(), taken: self.taken.clone(), traffic: self.traffic };
         (saved, self.server.arrays.iter().map(array).collect())
     }
 
@@ -209,7 +203,8 @@ impl Ledger {
             Err(error) => return Err(Error::io("read", path)(error)),
         };
         let arrays = array::decode(path, &bytes)?;
-        let Noted { ledger, note } = serde_json::from_str(&array::note(path, &bytes)?).map_err(|error| Error::damaged(path, error.to_string()))?;
+        let Noted { ledger, note } =
+            serde_json::from_str(&array::note(path, &bytes)?).map_err(|error| Error::damaged(path, error.to_string()))?;
         Ok(Some((Self::restore(&ledger, &arrays), note)))
     }
 }

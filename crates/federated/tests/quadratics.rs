@@ -4,8 +4,8 @@
 
 use lyceum_core::{Result, Seed};
 use lyceum_federated::{
-    Client, FedAvg, FedDyn, FedNova, FedOpt, FedProx, Guard, Journals, LocalProblem, LocalResult, LocalTrainer, Method, Participation, Privacy, Rules, Scaffold,
-    ServerOptimizer, Simulation, method::AdaptiveConfig, simulation::World,
+    Client, FedAvg, FedDyn, FedNova, FedOpt, FedProx, Guard, Journals, LocalProblem, LocalResult, LocalTrainer, Method, Participation,
+    Privacy, Rules, Scaffold, ServerOptimizer, Simulation, method::AdaptiveConfig, simulation::World,
 };
 use proptest::prelude::*;
 
@@ -46,9 +46,8 @@ fn rounds(method: &dyn Method, trainer: &Quadratics, examples: &[usize], count: 
 }
 
 fn gradients(world: &World) -> Vec<f64> {
-    let gradient = |(k, accepted): (usize, &Option<u64>)| {
-        f64::from(world.journals.read(k).unwrap().settled(*accepted).array("gradient", 1)[0])
-    };
+    let gradient =
+        |(k, accepted): (usize, &Option<u64>)| f64::from(world.journals.read(k).unwrap().settled(*accepted).array("gradient", 1)[0]);
     world.ledger.accepted.iter().enumerate().map(gradient).collect()
 }
 

@@ -28,7 +28,11 @@ impl Values {
 pub(crate) fn changed(tensor: FlexTensor, change: impl FnOnce(&mut [f32])) -> FlexTensor {
     let n = tensor.layout().shape().num_elements();
     let whole = tensor.is_contiguous() && tensor.layout().start_offset() == 0 && tensor.storage::<f32>().len() == n;
-    let mut own = if whole { tensor } else { FlexTensor::from_data(TensorData::new(Values::of(&tensor).as_slice().to_vec(), tensor.layout().shape().clone())) };
+    let mut own = if whole {
+        tensor
+    } else {
+        FlexTensor::from_data(TensorData::new(Values::of(&tensor).as_slice().to_vec(), tensor.layout().shape().clone()))
+    };
     change(own.storage_mut());
     own
 }

@@ -228,7 +228,9 @@ mod tests {
     fn terms_are_those_of_the_formula() {
         let n = 2 * PIECE + 13;
         let (g, c, x) = (vector(n, |i| (i as f32).sin()), vector(n, |i| (i as f32 * 0.3).cos()), vector(n, |i| (i as f32 * 0.7).sin()));
-        for (linear, inside, clip, outside) in [(true, 0.0, Some(10.0), 0.3), (true, 0.5, None, 0.0), (false, 0.25, Some(1e9), 1.0), (false, 0.0, Some(1.0), 0.0)] {
+        for (linear, inside, clip, outside) in
+            [(true, 0.0, Some(10.0), 0.3), (true, 0.5, None, 0.0), (false, 0.25, Some(1e9), 1.0), (false, 0.0, Some(1.0), 0.0)]
+        {
             let terms = Terms { linear: linear.then(|| c.clone()), inside, clip, outside };
             let found = to_vec(&with_terms(g.clone(), &x, &terms));
             let [gs, cs, xs] = [&g, &c, &x].map(|v| to_vec(v).into_iter().map(f64::from).collect::<Vec<f64>>());

@@ -188,13 +188,7 @@ pub(crate) struct PyRules {
 
 impl PyRules {
     fn rules(&self) -> Rules<'_> {
-        Rules {
-            method: self.method.as_ref(),
-            participation: self.participation,
-            guard: self.guard,
-            privacy: self.privacy,
-            seed: self.seed,
-        }
+        Rules { method: self.method.as_ref(), participation: self.participation, guard: self.guard, privacy: self.privacy, seed: self.seed }
     }
 }
 

@@ -39,9 +39,7 @@ mod _native {
     use super::conformal::{PyConformal, coverage_interval, fit_temperature, p_values, sscv, tune_raps};
 
     #[pymodule_export]
-    use super::federated::{
-        PyLedger, PyNetwork, PyRules, PyTrainer, client_state, gaussian_epsilon, partition, simulate,
-    };
+    use super::federated::{PyLedger, PyNetwork, PyRules, PyTrainer, client_state, gaussian_epsilon, partition, simulate};
 
     #[pymodule_export]
     use super::optim::PyCombiner;

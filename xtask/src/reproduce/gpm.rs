@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use anyhow::Result;
 
-use super::{Cell, figure, mean_and_deviation, kept_cells, run_missing_cells, Results};
+use super::{Cell, Results, figure, kept_cells, mean_and_deviation, run_missing_cells};
 use crate::{data, machine, shell::root};
 
 const SEEDS: [u64; 3] = [1, 2, 3];

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write, path::Path};
 use anyhow::{Context, Result};
 use base64::Engine;
 
-use super::{Cell, mean_and_deviation, kept_cells, run_missing_cells, Results};
+use super::{Cell, Results, kept_cells, mean_and_deviation, run_missing_cells};
 use crate::{data, machine, shell::root};
 
 const SEEDS: [u64; 2] = [1, 2];

@@ -1,6 +1,7 @@
 //! `cargo xtask reproduce`: an experiment over its grid and seeds, with table, figure and numbers in `results/NAME`.
 
 mod active;
+mod feddyn;
 mod figure;
 mod gpm;
 mod gradient_vaccine;
@@ -26,16 +27,18 @@ use crate::{
     shell::{command, output, release, root, run},
 };
 
-/// With `missing`, cells that `results/NAME/results.json` has are kept as they are and only the others are run.
-pub(crate) fn run_named(name: &str, missing: bool) -> Result<()> {
+/// `seeds` is how many of the seeds are run, where an experiment can do with fewer. With `missing`, cells that `results/NAME/results.json` has are kept as they are and only the others are run.
+pub(crate) fn run_named(name: &str, missing: bool, seeds: Option<usize>) -> Result<()> {
     match name {
+        "feddyn" => feddyn::run(missing, seeds.unwrap_or(usize::MAX)),
+        _ if seeds.is_some() => bail!("`--seeds` is for feddyn"),
         "gpm" => gpm::run(missing),
         "gradient-vaccine" => gradient_vaccine::run(missing),
-        _ if missing => bail!("`--missing` is for gpm and gradient-vaccine"),
+        _ if missing => bail!("`--missing` is for feddyn, gpm and gradient-vaccine"),
         "sam" => sam::run(),
         "raps" => raps::run(),
         "active" => active::run(),
-        _ => bail!("no experiment `{name}`; there are: active, gpm, gradient-vaccine, raps, sam"),
+        _ => bail!("no experiment `{name}`; there are: active, feddyn, gpm, gradient-vaccine, raps, sam"),
     }
 }
 

@@ -57,7 +57,8 @@ impl Network for Lstm {
         let values: Vec<f32> = given.try_into_vec_as().expect("the device gives back what it holds");
         let symbol = |value: f32| (value.max(0.0) as u32).min(self.symbols as u32 - 1);
         // Step after step, so that a step's rows lie together.
-        let rows: Vec<u32> = (0..steps).flat_map(|step| (0..n).map(move |row| (row, step))).map(|(row, step)| symbol(values[row * steps + step])).collect();
+        let rows: Vec<u32> =
+            (0..steps).flat_map(|step| (0..n).map(move |row| (row, step))).map(|(row, step)| symbol(values[row * steps + step])).collect();
         let mut x = gather_rows(self.embedding.val(), &rows);
         let mut last = None;
         for (inputs, recurrent) in self.inputs.iter().zip(&self.recurrent) {

@@ -150,9 +150,7 @@ impl ModelConfig {
                 Model::Cnn(Cnn::new(extent, channels, *hidden, classes, *batch_norm, *dropout, rng, device))
             }
             Self::FeddynCnn => Model::FedDynCnn(FedDynCnn::new(extent, classes, rng, device)),
-            Self::Lstm { embedding, hidden, layers } => {
-                Model::Lstm(Lstm::new(classes, *embedding, *hidden, *layers, rng, device))
-            }
+            Self::Lstm { embedding, hidden, layers } => Model::Lstm(Lstm::new(classes, *embedding, *hidden, *layers, rng, device)),
             Self::Resnet { widths, blocks } => Model::ResNet(ResNet::new(extent, widths, *blocks, classes, rng, device)),
         }
     }

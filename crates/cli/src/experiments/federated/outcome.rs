@@ -34,6 +34,9 @@ impl Config {
             summary.values.extend(progress.epsilon.map(|epsilon| (format!("{}/epsilon", arm.name()), epsilon)));
             summary.values.insert(format!("{}/refused", arm.name()), progress.refused as f64);
             summary.values.insert(format!("{}/bytes", arm.name()), last.bytes as f64);
+            for point in &progress.points {
+                summary.values.insert(format!("{}/accuracy/{}", arm.name(), point.round), point.server);
+            }
             for target in &self.targets {
                 let found = progress.points.iter().find(|point| point.reaches(*target));
                 row.push(found.map_or("–".into(), |point| format!("{} ({})", point.round, megabytes(point.bytes))));
@@ -81,13 +84,20 @@ impl Config {
             drift = drift.with(Series::line(arm.name(), points.map(|point| (point.round as f64, point.drift))));
         }
         let mut report = Report::new("One model over many clients", lead)
-            .section("Outcome", [Block::Table(summary.table.clone()), Block::Chart(by_round), Block::Chart(by_bytes), Block::Chart(active), Block::Chart(loss)])
+            .section(
+                "Outcome",
+                [
+                    Block::Table(summary.table.clone()),
+                    Block::Chart(by_round),
+                    Block::Chart(by_bytes),
+                    Block::Chart(active),
+                    Block::Chart(loss),
+                ],
+            )
             .section("Drift", [Block::Chart(drift)]);
         if let Some(privacy) = &self.privacy {
-            let lines: Vec<String> = learnt
-                .iter()
-                .filter_map(|(arm, progress)| Some(format!("{}: epsilon = {:.2}", arm.name(), progress.epsilon?)))
-                .collect();
+            let lines: Vec<String> =
+                learnt.iter().filter_map(|(arm, progress)| Some(format!("{}: epsilon = {:.2}", arm.name(), progress.epsilon?))).collect();
             let text = format!(
                 "Each client's move is cut to norm {} and the sum gets noise of deviation {} times that. For the client that took part\nmost                  often, at delta = {}, without counting on who was drawn remaining secret:\n\n{}",
                 privacy.clip,
