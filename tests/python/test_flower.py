@@ -288,3 +288,44 @@ def test_a_deployment_with_a_killed_node_and_a_restarted_server_ends_as_the_simu
     assert np.abs(server.array("gradient")).max() > 1e-3
     evaluation = json.loads((work / "evaluation.json").read_text())
     assert 0.0 < evaluation["1"]["accuracy"] <= 1.0
+
+
+def test_the_same_apps_run_in_flowers_simulation(tmp_path: pathlib.Path) -> None:
+    """With Ray as its engine: one line, `run_simulation(server, client, num_supernodes=3)`."""
+    pytest.importorskip("ray")
+    program = tmp_path / "program.py"
+    program.write_text(
+        SETTINGS
+        + """
+from flwr.serverapp import ServerApp
+from flwr.simulation import run_simulation
+from lyceum.flower import Strategy, client_app
+import numpy as np
+
+def load(context):
+    x, y, parts = digits()
+    part = parts[int(context.node_config["partition-id"])]
+    return x[part], y[part]
+
+client, server = client_app(load, NETWORK, local=LOCAL, state=WORK / "clients"), ServerApp()
+
+@server.main()
+def main(grid, context):
+    strategy = Strategy(Rules("scaffold", random_state=3), clients=3)
+    strategy.start(grid, strategy.arrays(NETWORK.initial), num_rounds=2)
+    np.save(WORK / "model.npy", strategy.server.model)
+
+run_simulation(server, client, num_supernodes=3)
+"""
+    )
+    environment = {**os.environ, "LYCEUM_TEST": str(tmp_path), "FLWR_TELEMETRY_ENABLED": "0", "FLWR_HOME": str(tmp_path / "flwr")}
+    ended = subprocess.run([sys.executable, str(program)], env=environment, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    network = Network({"mlp": {"hidden": [16]}}, shape=(1, 8, 8), classes=10, random_state=3)
+    parts = partition(y, clients=CLIENTS, dirichlet=0.5, random_state=3)
+    rules = Rules("scaffold", random_state=3)
+    expected = simulate(rules, network, x / 16.0, y, parts, 2, local=Local(epochs=1, batch_size=20))
+    np.testing.assert_allclose(np.load(tmp_path / "model.npy"), expected.model, atol=1e-6)

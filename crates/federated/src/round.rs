@@ -123,16 +123,15 @@ impl<'a> Rules<'a> {
         let mut round = Round::default();
         let mut taken: Vec<Reply> = Vec::new();
         for mut reply in replies {
-            match self.guard.refuses(&ledger.server, &reply) {
-                Some(reason) => round.refused.push((reply.client.id, reason)),
-                None => {
-                    if self.privacy.is_some() {
-                        // All count alike: a client's number of examples must not make its move weigh more.
-                        reply.client.examples = 1;
-                    }
-                    taken.push(reply);
-                }
+            if let Some(reason) = self.guard.refuses(&ledger.server, &reply) {
+                round.refused.push((reply.client.id, reason));
+                continue;
             }
+            if self.privacy.is_some() {
+                // All count alike: a client's number of examples must not make its move weigh more.
+                reply.client.examples = 1;
+            }
+            taken.push(reply);
         }
         taken.sort_by_key(|reply| reply.client.id);
         if taken.is_empty() {

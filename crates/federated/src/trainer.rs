@@ -108,9 +108,10 @@ impl LocalTrainer for NetworkTrainer<'_> {
         let most = ((part * all as f64).ceil() as usize).clamp(1.min(all), all);
         let (mut steps, mut sum) = (0_usize, 0.0);
         for epoch in 0..epochs {
-            let order = match shuffle {
-                true => split::permutation(own.len(), &mut seed.stream_at("federated/order", epoch as u64)),
-                false => (0..own.len()).collect(),
+            let order = if shuffle {
+                split::permutation(own.len(), &mut seed.stream_at("federated/order", epoch as u64))
+            } else {
+                (0..own.len()).collect()
             };
             for places in order.chunks(batch_size).take(most - steps) {
                 let positions: Vec<usize> = places.iter().map(|&place| own[place]).collect();

@@ -1,4 +1,5 @@
-//! A round of 100 clients beside PyTorch in the form of FedDyn's authors.
+//! A round of 100 clients beside PyTorch in the form of FedDyn's authors and beside Flower's simulation; and whether the authors' code,
+//! where there is a copy, comes to the same models.
 
 use anyhow::Result;
 
@@ -6,19 +7,29 @@ use super::Measurements;
 use crate::{
     data, python,
     shell::{command, root, run},
+    wheel,
 };
+
+/// Names a copy of the authors' repository, alpemreacar/FedDyn.
+const AUTHORS: &str = "LYCEUM_FEDDYN";
 
 pub(super) fn run_all() -> Result<()> {
     data::bring("mnist")?;
     let folder = root().join("bench");
-    // The same as for the kernels: one PyTorch serves both.
-    let python = python::environment("bench-kernels", &std::fs::read_to_string(folder.join("kernels-requirements.txt"))?)?;
-    run("cargo", &["bench", "--workspace", "--bench", "round", "--no-run"])?;
-    let script = folder.join("federated.py").to_string_lossy().into_owned();
+    let python = python::environment("bench-federated", &std::fs::read_to_string(folder.join("federated-requirements.txt"))?)?;
+    wheel::install(&python)?;
+    let script = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    match std::env::var(AUTHORS) {
+        Ok(authors) => run(&python, &[&script("feddyn_agrees.py"), &authors])?,
+        Err(_) => eprintln!("{AUTHORS} names no copy of the authors' repository: their models are not compared"),
+    }
     let mnist = data::folder().join("mnist").to_string_lossy().into_owned();
+    let program = |name: &str| command(&python, &[&script(name), &mnist]);
     let mut measured = Measurements::default();
-    let ours = command("cargo", &["bench", "--quiet", "--workspace", "--bench", "round"]);
-    measured.alternate(3, &mut [ours, command(&python, &[&script, &mnist])])?;
-    let (ours, theirs) = (measured.median("round", "lyceum")?, measured.median("round", "authors' form")?);
-    measured.finish("federated", &[("round", "authors' form", ours, theirs)])
+    let programs = ["federated_lyceum.py", "federated.py", "federated_flower.py"];
+    measured.alternate(3, &mut programs.map(program))?;
+    let ours = measured.median("round", "lyceum")?;
+    let against = |peer: &'static str| -> Result<_> { Ok(("round", peer, ours, measured.median("round", peer)?)) };
+    let ratios: [_; 2] = [against("authors' form")?, against("Flower's simulation")?];
+    measured.finish("federated", &ratios)
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use anyhow::Result;
 
-use super::{Cell, Results, figure, kept_cells, mean_and_deviation, run_missing_cells};
+use super::{Cell, Extent, Results, figure, kept_cells, mean_and_deviation, run_missing_cells};
 use crate::{data, machine, shell::root};
 
 const SEEDS: [u64; 3] = [1, 2, 3];
@@ -63,7 +63,7 @@ const STREAMS: [Stream; 2] = [
     },
 ];
 
-pub(super) fn run(missing: bool) -> Result<()> {
+pub(super) fn run(extent: Extent) -> Result<()> {
     data::bring("mnist")?;
     let grid: Vec<(&Stream, &str, &str, u64)> = STREAMS
         .iter()
@@ -78,8 +78,8 @@ pub(super) fn run(missing: bool) -> Result<()> {
         })
         .collect();
     let folder = root().join("results/gpm");
-    let kept = kept_cells(&folder, missing)?;
-    let found = run_missing_cells("gpm", &cells, &kept)?;
+    let kept = kept_cells(&folder, extent)?;
+    let found = run_missing_cells("gpm", &cells, &kept, extent)?;
     let by_cell: BTreeMap<(&str, &str, u64), &BTreeMap<String, f64>> =
         grid.iter().zip(&found).map(|((stream, name, _, seed), values)| ((stream.name, *name, *seed), values)).collect();
     let over_seeds = |stream: &str, name: &str, key: &str| {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write, path::Path};
 use anyhow::{Context, Result};
 use base64::Engine;
 
-use super::{Cell, Results, kept_cells, mean_and_deviation, run_missing_cells};
+use super::{Cell, Extent, Results, kept_cells, mean_and_deviation, run_missing_cells};
 use crate::{data, machine, shell::root};
 
 const SEEDS: [u64; 2] = [1, 2];
@@ -29,7 +29,7 @@ const ARMS: [(&str, &str); 13] = [
     ("Gradient Vaccine, parameters", "method={gradient-vaccine={}},granularity=\"parameter\""),
 ];
 
-pub(super) fn run(missing: bool) -> Result<()> {
+pub(super) fn run(extent: Extent) -> Result<()> {
     data::bring("libreoffice-help")?;
     let grid: Vec<(&str, &str, u64)> = SEEDS.iter().flat_map(|seed| ARMS.map(|(name, more)| (name, more, *seed))).collect();
     let cells: Vec<Cell> = grid
@@ -44,8 +44,8 @@ pub(super) fn run(missing: bool) -> Result<()> {
         })
         .collect();
     let folder = root().join("results/gradient-vaccine");
-    let kept = kept_cells(&folder, missing)?;
-    let found = run_missing_cells("gradient-vaccine", &cells, &kept)?;
+    let kept = kept_cells(&folder, extent)?;
+    let found = run_missing_cells("gradient-vaccine", &cells, &kept, extent)?;
     let by_cell: BTreeMap<(&str, u64), &BTreeMap<String, f64>> =
         grid.iter().zip(&found).map(|((name, _, seed), values)| ((*name, *seed), values)).collect();
     let value = |name: &str, seed: u64, key: &str| by_cell[&(name, seed)].get(&format!("{name}/{key}")).copied().unwrap_or(f64::NAN);

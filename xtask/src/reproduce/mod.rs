@@ -11,7 +11,7 @@ mod sam;
 use std::{
     collections::BTreeMap,
     fmt::Write,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -27,14 +27,25 @@ use crate::{
     shell::{command, output, release, root, run},
 };
 
-/// `seeds` is how many of the seeds are run, where an experiment can do with fewer. With `missing`, cells that `results/NAME/results.json` has are kept as they are and only the others are run.
-pub(crate) fn run_named(name: &str, missing: bool, seeds: Option<usize>) -> Result<()> {
+/// How much of a grid is run.
+#[derive(Clone, Copy)]
+pub(crate) struct Extent {
+    /// Keep the cells that the results have.
+    pub(crate) missing: bool,
+    /// How many of the seeds.
+    pub(crate) seeds: Option<usize>,
+    /// Begin no cell after so many minutes.
+    pub(crate) minutes: Option<f64>,
+}
+
+/// With `missing`, cells that `results/NAME/results.json` has are kept as they are and only the others are run.
+pub(crate) fn run_named(name: &str, extent: Extent) -> Result<()> {
     match name {
-        "feddyn" => feddyn::run(missing, seeds.unwrap_or(usize::MAX)),
-        _ if seeds.is_some() => bail!("`--seeds` is for feddyn"),
-        "gpm" => gpm::run(missing),
-        "gradient-vaccine" => gradient_vaccine::run(missing),
-        _ if missing => bail!("`--missing` is for feddyn, gpm and gradient-vaccine"),
+        "feddyn" => feddyn::run(extent),
+        _ if extent.seeds.is_some() || extent.minutes.is_some() => bail!("`--seeds` and `--minutes` are for feddyn"),
+        "gpm" => gpm::run(extent),
+        "gradient-vaccine" => gradient_vaccine::run(extent),
+        _ if extent.missing => bail!("`--missing` is for feddyn, gpm and gradient-vaccine"),
         "sam" => sam::run(),
         "raps" => raps::run(),
         "active" => active::run(),
@@ -52,9 +63,9 @@ struct Cell {
 
 /// What the cells of an earlier reproduction found, each with the machine that it was measured on; nothing unless only missing
 /// cells are to be run.
-fn kept_cells(folder: &Path, missing: bool) -> Result<BTreeMap<String, Value>> {
+fn kept_cells(folder: &Path, extent: Extent) -> Result<BTreeMap<String, Value>> {
     let path = folder.join("results.json");
-    if !missing || !path.exists() {
+    if !extent.missing || !path.exists() {
         return Ok(BTreeMap::new());
     }
     let mut all: Value = serde_json::from_str(&std::fs::read_to_string(&path)?).with_context(|| path.display().to_string())?;
@@ -69,28 +80,44 @@ fn kept_cells(folder: &Path, missing: bool) -> Result<BTreeMap<String, Value>> {
     Ok(cells.iter_mut().filter_map(entry).collect())
 }
 
-/// The summaries of all cells, in their order: of those `kept`, and of the others after running them.
-fn run_missing_cells(experiment: &str, cells: &[Cell], kept: &BTreeMap<String, Value>) -> Result<Vec<BTreeMap<String, f64>>> {
+/// The summaries of all cells, in their order: of those `kept`, and of the others after running them; empty for cells that there was no
+/// time to run.
+fn run_missing_cells(
+    experiment: &str,
+    cells: &[Cell],
+    kept: &BTreeMap<String, Value>,
+    extent: Extent,
+) -> Result<Vec<BTreeMap<String, f64>>> {
     let absent: Vec<Cell> = cells.iter().filter(|cell| !kept.contains_key(&cell.name)).cloned().collect();
-    let mut found = run_cells(experiment, &absent)?.into_iter();
+    let folder = run_until(experiment, &absent, extent.minutes)?;
     let values = |cell: &Cell| match kept.get(&cell.name) {
         Some(cell) => numbers(&cell["values"]),
-        None => found.next().context("a summary a cell"),
+        None if extent.minutes.is_some() && !folder.join(&cell.name).join("summary.json").exists() => Ok(BTreeMap::new()),
+        None => summary(&folder.join(&cell.name)),
     };
     cells.iter().map(values).collect()
 }
 
-/// The summaries of all cells, in their order. Cells run side by side, one thread each; one that has ended is not run
-/// again, one that was interrupted goes on.
+/// The summaries of all cells, in their order.
 fn run_cells(experiment: &str, cells: &[Cell]) -> Result<Vec<BTreeMap<String, f64>>> {
+    let folder = run_until(experiment, cells, None)?;
+    cells.iter().map(|cell| summary(&folder.join(&cell.name))).collect()
+}
+
+/// Runs cells side by side, one thread each; gives the folder of their runs. One that has ended is not run again, one that was
+/// interrupted goes on, and none is begun after so many minutes.
+fn run_until(experiment: &str, cells: &[Cell], minutes: Option<f64>) -> Result<PathBuf> {
     run("cargo", &["build", "--release"])?;
     let lyceum = release("lyceum")?;
     let folder = root().join("runs/reproduce").join(experiment);
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(None);
     let started = Instant::now();
+    let in_time = || minutes.is_none_or(|minutes| started.elapsed().as_secs_f64() < 60.0 * minutes);
     let worker = || {
-        while let Some(cell) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while in_time()
+            && let Some(cell) = cells.get(next.fetch_add(1, Ordering::Relaxed))
+        {
             let run = folder.join(&cell.name);
             if let Err(error) = run_cell(&lyceum, cell, &run) {
                 *failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error.context(cell.name.clone()));
@@ -104,10 +131,10 @@ fn run_cells(experiment: &str, cells: &[Cell]) -> Result<Vec<BTreeMap<String, f6
             scope.spawn(worker);
         }
     });
-    if let Some(error) = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-        return Err(error);
+    match failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(folder),
     }
-    cells.iter().map(|cell| summary(&folder.join(&cell.name))).collect()
 }
 
 fn run_cell(lyceum: &Path, cell: &Cell, run: &Path) -> Result<()> {
@@ -163,6 +190,7 @@ impl Results<'_> {
         let numbers: Vec<_> = cells
             .iter()
             .zip(found)
+            .filter(|(_, values)| !values.is_empty())
             .map(|(cell, values)| kept.remove(&cell.name).unwrap_or_else(|| json!({ "cell": cell.name, "values": values })))
             .collect();
         let all = json!({ "machine": machine, "seeds": seeds, "cells": numbers });

@@ -96,6 +96,9 @@ class Rules:
         part = {name: json.dumps(value) for name, value in self._parts.items()}
         return _native.Rules(part["method"], part["participation"], part["guard"], part["privacy"], int(part["seed"]))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Rules.from_json, (self.to_json(),)
+
     def to_json(self) -> str:
         """The rules as text, which :meth:`from_json` takes: what a server tells its clients."""
         return json.dumps(self._parts)
@@ -150,7 +153,11 @@ class Network:
         extent = (1, 1, shape) if isinstance(shape, int) else tuple(shape)
         if len(extent) != 3:
             raise ValueError(f"shape: found {shape}; allowed: features, or (channels, height, width)")
-        self._native = _native.Network(json.dumps(model), [int(side) for side in extent], classes, seed(random_state))
+        self._arguments = (model, tuple(int(side) for side in extent), classes, seed(random_state))
+        self._native = _native.Network(json.dumps(model), list(self._arguments[1]), classes, self._arguments[3])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Network, self._arguments
 
     @property
     def initial(self) -> Vector:
@@ -379,12 +386,12 @@ def simulate(
     """Rounds with all clients in this process, on all cores and without the GIL; the same numbers on any number of threads.
 
     `parts` says which examples each client has. A `schedule` gives for each round who takes part, instead of the rules."""
-    parts = [[int(place) for place in part] for part in parts]
+    who = [[int(place) for place in part] for part in parts]
     start = network.initial if initial is None else array(initial, np.float32, 1, "initial")
     plan = None if schedule is None else [[int(client) for client in clients] for clients in schedule]
     held = None if test is None else (_rows(test[0]), array(test[1], np.int64, 1, "test labels"))
     model, history = _native.simulate(
-        rules._native, network._native, _rows(x), array(y, np.int64, 1, "y"), parts, *local._json(), rounds, start, plan, held
+        rules._native, network._native, _rows(x), array(y, np.int64, 1, "y"), who, *local._json(), rounds, start, plan, held
     )
     return Result(model, history)
 
@@ -413,17 +420,15 @@ def epsilon(noise: float, rounds: int, delta: float = 1e-5, fraction: float = 1.
         raise ValueError(f"found noise {noise}, rounds {rounds}, delta {delta}, fraction {fraction}; allowed: > 0, >= 0, in (0, 1), in (0, 1]")
     if fraction == 1:
         return _native.gaussian_epsilon(noise, rounds, delta)
-    from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
-    from dp_accounting.pld import PLDAccountant
+    from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent  # type: ignore[import-untyped]
+    from dp_accounting.pld import PLDAccountant  # type: ignore[import-untyped]
 
     accountant = PLDAccountant()
     accountant.compose(PoissonSampledDpEvent(fraction, GaussianDpEvent(noise)), rounds)
     return float(accountant.get_epsilon(delta))
 
 
-def _rows(x: ArrayLike) -> NDArray[np.float32]:
+def _rows(x: Any) -> NDArray[np.float32]:
     """Examples, one a row."""
-    values = np.asarray(x) if not hasattr(x, "detach") else x
-    if getattr(values, "ndim", 2) > 2:
-        values = values.reshape(len(values), -1)
-    return array(values, np.float32, 2, "x")
+    values = x if hasattr(x, "ndim") else np.asarray(x)
+    return array(values.reshape(len(values), -1) if values.ndim > 2 else values, np.float32, 2, "x")

@@ -139,7 +139,7 @@ class Strategy(FlowerStrategy):
                 questions = [Message(content, dst_node_id=node, message_type=MessageType.QUERY) for node in strangers]
                 for answer in grid.send_and_receive(questions, timeout=self.timeout):
                     if not answer.has_error():
-                        who = answer.content["who"]
+                        who: dict[str, Any] = dict(answer.content.metric_records["who"])
                         self._nodes[answer.metadata.src_node_id] = (int(who["client"]), int(who["examples"]))
             found: dict[int, int] = {}
             for node in sorted(connected & set(self._nodes)):
@@ -177,7 +177,7 @@ class Strategy(FlowerStrategy):
                 told["accepted"] = accepted
             records: dict[str, Any] = {"arrays": self._cut(sent.arrays[_MODEL]), "config": ConfigRecord(told), **extra}
             if sent.numbers:
-                records["numbers"] = MetricRecord(sent.numbers)
+                records["numbers"] = MetricRecord({**sent.numbers})
             messages.append(Message(RecordDict(records), dst_node_id=nodes[client], message_type=MessageType.TRAIN))
         self._sent = len(messages)
         log(INFO, "configure_train: round %d with %d of %d clients", server.round, len(messages), self.clients)
@@ -229,7 +229,7 @@ class Strategy(FlowerStrategy):
         for message in replies:
             if message.has_error():
                 continue
-            metrics = dict(message.content["metrics"])
+            metrics: dict[str, Any] = dict(message.content.metric_records["metrics"])
             weight = float(metrics.pop("num-examples"))
             total += weight
             for name, value in metrics.items():
@@ -257,19 +257,20 @@ def _cut(vector: NDArray[np.float32], layout: Layout) -> ArrayRecord:
 
 def _vectors(content: RecordDict) -> dict[str, NDArray[np.float32]]:
     """The model and the method's own vectors."""
-    arrays = {_MODEL: _flat(content["arrays"])}
-    for key, record in content.items():
+    arrays = {_MODEL: _flat(content.array_records["arrays"])}
+    for key, record in content.array_records.items():
         if key.startswith("vector."):
             arrays[key.removeprefix("vector.")] = _flat(record)
     return arrays
 
 
 def _numbers(content: RecordDict) -> dict[str, float]:
-    return {name: float(value) for name, value in content["numbers"].items()} if "numbers" in content else {}
+    numbers: dict[str, Any] = dict(content.metric_records["numbers"]) if "numbers" in content else {}
+    return {name: float(value) for name, value in numbers.items()}
 
 
 def _reply(content: RecordDict) -> Reply:
-    metrics = content["metrics"]
+    metrics: dict[str, Any] = dict(content.metric_records["metrics"])
     sent = Sent(_vectors(content), _numbers(content))
     return Reply(int(metrics["client"]), int(metrics["num-examples"]), sent, float(metrics["loss"]))
 
@@ -313,7 +314,7 @@ def client_app(
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        config = message.content["config"]
+        config: dict[str, Any] = dict(message.content.config_records["config"])
         number = client(context)
         if number != config["client"]:
             raise ValueError(f"this is client {number}; the message is for client {config['client']}")
@@ -325,19 +326,19 @@ def client_app(
         accepted = int(config["accepted"]) if "accepted" in config else None
         given = Sent(_vectors(message.content), _numbers(message.content))
         reply = own.answer(given, int(config["round"]), accepted, float(config["part"]))
-        arrays = _cut(reply.message.arrays[_MODEL], _layout(message.content["arrays"]))
+        arrays = _cut(reply.message.arrays[_MODEL], _layout(message.content.array_records["arrays"]))
         metrics = MetricRecord({"client": number, "num-examples": reply.examples, "loss": reply.loss})
         records: dict[str, Any] = {"arrays": arrays, "metrics": metrics}
         for name, values in reply.message.arrays.items():
             if name != _MODEL:
                 records[f"vector.{name}"] = ArrayRecord({name: Array(values)})
         if reply.message.numbers:
-            records["numbers"] = MetricRecord(reply.message.numbers)
+            records["numbers"] = MetricRecord({**reply.message.numbers})
         return Message(RecordDict(records), reply_to=message)
 
     @app.evaluate()
     def test(message: Message, context: Context) -> Message:
-        model, loaded = _flat(message.content["arrays"]), load(context)
+        model, loaded = _flat(message.content.array_records["arrays"]), load(context)
         if evaluate is not None:
             metrics = dict(evaluate(model, context))
         elif network is not None:
