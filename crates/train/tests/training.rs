@@ -20,6 +20,9 @@ use ndarray::Array2;
 
 const EXTENT: Extent = Extent { channels: 1, height: 8, width: 8 };
 
+/// Rows of symbols instead of an image.
+const SYMBOLS: Extent = Extent { channels: 1, height: 1, width: 7 };
+
 fn digits(n: usize) -> Examples {
     let all = catalog::load("digits", &Cache::locate()).unwrap().train;
     all.subset(&(0..n).collect::<Vec<_>>())
@@ -33,11 +36,14 @@ fn models() -> Vec<(&'static str, ModelConfig, Extent)> {
         ("cnn", ModelConfig::Cnn { channels: vec![4, 6], hidden: 10, batch_norm: true, dropout: 0.3 }, EXTENT),
         ("feddyn-cnn", ModelConfig::FeddynCnn, colour),
         ("resnet", ModelConfig::Resnet { widths: vec![4, 8], blocks: 1 }, colour),
+        ("lstm", ModelConfig::Lstm { embedding: 3, hidden: 4, layers: 2 }, SYMBOLS),
     ]
 }
 
 fn random_batch(extent: Extent, n: usize) -> LabelledBatch {
-    let inputs = Array2::from_shape_fn((n, extent.len()), |(i, j)| ((i * 31 + j * 7) as f32 * 0.37).sin());
+    let symbol = |i: usize, j: usize| ((i * 5 + j * j + 1) % 3) as f32;
+    let wave = |i: usize, j: usize| ((i * 31 + j * 7) as f32 * 0.37).sin();
+    let inputs = Array2::from_shape_fn((n, extent.len()), |(i, j)| if extent == SYMBOLS { symbol(i, j) } else { wave(i, j) });
     let examples = Examples { inputs, labels: (0..n).map(|i| i % 3).collect() };
     LabelledBatch::new(&examples, &(0..n).collect::<Vec<_>>(), 3, 0.1, &cpu())
 }
@@ -88,6 +94,50 @@ fn gradients_of_every_network_equal_finite_differences() {
             let found: f64 = gradient.iter().zip(vector::to_vec(&d)).map(|(g, d)| f64::from(g * d)).sum();
             // A kink of ReLU or of a maximum inside the step moves the difference a little.
             assert!((found - expected).abs() < 3e-3 + 0.02 * expected.abs(), "{name}, direction {direction}: {found} {expected}");
+        }
+    }
+}
+
+/// The recurrent network, number by number from its formulas.
+#[test]
+fn a_recurrent_network_follows_its_formulas() {
+    let (embedding, hidden, symbols) = (3, 4, 3);
+    let model = ModelConfig::Lstm { embedding, hidden, layers: 2 }.init(SYMBOLS, symbols, Seed::new(5), &cpu());
+    let space = ParamSpace::of(&model);
+    let arrays = space.arrays(&model);
+    let values = |end: &str| arrays.iter().find(|array| array.name.ends_with(end)).unwrap().values.clone();
+    let affine = |x: &[f32], name: &str| -> Vec<f32> {
+        let (weight, bias) = (values(&format!("{name}.weight")), values(&format!("{name}.bias")));
+        let k = bias.len();
+        (0..k).map(|j| bias[j] + x.iter().enumerate().map(|(i, x)| x * weight[i * k + j]).sum::<f32>()).collect()
+    };
+    let sigmoid = |z: f32| 1.0 / (1.0 + (-z).exp());
+    let batch = random_batch(SYMBOLS, 4);
+    let inputs = batch.inputs.clone();
+    let found: Vec<f32> = model.forward(inputs.clone(), &mut Pass::evaluation()).inner().try_into_vec_as().unwrap();
+    let given: Vec<f32> = inputs.try_into_vec_as().unwrap();
+    for row in 0..4 {
+        let symbol = |step: usize| given[row * SYMBOLS.width + step] as usize;
+        let table = values("embedding");
+        let mut x: Vec<Vec<f32>> = (0..SYMBOLS.width).map(|t| table[symbol(t) * embedding..(symbol(t) + 1) * embedding].to_vec()).collect();
+        for layer in 0..2 {
+            let (mut h, mut c) = (vec![0.0; hidden], vec![0.0; hidden]);
+            for (step, x) in x.iter_mut().enumerate() {
+                let mut gates = affine(x, &format!("inputs.{layer}"));
+                // Before the first step there is no state, and the recurrent layer's bias is 0 anyway.
+                if step > 0 {
+                    gates.iter_mut().zip(affine(&h, &format!("recurrent.{layer}"))).for_each(|(gate, more)| *gate += more);
+                }
+                for j in 0..hidden {
+                    c[j] = sigmoid(gates[hidden + j]) * c[j] + sigmoid(gates[j]) * gates[2 * hidden + j].tanh();
+                    h[j] = sigmoid(gates[3 * hidden + j]) * c[j].tanh();
+                }
+                x.clone_from(&h);
+            }
+        }
+        let expected = affine(x.last().unwrap(), "output");
+        for (k, expected) in expected.iter().enumerate() {
+            assert!((found[row * symbols + k] - expected).abs() < 1e-5, "{row} {k}");
         }
     }
 }
