@@ -16,12 +16,15 @@ const RECIPE: &str = "recipes/federated/mnist.toml";
 const SPLITS: [(&str, &str); 3] = [("IID", "\"even\""), ("Dirichlet 0.6", "{dirichlet=0.6}"), ("Dirichlet 0.3", "{dirichlet=0.3}")];
 /// Percent of the clients that are active, rounds at most, rounds between evaluations.
 const PARTICIPATION: [(u32, u32, u32); 3] = [(100, 20, 1), (10, 100, 2), (1, 400, 5)];
+/// Name, and the recipe's model; the second with 100 and 10 % active alone.
+const NETWORKS: [(&str, Option<&str>); 2] = [("", None), ("CNN, ", Some("model=\"feddyn-cnn\""))];
 /// Name and deviation of the logarithm of the clients' sizes.
 const SIZES: [(&str, f64); 2] = [("balanced", 0.0), ("unbalanced", 0.3)];
 
 /// One row of the grid, whatever the seed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Setting {
+    network: usize,
     split: usize,
     participation: usize,
     size: usize,
@@ -29,8 +32,15 @@ struct Setting {
 
 impl Setting {
     fn all() -> Vec<Self> {
-        let splits = (0..SPLITS.len()).flat_map(|split| (0..PARTICIPATION.len()).map(move |participation| (split, participation)));
-        splits.flat_map(|(split, participation)| (0..SIZES.len()).map(move |size| Self { split, participation, size })).collect()
+        let mut all = Vec::new();
+        for network in 0..NETWORKS.len() {
+            for split in 0..SPLITS.len() {
+                for participation in (0..PARTICIPATION.len()).filter(|participation| network == 0 || *participation < 2) {
+                    all.extend((0..SIZES.len()).map(|size| Self { network, split, participation, size }));
+                }
+            }
+        }
+        all
     }
 
     fn cell(self, seed: u64) -> Cell {
@@ -38,7 +48,7 @@ impl Setting {
         Cell {
             recipe: RECIPE,
             name: format!("{}-seed-{seed}", self.name().replace([' ', ',', '%'], "")),
-            overrides: vec![
+            overrides: [
                 format!("clients.split={split}"),
                 format!("clients.size_deviation={}", SIZES[self.size].1),
                 format!("participation.fraction={}", f64::from(percent) / 100.0),
@@ -48,12 +58,15 @@ impl Setting {
                 "stop_at_targets=true".into(),
                 "evaluate_all=false".into(),
                 format!("seed={seed}"),
-            ],
+            ]
+            .into_iter()
+            .chain(NETWORKS[self.network].1.map(str::to_owned))
+            .collect(),
         }
     }
 
     fn name(self) -> String {
-        format!("{}, {} %, {}", SPLITS[self.split].0, PARTICIPATION[self.participation].0, SIZES[self.size].0)
+        format!("{}{}, {} %, {}", NETWORKS[self.network].0, SPLITS[self.split].0, PARTICIPATION[self.participation].0, SIZES[self.size].0)
     }
 }
 
@@ -62,7 +75,7 @@ pub(super) fn run(extent: Extent) -> Result<()> {
     let seeds = &SEEDS[..extent.seeds.unwrap_or(SEEDS.len()).clamp(1, SEEDS.len())];
     // Seed after seed and the cheap settings first, so that what has been done when somebody stops it is as even as can be.
     let mut order = Setting::all();
-    order.sort_by_key(|setting| std::cmp::Reverse(setting.participation));
+    order.sort_by_key(|setting| (setting.network, std::cmp::Reverse(setting.participation)));
     let grid: Vec<(Setting, u64)> = seeds.iter().flat_map(|seed| order.iter().map(move |setting| (*setting, *seed))).collect();
     let cells: Vec<Cell> = grid.iter().map(|(setting, seed)| setting.cell(*seed)).collect();
     let folder = root().join("results/feddyn");
@@ -76,7 +89,7 @@ pub(super) fn run(extent: Extent) -> Result<()> {
     std::fs::create_dir_all(&folder)?;
     let mut text = format!(
         "# FedDyn\n\n\
-         MNIST (60,000 images) on 100 clients, 784-200-200-10, with the settings of the authors: batches of 50, 5 local epochs, rate 0.1\n\
+         MNIST (60,000 images) on 100 clients, 784-200-200-10 (or the convolutional network of the authors: CNN), with the settings of the authors: batches of 50, 5 local epochs, rate 0.1\n\
          times 0.998 a round, weight decay 1e-4, gradients clipped at 10, alpha = 0.01 for FedDyn in every row, mu = 1e-4 for FedProx. All\n\
          methods see the same clients and batches. Means over seeds {seeds:?}, or those of them that were run. Rounds until the server's model or the mean of the active clients' models is right about\n\
          97 % and 98 % of the test images, and megabytes up and down until then. A row ends after 20, 100 or 400\n\
@@ -128,7 +141,7 @@ pub(super) fn run(extent: Extent) -> Result<()> {
         first["rounds"], rows, first["bytes"]
     )?;
     for (participation, (percent, rounds, every)) in PARTICIPATION.into_iter().enumerate() {
-        let setting = Setting { split: 2, participation, size: 0 };
+        let setting = Setting { network: 0, split: 2, participation, size: 0 };
         let seeds = measured_seeds(setting);
         if seeds.is_empty() {
             continue;

@@ -45,9 +45,9 @@ pub(crate) fn run_named(name: &str, extent: Extent) -> Result<()> {
         _ if extent.seeds.is_some() || extent.minutes.is_some() => bail!("`--seeds` and `--minutes` are for feddyn"),
         "gpm" => gpm::run(extent),
         "gradient-vaccine" => gradient_vaccine::run(extent),
-        _ if extent.missing => bail!("`--missing` is for feddyn, gpm and gradient-vaccine"),
+        "raps" => raps::run(extent),
+        _ if extent.missing => bail!("`--missing` is for feddyn, gpm, gradient-vaccine and raps"),
         "sam" => sam::run(),
-        "raps" => raps::run(),
         "active" => active::run(),
         _ => bail!("no experiment `{name}`; there are: active, feddyn, gpm, gradient-vaccine, raps, sam"),
     }

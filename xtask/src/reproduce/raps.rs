@@ -7,25 +7,26 @@ use std::{
 };
 
 use anyhow::Result;
-use serde_json::json;
 
-use super::{Cell, run_cells};
+use super::{Cell, Extent, Results, kept_cells, run_missing_cells};
 use crate::{
     data, machine, python,
     shell::{self, cache, root},
 };
 
 /// Digits of a number, label smoothing in training: the more, the longer the tail of small probabilities.
-const TASKS: [(usize, f64); 4] = [(2, 0.1), (3, 0.0), (3, 0.1), (3, 0.4)];
+const TASKS: [(usize, f64); 5] = [(2, 0.1), (3, 0.0), (3, 0.1), (3, 0.4), (3, 0.6)];
 const METHODS: [&str; 7] = ["naive", "top-k", "LAC", "APS", "SAPS", "RAPS", "RAPS-adaptive"];
 const ALPHAS: [&str; 2] = ["0.1", "0.05"];
 
 /// The test lines of the language identifier, from easy to hard.
 const LINES: [&str; 3] = ["sentences", "word-pairs", "single-words"];
 
-pub(super) fn run() -> Result<()> {
+pub(super) fn run(extent: Extent) -> Result<()> {
     data::bring("mnist")?;
-    let logits = languages()?;
+    let folder = root().join("results/raps");
+    let kept = kept_cells(&folder, extent)?;
+    let logits = if LINES.iter().all(|lines| kept.contains_key(*lines)) { PathBuf::new() } else { languages()? };
     let digits = TASKS.iter().map(|&(digits, smoothing)| cell(digits, smoothing));
     let languages = LINES.iter().map(|lines| Cell {
         recipe: "recipes/conformal/compare-scores.toml",
@@ -33,15 +34,15 @@ pub(super) fn run() -> Result<()> {
         overrides: ["logits", "labels"].map(|what| format!("{what}={}", logits.join(format!("{lines}-{what}.npy")).display())).into(),
     });
     let cells: Vec<Cell> = digits.chain(languages).collect();
-    let summaries = run_cells("raps", &cells)?;
+    let summaries = run_missing_cells("raps", &cells, &kept, extent)?;
     let machine = machine::describe()?;
     let mut text = String::from(
         "# Prediction sets for many classes\n\n\
          Every score on two classifiers, 20 random splits: half of the examples calibrate (3/10 of these fit the temperature and tune\n\
          RAPS), half test. Seed 1. Again: `cargo xtask reproduce raps`.\n\n\
          1. Numbers of two (100 classes) and three digits (1,000) put together from MNIST; a network with one hidden layer of 256\n\
-         learns them from 60,000 numbers of training digits, with label smoothing as many networks for ImageNet had it. 20,000 numbers\n\
-         of test digits. Recipe: `recipes/conformal/raps.toml`.\n\
+         learns them from 60,000 numbers of training digits, with label smoothing as many networks for ImageNet had it: the more, the\n\
+         weaker it is and the longer the tail of small probabilities. 20,000 numbers of test digits. Recipe: `recipes/conformal/raps.toml`.\n\
          2. The language identifier lid.176 of fastText (176 classes) on the test lines of the 67 languages that the Lingua detector\n\
          shares with it: sentences, pairs of words, single words. Recipe: `recipes/conformal/compare-scores.toml`.\n",
     );
@@ -51,19 +52,9 @@ pub(super) fn run() -> Result<()> {
     for (lines, values) in LINES.iter().zip(&summaries[TASKS.len()..]) {
         tables(&mut text, &format!("Language of {}", lines.replace('-', " ")), values)?;
     }
-    writeln!(
-        text,
-        "\nSSCV: the largest difference from 1 − α of the coverage of sets of like size; `naive` is not calibrated.\n\n{}.",
-        machine::footer(&machine)
-    )?;
-    let folder = root().join("results/raps");
+    writeln!(text, "\nSSCV: the largest difference from 1 − α of the coverage of sets of like size; `naive` is not calibrated.",)?;
     std::fs::create_dir_all(&folder)?;
-    let numbers: Vec<_> = cells.iter().zip(&summaries).map(|(cell, values)| json!({ "cell": cell.name, "values": values })).collect();
-    let all = json!({ "machine": machine, "seed": 1, "cells": numbers });
-    std::fs::write(folder.join("results.json"), serde_json::to_string_pretty(&all)? + "\n")?;
-    std::fs::write(folder.join("README.md"), &text)?;
-    println!("{text}");
-    Ok(())
+    Results { folder: &folder, machine, seeds: &[1], cells: &cells, found: &summaries, kept }.write(text)
 }
 
 /// A section with a table for each α.

@@ -34,6 +34,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _native
 from ._arrays import array, seed
+from ._methods import method_json
 
 __all__ = ["Client", "Local", "Message", "Network", "Problem", "Result", "Rules", "Server", "Solution", "epsilon", "partition", "simulate"]
 
@@ -61,7 +62,7 @@ class Rules:
 
     >>> Rules("feddyn", mu=1.0)
     Traceback (most recent call last):
-    ValueError: mu: found an option of feddyn; allowed: alpha, by_share
+    ValueError: mu: feddyn has no such option; allowed: alpha, by_share
     """
 
     def __init__(
@@ -76,15 +77,10 @@ class Rules:
         random_state: Any = 0,
         **options: float,
     ) -> None:
-        if method not in _OPTIONS:
-            raise ValueError(f"method: found {method!r}; allowed: {', '.join(_OPTIONS)}")
-        for name in options:
-            if name not in _OPTIONS[method]:
-                raise ValueError(f"{name}: found an option of {method}; allowed: {', '.join(_OPTIONS[method]) or 'none'}")
         if (clip is None) != (noise is None):
             raise ValueError("clip and noise: found one of them; allowed: both or neither")
         self._parts = {
-            "method": {method: options} if _OPTIONS[method] else method,
+            "method": method_json(method, options, _OPTIONS),
             "participation": {"fraction": fraction, "independent": independent},
             "guard": {} if update_norm is None else {"update_norm": update_norm},
             "privacy": None if clip is None else {"clip": clip, "noise": noise},

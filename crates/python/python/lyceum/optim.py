@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _native
 from ._arrays import array, seed
+from ._methods import method_json
 
 __all__ = ["Combiner", "combine"]
 
@@ -66,16 +67,12 @@ class Combiner:
         random_state: Any = 0,
         **options: Any,
     ) -> None:
-        if method not in _OPTIONS:
-            raise ValueError(f"method: found {method!r}; allowed: {', '.join(_OPTIONS)}")
-        for name in options:
-            if name not in _OPTIONS[method]:
-                raise ValueError(f"{name}: {method} has no such option; allowed: {', '.join(_OPTIONS[method]) or 'none'}")
+        config = method_json(method, options, _OPTIONS)
         if isinstance(groups, str) and groups not in ("whole", "parameter"):
             raise ValueError(f"groups: found {groups!r}; allowed: 'whole', 'parameter' or a list of numbers")
         self.method = method
         self.groups = groups
-        self._config = json.dumps({method: options} if _OPTIONS[method] else method)
+        self._config = json.dumps(config)
         # The shape of a wrong option is told now, not at the first step.
         _native.Combiner(self._config, 1, 1)
         self._seed = seed(random_state)
