@@ -52,7 +52,7 @@ pub(super) fn run(extent: Extent) -> Result<()> {
     for (lines, values) in LINES.iter().zip(&summaries[TASKS.len()..]) {
         tables(&mut text, &format!("Language of {}", lines.replace('-', " ")), values)?;
     }
-    writeln!(text, "\nSSCV: the largest difference from 1 − α of the coverage of sets of like size; `naive` is not calibrated.",)?;
+    writeln!(text, "\nSSCV: the largest difference from 1 − α of the coverage of sets of like size; `naive` is not calibrated.")?;
     std::fs::create_dir_all(&folder)?;
     Results { folder: &folder, machine, seeds: &[1], cells: &cells, found: &summaries, kept }.write(text)
 }
