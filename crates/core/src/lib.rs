@@ -36,7 +36,7 @@
 //! | [`progress`] | bars, plain lines, JSON lines, or nothing |
 //! | [`math`] | exp and erf for vectorised loops |
 //! | [`interrupt`] | Ctrl-C as a question that long loops ask |
-//! | [`array`] | [`Array`], safetensors |
+//! | [`mod@array`] | [`Array`], safetensors |
 //! | [`atomic`] | files that are either whole or not there |
 
 pub mod array;
