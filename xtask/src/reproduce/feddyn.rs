@@ -89,8 +89,8 @@ pub(super) fn run(extent: Extent) -> Result<()> {
     std::fs::create_dir_all(&folder)?;
     let mut text = format!(
         "# FedDyn\n\n\
-         MNIST (60,000 images) on 100 clients, 784-200-200-10 (or the convolutional network of the authors: CNN), with the settings of the authors: batches of 50, 5 local epochs, rate 0.1\n\
-         times 0.998 a round, weight decay 1e-4, gradients clipped at 10, alpha = 0.01 for FedDyn in every row, mu = 1e-4 for FedProx. All\n\
+         MNIST (60,000 images) on 100 clients, 784-200-200-10 (or the convolutional network of the authors: CNN), with the\n\
+         settings of the authors: batches of 50, 5 local epochs, rate 0.1 times 0.998 a round, weight decay 1e-4, gradients clipped at 10, alpha = 0.01 for FedDyn in every row, mu = 1e-4 for FedProx. All\n\
          methods see the same clients and batches. Means over seeds {seeds:?}, or those of them that were run. Rounds until the server's model or the mean of the active clients' models is right about\n\
          97 % and 98 % of the test images, and megabytes up and down until then. A row ends after 20, 100 or 400\n\
          rounds (100, 10, 1 % active): `>` says that a seed did not get there, and the mean counts that end for it. With 10 and 1 % active\n\

@@ -14,14 +14,14 @@ const TAIL: usize = 50;
 
 impl Config {
     pub(super) fn summarise(&self, learnt: &[(&Arm, Progress)]) -> Summary {
-        let columns = ["method", "server, %", "active mean, %", "all mean, %", "worst tenth, %"].map(str::to_owned);
+        let columns = ["method", "server, %", "log-loss", "active mean, %", "all mean, %", "worst tenth, %"].map(str::to_owned);
         let reached = self.targets.iter().map(|target| format!("to {} %", 100.0 * target));
         let mut summary = Summary { table: Table::new(columns.into_iter().chain(reached)), ..Summary::default() };
         for (arm, progress) in learnt {
             let Some(last) = progress.points.last() else { continue };
             let percent = |value: f64| format!("{:.2}", 100.0 * value);
             let worst = worst_tenth(&progress.fairness);
-            let mut row = vec![arm.name().to_owned(), percent(last.server), percent(last.active)];
+            let mut row = vec![arm.name().to_owned(), percent(last.server), format!("{:.4}", last.loss), percent(last.active)];
             row.extend([last.all.map_or("–".into(), percent), percent(worst)]);
             for (key, value) in [("server_accuracy", last.server), ("active_accuracy", last.active), ("worst_tenth", worst)] {
                 summary.values.insert(format!("{}/{key}", arm.name()), value);
@@ -96,16 +96,16 @@ impl Config {
             )
             .section("Drift", [Block::Chart(drift)]);
         if let Some(privacy) = &self.privacy {
-            let lines: Vec<String> =
-                learnt.iter().filter_map(|(arm, progress)| Some(format!("{}: epsilon = {:.2}", arm.name(), progress.epsilon?))).collect();
+            let mut table = Table::new(["method", "ε"]);
+            for (arm, progress) in learnt {
+                table.push([arm.name().to_owned(), progress.epsilon.map_or("–".into(), |epsilon| format!("{epsilon:.2}"))]);
+            }
             let text = format!(
-                "Each client's move is cut to norm {} and the sum gets noise of deviation {} times that. For the client that took part\nmost                  often, at delta = {}, without counting on who was drawn remaining secret:\n\n{}",
-                privacy.clip,
-                privacy.noise,
-                privacy.delta,
-                lines.join("\n")
+                "Each client's move is cut to norm {}, and the sum gets noise of {} times that. ε at δ = {} is that of the client that took \
+                 part most often, without counting on who was drawn remaining secret.",
+                privacy.clip, privacy.noise, privacy.delta,
             );
-            report = report.section("Privacy", [Block::Code(text)]);
+            report = report.section("Privacy", [Block::Text(text), Block::Table(table)]);
         }
         let refused: Vec<String> = learnt
             .iter()
