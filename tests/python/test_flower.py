@@ -329,3 +329,10 @@ run_simulation(server, client, num_supernodes=3)
     rules = Rules("scaffold", random_state=3)
     expected = simulate(rules, network, x / 16.0, y, parts, 2, local=Local(epochs=1, batch_size=20))
     np.testing.assert_allclose(np.load(tmp_path / "model.npy"), expected.model, atol=1e-6)
+
+
+def test_noise_whose_seed_clients_would_know_is_refused() -> None:
+    from lyceum.flower import Strategy
+
+    with pytest.raises(ValueError, match="seed of the noise"):
+        Strategy(Rules("fedavg", clip=1.0, noise=1.0), clients=3)

@@ -40,7 +40,8 @@ impl Simulation<'_> {
         World { ledger: self.rules.start(model, self.clients.len()), journals: Journals::default() }
     }
 
-    /// One round with the clients that the rules draw. On an error nothing has changed.
+    /// One round with the clients that the rules draw. On an error the server is as it was; what clients made of the round may be in
+    /// their journals and its bytes may be counted, and a round that is made again puts itself in their place.
     pub fn round(&self, world: &mut World) -> Result<Round> {
         self.round_with(world, &self.rules.active(&world.ledger))
     }

@@ -92,6 +92,11 @@ class Rules:
         part = {name: json.dumps(value) for name, value in self._parts.items()}
         return _native.Rules(part["method"], part["participation"], part["guard"], part["privacy"], int(part["seed"]))
 
+    @property
+    def is_private(self) -> bool:
+        """Whether moves are cut and noise is added."""
+        return self._parts["privacy"] is not None
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Rules.from_json, (self.to_json(),)
 

@@ -86,6 +86,9 @@ class Strategy(FlowerStrategy):
     ) -> None:
         if clients < 1:
             raise ValueError(f"clients: found {clients}; allowed: 1 or more")
+        if rules.is_private:
+            # Clients are told the rules with the seed, from which the noise follows: they could take it away.
+            raise ValueError("rules: found clip and noise; allowed: rules without them, since clients are told the seed of the noise")
         self.rules, self.clients, self.wait, self.timeout = rules, clients, wait, timeout
         self.state = None if state is None else Path(state)
         self.mean_examples, self.evaluate = mean_examples, evaluate
