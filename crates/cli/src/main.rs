@@ -66,6 +66,8 @@ enum Command {
     Conformal(commands::conformal::Conformal),
     #[command(subcommand)]
     Active(commands::active::Active),
+    #[command(subcommand)]
+    Masking(commands::masking::Masking),
     Completions(commands::shell::Completions),
     Man(commands::shell::Man),
 }
@@ -106,6 +108,7 @@ fn dispatch(command: Command, progress: &Progress) -> Result<()> {
         Command::Data(command) => command.execute()?,
         Command::Conformal(command) => command.execute(progress)?,
         Command::Active(command) => command.execute(progress)?,
+        Command::Masking(command) => command.execute(progress)?,
         Command::Completions(command) => command.execute(),
         Command::Man(command) => command.execute()?,
     }

@@ -60,10 +60,10 @@ pub enum Error {
     #[error("{0}")]
     Failed(String),
     /// The user asked to stop; what was done so far is saved.
-    #[error("stopped on request; go on with: lyceum resume {}", run.display())]
+    #[error("stopped on request; go on with: {again}")]
     Interrupted {
-        /// The run folder to resume.
-        run: PathBuf,
+        /// The command that goes on.
+        again: String,
     },
 }
 

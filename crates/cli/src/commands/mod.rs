@@ -4,6 +4,7 @@ pub(crate) mod active;
 pub(crate) mod conformal;
 pub(crate) mod data;
 pub(crate) mod list;
+pub(crate) mod masking;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod shell;

@@ -204,8 +204,13 @@ impl Strategy for Hat {
                     g[place] *= 1.0 - used(from).min(used(to));
                 }
             });
-            if let Some((bias, first)) = layer.bias.clone().zip(layer.units) {
-                bias.enumerate().for_each(|(unit, place)| g[place] *= 1.0 - self.earlier[first + unit]);
+            for (unit, place) in layer.bias.clone().into_iter().flatten().enumerate() {
+                g[place] *= match layer.units {
+                    Some(first) => 1.0 - self.earlier[first + unit],
+                    // All of a shared head's outputs are used from the first task on.
+                    None if !context.heads && task > 0 => 0.0,
+                    None => 1.0,
+                };
             }
         }
         let slopes = self.slopes(&a, s, &sums);
@@ -321,7 +326,7 @@ mod tests {
     /// is learnt.
     #[test]
     fn an_earlier_task_is_not_forgotten() {
-        for config in networks() {
+        for (config, heads) in networks().into_iter().flat_map(|config| [(config.clone(), true), (config, false)]) {
             let (first, second) = (task(0), task(1));
             let mut model = config.init(EXTENT, 3, Seed::new(3), &cpu());
             let space = ParamSpace::of(&model);
@@ -344,20 +349,22 @@ mod tests {
             let batch = batch(&second);
             let start = space.vector(&model);
             for step in 0..20 {
-                let context = at(&model, &space, 0.1, f64::from(step) / 19.0);
+                let context = Context { heads, ..at(&model, &space, 0.1, f64::from(step) / 19.0) };
                 let point = space.vector(&model);
                 let mask = hat.mask(None, &point, context).unwrap();
                 let g = gradient_at(context, &(point.clone() * mask.clone()), &batch).unwrap() * mask;
                 let mut g = vector::to_vec(&hat.transform(g, &point, context).unwrap());
-                // Outputs belong to one task each: here they are not learnt.
-                g[head.weight.clone()].fill(0.0);
-                g[head.bias.clone().unwrap()].fill(0.0);
+                if heads {
+                    // Outputs belong to one task each: here they are not learnt.
+                    g[head.weight.clone()].fill(0.0);
+                    g[head.bias.clone().unwrap()].fill(0.0);
+                }
                 model = space.place(model.clone(), &vector::add_scaled(&point, -0.1, &vector::from_vec(g, &cpu())));
             }
             let moved = vector::norm(&(space.vector(&model) - start));
             assert!(moved > 1e-3, "{config:?} does not learn");
             let after = says(&hat, &model);
-            assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-5), "{config:?}");
+            assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-5), "{config:?} {heads}");
         }
     }
 

@@ -171,7 +171,7 @@ impl Run {
 
     /// An error if somebody asked to stop. To be called between two steps, after what matters is saved.
     pub fn stop_if_requested(&self) -> Result<()> {
-        if interrupt::requested() { Err(Error::Interrupted { run: self.root.clone() }) } else { Ok(()) }
+        if interrupt::requested() { Err(Error::Interrupted { again: format!("lyceum resume {}", self.root.display()) }) } else { Ok(()) }
     }
 
     /// Writes the report and, last, the summary, whose presence says that the run has ended.

@@ -1,0 +1,308 @@
+//! Counting every n-gram of a corpus exactly, in bounded memory, with checkpoints.
+//!
+//! An n-gram is the pair of its first and its last (n − 1)-gram, so that every order is counted by the same kernel: from the
+//! number of the frequent (n − 1)-gram that begins at each place of the corpus, pairs of neighbours are counted, frequent pairs
+//! get numbers, and each place gets the number of its own. An n-gram cannot be more frequent than its parts: what is not
+//! frequent is left out before the next order is looked at, and the counts of what stays are exact.
+
+mod encode;
+mod pairs;
+
+use std::{
+    fs::{self, File},
+    io::{BufReader, BufWriter, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use lyceum_core::{Error, Progress, Result, atomic, interrupt, run};
+use serde::{Deserialize, Serialize};
+
+use crate::{corpus::Corpus, dictionary::Dictionary, words::Words};
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountConfig {
+    /// The longest n-grams.
+    pub orders: usize,
+    /// How often an n-gram must be there.
+    pub min_count: u64,
+    /// Bytes of memory that may be used.
+    pub memory: usize,
+}
+
+/// What a build must be given at least: the blocks of text that are in work take this much.
+pub const LEAST_MEMORY: usize = 64 << 20;
+
+/// The frequent n-grams of a corpus.
+#[derive(Debug)]
+pub struct Counts {
+    /// All words of the corpus.
+    pub dictionary: Dictionary,
+    /// n-grams of order 1, 2, …
+    pub orders: Vec<Order>,
+}
+
+/// The frequent n-grams of one length.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Order {
+    /// The number of the (n − 1)-gram that each begins with, ascending; of single words their place in the dictionary.
+    pub first: Vec<u32>,
+    /// The number of the (n − 1)-gram that each ends with.
+    pub last: Vec<u32>,
+    /// How often each is there.
+    pub counts: Vec<u64>,
+    /// How many n-grams of this length the corpus has, frequent or not.
+    pub total: u64,
+}
+
+impl Order {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+}
+
+impl Counts {
+    /// The words of an n-gram, as places in the dictionary.
+    pub fn words(&self, order: usize, number: u32) -> Vec<u32> {
+        let mut words = vec![0; order];
+        let mut part = number as usize;
+        for length in (1..=order).rev() {
+            words[length - 1] = self.last_word(length, part);
+            part = self.orders[length - 1].first[part] as usize;
+        }
+        words
+    }
+
+    fn last_word(&self, order: usize, number: usize) -> u32 {
+        let single = (2..=order).rev().fold(number, |part, length| self.orders[length - 1].last[part] as usize);
+        self.orders[0].first[single]
+    }
+
+    /// The n-grams that an n-gram is made of: `parts[n][i]` is the one of n + 1 words that begins at its word i.
+    pub fn parts(&self, order: usize, number: u32) -> Vec<Vec<u32>> {
+        let mut parts = vec![vec![number]];
+        for length in (2..=order).rev() {
+            let (whole, below) = (&parts[parts.len() - 1], &self.orders[length - 1]);
+            let mut shorter: Vec<u32> = whole.iter().map(|&part| below.first[part as usize]).collect();
+            shorter.extend(whole.last().map(|&part| below.last[part as usize]));
+            parts.push(shorter);
+        }
+        parts.reverse();
+        parts
+    }
+}
+
+/// How far a count has come.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct State {
+    /// What is counted, and in which files.
+    of: serde_json::Value,
+    encoded: encode::Encoded,
+    encoding_done: bool,
+    /// How many n-grams of each order the corpus has.
+    totals: Vec<u64>,
+    /// How many of them are frequent, of the orders that are done.
+    frequent: Vec<usize>,
+}
+
+/// A folder for what lies on the disk while n-grams are counted.
+struct Work {
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl Work {
+    fn open(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        let path = folder.join("lock");
+        let lock = File::create(&path).map_err(Error::io("create", &path))?;
+        lock.try_lock().map_err(|_| Error::Locked { path: folder.into() })?;
+        Ok(Self { folder: folder.into(), _lock: lock })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn save(&self, state: &State) -> Result<()> {
+        run::write_json(&self.path("state.json"), state)
+    }
+
+    fn places(&self, order: usize) -> PathBuf {
+        self.path(&format!("places-{order}"))
+    }
+}
+
+/// Counts the n-grams of a corpus. What is on the way lies in `folder`; where it holds the beginning of the same count (of files
+/// that have not changed), that goes on. Without an error the folder is gone at the end.
+pub fn count(
+    corpus: &Corpus,
+    words: &Words,
+    config: CountConfig,
+    key: &serde_json::Value,
+    folder: &Path,
+    progress: &Progress,
+) -> Result<Counts> {
+    let existed = folder.exists();
+    let work = Work::open(folder)?;
+    let counted = count_in(&work, corpus, words, config, key, progress);
+    match &counted {
+        // The beginning is kept for the next time.
+        Err(Error::Interrupted { .. }) => {}
+        // Whatever was wrong would be wrong again; a full disk is given back what was taken.
+        _ => {
+            let removed = fs::remove_dir_all(folder).map_err(Error::io("remove", folder));
+            if counted.is_ok() && !existed {
+                removed?;
+            }
+        }
+    }
+    counted
+}
+
+fn count_in(
+    work: &Work,
+    corpus: &Corpus,
+    words: &Words,
+    config: CountConfig,
+    key: &serde_json::Value,
+    progress: &Progress,
+) -> Result<Counts> {
+    let of = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "config": (config.orders, config.min_count), "key": key, "files": corpus.files() });
+    let mut state = run::read_json::<State>(&work.path("state.json")).ok().flatten().filter(|state| state.of == of);
+    if state.is_none() {
+        for entry in fs::read_dir(&work.folder).map_err(Error::io("read", &work.folder))?.flatten() {
+            if entry.file_name() != "lock" {
+                fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
+            }
+        }
+    }
+    let state = state.get_or_insert_with(|| State { of, ..State::default() });
+    let dictionary = encode::encode(work, corpus, words, config, state, progress)?;
+    let mut orders = Vec::new();
+    for order in 1..=config.orders {
+        stop_if_requested()?;
+        let path = work.path(&format!("order-{order}"));
+        if let Some(&length) = state.frequent.get(order - 1) {
+            orders.push(read_order(&path, state.totals[order - 1], length)?);
+            continue;
+        }
+        let mut task = progress.task(&format!("{order}-grams"), 0, state.encoded.places);
+        let mut found = if order == 1 {
+            let (found, totals) = encode::first_order(work, dictionary.len(), config, state, &mut task)?;
+            state.totals = totals;
+            found
+        } else {
+            pairs::next_order(work, order, state, config, &mut task)?
+        };
+        found.total = state.totals[order - 1];
+        task.set(state.encoded.places, &format!("{} of them {} times or more", found.len(), config.min_count));
+        write_order(&path, &found)?;
+        state.frequent.push(found.len());
+        work.save(state)?;
+        // Places of the order before are no longer needed.
+        let _ = fs::remove_file(work.places(order - 1));
+        orders.push(found);
+    }
+    Ok(Counts { dictionary, orders })
+}
+
+fn stop_if_requested() -> Result<()> {
+    if interrupt::requested() { Err(Error::Interrupted { again: "the same command".into() }) } else { Ok(()) }
+}
+
+fn write_order(path: &Path, order: &Order) -> Result<()> {
+    let mut bytes = Vec::with_capacity(order.len() * 16);
+    for ((first, last), count) in order.first.iter().zip(&order.last).zip(&order.counts) {
+        bytes.extend(first.to_le_bytes());
+        bytes.extend(last.to_le_bytes());
+        bytes.extend(count.to_le_bytes());
+    }
+    atomic::write(path, &bytes)
+}
+
+fn read_order(path: &Path, total: u64, length: usize) -> Result<Order> {
+    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    if bytes.len() != length * 16 {
+        return Err(Error::damaged(path, format!("{} bytes; allowed: {}", bytes.len(), length * 16)));
+    }
+    let mut order = Order { total, ..Order::default() };
+    let word = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    for entry in bytes.chunks_exact(16) {
+        order.first.push(word(entry));
+        order.last.push(word(&entry[4..]));
+        order.counts.push(u64::from(word(&entry[8..])) | u64::from(word(&entry[12..])) << 32);
+    }
+    Ok(order)
+}
+
+/// Places are read so many at a time.
+const CHUNK: usize = 1 << 20;
+
+/// Numbers of places, read and written in chunks.
+struct Places {
+    path: PathBuf,
+    file: BufReader<File>,
+    left: u64,
+}
+
+impl Places {
+    fn open(path: PathBuf, count: u64) -> Result<Self> {
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        Ok(Self { file: BufReader::with_capacity(1 << 18, file), path, left: count })
+    }
+
+    /// The next so many, or what is left.
+    fn next_chunk(&mut self, most: usize) -> Result<Vec<u32>> {
+        let count = self.left.min(most as u64) as usize;
+        self.left -= count as u64;
+        let mut numbers = vec![0_u32; count];
+        self.file.read_exact(bytes_mut(&mut numbers)).map_err(Error::io("read", &self.path))?;
+        if cfg!(target_endian = "big") {
+            numbers.iter_mut().for_each(|number| *number = u32::from_le(*number));
+        }
+        Ok(numbers)
+    }
+}
+
+struct PlacesWriter {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl PlacesWriter {
+    fn create(path: PathBuf) -> Result<Self> {
+        let file = File::create(&path).map_err(Error::io("create", &path))?;
+        Ok(Self { file: BufWriter::with_capacity(1 << 18, file), path })
+    }
+
+    fn write(&mut self, numbers: &[u32]) -> Result<()> {
+        self.file.write_all(&to_bytes(numbers)).map_err(Error::io("write", &self.path))
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.file.flush().map_err(Error::io("write", &self.path))?;
+        self.file.get_ref().sync_data().map_err(Error::io("write", &self.path))
+    }
+}
+
+/// The bytes of numbers in the order of this machine.
+fn bytes_mut(numbers: &mut [u32]) -> &mut [u8] {
+    // SAFETY: four bytes a number, and any bytes are numbers.
+    unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), numbers.len() * 4) }
+}
+
+fn to_bytes(numbers: &[u32]) -> std::borrow::Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        // SAFETY: four bytes a number; bytes have no alignment.
+        std::borrow::Cow::Borrowed(unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), numbers.len() * 4) })
+    } else {
+        numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+    }
+}

@@ -1,0 +1,242 @@
+//! Which tokens are masked, and by what.
+
+use std::sync::Arc;
+
+use lyceum_core::{Error, Result, Seed, Stream};
+use rand::RngExt;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::tokens::{Kind, TokenTree, Tokens};
+
+/// What is masked together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Each token by itself (Devlin et al. 2019).
+    Token,
+    /// The tokens of a word.
+    WholeWord,
+    /// Spans of words whose length is geometric, from any word on (Joshi et al., *SpanBERT*, 2020).
+    Span {
+        /// The chance that a span ends after each word; the mean of a geometric length is 1/p.
+        p: f64,
+        /// The most words.
+        longest: usize,
+    },
+    /// The collocations of a vocabulary, and the words outside of them: PMI-masking, or by naive PMI or frequency, as the
+    /// vocabulary was made (Levine et al. 2021).
+    #[default]
+    Collocations,
+}
+
+impl Method {
+    /// Spans as in SpanBERT: p = 0.2, at most ten words.
+    pub const SPAN: Self = Self::Span { p: 0.2, longest: 10 };
+}
+
+/// How much is masked.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MaskConfig {
+    /// What is masked together.
+    pub method: Method,
+    /// The share of tokens that are chosen, in expectation.
+    pub share: f64,
+    /// Of what is chosen, the share that becomes the mask.
+    pub mask: f64,
+    /// Of what is chosen, the share that becomes other tokens, each by chance; the rest stays as it is.
+    pub random: f64,
+}
+
+impl Default for MaskConfig {
+    fn default() -> Self {
+        Self { method: Method::Collocations, share: 0.15, mask: 0.8, random: 0.1 }
+    }
+}
+
+/// The label of a token that is not to be predicted.
+pub const IGNORED: i64 = -100;
+
+/// Masks rows of tokens.
+///
+/// Special tokens are never masked. Of the others, units (tokens, words, spans, or collocations and words) are drawn at random
+/// without replacement until `share` of them is reached; the unit that would go beyond is taken with the chance that makes the
+/// expected number exact. Each chosen unit is replaced as a whole: by masks, by random tokens, or by itself.
+#[derive(Debug, Clone)]
+pub struct Masker {
+    config: MaskConfig,
+    tokens: Arc<Tokens>,
+    tree: Option<Arc<TokenTree>>,
+}
+
+/// Room that rows use one after the other.
+#[derive(Debug, Default)]
+struct Scratch {
+    units: Vec<(u32, u32)>,
+}
+
+/// Rows of at least so many tokens are shared among threads.
+const PARALLEL: usize = 1 << 15;
+
+impl Masker {
+    /// A masker; collocations need their tree.
+    pub fn new(config: MaskConfig, tokens: Arc<Tokens>, tree: Option<Arc<TokenTree>>) -> Result<Self> {
+        let share = |what: &str, value: f64| {
+            if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(Error::invalid(what, value, "0 to 1")) }
+        };
+        share("share", config.share)?;
+        share("mask", config.mask)?;
+        share("random", config.random)?;
+        share("mask + random", config.mask + config.random)?;
+        if let Method::Span { p, longest } = config.method {
+            if !(p > 0.0 && p <= 1.0) {
+                return Err(Error::invalid("p of spans", p, "above 0, at most 1"));
+            }
+            if longest == 0 {
+                return Err(Error::invalid("longest span", 0, "1 and more"));
+            }
+        }
+        if config.method == Method::Collocations && tree.is_none() {
+            return Err(Error::invalid("vocabulary", "none", "the vocabulary of the collocations that are masked"));
+        }
+        Ok(Self { config, tokens, tree })
+    }
+
+    /// Masks rows of `length` tokens in place and fills `labels` with what was there, or −100 where nothing is to be predicted.
+    /// `special` says which tokens are not to be masked, besides the tokeniser's own. Row i draws from a stream of its own,
+    /// `first + i`, so that neither batches nor threads change what is masked.
+    pub fn mask_rows(&self, ids: &mut [i64], labels: &mut [i64], length: usize, special: Option<&[bool]>, seed: Seed, first: u64) {
+        let length = length.max(1);
+        let row = |scratch: &mut Scratch, row: usize, ids: &mut [i64], labels: &mut [i64]| {
+            let special = special.map(|special| &special[row * length..row * length + ids.len()]);
+            self.mask_row(scratch, ids, labels, special, &mut seed.stream_at("masking/rows", first + row as u64));
+        };
+        if ids.len() < PARALLEL {
+            let mut scratch = Scratch::default();
+            ids.chunks_mut(length)
+                .zip(labels.chunks_mut(length))
+                .enumerate()
+                .for_each(|(i, (ids, labels))| row(&mut scratch, i, ids, labels));
+        } else {
+            let rows = ids.par_chunks_mut(length).zip(labels.par_chunks_mut(length)).enumerate();
+            rows.for_each_init(Scratch::default, |scratch, (i, (ids, labels))| row(scratch, i, ids, labels));
+        }
+    }
+
+    fn mask_row(&self, scratch: &mut Scratch, ids: &mut [i64], labels: &mut [i64], special: Option<&[bool]>, rng: &mut Stream) {
+        labels.fill(IGNORED);
+        let units = &mut scratch.units;
+        let total = self.find_units(ids, special, units);
+        let budget = self.config.share * f64::from(total);
+        match self.config.method {
+            Method::Span { p, longest } => self.draw_spans(ids, labels, units, (p, longest), budget, rng),
+            _ => self.draw(ids, labels, units, budget, rng),
+        }
+    }
+
+    /// Draws units until the budget is reached.
+    fn draw(&self, ids: &mut [i64], labels: &mut [i64], units: &mut [(u32, u32)], budget: f64, rng: &mut Stream) {
+        let mut masked = 0.0;
+        for drawn in 0..units.len() {
+            if masked >= budget {
+                break;
+            }
+            units.swap(drawn, rng.random_range(drawn..units.len()));
+            let (start, length) = units[drawn];
+            let more = f64::from(length);
+            if masked + more > budget && rng.random::<f64>() * more >= budget - masked {
+                break;
+            }
+            masked += more;
+            self.replace(ids, labels, start as usize, length as usize, rng);
+        }
+    }
+
+    /// Draws spans from words until the budget is reached; a span ends where masked or special tokens begin.
+    fn draw_spans(
+        &self,
+        ids: &mut [i64],
+        labels: &mut [i64],
+        words: &[(u32, u32)],
+        (p, longest): (f64, usize),
+        budget: f64,
+        rng: &mut Stream,
+    ) {
+        let (mut masked, mut free) = (0.0, words.len());
+        while masked < budget && free > 0 {
+            let from = rng.random_range(0..words.len());
+            let mut wanted = 1;
+            while wanted < longest && rng.random::<f64>() >= p {
+                wanted += 1;
+            }
+            if labels[words[from].0 as usize] != IGNORED {
+                continue;
+            }
+            let start = words[from].0;
+            let mut end = start;
+            let mut taken = 0;
+            for &(word, length) in words[from..].iter().take(wanted) {
+                if word != end || labels[word as usize] != IGNORED {
+                    break;
+                }
+                end = word + length;
+                taken += 1;
+            }
+            let more = f64::from(end - start);
+            if masked + more > budget && rng.random::<f64>() * more >= budget - masked {
+                break;
+            }
+            masked += more;
+            free -= taken;
+            self.replace(ids, labels, start as usize, (end - start) as usize, rng);
+        }
+    }
+
+    /// The units of a row, and how many tokens they have in all.
+    fn find_units(&self, ids: &[i64], special: Option<&[bool]>, units: &mut Vec<(u32, u32)>) -> u32 {
+        units.clear();
+        let tokens = &*self.tokens;
+        let kind = |at: usize| {
+            if special.is_some_and(|special| special[at]) { Kind::Special } else { tokens.kind(u32::try_from(ids[at]).unwrap_or(u32::MAX)) }
+        };
+        let tree = self.tree.as_deref().filter(|_| self.config.method == Method::Collocations);
+        let (mut at, mut total) = (0, 0);
+        while at < ids.len() {
+            let first = kind(at);
+            if first == Kind::Special {
+                at += 1;
+                continue;
+            }
+            let mut length = tree.map_or(0, |tree| tree.longest(&ids[at..], tokens));
+            if let (Some(special), true) = (special, length > 1) {
+                // What must not be masked is in no collocation.
+                length = special[at..at + length].iter().position(|special| *special).unwrap_or(length);
+            }
+            if length == 0 {
+                length = 1;
+                if self.config.method != Method::Token && first != Kind::Sign {
+                    while at + length < ids.len() && kind(at + length) == Kind::Continuation {
+                        length += 1;
+                    }
+                }
+            }
+            units.push((at as u32, length as u32));
+            total += length as u32;
+            at += length;
+        }
+        total
+    }
+
+    fn replace(&self, ids: &mut [i64], labels: &mut [i64], start: usize, length: usize, rng: &mut Stream) {
+        let (ids, labels) = (&mut ids[start..start + length], &mut labels[start..start + length]);
+        labels.copy_from_slice(ids);
+        let u: f64 = rng.random();
+        if u < self.config.mask {
+            ids.fill(i64::from(self.tokens.mask()));
+        } else if u < self.config.mask + self.config.random {
+            let plain = self.tokens.plain();
+            ids.iter_mut().for_each(|id| *id = i64::from(plain[rng.random_range(0..plain.len())]));
+        }
+    }
+}
