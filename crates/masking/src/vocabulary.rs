@@ -128,7 +128,7 @@ impl Vocabulary {
             parts[ENDS].push(text.len() as u32);
         }
         // Level by level: a node is a range of paths with the same beginning.
-        let mut level = vec![0..paths.len()];
+        let mut level: Vec<Range<usize>> = std::iter::once(0..paths.len()).collect();
         (parts[WORD], parts[PARENT], parts[ENTRY]) = (vec![0], vec![0], vec![0]);
         parts[NODE] = vec![0; chosen.len()];
         for depth in 0.. {
@@ -214,7 +214,7 @@ impl Vocabulary {
         let text = at * 4..at * 4 + text;
         let about = all.get(text.end..text.end + about).ok_or_else(cut)?;
         let about = serde_json::from_slice(about).map_err(|error| Error::damaged(path, format!("what it was made of: {error}")))?;
-        let read = Self { about, parts, text, bytes };
+        let read = Self { bytes, about, parts, text };
         if read.is_sound() { Ok(read) } else { Err(Error::damaged(path, "its parts do not fit together")) }
     }
 

@@ -7,6 +7,7 @@ mod active;
 mod conformal;
 mod error;
 mod federated;
+mod masking;
 mod optim;
 mod schemes;
 
@@ -40,6 +41,9 @@ mod _native {
 
     #[pymodule_export]
     use super::federated::{PyLedger, PyNetwork, PyRules, PyTrainer, client_state, gaussian_epsilon, partition, simulate};
+
+    #[pymodule_export]
+    use super::masking::{PyMasker, PyVocabulary, pad};
 
     #[pymodule_export]
     use super::optim::PyCombiner;

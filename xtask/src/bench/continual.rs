@@ -44,8 +44,7 @@ pub(super) fn run_all() -> Result<()> {
         Ok(())
     };
     ours(2)?;
-    let arguments = [&script, &mnist, &TASKS.to_string(), &EPOCHS.to_string()].map(String::as_str);
-    measured.alternate(1, &mut [command(&python, &arguments)])?;
+    measured.alternate(1, &mut [command(&python, &[&script, &mnist, &TASKS.to_string(), &EPOCHS.to_string()])])?;
     let median = |work, peer| measured.median(work, peer);
     // Ours are whole processes, with loading and evaluation; the peer's seconds are those of learning alone.
     measured.finish(

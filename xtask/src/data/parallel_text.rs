@@ -34,6 +34,9 @@ pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
         }
         let mut paragraphs = BTreeMap::new();
         collect(&folder.join("text"), &mut |page| {
+            if page.extension().is_none_or(|extension| extension != "html") {
+                return Ok(());
+            }
             let name = page.strip_prefix(&folder).unwrap_or(page).with_extension("");
             for (id, text) in blocks(&fs::read_to_string(page)?) {
                 paragraphs.insert(format!("{}#{id}", name.display()), text);
@@ -49,13 +52,13 @@ pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Calls `work` with every page below a folder.
-fn collect(folder: &Path, work: &mut impl FnMut(&Path) -> Result<()>) -> Result<()> {
+/// Calls `work` with every file below a folder.
+pub(super) fn collect(folder: &Path, work: &mut impl FnMut(&Path) -> Result<()>) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("{}", folder.display()))? {
         let path = entry?.path();
         if path.is_dir() {
             collect(&path, work)?;
-        } else if path.extension().is_some_and(|extension| extension == "html") {
+        } else {
             work(&path)?;
         }
     }
@@ -81,7 +84,7 @@ fn blocks(page: &str) -> Vec<(String, String)> {
 }
 
 /// Text without tags and entities, its spaces single.
-fn plain(html: &str) -> String {
+pub(super) fn plain(html: &str) -> String {
     let mut text = String::new();
     for part in html.split('<') {
         text += part.split_once('>').map_or(if text.is_empty() { part } else { "" }, |(_, after)| after);

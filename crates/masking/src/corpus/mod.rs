@@ -130,7 +130,7 @@ impl Corpus {
             Content::Text(bytes) => {
                 let text = std::str::from_utf8(bytes).map_err(|error| {
                     let at = block.begins.offset + error.valid_up_to() as u64;
-                    let line = block.begins.line + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+                    let line = block.begins.line + lines(&bytes[..error.valid_up_to()]) + 1;
                     let what = format!("line {line}, byte {at}: {:#04x} is not UTF-8", bytes[error.valid_up_to()]);
                     Error::damaged(path, format!("{what}; allowed: text in UTF-8 (iconv -f latin1 -t utf8 converts)"))
                 })?;
@@ -210,7 +210,7 @@ enum Open {
         ended: bool,
     },
     #[cfg(feature = "parquet")]
-    Rows(parquet::Rows),
+    Rows(Box<parquet::Rows>),
 }
 
 /// Counts what is read.
@@ -259,7 +259,7 @@ impl Blocks<'_> {
         #[cfg(feature = "parquet")]
         if source.format == Format::Parquet {
             self.read.fetch_add(source.bytes, Ordering::Relaxed);
-            return Ok(Open::Rows(parquet::Rows::open(&source.path, &self.corpus.field, self.mark.offset)?));
+            return Ok(Open::Rows(Box::new(parquet::Rows::open(&source.path, &self.corpus.field, self.mark.offset)?)));
         }
         let mut file = File::open(&source.path).map_err(Error::io("open", &source.path))?;
         if source.packed == Packed::No && self.mark.offset > 0 {
@@ -312,7 +312,7 @@ impl Blocks<'_> {
             if *ended {
                 break bytes.len();
             }
-            if let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') {
+            if let Some(end) = memchr::memrchr(b'\n', &bytes) {
                 break end + 1;
             }
             if json {
@@ -333,7 +333,12 @@ impl Blocks<'_> {
         self.rest = bytes.split_off(cut);
         self.mark.inside = !json && !*ended && bytes.last().is_some_and(|last| !last.is_ascii_whitespace() && !last.is_ascii_punctuation());
         self.mark.offset += bytes.len() as u64;
-        self.mark.line += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.mark.line += lines(&bytes);
         Ok(Some(if json { Content::Json(bytes) } else { Content::Text(bytes) }))
     }
+}
+
+/// How many lines end in these bytes.
+fn lines(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
 }

@@ -87,8 +87,9 @@ impl Rows {
             }
             let mut values = values.into_iter();
             for row in 0..rows {
-                let present = !self.optional || levels[row] > 0;
-                let document = if present { values.next().map(|value| value.data().to_vec()).unwrap_or_default() } else { Vec::new() };
+                // Without levels every row has a value.
+                let value = if levels.get(row).is_none_or(|level| *level > 0) { values.next() } else { None };
+                let document = value.map(|value| value.data().to_vec()).unwrap_or_default();
                 total += document.len();
                 documents.push(document);
             }

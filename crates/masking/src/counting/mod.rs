@@ -149,18 +149,13 @@ pub fn count(
     folder: &Path,
     progress: &Progress,
 ) -> Result<Counts> {
-    let existed = folder.exists();
     let work = Work::open(folder)?;
     let counted = count_in(&work, corpus, words, config, key, progress);
-    match &counted {
-        // The beginning is kept for the next time.
-        Err(Error::Interrupted { .. }) => {}
-        // Whatever was wrong would be wrong again; a full disk is given back what was taken.
-        _ => {
-            let removed = fs::remove_dir_all(folder).map_err(Error::io("remove", folder));
-            if counted.is_ok() && !existed {
-                removed?;
-            }
+    // What was begun is kept for the next time. Whatever was wrong would be wrong again, and a full disk is given back its room.
+    if !matches!(counted, Err(Error::Interrupted { .. })) {
+        let removed = fs::remove_dir_all(folder).map_err(Error::io("remove", folder));
+        if counted.is_ok() {
+            removed?;
         }
     }
     counted

@@ -51,7 +51,7 @@ pub(super) fn next_order(work: &Work, order: usize, state: &State, config: Count
             task.set(places / 2 + done / 2, "numbering");
             let mut numbers = vec![0_u32; chunk.len() - 1];
             numbers.par_chunks_mut(CHUNK / 8).enumerate().for_each(|(piece, numbers)| {
-                let pairs = &chunk[piece * (CHUNK / 8)..][..numbers.len() + 1];
+                let pairs = &chunk[piece * (CHUNK / 8)..][..=numbers.len()];
                 numbers.iter_mut().zip(pairs.windows(2)).for_each(|(number, pair)| *number = table.get(key(pair)));
             });
             out.write(&numbers)

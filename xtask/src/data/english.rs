@@ -1,0 +1,146 @@
+//! English prose: what Debian's documentation and dictionary packages say, a paragraph a line.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt::Write as _,
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Result, bail};
+
+use super::parallel_text::{collect, plain};
+use crate::shell::{command, run_command};
+
+/// The packages, each a file of its own.
+const PACKAGES: [&str; 12] = [
+    "linux-doc-6.1",
+    "dict-gcide",
+    "openjdk-17-doc",
+    "python3.11-doc",
+    "wordnet-base",
+    "rust-doc",
+    "perl-doc",
+    "postgresql-doc-15",
+    "dict-foldoc",
+    "dict-jargon",
+    "cppreference-doc-en-html",
+    "libreoffice-help-en-us",
+];
+
+/// Unpacks the packages, each into a folder of its name.
+pub(super) fn packages(work: &Path) -> Result<PathBuf> {
+    for package in PACKAGES {
+        run_command(command("apt-get", &["download", "-qq", package]).current_dir(work))?;
+        run_command(command("sh", &["-c", &format!("dpkg -x {package}_*.deb {package}")]).current_dir(work))?;
+        let unpack = "find . -type l -delete; find . -name '*.gz' -exec gzip -dqf {} +; find . -name '*.dz' -exec gzip -dqf -S .dz {} +";
+        run_command(command("sh", &["-c", unpack]).current_dir(work.join(package)))?;
+    }
+    Ok(work.to_owned())
+}
+
+/// A file PACKAGE.txt each. A paragraph that a package has already is left out: pages repeat their navigation.
+pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for package in PACKAGES {
+        let mut files = BTreeSet::new();
+        collect(&from.join(package), &mut |path| {
+            files.insert(path.to_owned());
+            Ok(())
+        })?;
+        let (mut text, mut known) = (String::new(), HashSet::new());
+        for path in files {
+            let Some(read) = reader(&path) else { continue };
+            // A dictionary may hold a few bytes that are not UTF-8.
+            let content = String::from_utf8_lossy(&fs::read(&path)?).replace(char::REPLACEMENT_CHARACTER, " ");
+            for paragraph in read(&content) {
+                let mut hasher = DefaultHasher::new();
+                paragraph.hash(&mut hasher);
+                if paragraph.contains(' ') && known.insert(hasher.finish()) {
+                    writeln!(text, "{paragraph}")?;
+                }
+            }
+        }
+        if text.is_empty() {
+            bail!("{package}: no text");
+        }
+        fs::write(to.join(format!("{package}.txt")), text)?;
+    }
+    Ok(())
+}
+
+/// What makes paragraphs of a file, by its name.
+fn reader(path: &Path) -> Option<fn(&str) -> Vec<String>> {
+    let name = path.file_name()?.to_str()?;
+    let extension = path.extension().map_or("", |extension| extension.to_str().unwrap_or_default());
+    Some(match extension {
+        "html" | "htm" => html,
+        "rst" | "txt" | "pod" | "dict" if name != "copyright.txt" => paragraphs,
+        _ if name.starts_with("data.") => glosses,
+        _ => return None,
+    })
+}
+
+/// Lines joined up to an empty one or one that is indented anew.
+fn paragraphs(text: &str) -> Vec<String> {
+    let mut found = vec![String::new()];
+    for line in text.lines() {
+        if line.trim().is_empty() {
+            found.push(String::new());
+            continue;
+        }
+        let last = found.len() - 1;
+        for word in line.split_whitespace() {
+            if !found[last].is_empty() {
+                found[last].push(' ');
+            }
+            found[last].push_str(word);
+        }
+    }
+    found.retain(|paragraph| !paragraph.is_empty());
+    found
+}
+
+/// The text between two ends of blocks.
+fn html(page: &str) -> Vec<String> {
+    let mut page = page.to_owned();
+    for element in ["script", "style"] {
+        while let Some(start) = page.find(&format!("<{element}")) {
+            let end = page[start..].find(&format!("</{element}>")).map_or(page.len(), |end| start + end);
+            page.replace_range(start..end, "");
+        }
+    }
+    let blocks = ["<p", "</p", "<div", "</div", "<li", "</li", "<td", "</td", "<h", "</h", "<br", "<pre", "</pre", "<dt", "<dd", "<tr"];
+    let mut found = Vec::new();
+    let (mut start, mut at) = (0, 0);
+    while let Some(tag) = page[at..].find('<') {
+        let here = at + tag;
+        if blocks.iter().any(|block| page[here..].starts_with(block)) {
+            found.push(plain(&page[start..here]));
+            start = here;
+        }
+        at = here + 1;
+    }
+    found.push(plain(&page[start..]));
+    found.retain(|paragraph| !paragraph.is_empty());
+    found
+}
+
+/// What WordNet says of each set of words, behind a bar.
+fn glosses(text: &str) -> Vec<String> {
+    text.lines().filter_map(|line| Some(line.split_once("| ")?.1.trim().to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paragraphs_of_each_kind() {
+        assert_eq!(paragraphs("One\n  two.\n\n\n three\n"), ["One two.", "three"]);
+        let page = "<html><style>p {}</style><p class=x>One <b>bold</b> &amp; two</p><ul><li>three</ul><script>no</script>";
+        assert_eq!(html(page), ["One bold & two", "three"]);
+        assert_eq!(glosses("00001 03 n 01 | a thing; \"an example\"  \n  licence\n"), ["a thing; \"an example\""]);
+    }
+}
