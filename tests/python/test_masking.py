@@ -33,19 +33,22 @@ def vocabulary(tmp_path):
 
 
 def test_a_vocabulary_is_a_sequence(vocabulary, tmp_path):
-    assert vocabulary[0].words == ("new", "york") and "new york" in vocabulary and ("new", "york") in vocabulary
+    found = vocabulary[vocabulary.number("new york")]
+    assert found.words == ("new", "york") and found.cut == "new|york" and ("new", "york") in vocabulary
     assert "york new" not in vocabulary and len(list(vocabulary)) == len(vocabulary) == len(vocabulary[:])
     assert vocabulary[-1] == vocabulary[len(vocabulary) - 1]
     with pytest.raises(IndexError, match="of"):
         vocabulary[len(vocabulary)]
-    # new york is there 18 times of 117 pairs: ln(18/117) - ln(27/144) - ln(18/144), with pairs counted within lines.
+    # ln(18/pairs) - ln(27/words) - ln(18/words): pairs do not cross the comma or the end of a line.
     pairs, words = 9 * 7 + 9 * (1 + 5), 9 * 8 + 9 * 8
     expected = np.log(18 / pairs) - np.log(27 / words) - np.log(18 / words)
-    assert vocabulary[0].score == pytest.approx(expected, abs=1e-12) and vocabulary[0].count == 18
+    assert found.score == pytest.approx(expected, abs=1e-12) and found.count == 18
+    assert [entry.score for entry in vocabulary if len(entry.words) == 2] == sorted((e.score for e in vocabulary if len(e.words) == 2), reverse=True)
     vocabulary.save(tmp_path / "saved", table=tmp_path / "saved.tsv")
     assert list(Vocabulary.open(tmp_path / "saved")) == list(vocabulary)
-    header, first = (tmp_path / "saved.tsv").read_text().splitlines()[:2]
-    assert header.split("\t") == ["n", "rank", "n-gram", "score", "count", "cut"] and first.split("\t")[2] == "new york"
+    header, *lines = (tmp_path / "saved.tsv").read_text().splitlines()
+    assert header.split("\t") == ["n", "rank", "n-gram", "score", "count", "cut"]
+    assert [tuple(line.split("\t")[2].split()) for line in lines] == [entry.words for entry in vocabulary]
     assert vocabulary.about["words"] == words and vocabulary.about["score"] == "pmi"
 
 

@@ -1,15 +1,18 @@
 //! Counts against those of a plain map, whatever the memory, the file format and the cuts between blocks.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 use std::{
     collections::{BTreeMap, HashMap},
     io::Write,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use lyceum_core::{Progress, Seed};
 use lyceum_masking::{
     BuildConfig, Words,
-    corpus::{Corpus, Format},
+    corpus::{Corpus, Format, Mark},
     counting::{self, CountConfig, Counts},
     words::{Piece, Splitting},
 };
@@ -150,7 +153,7 @@ fn every_format_has_the_same_words() {
         write_parquet(&at("a.parquet"), &documents);
         assert_eq!(of("a.parquet"), expected);
         let error =
-            Corpus::open(&[at("a.parquet")], Format::Auto, "body", 1 << 26).unwrap().blocks(Default::default()).next_block().unwrap_err();
+            Corpus::open(&[at("a.parquet")], Format::Auto, "body", 1 << 26).unwrap().blocks(Mark::default()).next_block().unwrap_err();
         assert!(error.to_string().contains("no column `body`; there are: id, text"), "{error}");
     }
 }
@@ -164,7 +167,7 @@ fn write_parquet(path: &Path, documents: &[String]) {
     };
     let schema = parse_message_type("message m { required int64 id; optional binary text (UTF8); }").unwrap();
     let file = std::fs::File::create(path).unwrap();
-    let mut writer = SerializedFileWriter::new(file, schema.into(), Default::default()).unwrap();
+    let mut writer = SerializedFileWriter::new(file, schema.into(), Arc::default()).unwrap();
     for documents in documents.chunks(20) {
         let mut group = writer.next_row_group().unwrap();
         let mut column = group.next_column().unwrap().unwrap();

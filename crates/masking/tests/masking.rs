@@ -1,5 +1,7 @@
 //! What maskers do to rows of tokens.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 use std::sync::Arc;
 
 use lyceum_core::Seed;

@@ -14,8 +14,8 @@ and masks in place of transformers' own collator::
 >>> corpus = pathlib.Path(tempfile.mkdtemp(), "corpus.txt")
 >>> _ = corpus.write_text("new york is in new york state\\n" * 9 + "a new state is in the making\\n")
 >>> vocabulary = Vocabulary.build([corpus], min_count=9)
->>> vocabulary[0].words
-('new', 'york')
+>>> "new york" in vocabulary
+True
 >>> [found.text for found in vocabulary.find("To New York, by train")]
 ['New York']
 """
@@ -29,6 +29,7 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union
 
@@ -42,7 +43,8 @@ __all__ = ["Collocation", "Found", "PMIMaskingCollator", "Vocabulary"]
 PathLike = Union[str, "os.PathLike[str]"]
 
 
-class Collocation(NamedTuple):
+@dataclass(frozen=True)
+class Collocation:
     """An n-gram of a vocabulary: its words, its score, how often it is in the corpus, and the cut that decides the score."""
 
     words: tuple[str, ...]
@@ -215,14 +217,14 @@ class PMIMaskingCollator:
         self._attention = "attention_mask" in names
 
     def __call__(self, examples: Sequence[Any], return_tensors: Union[str, None] = None) -> Any:
-        """A batch of examples: mappings with `input_ids`, or rows of ids. A mapping with `input_ids`, `attention_mask`, `labels`
-        (-100 where nothing is to be predicted), and whatever else the examples have."""
+        """A batch of examples: mappings with `input_ids`, or rows of ids. A mapping with `input_ids`, `labels` (-100 where nothing
+        is to be predicted), and for mappings `attention_mask` and whatever else they have."""
         if not examples:
             raise ValueError("examples: found none; allowed: at least one")
-        first = examples[0]
-        if not isinstance(first, Mapping):
+        mappings = isinstance(examples[0], Mapping)
+        if not mappings:
             examples = [{"input_ids": example} for example in examples]
-            first = examples[0]
+        first = examples[0]
         if "input_ids" not in first:
             raise ValueError(f"examples: found the keys {sorted(first)}; allowed: with `input_ids`")
         columns = {key: [example[key] for example in examples] for key in first if key != "labels"}
@@ -231,7 +233,7 @@ class PMIMaskingCollator:
         special = columns.pop("special_tokens_mask", None)
         for key, values in columns.items():
             batch[key] = self._pad(values, key, length) if key in self._fill else np.asarray(values)
-        if self._attention and "attention_mask" not in batch:
+        if mappings and self._attention and "attention_mask" not in batch:
             sizes = np.array([len(example["input_ids"]) for example in examples])[:, None]
             places = np.arange(length)[None]
             batch["attention_mask"] = (places >= length - sizes if self._left else places < sizes).astype(np.int64)

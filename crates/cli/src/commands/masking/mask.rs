@@ -1,11 +1,6 @@
 //! `lyceum masking mask`.
 
-use std::{
-    fs,
-    io::Write,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueEnum};
 use lyceum_core::{Error, Progress, Result, Seed, atomic};
@@ -48,16 +43,16 @@ pub(crate) struct Mask {
     share: f64,
 
     /// Of these, the share that becomes the mask
-    #[arg(long, default_value_t = 0.8, allow_negative_numbers = true)]
-    mask: f64,
+    #[arg(long = "mask", default_value_t = 0.8, allow_negative_numbers = true)]
+    masked: f64,
 
     /// Of these, the share that becomes other tokens
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     random: f64,
 
     /// The mask token, if it is neither [MASK] nor <mask>
-    #[arg(long)]
-    mask_token: Option<String>,
+    #[arg(long = "mask-token")]
+    token: Option<String>,
 
     /// Tokens of the longest row
     #[arg(long, default_value_t = 512)]
@@ -90,7 +85,7 @@ impl Mask {
             return Err(Error::invalid("length", self.length, "3 and more"));
         }
         let tokenizer = tokens::load(&self.tokenizer)?;
-        let known = Arc::new(Tokens::of(&tokenizer, self.mask_token.as_deref())?);
+        let known = Arc::new(Tokens::of(&tokenizer, self.token.as_deref())?);
         let method = match self.method {
             MethodName::Token => Method::Token,
             MethodName::WholeWord => Method::WholeWord,
@@ -107,13 +102,13 @@ impl Mask {
             }
             _ => None,
         };
-        let config = MaskConfig { method, share: self.share, mask: self.mask, random: self.random };
+        let config = MaskConfig { method, share: self.share, mask: self.masked, random: self.random };
         let masker = Masker::new(config, known, tree)?;
         let text = fs::read(&self.text).map_err(Error::io("read", &self.text))?;
         let text = String::from_utf8(text)
             .map_err(|error| Error::damaged(&self.text, format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
         let mut task = progress.task("mask", 0, text.len() as u64);
-        let (mut rows, mut done, mut written) = (0_u64, 0, Vec::new());
+        let (mut rows, mut done, mut written) = (0_u64, 0, String::new());
         for line in text.split_inclusive('\n') {
             done += line.len() as u64;
             if line.trim().is_empty() {
@@ -126,18 +121,17 @@ impl Mask {
                 let length = ids.len();
                 masker.mask_rows(&mut ids, &mut labels, length, None, Seed::new(self.seed), rows);
                 rows += 1;
-                match &self.out {
-                    Some(_) => {
-                        let row = json!({ "input_ids": ids, "labels": labels });
-                        writeln!(written, "{row}").map_err(Error::io("write", Path::new("memory")))?;
-                    }
-                    None => say!("{}", shown(&tokenizer, &ids)),
+                if self.out.is_some() {
+                    written.push_str(&json!({ "input_ids": ids, "labels": labels }).to_string());
+                    written.push('\n');
+                } else {
+                    say!("{}", shown(&tokenizer, &ids));
                 }
             }
             task.set(done, "");
         }
         if let Some(out) = &self.out {
-            atomic::write(out, &written)?;
+            atomic::write(out, written.as_bytes())?;
             said(progress, &json!({ "event": "masked", "out": out, "rows": rows }), || format!("{rows} rows in {}", out.display()));
         }
         Ok(())
