@@ -35,7 +35,7 @@ enum Command {
     },
     /// Measure against peers; prints a line `ratio WORK/PEER VALUE` for each comparison
     Bench {
-        /// sam, conformal, active, kernels, continual, federated or multitask
+        /// sam, conformal, active, kernels, continual, federated, masking or multitask
         name: String,
     },
     /// Repeat an experiment and write its table, figure and numbers to results/NAME

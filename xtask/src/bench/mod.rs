@@ -8,6 +8,7 @@ mod conformal;
 mod continual;
 mod federated;
 mod kernels;
+mod masking;
 mod multitask;
 mod sam;
 
@@ -29,8 +30,9 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "kernels" => kernels::run_all(),
         "continual" => continual::run_all(),
         "federated" => federated::run_all(),
+        "masking" => masking::run_all(),
         "multitask" => multitask::run(),
-        _ => bail!("no bench `{name}`; there are: sam, conformal, active, kernels, continual, federated, multitask"),
+        _ => bail!("no bench `{name}`; there are: sam, conformal, active, kernels, continual, federated, masking, multitask"),
     }
 }
 

@@ -10,6 +10,7 @@ mod continual;
 mod digit_tuples;
 mod federated;
 mod multilingual;
+mod pretraining;
 mod toy_regression;
 
 use lyceum_core::{AnyExperiment, Recipe, Result};
@@ -24,6 +25,7 @@ pub(crate) const EXPERIMENTS: &[&dyn AnyExperiment] = &[
     &digit_tuples::DigitTuples,
     &federated::Federated,
     &multilingual::Multilingual,
+    &pretraining::Pretraining,
     &toy_regression::ToyRegression,
     &lyceum_optim::experiment::Train,
 ];

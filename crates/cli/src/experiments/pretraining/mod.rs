@@ -1,0 +1,288 @@
+//! The experiment `pretraining`: a masked language model from scratch with each way of masking. It joins `lyceum-masking` and the
+//! encoder of `lyceum-train`.
+
+mod corpus;
+
+use std::collections::BTreeMap;
+
+use corpus::{Corpus, Order, TextConfig};
+use lyceum_core::{
+    Array, Experiment, Report, Result, Run, Seed, Summary, Violation, range,
+    report::{Axis, Block, Chart, Series, Table},
+};
+use lyceum_masking::{Masker, Method, Score};
+use lyceum_optim::EstimatorConfig;
+use lyceum_train::{
+    Bert, BertConfig, DeviceName, MaskedTokens, OptimizerConfig, Pipeline, Rate, Schedule, State, TokenBatch, evaluate_tokens,
+    pipeline::Saved,
+};
+use serde::{Deserialize, Serialize};
+
+/// Learns with each masking.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pretraining;
+
+/// The recipe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    #[serde(default)]
+    device: DeviceName,
+    data: TextConfig,
+    #[serde(default)]
+    model: EncoderConfig,
+    #[serde(default)]
+    training: StepsConfig,
+    /// How gradients are estimated.
+    #[serde(default = "plain")]
+    estimator: EstimatorConfig,
+    /// What is compared.
+    arm: Vec<Arm>,
+}
+
+/// The encoder; its vocabulary and longest sequence are those of the data.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct EncoderConfig {
+    #[serde(deserialize_with = "range::at_least_one")]
+    width: usize,
+    #[serde(deserialize_with = "range::at_least_one")]
+    heads: usize,
+    #[serde(deserialize_with = "range::at_least_one")]
+    feed_forward: usize,
+    #[serde(deserialize_with = "range::at_least_one")]
+    layers: usize,
+    #[serde(deserialize_with = "range::below_one")]
+    dropout: f64,
+    /// The standard deviation of initial weights.
+    #[serde(deserialize_with = "range::positive")]
+    deviation: f64,
+}
+
+impl Default for EncoderConfig {
+    fn default() -> Self {
+        Self { width: 128, heads: 4, feed_forward: 512, layers: 2, dropout: 0.0, deviation: 0.08 }
+    }
+}
+
+/// How long and how fast.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct StepsConfig {
+    #[serde(deserialize_with = "range::at_least_one")]
+    steps: usize,
+    /// Rows of a step.
+    #[serde(deserialize_with = "range::at_least_one")]
+    batch_size: usize,
+    #[serde(deserialize_with = "range::positive")]
+    learning_rate: f64,
+    /// Steps over which the rate rises to its peak.
+    warmup: usize,
+    schedule: Schedule,
+    optimizer: OptimizerConfig,
+    /// The share of tokens that are masked.
+    #[serde(deserialize_with = "range::open_unit")]
+    masked: f64,
+    /// Steps between two looks at held-out rows; a checkpoint is written at each.
+    #[serde(deserialize_with = "range::at_least_one")]
+    evaluate_every: usize,
+}
+
+impl Default for StepsConfig {
+    fn default() -> Self {
+        Self {
+            steps: 2_000,
+            batch_size: 32,
+            learning_rate: 2e-3,
+            warmup: 100,
+            schedule: Schedule::Cosine,
+            optimizer: OptimizerConfig::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 },
+            masked: 0.15,
+            evaluate_every: 200,
+        }
+    }
+}
+
+/// One way to mask.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Arm {
+    name: String,
+    /// What is masked together.
+    method: Method,
+    /// What collocations are ranked by.
+    #[serde(default)]
+    score: Score,
+}
+
+fn plain() -> EstimatorConfig {
+    EstimatorConfig::Plain
+}
+
+/// The questions that every arm is asked: held-out rows, masked by each of these.
+const PROBES: [(&str, Method); 3] = [("words", Method::WholeWord), ("spans", Method::SPAN), ("collocations", Method::Collocations)];
+
+/// How far an arm is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Progress {
+    step: usize,
+    /// After how many steps, and the loss and accuracy of each probe then.
+    curve: Vec<(usize, Vec<[f64; 2]>)>,
+    counters: [BTreeMap<String, u64>; 3],
+}
+
+impl Experiment for Pretraining {
+    type Config = Config;
+
+    fn name(&self) -> &'static str {
+        "pretraining"
+    }
+
+    fn about(&self) -> &'static str {
+        "a masked language model from scratch: tokens, words, spans or collocations masked, on the same questions"
+    }
+
+    fn check(&self, config: &Config) -> Result<(), Violation> {
+        config.data.check("data")?;
+        let wrong = |key: &str, message: String| Err(Violation::new(key, message));
+        if !config.model.width.is_multiple_of(config.model.heads) {
+            let text = format!("found {}; allowed: a multiple of the {} heads", config.model.width, config.model.heads);
+            return wrong("model.width", text);
+        }
+        if config.arm.is_empty() {
+            return wrong("arm", "found none; allowed: at least one".into());
+        }
+        for (number, arm) in config.arm.iter().enumerate() {
+            if config.arm[..number].iter().any(|other| other.name == arm.name) {
+                return wrong("arm.name", format!("found `{}` twice; allowed: different names", arm.name));
+            }
+            if let Method::Span { p, longest } = arm.method
+                && !(p > 0.0 && p <= 1.0 && longest > 0)
+            {
+                return wrong(
+                    "arm.method",
+                    format!("found p = {p} and at most {longest} words; allowed: p above 0, at most 1, a word at least"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
+        let corpus = Corpus::read(&config.data, run)?;
+        let kinds: Vec<(Method, Score)> =
+            PROBES.iter().map(|(_, method)| (*method, Score::Pmi)).chain(config.arm.iter().map(|arm| (arm.method, arm.score))).collect();
+        let maskers = corpus.maskers(&kinds, config.training.masked, run)?;
+        let (asking, learning) = maskers.split_at(PROBES.len());
+        let probes: Vec<Vec<TokenBatch>> = asking.iter().map(|(masker, _)| corpus.probe(masker, run.seed().child("probe"))).collect();
+        let mut learnt = Vec::new();
+        for (arm, (masker, size)) in config.arm.iter().zip(learning) {
+            let part = run.child(&arm.name)?;
+            learnt.push((arm, *size, config.learn(&part, &corpus, masker, &probes, &arm.name, run.seed())?));
+        }
+        corpus.clean()?;
+        let summary = summarise(&learnt);
+        run.finish(&summary, &config.report(&corpus, &learnt, &summary))?;
+        Ok(summary)
+    }
+}
+
+impl Config {
+    /// Learns with one masker, or goes on; `seed` decides beginning and order of rows, alike for all arms.
+    fn learn(&self, run: &Run, corpus: &Corpus, masker: &Masker, probes: &[Vec<TokenBatch>], name: &str, seed: Seed) -> Result<Progress> {
+        let EncoderConfig { width, heads, feed_forward, layers, dropout, deviation } = self.model;
+        let (vocabulary, positions) = (corpus.vocabulary(), self.data.length);
+        let extents = BertConfig { vocabulary, positions, width, heads, feed_forward, layers, dropout, deviation, sinusoids: true };
+        let model = Bert::new(&extents, &mut seed.stream("model/init"), &self.device.device());
+        let mut pipeline = Pipeline::new(model, self.estimator.build(), &self.training.optimizer);
+        let mut progress = Progress::default();
+        if let Some(checkpoint) = run.rewind()? {
+            progress = checkpoint.state()?;
+            let arrays = |file: &str| checkpoint.arrays(file).map(<[Array]>::to_vec);
+            let state = |file: &str, place: usize| -> Result<State> {
+                Ok(State { arrays: arrays(file)?, counters: progress.counters[place].clone() })
+            };
+            pipeline.restore(Saved {
+                model: arrays("model")?,
+                optimizer: state("optimizer", 0)?,
+                estimator: state("estimator", 1)?,
+                combiner: state("combiner", 2)?,
+            })?;
+        }
+        let StepsConfig { steps, warmup, evaluate_every, batch_size, .. } = self.training;
+        let mut task = run.progress().task(name, progress.step as u64, steps as u64);
+        let (mut sum, mut order) = (0.0, Order::default());
+        while progress.step < steps {
+            run.stop_if_requested()?;
+            let batch = corpus.batch(masker, progress.step, batch_size, seed, &mut order);
+            let rate = Rate {
+                peak: self.training.learning_rate,
+                relative: self.training.schedule.relative(progress.step as u64, steps as u64, warmup as u64),
+            };
+            let outcome = pipeline.step(&MaskedTokens, &batch, rate, seed.child(&format!("step/{}", progress.step)))?;
+            sum += outcome.losses[0];
+            progress.step += 1;
+            if progress.step.is_multiple_of(evaluate_every) || progress.step == steps {
+                let model = pipeline.model();
+                let found = probes.iter().map(|batches| evaluate_tokens(&model, batches)).collect::<Result<Vec<[f64; 2]>>>()?;
+                let since = 1 + (progress.step - 1) % evaluate_every;
+                let logged = [
+                    ("train_loss", sum / since as f64),
+                    ("words_loss", found[0][0]),
+                    ("spans_loss", found[1][0]),
+                    ("collocations_loss", found[2][0]),
+                ];
+                run.log(progress.step as u64, &logged)?;
+                task.set(progress.step as u64, &format!("loss {:.3} on words", found[0][0]));
+                sum = 0.0;
+                progress.curve.push((progress.step, found));
+                save(run, &pipeline, &progress)?;
+            }
+        }
+        Ok(progress)
+    }
+
+    fn report(&self, corpus: &Corpus, learnt: &[(&Arm, usize, Progress)], summary: &Summary) -> Report {
+        let lead = format!(
+            "The same encoder learns from {} rows of {} tokens, from the same beginning and in the same order; only what is masked differs. Every \
+             one is asked the same on held-out rows: single words, spans of words, and collocations that are masked as a whole.",
+            corpus.len(),
+            self.data.length
+        );
+        let charts = PROBES.iter().enumerate().map(|(place, (name, _))| {
+            let axes = (Axis::linear("step"), Axis::linear("loss, nats a token"));
+            let chart = Chart::new(format!("Held-out {name}"), axes.0, axes.1);
+            Block::Chart(learnt.iter().fold(chart, |chart, (arm, _, progress)| {
+                let points = progress.curve.iter().map(|(step, found)| (*step as f64, found[place][0]));
+                chart.with(Series::line(&arm.name, points))
+            }))
+        });
+        Report::new("What is masked", lead)
+            .section("Outcome", std::iter::once(Block::Table(summary.table.clone())).chain(charts))
+            .section("Recipe", [Block::Code(toml::to_string(self).unwrap_or_default())])
+    }
+}
+
+fn summarise(learnt: &[(&Arm, usize, Progress)]) -> Summary {
+    let columns = ["masking", "collocations", "words: loss", "right, %", "spans: loss", "right, %", "collocations: loss", "right, %"];
+    let mut summary = Summary { table: Table::new(columns), ..Summary::default() };
+    for (arm, size, progress) in learnt {
+        let Some((_, last)) = progress.curve.last() else { continue };
+        let numbers = last.iter().flat_map(|[loss, right]| [format!("{loss:.3}"), format!("{:.1}", 100.0 * right)]);
+        let known = if *size > 0 { size.to_string() } else { "-".into() };
+        summary.table.push([arm.name.clone(), known].into_iter().chain(numbers));
+        for ((probe, _), [loss, right]) in PROBES.iter().zip(last) {
+            summary.values.insert(format!("{}/{probe}/loss", arm.name), *loss);
+            summary.values.insert(format!("{}/{probe}/accuracy", arm.name), *right);
+        }
+    }
+    summary
+}
+
+fn save(run: &Run, pipeline: &Pipeline<Bert>, progress: &Progress) -> Result<()> {
+    let Saved { model, optimizer, estimator, combiner } = pipeline.save();
+    let progress = Progress { counters: [optimizer.counters, estimator.counters, combiner.counters], ..progress.clone() };
+    let files: [(&str, &[Array]); 4] =
+        [("model", &model), ("optimizer", &optimizer.arrays), ("estimator", &estimator.arrays), ("combiner", &combiner.arrays)];
+    run.save_checkpoint(progress.step as u64, &progress, &files)
+}
