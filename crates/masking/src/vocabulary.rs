@@ -4,6 +4,7 @@ use std::{fs::File, ops::Range, path::Path};
 
 use lyceum_core::{Error, Result, atomic};
 use memmap2::Mmap;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -109,7 +110,7 @@ impl Vocabulary {
     /// From n-grams, which are numbered in their order.
     pub fn new(chosen: &[Chosen], about: About) -> Result<Self> {
         let mut words: Vec<&str> = chosen.iter().flat_map(|chosen| chosen.words.iter().map(String::as_str)).collect();
-        words.sort_unstable();
+        words.par_sort_unstable();
         words.dedup();
         let number = |word: &str| words.binary_search(&word).map_or(u32::MAX, |number| number as u32);
         let mut paths: Vec<(Vec<u32>, u32)> = chosen
@@ -117,7 +118,7 @@ impl Vocabulary {
             .enumerate()
             .map(|(entry, chosen)| (chosen.words.iter().map(|word| number(word)).collect(), entry as u32))
             .collect();
-        paths.sort_unstable();
+        paths.par_sort_unstable();
         if let Some(pair) = paths.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(Error::invalid("n-gram", format!("`{}` twice", chosen[pair[0].1 as usize].words.join(" ")), "each once"));
         }
@@ -248,21 +249,17 @@ impl Vocabulary {
         atomic::write(path, self.bytes.all())
     }
 
-    /// Writes a table: rank, words, n, score, count, and the cut that decides.
+    /// Writes a table: n, rank among those of n words, words, score, count, and the cut that decides. Collocations must stand in
+    /// the order of their lengths.
     pub fn save_table(&self, path: &Path) -> Result<()> {
-        let mut text = String::from("n\trank\tn-gram\tscore\tcount\tcut\n");
-        let (mut order, mut rank) = (0, 0);
-        for found in (0..self.len() as u32).map(|number| self.get(number)) {
-            rank = if found.words.len() == order { rank + 1 } else { 1 };
-            order = found.words.len();
-            text.push_str(&format!(
-                "{order}\t{rank}\t{}\t{}\t{}\t{}\n",
-                found.words.join(" "),
-                found.score,
-                found.count,
-                found.explained()
-            ));
-        }
+        let orders: Vec<usize> = (0..self.len() as u32).into_par_iter().map(|number| self.get(number).words.len()).collect();
+        let line = |number: usize| {
+            let (found, order) = (self.get(number as u32), orders[number]);
+            let rank = number - orders.partition_point(|other| *other < order) + 1;
+            format!("{order}\t{rank}\t{}\t{}\t{}\t{}\n", found.words.join(" "), found.score, found.count, found.explained())
+        };
+        let lines: Vec<String> = (0..self.len()).into_par_iter().map(line).collect();
+        let text = String::from("n\trank\tn-gram\tscore\tcount\tcut\n") + &lines.concat();
         atomic::write(path, text.as_bytes())
     }
 

@@ -16,6 +16,8 @@ pub struct Splitting {
     pub punctuation: Punctuation,
     /// Whether the end of a line ends n-grams too.
     pub lines: bool,
+    /// Whether numbers are words; else no n-gram crosses one (built-in splitter).
+    pub numbers: bool,
 }
 
 /// What punctuation does to n-grams.
@@ -32,7 +34,7 @@ pub enum Punctuation {
 
 impl Default for Splitting {
     fn default() -> Self {
-        Self { lowercase: true, punctuation: Punctuation::Boundary, lines: true }
+        Self { lowercase: true, punctuation: Punctuation::Boundary, lines: true, numbers: true }
     }
 }
 
@@ -155,7 +157,7 @@ fn sign(text: &str, splitting: Splitting, span: (usize, usize), each: &mut impl 
 
 #[inline]
 fn ascii_word(text: &str, splitting: Splitting, word: &mut String, span: (usize, usize), each: &mut impl FnMut(Piece<'_>)) {
-    if text.len() > LONGEST {
+    if text.len() > LONGEST || (!splitting.numbers && text.bytes().all(|byte| byte.is_ascii_digit())) {
         each(Piece::Boundary);
     } else if splitting.lowercase {
         word.clear();
@@ -271,9 +273,10 @@ mod tests {
             ["don", "|", "t", "stop", "|", "|", "cafe", "ete", "naive", "|", "x2"]
         );
         assert_eq!(pieces("东京 tower", usual), ["东", "京", "tower"]);
-        let cased = Splitting { lowercase: false, punctuation: Punctuation::Word, lines: false };
+        let cased = Splitting { lowercase: false, punctuation: Punctuation::Word, lines: false, ..usual };
         assert_eq!(pieces("Don't\nÉté", cased), ["Don", "'", "t", "Été"]);
         assert_eq!(pieces("a-b", Splitting { punctuation: Punctuation::Skip, ..usual }), ["a", "b"]);
+        assert_eq!(pieces("in 1999 or b2", Splitting { numbers: false, ..usual }), ["in", "|", "or", "b2"]);
         let long = "x".repeat(101);
         assert_eq!(pieces(&format!("a {long} b {}", "é".repeat(100)), usual), ["a", "|", "b", &"e".repeat(100)]);
     }

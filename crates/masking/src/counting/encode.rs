@@ -24,7 +24,10 @@ pub(super) struct Encoded {
     mark: Mark,
     /// Different words so far, and the bytes of their file.
     words: usize,
-    bytes: u64,
+    pub(super) bytes: u64,
+    /// The checksums of the two files so far.
+    pub(super) words_sum: u32,
+    pub(super) numbers_sum: u32,
     /// Numbers so far.
     pub(super) places: u64,
     /// Whether the last of them is a boundary.
@@ -100,7 +103,9 @@ impl Sink {
         numbers.iter_mut().filter(|number| **number > 0).for_each(|number| *number = known[*number as usize - 1] + 1);
         let skip = usize::from(self.encoded.bounded && numbers.first() == Some(&0));
         let numbers = &numbers[skip..];
-        self.numbers.write_all(&to_bytes(numbers)).map_err(Error::io("write", work.path("numbers")))?;
+        let bytes = to_bytes(numbers);
+        self.numbers.write_all(&bytes).map_err(Error::io("write", work.path("numbers")))?;
+        self.encoded.numbers_sum = crc32c::crc32c_append(self.encoded.numbers_sum, &bytes);
         self.encoded.places += numbers.len() as u64;
         self.encoded.bounded = numbers.last().map_or(self.encoded.bounded, |last| *last == 0);
         self.encoded.words = self.dictionary.len();
@@ -110,7 +115,7 @@ impl Sink {
 
     fn flush(&mut self, work: &Work) -> Result<()> {
         for (file, name) in [(&mut self.words, "words"), (&mut self.numbers, "numbers")] {
-            file.flush().and_then(|()| file.get_ref().sync_data()).map_err(Error::io("write", work.path(name)))?;
+            file.flush().map_err(Error::io("write", work.path(name)))?;
         }
         Ok(())
     }
@@ -189,7 +194,13 @@ fn rate(read: u64, first: u64, start: Instant) -> String {
 }
 
 /// The frequent words, and for each place the number (from 1) of its word, or 0.
-pub(super) fn first_order(work: &Work, words: usize, config: CountConfig, state: &State, task: &mut Task) -> Result<(Order, Vec<u64>)> {
+pub(super) fn first_order(
+    work: &Work,
+    words: usize,
+    config: CountConfig,
+    state: &State,
+    task: &mut Task,
+) -> Result<(Order, u32, Vec<u64>)> {
     let mut counts = vec![0_u64; words + 1];
     // How many words are the first, second, … after a boundary; the last entry counts all further ones.
     let mut since = vec![0_u64; config.orders];
@@ -235,6 +246,5 @@ pub(super) fn first_order(work: &Work, words: usize, config: CountConfig, state:
         places.write(&chunk)?;
         task.set(done, "");
     }
-    places.finish()?;
-    Ok((order, totals))
+    Ok((order, places.finish()?, totals))
 }

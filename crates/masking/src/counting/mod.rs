@@ -14,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use encode::Encoded;
 use lyceum_core::{Error, Progress, Result, atomic, interrupt, run};
 use serde::{Deserialize, Serialize};
 
@@ -103,12 +104,14 @@ impl Counts {
 struct State {
     /// What is counted, and in which files.
     of: serde_json::Value,
-    encoded: encode::Encoded,
+    encoded: Encoded,
     encoding_done: bool,
     /// How many n-grams of each order the corpus has.
     totals: Vec<u64>,
     /// How many of them are frequent, of the orders that are done.
     frequent: Vec<usize>,
+    /// The checksum of the places of the last of these orders.
+    places: u32,
 }
 
 /// A folder for what lies on the disk while n-grams are counted.
@@ -128,6 +131,20 @@ impl Work {
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// Whether the files are those that the state tells of. They are not synced while they are written: what a crash of the
+    /// machine left unwritten is found here, and counted anew.
+    fn holds(&self, state: &State, config: CountConfig) -> bool {
+        let Encoded { bytes, places, words_sum, numbers_sum, .. } = state.encoded;
+        let done = state.frequent.len();
+        let same = |name: &str, length: u64, sum: u32| checksum(&self.path(name), length).is_ok_and(|found| found == sum);
+        same("words", bytes, words_sum)
+            && if done == 0 {
+                same("numbers", places * 4, numbers_sum)
+            } else {
+                done == config.orders || same(&format!("places-{done}"), places * 4, state.places)
+            }
     }
 
     fn save(&self, state: &State) -> Result<()> {
@@ -170,7 +187,8 @@ fn count_in(
     progress: &Progress,
 ) -> Result<Counts> {
     let of = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "config": (config.orders, config.min_count), "key": key, "files": corpus.files() });
-    let mut state = run::read_json::<State>(&work.path("state.json")).ok().flatten().filter(|state| state.of == of);
+    let mut state =
+        run::read_json::<State>(&work.path("state.json")).ok().flatten().filter(|state| state.of == of && work.holds(state, config));
     if state.is_none() {
         for entry in fs::read_dir(&work.folder).map_err(Error::io("read", &work.folder))?.flatten() {
             if entry.file_name() != "lock" {
@@ -189,13 +207,14 @@ fn count_in(
             continue;
         }
         let mut task = progress.task(&format!("{order}-grams"), 0, state.encoded.places);
-        let mut found = if order == 1 {
-            let (found, totals) = encode::first_order(work, dictionary.len(), config, state, &mut task)?;
+        let (mut found, places) = if order == 1 {
+            let (found, places, totals) = encode::first_order(work, dictionary.len(), config, state, &mut task)?;
             state.totals = totals;
-            found
+            (found, places)
         } else {
             pairs::next_order(work, order, state, config, &mut task)?
         };
+        state.places = places;
         found.total = state.totals[order - 1];
         task.set(state.encoded.places, &format!("{} of them {} times or more", found.len(), config.min_count));
         write_order(&path, &found)?;
@@ -266,25 +285,44 @@ impl Places {
     }
 }
 
+/// Writes places; their checksum tells later whether they are all there.
 struct PlacesWriter {
     path: PathBuf,
     file: BufWriter<File>,
+    sum: u32,
 }
 
 impl PlacesWriter {
     fn create(path: PathBuf) -> Result<Self> {
         let file = File::create(&path).map_err(Error::io("create", &path))?;
-        Ok(Self { file: BufWriter::with_capacity(1 << 18, file), path })
+        Ok(Self { file: BufWriter::with_capacity(1 << 18, file), path, sum: 0 })
     }
 
     fn write(&mut self, numbers: &[u32]) -> Result<()> {
-        self.file.write_all(&to_bytes(numbers)).map_err(Error::io("write", &self.path))
+        let bytes = to_bytes(numbers);
+        self.sum = crc32c::crc32c_append(self.sum, &bytes);
+        self.file.write_all(&bytes).map_err(Error::io("write", &self.path))
     }
 
-    fn finish(mut self) -> Result<()> {
+    fn finish(mut self) -> Result<u32> {
         self.file.flush().map_err(Error::io("write", &self.path))?;
-        self.file.get_ref().sync_data().map_err(Error::io("write", &self.path))
+        Ok(self.sum)
     }
+}
+
+/// The checksum of the first `length` bytes of a file; an error where it is shorter.
+fn checksum(path: &Path, length: u64) -> Result<u32> {
+    let mut file = File::open(path).map_err(Error::io("open", path))?.take(length);
+    let (mut buffer, mut sum, mut left) = (vec![0; 1 << 18], 0, length);
+    while left > 0 {
+        let count = file.read(&mut buffer).map_err(Error::io("read", path))?;
+        if count == 0 {
+            return Err(Error::damaged(path, format!("is {left} bytes too short")));
+        }
+        sum = crc32c::crc32c_append(sum, &buffer[..count]);
+        left -= count as u64;
+    }
+    Ok(sum)
 }
 
 /// The bytes of numbers in the order of this machine.

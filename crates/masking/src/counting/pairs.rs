@@ -17,8 +17,9 @@ const PART: u64 = 1 << 17;
 /// The most parts.
 const MOST_PARTS: u64 = 1 << 14;
 
-/// Counts the n-grams of this order from the places of the order before; unless it is the last order, writes its places.
-pub(super) fn next_order(work: &Work, order: usize, state: &State, config: CountConfig, task: &mut Task) -> Result<Order> {
+/// Counts the n-grams of this order from the places of the order before; unless it is the last order, writes its places. Gives
+/// their checksum too.
+pub(super) fn next_order(work: &Work, order: usize, state: &State, config: CountConfig, task: &mut Task) -> Result<(Order, u32)> {
     let places = state.encoded.places;
     // The table of a part takes up to 64 bytes a pair, and each thread has one.
     let bounded = places * 64 * 4 * rayon::current_num_threads() as u64 / config.memory as u64;
@@ -43,6 +44,7 @@ pub(super) fn next_order(work: &Work, order: usize, state: &State, config: Count
     parts.into_iter().for_each(|part| frequent.extend(part));
     // The numbers do not depend on how pairs were scattered.
     frequent.par_sort_unstable();
+    let mut sum = 0;
     if order < config.orders {
         let table = Numbers::new(&frequent);
         let mut out = PlacesWriter::create(work.places(order))?;
@@ -56,7 +58,7 @@ pub(super) fn next_order(work: &Work, order: usize, state: &State, config: Count
             });
             out.write(&numbers)
         })?;
-        out.finish()?;
+        sum = out.finish()?;
     }
     let mut numbered = Order::default();
     for (key, count) in frequent {
@@ -64,7 +66,7 @@ pub(super) fn next_order(work: &Work, order: usize, state: &State, config: Count
         numbered.last.push(key as u32 - 1);
         numbered.counts.push(count);
     }
-    Ok(numbered)
+    Ok((numbered, sum))
 }
 
 /// The places of an order in chunks, each with the first place of the next one (0 at the end).

@@ -92,6 +92,7 @@ class Vocabulary(Sequence[Collocation]):
         lowercase: bool = True,
         punctuation: Literal["boundary", "word", "skip"] = "boundary",
         lines: bool = True,
+        numbers: bool = True,
         tokenizer: Union[PathLike, None] = None,
         format: Literal["auto", "text", "jsonl", "parquet"] = "auto",
         field: str = "text",
@@ -103,14 +104,14 @@ class Vocabulary(Sequence[Collocation]):
         `orders`: the longest n-grams, in words. `shares`: the share of each length from 2 on; all the same by default, and what a
         length does not fill goes to the others. `score`: "pmi" is the least mutual information over all ways to cut the n-gram.
         `least`: the least score, 0 by default for mutual information. Words are cut as uncased BERT does, or by a `tokenizer`
-        (the path of its JSON); `punctuation` and ends of `lines` end n-grams. `field` of JSON lines, or column of Parquet files.
+        (the path of its JSON); `punctuation` and ends of `lines` end n-grams, and numbers too where `numbers` is False. `field` of JSON lines, or column of Parquet files.
         `memory` decides how fast it is, never what is built. `work` is a folder for what lies on the disk meanwhile: with one, a
         build that was killed goes on.
         """
         config = {
             "orders": orders, "min_count": min_count, "format": format, "field": field, "memory": _bytes(memory),
             "select": {"score": score, "size": size, "shares": [float(share) for share in shares], "least": least},
-            "splitting": {"lowercase": lowercase, "punctuation": punctuation, "lines": lines},
+            "splitting": {"lowercase": lowercase, "punctuation": punctuation, "lines": lines, "numbers": numbers},
             "tokenizer": None if tokenizer is None else os.fspath(tokenizer),
         }
         if isinstance(corpus, (str, os.PathLike)):

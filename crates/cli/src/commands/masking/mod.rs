@@ -84,6 +84,10 @@ struct Cutting {
     #[arg(long, value_enum, default_value_t = PunctuationName::Boundary)]
     punctuation: PunctuationName,
 
+    /// No n-gram has a number in it (built-in splitter)
+    #[arg(long)]
+    no_numbers: bool,
+
     /// N-grams go on over the end of a line; documents (files, JSON objects, rows) always end them
     #[arg(long)]
     across_lines: bool,
@@ -106,7 +110,7 @@ impl Cutting {
             PunctuationName::Word => Punctuation::Word,
             PunctuationName::Skip => Punctuation::Skip,
         };
-        Splitting { lowercase: !self.cased, punctuation, lines: !self.across_lines }
+        Splitting { lowercase: !self.cased, punctuation, lines: !self.across_lines, numbers: !self.no_numbers }
     }
 }
 
