@@ -159,7 +159,7 @@ fn sign(text: &str, splitting: Splitting, span: (usize, usize), each: &mut impl 
 fn ascii_word(text: &str, splitting: Splitting, word: &mut String, span: (usize, usize), each: &mut impl FnMut(Piece<'_>)) {
     if text.len() > LONGEST || (!splitting.numbers && text.bytes().all(|byte| byte.is_ascii_digit())) {
         each(Piece::Boundary);
-    } else if splitting.lowercase {
+    } else if splitting.lowercase && text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         word.clear();
         word.push_str(text);
         word.make_ascii_lowercase();
