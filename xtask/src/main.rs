@@ -40,15 +40,15 @@ enum Command {
     },
     /// Repeat an experiment and write its table, figure and numbers to results/NAME
     Reproduce {
-        /// sam, raps, active, feddyn, gpm or gradient-vaccine
+        /// sam, raps, active, feddyn, gpm, gradient-vaccine or pmi-masking
         name: String,
         /// Keep what results/NAME has and run only what it lacks
         #[arg(long)]
         missing: bool,
-        /// Run the first so many of the seeds (feddyn)
+        /// Run the first so many of the seeds (feddyn, pmi-masking)
         #[arg(long)]
         seeds: Option<usize>,
-        /// Begin no run after so many minutes; what was not run is marked (feddyn)
+        /// Begin no run after so many minutes; what was not run is marked (feddyn, pmi-masking)
         #[arg(long)]
         minutes: Option<f64>,
     },

@@ -73,8 +73,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    keep_memory();
     let cli = Cli::parse();
+    if matches!(cli.command, Command::Run(_) | Command::Resume(_)) {
+        keep_memory();
+    }
     let mode = match (cli.quiet, cli.json) {
         (true, _) => Mode::Quiet,
         (_, true) => Mode::Json,

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{BufWriter, Write},
     path::{Path, PathBuf},
 };
 
@@ -11,8 +11,18 @@ use crate::{Error, Result};
 /// Writes a file under a temporary name, syncs it and renames it, so that a reader meets the old content or the new
 /// one and never a part. On any error the temporary file is removed and the old content is untouched.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, |file| file.write_all(bytes))
+}
+
+/// The same for what is not in memory as one piece: `fill` writes it.
+pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
     let temporary = sibling(path);
-    let written = create_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, path).map_err(Error::io("rename to", path)));
+    let create = || {
+        let mut file = BufWriter::new(File::create(&temporary).map_err(Error::io("create", &temporary))?);
+        fill(&mut file).and_then(|()| file.flush()).and_then(|()| file.get_ref().sync_all()).map_err(Error::io("write", &temporary))?;
+        fs::rename(&temporary, path).map_err(Error::io("rename to", path))
+    };
+    let written = create();
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }

@@ -94,7 +94,24 @@ impl BuildConfig {
 
     /// Counts, chooses, and builds the vocabulary. What is on the way lies in `folder`.
     pub fn build(&self, corpus: &[PathBuf], folder: &Path, progress: &Progress) -> Result<Vocabulary> {
-        self.vocabulary(&self.count(corpus, folder, progress)?)
+        let counts = self.count(corpus, folder, progress)?;
+        let needed = self.needed(&counts);
+        if needed > self.memory {
+            let found = format!("{}M", self.memory >> 20);
+            return Err(Error::invalid(
+                "memory",
+                found,
+                format!("{}M and more for these n-grams, or a larger min_count", (needed >> 20) + 1),
+            ));
+        }
+        self.vocabulary(&counts)
+    }
+
+    /// Bytes that choosing the vocabulary takes, with what was counted: of each n-gram its parts, count and score, of each that is
+    /// chosen its words, its place in the tree and in the file.
+    fn needed(&self, counts: &Counts) -> usize {
+        let found: usize = counts.orders.iter().map(counting::Order::len).sum();
+        (32 << 20) + counts.dictionary.memory() + found * 48 + found.min(self.select.size) * 300
     }
 
     /// The vocabulary of counted n-grams.
@@ -106,6 +123,7 @@ impl BuildConfig {
             tokenizer: self.tokenizer.is_some(),
             words: counts.orders[0].total,
         };
-        Vocabulary::new(&self.select.choose(counts).concat(), about)
+        let chosen: Vec<_> = self.select.choose(counts).into_iter().flatten().collect();
+        Vocabulary::new(&chosen, about)
     }
 }

@@ -32,9 +32,9 @@ impl Default for SelectConfig {
 
 /// A chosen n-gram.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Chosen {
+pub struct Chosen<'a> {
     /// Its words.
-    pub words: Vec<String>,
+    pub words: Vec<&'a str>,
     /// How often it is in the corpus.
     pub count: u64,
     /// Its score.
@@ -63,7 +63,7 @@ impl SelectConfig {
     }
 
     /// The n-grams of each length from 2 on, best first. Where scores are equal the words decide, in the order of the alphabet.
-    pub fn choose(&self, counts: &Counts) -> Vec<Vec<Chosen>> {
+    pub fn choose<'a>(&self, counts: &'a Counts) -> Vec<Vec<Chosen<'a>>> {
         let log_p = LogProbabilities::new(counts);
         let least = self.least.unwrap_or(if self.score == Score::Frequency { f64::NEG_INFINITY } else { 0.0 });
         let ranked: Vec<Vec<(f64, u32, u32)>> = (2..=counts.orders.len())
@@ -80,8 +80,8 @@ impl SelectConfig {
             })
             .collect();
         let quotas = self.quotas(&ranked.iter().map(Vec::len).collect::<Vec<usize>>());
-        let text = |order: usize, number: u32| -> Vec<String> {
-            counts.words(order, number).into_iter().map(|word| counts.dictionary.word(word).to_owned()).collect()
+        let text = |order: usize, number: u32| -> Vec<&'a str> {
+            counts.words(order, number).into_iter().map(|word| counts.dictionary.word(word)).collect()
         };
         ranked
             .into_iter()

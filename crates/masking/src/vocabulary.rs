@@ -108,8 +108,8 @@ pub struct Found {
 
 impl Vocabulary {
     /// From n-grams, which are numbered in their order.
-    pub fn new(chosen: &[Chosen], about: About) -> Result<Self> {
-        let mut words: Vec<&str> = chosen.iter().flat_map(|chosen| chosen.words.iter().map(String::as_str)).collect();
+    pub fn new(chosen: &[Chosen<'_>], about: About) -> Result<Self> {
+        let mut words: Vec<&str> = chosen.iter().flat_map(|chosen| chosen.words.iter().copied()).collect();
         words.par_sort_unstable();
         words.dedup();
         let number = |word: &str| words.binary_search(&word).map_or(u32::MAX, |number| number as u32);
@@ -169,16 +169,22 @@ impl Vocabulary {
             parts[NUMBERS].extend(halves(chosen.count));
             parts[NUMBERS].extend(halves(chosen.score.to_bits()));
         }
+        drop(paths);
         let about = serde_json::to_vec(&about).map_err(|error| Error::Failed(error.to_string()))?;
-        let mut body: Vec<u8> = Vec::new();
+        let numbers: usize = parts.iter().map(Vec::len).sum();
+        let mut bytes: Vec<u8> = Vec::with_capacity(12 + 4 * (PARTS + 2 + numbers) + text.len() + about.len());
+        bytes.extend(MAGIC);
+        // The checksum comes here.
+        bytes.extend([0; 4]);
         let lengths = parts.iter().map(Vec::len).chain([text.len(), about.len()]);
-        lengths.for_each(|length| body.extend((length as u32).to_le_bytes()));
-        parts.iter().flatten().for_each(|number| body.extend(number.to_le_bytes()));
-        body.extend(text.as_bytes());
-        body.extend(about);
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(crc32c::crc32c(&body).to_le_bytes());
-        bytes.extend(body);
+        lengths.for_each(|length| bytes.extend((length as u32).to_le_bytes()));
+        for part in parts {
+            part.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
+        }
+        bytes.extend(text.as_bytes());
+        bytes.extend(about);
+        let sum = crc32c::crc32c(&bytes[12..]);
+        bytes[8..12].copy_from_slice(&sum.to_le_bytes());
         Self::read(Bytes::Owned(bytes), Path::new("the vocabulary"))
     }
 
@@ -252,15 +258,17 @@ impl Vocabulary {
     /// Writes a table: n, rank among those of n words, words, score, count, and the cut that decides. Collocations must stand in
     /// the order of their lengths.
     pub fn save_table(&self, path: &Path) -> Result<()> {
-        let orders: Vec<usize> = (0..self.len() as u32).into_par_iter().map(|number| self.get(number).words.len()).collect();
-        let line = |number: usize| {
-            let (found, order) = (self.get(number as u32), orders[number]);
-            let rank = number - orders.partition_point(|other| *other < order) + 1;
-            format!("{order}\t{rank}\t{}\t{}\t{}\t{}\n", found.words.join(" "), found.score, found.count, found.explained())
-        };
-        let lines: Vec<String> = (0..self.len()).into_par_iter().map(line).collect();
-        let text = String::from("n\trank\tn-gram\tscore\tcount\tcut\n") + &lines.concat();
-        atomic::write(path, text.as_bytes())
+        atomic::write_with(path, |file| {
+            file.write_all(b"n\trank\tn-gram\tscore\tcount\tcut\n")?;
+            let (mut order, mut rank) = (0, 0);
+            for number in 0..self.len() as u32 {
+                let found = self.get(number);
+                rank = if found.words.len() == order { rank + 1 } else { 1 };
+                order = found.words.len();
+                writeln!(file, "{order}\t{rank}\t{}\t{}\t{}\t{}", found.words.join(" "), found.score, found.count, found.explained())?;
+            }
+            Ok(())
+        })
     }
 
     /// What it was made of.
@@ -417,9 +425,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn chosen(texts: &[&str]) -> Vec<Chosen> {
-        let of = |(place, text): (usize, &&str)| Chosen {
-            words: text.split(' ').map(str::to_owned).collect(),
+    fn chosen<'a>(texts: &[&'a str]) -> Vec<Chosen<'a>> {
+        let of = |(place, text): (usize, &&'a str)| Chosen {
+            words: text.split(' ').collect(),
             count: place as u64 + (1 << 40),
             score: 1.5 / (place + 1) as f64,
             cut: 1,

@@ -40,7 +40,7 @@ fn tokenizer() -> Tokenizer {
 
 fn vocabulary(ngrams: &[&str]) -> Vocabulary {
     let chosen: Vec<Chosen> =
-        ngrams.iter().map(|ngram| Chosen { words: ngram.split(' ').map(str::to_owned).collect(), count: 10, score: 1.0, cut: 1 }).collect();
+        ngrams.iter().map(|ngram| Chosen { words: ngram.split(' ').collect(), count: 10, score: 1.0, cut: 1 }).collect();
     let about = About { score: Score::Pmi, min_count: 10, splitting: Splitting::default(), tokenizer: false, words: 100 };
     Vocabulary::new(&chosen, about).unwrap()
 }

@@ -5,6 +5,7 @@ mod feddyn;
 mod figure;
 mod gpm;
 mod gradient_vaccine;
+mod masking;
 mod raps;
 mod sam;
 
@@ -42,14 +43,15 @@ pub(crate) struct Extent {
 pub(crate) fn run_named(name: &str, extent: Extent) -> Result<()> {
     match name {
         "feddyn" => feddyn::run(extent),
-        _ if extent.seeds.is_some() || extent.minutes.is_some() => bail!("`--seeds` and `--minutes` are for feddyn"),
+        "pmi-masking" => masking::run_all(extent),
+        _ if extent.seeds.is_some() || extent.minutes.is_some() => bail!("`--seeds` and `--minutes` are for feddyn and pmi-masking"),
         "gpm" => gpm::run(extent),
         "gradient-vaccine" => gradient_vaccine::run(extent),
         "raps" => raps::run(extent),
-        _ if extent.missing => bail!("`--missing` is for feddyn, gpm, gradient-vaccine and raps"),
+        _ if extent.missing => bail!("`--missing` is for feddyn, gpm, gradient-vaccine, pmi-masking and raps"),
         "sam" => sam::run(),
         "active" => active::run(),
-        _ => bail!("no experiment `{name}`; there are: active, feddyn, gpm, gradient-vaccine, raps, sam"),
+        _ => bail!("no experiment `{name}`; there are: active, feddyn, gpm, gradient-vaccine, pmi-masking, raps, sam"),
     }
 }
 

@@ -195,7 +195,8 @@ impl Scatter {
                 at += some as u64;
             }
         }
-        Ok(table.slots.into_iter().filter(|(key, count)| *key != 0 && *count >= least).collect())
+        // Into memory of its own: collected in place, what is kept would hold on to the whole table.
+        Ok(table.slots.iter().copied().filter(|(key, count)| *key != 0 && *count >= least).collect())
     }
 
     fn clear(self) -> Result<()> {
