@@ -277,6 +277,55 @@ mixing_temperature = 5.0
     assert!(cosine("aa/ab") > cosine("aa/zz") && cosine("aa/ab") > cosine("ab/zz"), "{summary}");
 }
 
+/// A made-up language in which some words always come in pairs: who learns with whole pairs masked must guess them from further off.
+#[test]
+fn pretraining_resumes_to_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = String::new();
+    for line in 0..1_500_usize {
+        for place in 0..9 {
+            let word = (line * 7 + place * place * 5 + line / 11) % 40;
+            text.push_str(if word % 5 == 0 { "new york " } else { "" });
+            text.push_str(&format!("wort{word} "));
+        }
+        text.push('\n');
+    }
+    fs::write(folder.path().join("a.txt"), text).unwrap();
+    let recipe = format!(
+        r#"
+experiment = "pretraining"
+[data]
+folder = {:?}
+vocabulary = 500
+length = 24
+held_out = 40
+min_count = 5
+collocations = 200
+[model]
+width = 16
+heads = 2
+feed_forward = 16
+layers = 1
+[training]
+steps = 30
+batch_size = 8
+evaluate_every = 5
+[[arm]]
+name = "PMI"
+method = "collocations"
+[[arm]]
+name = "spans"
+method = {{ span = {{ p = 0.3, longest = 4 }} }}
+"#,
+        folder.path().to_string_lossy()
+    );
+    let summary: serde_json::Value = serde_json::from_slice(&ends_with_the_same_bytes(&recipe, "spans")).unwrap();
+    for arm in ["PMI", "spans"] {
+        let loss = |probe: &str| summary["values"][format!("{arm}/{probe}/loss")].as_f64().unwrap();
+        assert!(["words", "spans", "collocations"].iter().all(|probe| loss(probe) > 0.0 && loss(probe) < 500_f64.ln()), "{summary}");
+    }
+}
+
 #[test]
 fn sharpness_vaccine_and_projection_work_together_and_resume() {
     let recipe = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/continual/together.toml")).unwrap();

@@ -251,18 +251,21 @@ impl Learner {
                 for &position in positions {
                     let label = task.train.labels[position];
                     let input = task.train.inputs.row(position);
-                    rows.push(input.iter().copied(), label, 1.0, &task.own(label));
+                    rows.push(input, label, 1.0, &task.own(label));
                 }
                 shared.0.extend(&mut rows, task, number, positions, &mut rng);
                 parts.push(shared.0.finish(rows.build(&device), task)?);
             }
             let objective = shared.0.objective(tasks.len());
+            // Held by somebody, the parameters could not be changed in their own memory.
+            let before = shared.0.follows().then(|| stage.pipeline.parameters().clone());
             drop(shared);
-            let before = stage.pipeline.parameters().clone();
             let outcome = stage.pipeline.step(&objective, &StageBatch { tasks: parts }, rate, seed)?;
             sum += outcome.losses.iter().sum::<f64>();
             let mut shared = stage.shared.strategy.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.0.moved(&before, stage.pipeline.parameters());
+            if let Some(before) = before {
+                shared.0.moved(&before, stage.pipeline.parameters());
+            }
             if shared.0.watches() {
                 let model = stage.pipeline.model();
                 let context = self.context(&model, stage.pipeline.space(), seed);

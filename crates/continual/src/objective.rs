@@ -9,6 +9,7 @@ use burn::{
 use lyceum_data::Examples;
 use lyceum_kernels::softmax_cross_entropy;
 use lyceum_train::{Batch, Model, Network, Objective, Pass, pass::GradientInputs};
+use ndarray::ArrayView1;
 
 /// A logit that is no output of a task is moved this far down.
 const OUT: f32 = -1e9;
@@ -52,8 +53,8 @@ impl RowsBuilder {
     }
 
     /// Adds an example with its label's weight; `own` are the outputs of its task.
-    pub fn push(&mut self, input: impl IntoIterator<Item = f32>, label: usize, weight: f32, own: &Range<usize>) {
-        self.inputs.extend(input);
+    pub fn push(&mut self, input: ArrayView1<'_, f32>, label: usize, weight: f32, own: &Range<usize>) {
+        append(&mut self.inputs, input);
         let start = self.targets.len();
         self.targets.resize(start + self.outputs, 0.0);
         self.targets[start + label] = weight;
@@ -69,8 +70,8 @@ impl RowsBuilder {
     }
 
     /// With what stands for the last example's input in the gradient of the first layer.
-    pub fn with_gradient_input(&mut self, input: impl IntoIterator<Item = f32>) {
-        self.gradient_inputs.extend(input);
+    pub fn with_gradient_input(&mut self, input: ArrayView1<'_, f32>) {
+        append(&mut self.gradient_inputs, input);
     }
 
     /// With logits that the last example should keep, and the weight of each one's squared error.
@@ -102,6 +103,14 @@ impl RowsBuilder {
             kept: kept.then(|| (tensor(self.kept), tensor(self.kept_weights))),
             distilled: None,
         }
+    }
+}
+
+/// Adds a row, as one piece where it lies in one.
+fn append(to: &mut Vec<f32>, row: ArrayView1<'_, f32>) {
+    match row.as_slice() {
+        Some(row) => to.extend_from_slice(row),
+        None => to.extend(row),
     }
 }
 

@@ -69,6 +69,11 @@ pub trait Strategy: Send {
         Ok(gradient)
     }
 
+    /// Whether it wants to know of every step.
+    fn follows(&self) -> bool {
+        false
+    }
+
     /// After a step from one point to another.
     fn moved(&mut self, _from: &Vector, _to: &Vector) {}
 

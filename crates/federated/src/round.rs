@@ -127,6 +127,11 @@ impl<'a> Rules<'a> {
                 round.refused.push((reply.client.id, reason));
                 continue;
             }
+            // Taken twice, a client would count twice in the mean and once in h.
+            if taken.iter().any(|other| other.client.id == reply.client.id) {
+                round.refused.push((reply.client.id, "a second reply in the same round".into()));
+                continue;
+            }
             if self.privacy.is_some() {
                 // All count alike: a client's number of examples must not make its move weigh more.
                 reply.client.examples = 1;

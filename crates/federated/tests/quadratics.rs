@@ -4,8 +4,8 @@
 
 use lyceum_core::{Result, Seed};
 use lyceum_federated::{
-    Client, FedAvg, FedDyn, FedNova, FedOpt, FedProx, Guard, Journals, LocalProblem, LocalResult, LocalTrainer, Method, Participation,
-    Privacy, Rules, Scaffold, ServerOptimizer, Simulation, method::AdaptiveConfig, simulation::World,
+    Client, FedAvg, FedDyn, FedNova, FedOpt, FedProx, Guard, Journals, LocalProblem, LocalResult, LocalTrainer, Message, Method,
+    Participation, Privacy, Reply, Rules, Scaffold, ServerOptimizer, Simulation, method::AdaptiveConfig, simulation::World,
 };
 use proptest::prelude::*;
 
@@ -277,4 +277,16 @@ fn broken_replies_are_refused() {
     {
         assert!(found.starts_with(expected), "{found}");
     }
+}
+
+/// Who sends two replies in a round is counted once: the first is taken.
+#[test]
+fn a_second_reply_is_refused() {
+    let rules = Rules::new(&FedAvg, Seed::new(1));
+    let clients = Client::all(&[1; 2]);
+    let mut ledger = rules.start(vec![0.0], 2);
+    let reply = |client: usize, value: f32| Reply { client: clients[client], message: Message::default().with_array("model", vec![value]) };
+    let round = rules.conclude(&mut ledger, vec![reply(0, 1.0), reply(1, 3.0), reply(0, 9.0)]).unwrap();
+    assert_eq!((ledger.server.model(), round.taken), ([2.0].as_slice(), vec![0, 1]));
+    assert_eq!(round.refused, [(0, "a second reply in the same round".to_owned())]);
 }

@@ -3,6 +3,8 @@
 //! What is summed is summed in double precision over pieces of fixed length, and the pieces in their order, so a
 //! result does not depend on the number of threads.
 
+use std::ops::Range;
+
 use burn::{
     backend::{Backend, Dispatch, Flex, backend_extension, tensor::FloatTensor},
     tensor::{Tensor, TensorData},
@@ -45,6 +47,20 @@ pub fn added(a: Tensor<1>, s: f64, b: &Tensor<1>) -> Tensor<1> {
     } else {
         a + b * s
     }
+}
+
+/// The vector with zeros in these places, without gradients, in its own memory if nobody else holds it.
+pub fn cleared(a: Tensor<1>, places: &[Range<usize>]) -> Tensor<1> {
+    let mut a = a.inner();
+    assert!(places.iter().all(|range| range.end <= a.dims()[0]), "places within the vector");
+    if is_flex(&a.device()) {
+        return Tensor::from_dispatch(<Dispatch as LongVector>::cleared(a.into_dispatch(), places.to_vec()));
+    }
+    for range in places {
+        let zeros = a.clone().slice([range.clone()]).zeros_like();
+        a = a.slice_assign([range.clone()], zeros);
+    }
+    a
 }
 
 /// What a loss is given besides: ⟨c, x⟩ and quadratic terms.
@@ -102,6 +118,8 @@ trait LongVector: Backend {
 
     fn added(a: FloatTensor<Self>, s: f32, b: FloatTensor<Self>) -> FloatTensor<Self>;
 
+    fn cleared(a: FloatTensor<Self>, places: Vec<Range<usize>>) -> FloatTensor<Self>;
+
     /// ‖g + c + px‖² in pieces, with c if `linear`.
     fn terms_squared(g: FloatTensor<Self>, c: FloatTensor<Self>, x: FloatTensor<Self>, linear: bool, inside: f32) -> FloatTensor<Self>;
 
@@ -118,6 +136,10 @@ impl LongVector for Flex {
     fn added(a: FloatTensor<Self>, s: f32, b: FloatTensor<Self>) -> FloatTensor<Self> {
         let b = Values::of(&b);
         changed(a, |a| a.par_chunks_mut(PIECE).zip(b.as_slice().par_chunks(PIECE)).for_each(|(a, b)| add_piece(a, s, b)))
+    }
+
+    fn cleared(a: FloatTensor<Self>, places: Vec<Range<usize>>) -> FloatTensor<Self> {
+        changed(a, |a| places.into_iter().for_each(|range| a[range].fill(0.0)))
     }
 
     fn terms_squared(g: FloatTensor<Self>, c: FloatTensor<Self>, x: FloatTensor<Self>, linear: bool, inside: f32) -> FloatTensor<Self> {
@@ -241,6 +263,13 @@ mod tests {
         }
         // The vectors that went in are as they were.
         assert_eq!(to_vec(&g)[1], 1.0_f32.sin());
+    }
+
+    #[test]
+    fn places_are_cleared_in_a_copy_where_others_hold_the_vector() {
+        let a = vector(10, |i| i as f32 + 1.0);
+        assert_eq!(to_vec(&cleared(a.clone(), &[1..3, 9..10, 4..4])), [1.0, 0.0, 0.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 0.0]);
+        assert_eq!(to_vec(&a)[1], 2.0);
     }
 
     #[test]

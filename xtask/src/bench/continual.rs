@@ -26,7 +26,8 @@ pub(super) fn run_all() -> Result<()> {
     let mut measured = Measurements::default();
     let mut ours = |rounds: usize| -> Result<()> {
         for _ in 0..rounds {
-            for (peer, method) in [("gpm", "{gpm={thresholds=[0.95,0.99,0.99],samples=300}}"), ("naive", "\"naive\"")] {
+            for (peer, name, method) in [("gpm", "GPM", "{gpm={thresholds=[0.95,0.99,0.99],samples=300}}"), ("naive", "naive", "\"naive\"")]
+            {
                 let out = std::env::temp_dir().join(format!("lyceum-bench-continual-{}", std::process::id()));
                 let method = format!("strategy.0.method={method}");
                 let mut lyceum = command(&lyceum, &["--quiet", "run", "recipes/continual/pmnist.toml", "--out"]);
@@ -34,7 +35,7 @@ pub(super) fn run_all() -> Result<()> {
                 let start = Instant::now();
                 output(&mut lyceum)?;
                 let whole = start.elapsed().as_secs_f64();
-                let times = epochs(&out.join(peer))?;
+                let times = epochs(&out.join(name))?;
                 std::fs::remove_dir_all(&out)?;
                 measured.times.entry(("stream".into(), peer.into())).or_default().push(whole);
                 measured.times.entry(("epoch".into(), peer.into())).or_default().extend(&times);
@@ -43,7 +44,7 @@ pub(super) fn run_all() -> Result<()> {
         }
         Ok(())
     };
-    ours(2)?;
+    ours(1)?;
     measured.alternate(1, &mut [command(&python, &[&script, &mnist, &TASKS.to_string(), &EPOCHS.to_string()])])?;
     let median = |work, peer| measured.median(work, peer);
     // Ours are whole processes, with loading and evaluation; the peer's seconds are those of learning alone.

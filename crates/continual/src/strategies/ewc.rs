@@ -73,7 +73,7 @@ impl Strategy for Ewc {
 pub(super) fn example_gradient(task: &Task, position: usize, point: &Vector, context: Context<'_>) -> Result<Vector> {
     let mut rows = RowsBuilder::new(context.outputs, context.heads);
     let input = task.train.inputs.row(position);
-    rows.push(input.iter().copied(), task.train.labels[position], 1.0, &task.outputs);
+    rows.push(input, task.train.labels[position], 1.0, &task.outputs);
     let context = Context { seed: Seed::new(0), ..context };
     gradient_at(context, point, &StageBatch { tasks: vec![rows.build(&point.device())] })
 }

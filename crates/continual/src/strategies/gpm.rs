@@ -1,6 +1,6 @@
 //! Gradient Projection Memory.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use burn::{
     module::ParamId,
@@ -8,7 +8,7 @@ use burn::{
 };
 use lyceum_core::{Array, Error, Result, Stream, range};
 use lyceum_data::split;
-use lyceum_kernels::vector;
+use lyceum_kernels::{Activation, linear, vector};
 use lyceum_train::{
     Network, Pass, State, Vector,
     pass::{GradientInputs, LayerInput, Window},
@@ -89,8 +89,8 @@ pub struct Gpm {
     first: Option<ParamId>,
     /// What is built of the bases when a stage begins.
     projectors: Arc<Projectors>,
-    /// 0 for what is frozen, 1 elsewhere.
-    frozen: Option<Vector>,
+    /// Where the parameters lie that stay as they are.
+    frozen: Vec<Range<usize>>,
     /// The inputs of each task of the stage, projected for the first layer.
     projected: Vec<Array2<f32>>,
 }
@@ -100,7 +100,7 @@ pub struct Gpm {
 struct Layer {
     name: String,
     id: ParamId,
-    range: std::ops::Range<usize>,
+    range: Range<usize>,
     /// d and k.
     shape: [usize; 2],
     /// The weight is `d × k`, else `k × d` (a convolution).
@@ -111,7 +111,7 @@ struct Layer {
 impl Gpm {
     /// Without any task.
     pub fn new(config: GpmConfig) -> Self {
-        Self { config, layers: Vec::new(), first: None, projectors: Arc::default(), frozen: None, projected: Vec::new() }
+        Self { config, layers: Vec::new(), first: None, projectors: Arc::default(), frozen: Vec::new(), projected: Vec::new() }
     }
 
     /// The layers that a network with these weights has.
@@ -164,15 +164,10 @@ impl Strategy for Gpm {
             }
         }
         self.projectors = Arc::new(Projectors(projectors));
-        if self.config.freeze && self.frozen.is_none() {
-            let mut mask = vec![1.0; context.space.dimension()];
+        if self.config.freeze {
             let head = if context.heads { context.space.params().iter().rposition(|info| info.range.is_some()) } else { None };
-            for (number, info) in context.space.params().iter().enumerate() {
-                if let Some(range) = info.range.clone().filter(|_| info.shape.len() == 1 && Some(number) != head) {
-                    mask[range].fill(0.0);
-                }
-            }
-            self.frozen = Some(vector::from_vec(mask, &device));
+            let small = context.space.params().iter().enumerate().filter(|(number, info)| info.shape.len() == 1 && Some(*number) != head);
+            self.frozen = small.filter_map(|(_, info)| info.range.clone()).collect();
         }
         Ok(())
     }
@@ -185,15 +180,12 @@ impl Strategy for Gpm {
 
     fn extend(&mut self, batch: &mut RowsBuilder, _: &Task, number: usize, positions: &[usize], _: &mut Stream) {
         if let Some(projected) = self.projected.get(number) {
-            positions.iter().for_each(|&position| batch.with_gradient_input(projected.row(position).iter().copied()));
+            positions.iter().for_each(|&position| batch.with_gradient_input(projected.row(position)));
         }
     }
 
     fn transform(&mut self, gradient: Vector, _: &Vector, _: Context<'_>) -> Result<Vector> {
-        let mut gradient = match &self.frozen {
-            Some(mask) => gradient * mask.clone(),
-            None => gradient,
-        };
+        let mut gradient = if self.frozen.is_empty() { gradient } else { vector::cleared(gradient, &self.frozen) };
         for layer in &self.layers {
             let Some((projector, false)) = self.projectors.0.get(&layer.id) else { continue };
             let [d, k] = layer.shape;
@@ -281,13 +273,22 @@ impl Strategy for Gpm {
     }
 }
 
-/// A projection off a basis: X − (XM)ΛMᵀ, or where Λ = I (XN)Nᵀ with N what is left, whichever is cheaper.
+/// A projection off a basis: X − (XM)ΛMᵀ, or where Λ = I (XN)Nᵀ with N what is left, whichever is cheaper; X(I − MΛMᵀ) with the
+/// matrix made once where the space is so small that three operations cost more than one.
 #[derive(Debug)]
-struct Projector {
-    onto_rest: bool,
-    /// M or N (d × r), and ΛMᵀ or Nᵀ; nothing where no direction is left.
-    factor: Option<(Tensor<2>, Tensor<2>)>,
+enum Projector {
+    /// No direction is left.
+    Nothing,
+    /// I − MΛMᵀ (d × d), and d zeros.
+    Whole(Tensor<2>, Tensor<1>),
+    /// M and ΛMᵀ.
+    Off(Tensor<2>, Tensor<2>),
+    /// N and Nᵀ.
+    Onto(Tensor<2>, Tensor<2>),
 }
+
+/// The largest space whose projection is one matrix.
+const SMALL: usize = 256;
 
 impl Projector {
     /// `None` for an empty basis.
@@ -296,26 +297,36 @@ impl Projector {
         if r == 0 {
             return Ok(None);
         }
-        let whole = basis.importance().iter().all(|importance| *importance == 1.0);
-        let onto_rest = whole && 2 * r > d;
-        let factor = if onto_rest { basis.complement()? } else { basis.columns().to_owned() };
-        let mut back = factor.t().as_standard_layout().to_owned();
-        if !whole {
-            back.rows_mut().into_iter().zip(basis.importance()).for_each(|(mut row, importance)| row *= *importance);
-        }
         let tensor = |matrix: &Array2<f64>| {
             let values: Vec<f32> = matrix.iter().map(|x| *x as f32).collect();
             Tensor::<2>::from_data(TensorData::new(values, [matrix.nrows(), matrix.ncols()]), device)
         };
-        let factor = (factor.ncols() > 0).then(|| (tensor(&factor), tensor(&back)));
-        Ok(Some(Self { onto_rest, factor }))
+        let whole = basis.importance().iter().all(|importance| *importance == 1.0);
+        if whole && r == d {
+            return Ok(Some(Self::Nothing));
+        }
+        if d > SMALL && whole && 2 * r > d {
+            let rest = basis.complement()?;
+            return Ok(Some(Self::Onto(tensor(&rest), tensor(&rest.t().as_standard_layout().to_owned()))));
+        }
+        let columns = basis.columns();
+        let mut back = columns.t().as_standard_layout().to_owned();
+        back.rows_mut().into_iter().zip(basis.importance()).for_each(|(mut row, importance)| row *= *importance);
+        if d <= SMALL {
+            return Ok(Some(Self::Whole(tensor(&(Array2::eye(d) - columns.dot(&back))), Tensor::zeros([d], device))));
+        }
+        Ok(Some(Self::Off(tensor(&columns.to_owned()), tensor(&back))))
     }
 
     /// The rows without what lies in the basis.
     fn rows(&self, x: Tensor<2>) -> Tensor<2> {
-        let Some((factor, transposed)) = &self.factor else { return x.zeros_like() };
-        let part = x.clone().matmul(factor.clone()).matmul(transposed.clone());
-        if self.onto_rest { part } else { x - part }
+        match self {
+            Self::Nothing => x.zeros_like(),
+            // The kernel of a layer is made for a few rows.
+            Self::Whole(matrix, zeros) => linear(x, None, matrix.clone(), zeros.clone(), Activation::None),
+            Self::Off(factor, back) => x.clone() - x.matmul(factor.clone()).matmul(back.clone()),
+            Self::Onto(factor, back) => x.matmul(factor.clone()).matmul(back.clone()),
+        }
     }
 
     /// A whole data set, some rows at a time.
@@ -392,14 +403,24 @@ mod tests {
         for found in [array(&once).unwrap(), twice] {
             assert!(found.iter().zip(&expected).all(|(a, b): (&f32, &f32)| (a - b).abs() < 1e-6), "{found}");
         }
-        // A full basis leaves nothing; more than half of it goes by what is left.
+        // A full basis leaves nothing.
         let full = Basis::from_columns(Array2::eye(3), 1);
         assert!(array(&Projector::new(&full, &device).unwrap().unwrap().rows(once)).unwrap().iter().all(|x| *x == 0.0));
-        let most = Basis::from_columns(array![[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]], 1);
-        let projector = Projector::new(&most, &device).unwrap().unwrap();
-        let x = Tensor::<2>::from_data(TensorData::new(vec![1.0_f32, 2.0, 3.0], [1, 3]), &device);
-        assert!(projector.onto_rest);
-        assert!(array(&projector.rows(x)).unwrap().iter().zip([0.0, 0.0, 3.0]).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6));
+    }
+
+    /// Small spaces go by one matrix, larger ones by the basis or by what is left of it: all leave out the first r coordinates.
+    #[test]
+    fn every_kind_of_projection_says_the_same() {
+        let device = lyceum_train::cpu();
+        for (d, r) in [(10, 3), (10, 8), (SMALL + 44, 5), (SMALL + 44, SMALL)] {
+            let basis = Basis::from_columns(Array2::from_shape_fn((d, r), |(i, j)| f64::from(u8::from(i == j))), 1);
+            let projector = Projector::new(&basis, &device).unwrap().unwrap();
+            assert_eq!(matches!(projector, Projector::Whole(..)), d <= SMALL);
+            assert_eq!(matches!(projector, Projector::Onto(..)), d > SMALL && 2 * r > d);
+            let x = Tensor::<2>::from_data(TensorData::new((0..d).map(|i| i as f32 + 1.0).collect(), [1, d]), &device);
+            let expected = (0..d).map(|i| if i < r { 0.0 } else { i as f32 + 1.0 });
+            assert!(array(&projector.rows(x)).unwrap().iter().zip(expected).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-3), "{d} {r}");
+        }
     }
 
     #[test]

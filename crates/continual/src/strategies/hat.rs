@@ -272,7 +272,7 @@ mod tests {
     fn batch(task: &Task) -> StageBatch {
         let mut rows = RowsBuilder::new(3, false);
         for (row, &label) in task.train.inputs.rows().into_iter().zip(&task.train.labels) {
-            rows.push(row.iter().copied(), label, 1.0, &task.outputs);
+            rows.push(row, label, 1.0, &task.outputs);
         }
         StageBatch { tasks: vec![rows.build(&cpu())] }
     }

@@ -43,6 +43,10 @@ impl Strategy for Si {
         })
     }
 
+    fn follows(&self) -> bool {
+        true
+    }
+
     fn moved(&mut self, from: &Vector, to: &Vector) {
         if let (Some([.., path]), Some(gradient)) = (&mut self.kept, self.gradient.take()) {
             *path = path.clone() - gradient * (to.clone() - from.clone());
