@@ -33,7 +33,7 @@ fn context<'a>(model: &'a Model, space: &'a ParamSpace, heads: bool) -> Context<
 fn batch(gpm: &mut Gpm, task: &Task, positions: &[usize]) -> StageBatch {
     let mut rows = RowsBuilder::new(4, false);
     for &position in positions {
-        rows.push(task.train.inputs.row(position).iter().copied(), task.train.labels[position], 1.0, &task.outputs);
+        rows.push(task.train.inputs.row(position), task.train.labels[position], 1.0, &task.outputs);
     }
     gpm.extend(&mut rows, task, 0, positions, &mut Seed::new(0).stream("batch"));
     StageBatch { tasks: vec![rows.build(&cpu())] }
