@@ -165,7 +165,7 @@ fn mistakes_are_told() {
         ("masking build empty.txt --out x", "no words"),
         ("masking build a.txt --out none/x", "none"),
         ("masking build a.txt --out x --memory 1M", "64M and more"),
-        ("masking build a.txt --out x --memory lots", "allowed: a whole number with K, M, G or T"),
+        ("masking build a.txt --out x --memory lots", "allowed: a number with K, M, G or T"),
         ("masking build a.txt --out x --shares 1,2", "4 numbers"),
         ("masking build a.txt --out x --orders 1", "2 to 8"),
         ("masking build a.txt --out x --tokenizer none.json", "none.json"),
