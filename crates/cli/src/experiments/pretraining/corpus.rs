@@ -14,9 +14,13 @@ use lyceum_train::TokenBatch;
 use serde::{Deserialize, Serialize};
 use tokenizers::{
     AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer, TokenizerImpl,
-    models::wordpiece::{WordPiece, WordPieceTrainer},
+    models::bpe::{BPE, BpeTrainerBuilder},
     normalizers::BertNormalizer,
-    pre_tokenizers::bert::BertPreTokenizer,
+    pre_tokenizers::{
+        bert::BertPreTokenizer,
+        metaspace::{Metaspace, PrependScheme},
+        sequence::Sequence,
+    },
 };
 
 /// Where the text comes from, and what is made of it.
@@ -28,7 +32,7 @@ pub(super) struct TextConfig {
     /// Read no more than so many bytes of each text.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_at_least_one")]
     bytes: Option<usize>,
-    /// Different tokens, learnt as word pieces from the text.
+    /// Different tokens, learnt from the text as pieces of words.
     #[serde(default = "vocabulary", deserialize_with = "range::at_least_one")]
     vocabulary: usize,
     /// Tokens of a row, the two at its ends among them.
@@ -110,7 +114,7 @@ pub(super) struct Corpus {
     work: PathBuf,
 }
 
-type Pieces = TokenizerImpl<WordPiece, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+type Bpe = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 impl Corpus {
     /// Reads the texts and learns the tokens.
@@ -259,16 +263,18 @@ fn cut(tokenizer: &Tokenizer, text: &str, length: usize) -> Result<Vec<Vec<i64>>
     Ok(rows)
 }
 
-/// Word pieces of these lines.
+/// Pieces of words, learnt from these lines by byte-pair encoding (whose trainer, unlike that of word pieces, gives the same for the same
+/// text). A word begins with `▁`.
 fn tokenizer<'a>(config: &TextConfig, lines: impl Iterator<Item = &'a str> + Send) -> Result<Tokenizer> {
     let failed = |error: tokenizers::Error| Error::Failed(format!("the tokens could not be learnt: {error}"));
     let special = SPECIAL.map(|name| AddedToken::from(name, true)).to_vec();
     let mut trainer =
-        WordPieceTrainer::builder().vocab_size(config.vocabulary).min_frequency(2).show_progress(false).special_tokens(special).build();
-    let model = WordPiece::builder().unk_token(SPECIAL[1].into()).build().map_err(failed)?;
-    let mut tokenizer = Pieces::new(model);
+        BpeTrainerBuilder::new().vocab_size(config.vocabulary).min_frequency(2).show_progress(false).special_tokens(special).build();
+    let mut tokenizer = Bpe::new(BPE::builder().unk_token(SPECIAL[1].into()).build().map_err(failed)?);
     tokenizer.with_normalizer(Some(NormalizerWrapper::from(BertNormalizer::default()))).map_err(failed)?;
-    tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::from(BertPreTokenizer)));
+    let marked = Metaspace::new('▁', PrependScheme::Always, false);
+    let cut = Sequence::new(vec![PreTokenizerWrapper::from(BertPreTokenizer), PreTokenizerWrapper::from(marked)]);
+    tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::from(cut)));
     tokenizer.train(&mut trainer, lines).map_err(failed)?;
     tokenizer.to_string(false).map_err(failed)?.parse().map_err(failed)
 }
