@@ -50,7 +50,7 @@ pub(crate) struct Mask {
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     random: f64,
 
-    /// The mask token, if it is neither [MASK] nor <mask>
+    /// The mask token; that of BERT or RoBERTa by default
     #[arg(long = "mask-token")]
     token: Option<String>,
 
