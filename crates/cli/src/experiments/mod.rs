@@ -8,6 +8,7 @@ mod certify;
 mod compare_scores;
 mod continual;
 mod digit_tuples;
+mod encoder;
 mod federated;
 mod multilingual;
 mod pretraining;

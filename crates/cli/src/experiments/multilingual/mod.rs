@@ -4,14 +4,11 @@
 mod corpus;
 mod picture;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use corpus::{Corpus, TextConfig};
 use lyceum_core::{
-    Array, Experiment, Report, Result, Run, Seed, Summary, Violation, range,
+    Experiment, Report, Result, Run, Seed, Summary, Violation, range,
     report::{Axis, Block, Chart, Series, Table},
 };
 use lyceum_multitask::{
@@ -20,12 +17,14 @@ use lyceum_multitask::{
 };
 use lyceum_optim::{EstimatorConfig, Multitask, multitask::Granularity};
 use lyceum_train::{
-    Batch, Bert, BertConfig, ClipNorm, DeviceName, GradientCombiner, OptimizerConfig, ParamSpace, Pipeline, Rate, Schedule, Slopes, State,
-    TokenTasks, TokenTasksBatch, Vector, evaluate_tokens, pipeline::Saved,
+    Batch, ClipNorm, DeviceName, GradientCombiner, OptimizerConfig, ParamSpace, Pipeline, Rate, Schedule, Slopes, State, TokenTasks,
+    TokenTasksBatch, Vector, evaluate_tokens,
 };
 use ndarray::Array2;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
+
+use super::encoder::{Counters, EncoderConfig, restore, save};
 
 /// Learns languages together with each method.
 #[derive(Debug, Clone, Copy)]
@@ -47,31 +46,6 @@ pub(crate) struct Config {
     estimator: EstimatorConfig,
     /// What is compared.
     arm: Vec<Arm>,
-}
-
-/// The encoder; its vocabulary and longest sequence are those of the data.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct EncoderConfig {
-    #[serde(deserialize_with = "range::at_least_one")]
-    width: usize,
-    #[serde(deserialize_with = "range::at_least_one")]
-    heads: usize,
-    #[serde(deserialize_with = "range::at_least_one")]
-    feed_forward: usize,
-    #[serde(deserialize_with = "range::at_least_one")]
-    layers: usize,
-    #[serde(deserialize_with = "range::below_one")]
-    dropout: f64,
-    /// The standard deviation of initial weights.
-    #[serde(deserialize_with = "range::positive")]
-    deviation: f64,
-}
-
-impl Default for EncoderConfig {
-    fn default() -> Self {
-        Self { width: 128, heads: 4, feed_forward: 256, layers: 2, dropout: 0.0, deviation: 0.08 }
-    }
 }
 
 /// How long and how fast.
@@ -142,7 +116,7 @@ struct Progress {
     /// After how many steps, and the loss and accuracy of each language then.
     curve: Vec<(usize, Vec<[f64; 2]>)>,
     similarity: Option<Similarity>,
-    counters: [BTreeMap<String, u64>; 3],
+    counters: Counters,
 }
 
 /// A combiner that the experiment can ask how alike gradients were.
@@ -180,10 +154,7 @@ impl Experiment for Multilingual {
     fn check(&self, config: &Config) -> Result<(), Violation> {
         config.data.check("data")?;
         let wrong = |key: &str, message: String| Err(Violation::new(key, message));
-        if !config.model.width.is_multiple_of(config.model.heads) {
-            let text = format!("found {}; allowed: a multiple of the {} heads", config.model.width, config.model.heads);
-            return wrong("model.width", text);
-        }
+        config.model.check("model")?;
         if config.arm.is_empty() {
             return wrong("arm", "found none; allowed: at least one".into());
         }
@@ -217,10 +188,7 @@ impl Experiment for Multilingual {
 impl Config {
     /// Learns with one arm, or goes on; `seed` decides beginning and order of pairs, alike for all arms.
     fn learn(&self, run: &Run, corpus: &Corpus, arm: &Arm, seed: Seed) -> Result<Progress> {
-        let EncoderConfig { width, heads, feed_forward, layers, dropout, deviation } = self.model;
-        let (vocabulary, positions) = (corpus.vocabulary(), self.data.length);
-        let extents = BertConfig { vocabulary, positions, width, heads, feed_forward, layers, dropout, deviation, sinusoids: true };
-        let model = Bert::new(&extents, &mut seed.stream("model/init"), &self.device.device());
+        let model = self.model.init(corpus.vocabulary(), self.data.length, seed, &self.device);
         let combiner = Arc::new(Mutex::new(Multitask::new(arm.method, arm.granularity, seed)?));
         let mut pipeline =
             Pipeline::new(model, self.estimator.build(), &self.training.optimizer).with_combiner(Box::new(Shared(combiner.clone())));
@@ -230,16 +198,7 @@ impl Config {
         let mut progress = Progress::default();
         if let Some(checkpoint) = run.rewind()? {
             progress = checkpoint.state()?;
-            let arrays = |file: &str| checkpoint.arrays(file).map(<[Array]>::to_vec);
-            let state = |file: &str, place: usize| -> Result<State> {
-                Ok(State { arrays: arrays(file)?, counters: progress.counters[place].clone() })
-            };
-            pipeline.restore(Saved {
-                model: arrays("model")?,
-                optimizer: state("optimizer", 0)?,
-                estimator: state("estimator", 1)?,
-                combiner: state("combiner", 2)?,
-            })?;
+            restore(&mut pipeline, &checkpoint, &progress.counters)?;
         }
         let StepsConfig { steps, warmup, evaluate_every, .. } = self.training;
         let mut task = run.progress().task(&arm.name, progress.step as u64, steps as u64);
@@ -269,7 +228,7 @@ impl Config {
                         None => seen,
                     });
                 }
-                save(run, &pipeline, &progress)?;
+                save(run, progress.step, &pipeline, |counters| Progress { counters, ..progress.clone() })?;
                 task.set(progress.step as u64, &format!("loss {mean:.3}"));
             }
         }
@@ -374,12 +333,4 @@ impl Config {
         }
         report.section("Recipe", [Block::Code(toml::to_string(self).unwrap_or_default())])
     }
-}
-
-fn save(run: &Run, pipeline: &Pipeline<Bert>, progress: &Progress) -> Result<()> {
-    let Saved { model, optimizer, estimator, combiner } = pipeline.save();
-    let progress = Progress { counters: [optimizer.counters, estimator.counters, combiner.counters], ..progress.clone() };
-    let files: [(&str, &[Array]); 4] =
-        [("model", &model), ("optimizer", &optimizer.arrays), ("estimator", &estimator.arrays), ("combiner", &combiner.arrays)];
-    run.save_checkpoint(progress.step as u64, &progress, &files)
 }

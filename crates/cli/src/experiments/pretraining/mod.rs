@@ -3,20 +3,17 @@
 
 mod corpus;
 
-use std::collections::BTreeMap;
-
 use corpus::{Corpus, Order, TextConfig};
 use lyceum_core::{
-    Array, Experiment, Report, Result, Run, Seed, Summary, Violation, range,
+    Experiment, Report, Result, Run, Seed, Summary, Violation, range,
     report::{Axis, Block, Chart, Series, Table},
 };
 use lyceum_masking::{Masker, Method, Score};
 use lyceum_optim::EstimatorConfig;
-use lyceum_train::{
-    Bert, BertConfig, DeviceName, MaskedTokens, OptimizerConfig, Pipeline, Rate, Schedule, State, TokenBatch, evaluate_tokens,
-    pipeline::Saved,
-};
+use lyceum_train::{DeviceName, MaskedTokens, OptimizerConfig, Pipeline, Rate, Schedule, TokenBatch, evaluate_tokens};
 use serde::{Deserialize, Serialize};
+
+use super::encoder::{Counters, EncoderConfig, restore, save};
 
 /// Learns with each masking.
 #[derive(Debug, Clone, Copy)]
@@ -38,31 +35,6 @@ pub(crate) struct Config {
     estimator: EstimatorConfig,
     /// What is compared.
     arm: Vec<Arm>,
-}
-
-/// The encoder; its vocabulary and longest sequence are those of the data.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct EncoderConfig {
-    #[serde(deserialize_with = "range::at_least_one")]
-    width: usize,
-    #[serde(deserialize_with = "range::at_least_one")]
-    heads: usize,
-    #[serde(deserialize_with = "range::at_least_one")]
-    feed_forward: usize,
-    #[serde(deserialize_with = "range::at_least_one")]
-    layers: usize,
-    #[serde(deserialize_with = "range::below_one")]
-    dropout: f64,
-    /// The standard deviation of initial weights.
-    #[serde(deserialize_with = "range::positive")]
-    deviation: f64,
-}
-
-impl Default for EncoderConfig {
-    fn default() -> Self {
-        Self { width: 128, heads: 4, feed_forward: 512, layers: 2, dropout: 0.0, deviation: 0.08 }
-    }
 }
 
 /// How long and how fast.
@@ -128,7 +100,7 @@ struct Progress {
     step: usize,
     /// After how many steps, and the loss and accuracy of each probe then.
     curve: Vec<(usize, Vec<[f64; 2]>)>,
-    counters: [BTreeMap<String, u64>; 3],
+    counters: Counters,
 }
 
 impl Experiment for Pretraining {
@@ -145,10 +117,7 @@ impl Experiment for Pretraining {
     fn check(&self, config: &Config) -> Result<(), Violation> {
         config.data.check("data")?;
         let wrong = |key: &str, message: String| Err(Violation::new(key, message));
-        if !config.model.width.is_multiple_of(config.model.heads) {
-            let text = format!("found {}; allowed: a multiple of the {} heads", config.model.width, config.model.heads);
-            return wrong("model.width", text);
-        }
+        config.model.check("model")?;
         if config.arm.is_empty() {
             return wrong("arm", "found none; allowed: at least one".into());
         }
@@ -190,24 +159,12 @@ impl Experiment for Pretraining {
 impl Config {
     /// Learns with one masker, or goes on; `seed` decides beginning and order of rows, alike for all arms.
     fn learn(&self, run: &Run, corpus: &Corpus, masker: &Masker, probes: &[Vec<TokenBatch>], name: &str, seed: Seed) -> Result<Progress> {
-        let EncoderConfig { width, heads, feed_forward, layers, dropout, deviation } = self.model;
-        let (vocabulary, positions) = (corpus.vocabulary(), self.data.length);
-        let extents = BertConfig { vocabulary, positions, width, heads, feed_forward, layers, dropout, deviation, sinusoids: true };
-        let model = Bert::new(&extents, &mut seed.stream("model/init"), &self.device.device());
+        let model = self.model.init(corpus.vocabulary(), self.data.length, seed, &self.device);
         let mut pipeline = Pipeline::new(model, self.estimator.build(), &self.training.optimizer);
         let mut progress = Progress::default();
         if let Some(checkpoint) = run.rewind()? {
             progress = checkpoint.state()?;
-            let arrays = |file: &str| checkpoint.arrays(file).map(<[Array]>::to_vec);
-            let state = |file: &str, place: usize| -> Result<State> {
-                Ok(State { arrays: arrays(file)?, counters: progress.counters[place].clone() })
-            };
-            pipeline.restore(Saved {
-                model: arrays("model")?,
-                optimizer: state("optimizer", 0)?,
-                estimator: state("estimator", 1)?,
-                combiner: state("combiner", 2)?,
-            })?;
+            restore(&mut pipeline, &checkpoint, &progress.counters)?;
         }
         let StepsConfig { steps, warmup, evaluate_every, batch_size, .. } = self.training;
         let mut task = run.progress().task(name, progress.step as u64, steps as u64);
@@ -236,7 +193,7 @@ impl Config {
                 task.set(progress.step as u64, &format!("loss {:.3} on words", found[0][0]));
                 sum = 0.0;
                 progress.curve.push((progress.step, found));
-                save(run, &pipeline, &progress)?;
+                save(run, progress.step, &pipeline, |counters| Progress { counters, ..progress.clone() })?;
             }
         }
         Ok(progress)
@@ -277,12 +234,4 @@ fn summarise(learnt: &[(&Arm, usize, Progress)]) -> Summary {
         }
     }
     summary
-}
-
-fn save(run: &Run, pipeline: &Pipeline<Bert>, progress: &Progress) -> Result<()> {
-    let Saved { model, optimizer, estimator, combiner } = pipeline.save();
-    let progress = Progress { counters: [optimizer.counters, estimator.counters, combiner.counters], ..progress.clone() };
-    let files: [(&str, &[Array]); 4] =
-        [("model", &model), ("optimizer", &optimizer.arrays), ("estimator", &estimator.arrays), ("combiner", &combiner.arrays)];
-    run.save_checkpoint(progress.step as u64, &progress, &files)
 }
