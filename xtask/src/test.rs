@@ -18,8 +18,14 @@ pub(crate) fn all() -> Result<()> {
     )?;
     install_chromium();
     run("cargo", &["test", "--workspace"])?;
+    cluster_tests()?;
     python_tests()?;
     docs::api()
+}
+
+/// Counting on a Ballista cluster is a feature of its own, since its dependencies take minutes to compile.
+fn cluster_tests() -> Result<()> {
+    run("cargo", &["test", "-p", "lyceum-masking", "--features", "cluster", "--test", "cluster"])
 }
 
 /// The quick start, as the README has it.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     corpus::{Corpus, Format},
-    counting::{self, CountConfig, Counts},
+    counting::{self, CountConfig, Counts, Engine},
     select::SelectConfig,
     tokens,
     vocabulary::{About, Vocabulary},
@@ -36,6 +36,8 @@ pub struct BuildConfig {
     pub field: String,
     /// Bytes of memory that may be used. What is built does not depend on it.
     pub memory: usize,
+    /// What counts n-grams. What is built does not depend on it either.
+    pub engine: Engine,
 }
 
 impl Default for BuildConfig {
@@ -49,6 +51,7 @@ impl Default for BuildConfig {
             format: Format::Auto,
             field: "text".into(),
             memory: 2 << 30,
+            engine: Engine::Kernel,
         }
     }
 }
@@ -68,6 +71,7 @@ impl BuildConfig {
         if self.memory < counting::LEAST_MEMORY {
             return Err(Error::invalid("memory", format!("{} bytes", self.memory), "64M and more"));
         }
+        self.engine.check()?;
         self.select.check(self.orders)
     }
 
@@ -88,8 +92,8 @@ impl BuildConfig {
             None => None,
         };
         let key = serde_json::json!({ "splitting": self.splitting, "tokenizer": tokenizer, "field": self.field });
-        let config = CountConfig { orders: self.orders, min_count: self.min_count, memory: self.memory };
-        counting::count(&files, &self.words()?, config, &key, folder, progress)
+        let config = CountConfig { orders: self.orders, min_count: self.min_count, memory: self.memory, engine: self.engine.clone() };
+        counting::count(&files, &self.words()?, &config, &key, folder, progress)
     }
 
     /// Counts, chooses, and builds the vocabulary. What is on the way lies in `folder`.

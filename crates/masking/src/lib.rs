@@ -22,7 +22,8 @@
 //! | [`builder`] | [`BuildConfig`]: from a corpus to a vocabulary |
 //! | [`corpus`] | text, JSON lines, Parquet, plain or packed, block by block |
 //! | [`words`] | what a word is |
-//! | [`counting`] | exact counts in bounded memory |
+//! | [`counting`] | exact counts in bounded memory: by the kernel, by DataFusion, on a Ballista cluster |
+//! | `cluster` | the processes of such a cluster (feature `cluster`) |
 //! | [`scores`] | PMI over all cuts, and what it is compared with |
 //! | [`select`] | which n-grams become the vocabulary |
 //! | [`vocabulary`] | [`Vocabulary`]: a file that finds collocations |
@@ -30,6 +31,8 @@
 //! | [`masker`] | [`Masker`]: which tokens are masked, and by what |
 
 pub mod builder;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod corpus;
 pub mod counting;
 pub mod dictionary;

@@ -13,7 +13,7 @@ use lyceum_core::{Progress, Seed};
 use lyceum_masking::{
     BuildConfig, Words,
     corpus::{Corpus, Format, Mark},
-    counting::{self, CountConfig, Counts},
+    counting::{self, CountConfig, Counts, Engine},
     words::{Piece, Splitting},
 };
 use rand::RngExt;
@@ -58,8 +58,8 @@ fn frequent((counts, totals): (Map, Vec<u64>), least: u64) -> (Map, Vec<u64>) {
 
 fn count(paths: &[PathBuf], orders: usize, min_count: u64, memory: usize, splitting: Splitting, work: &Path) -> Counts {
     let corpus = Corpus::open(paths, Format::Auto, "text", memory).unwrap();
-    let config = CountConfig { orders, min_count, memory };
-    counting::count(&corpus, &Words::BuiltIn(splitting), config, &serde_json::Value::Null, work, &Progress::quiet()).unwrap()
+    let config = CountConfig { orders, min_count, memory, engine: Engine::Kernel };
+    counting::count(&corpus, &Words::BuiltIn(splitting), &config, &serde_json::Value::Null, work, &Progress::quiet()).unwrap()
 }
 
 /// Random text: few different words (some of them long or beyond ASCII), signs, ends of lines.
@@ -238,8 +238,8 @@ fn what_is_wrong_is_told() {
     // Too little for the words; the memory that is named is enough.
     let count = |memory| {
         let corpus = Corpus::open(std::slice::from_ref(&good), Format::Auto, "text", memory).unwrap();
-        let config = CountConfig { orders: 2, min_count: 1, memory };
-        counting::count(&corpus, &Words::BuiltIn(Splitting::default()), config, &serde_json::Value::Null, &work, &Progress::quiet())
+        let config = CountConfig { orders: 2, min_count: 1, memory, engine: Engine::Kernel };
+        counting::count(&corpus, &Words::BuiltIn(Splitting::default()), &config, &serde_json::Value::Null, &work, &Progress::quiet())
     };
     let error = count(300_000).unwrap_err().to_string();
     let named: usize = error.split("allowed: ").nth(1).unwrap().split('M').next().unwrap().parse().unwrap();
@@ -259,9 +259,9 @@ fn another_process_and_other_files_are_noticed() {
     let lock = std::fs::File::create(work.join("lock")).unwrap();
     lock.lock().unwrap();
     let corpus = Corpus::open(std::slice::from_ref(&path), Format::Auto, "text", 1 << 26).unwrap();
-    let config = CountConfig { orders: 2, min_count: 2, memory: 1 << 26 };
+    let config = CountConfig { orders: 2, min_count: 2, memory: 1 << 26, engine: Engine::Kernel };
     let count =
-        || counting::count(&corpus, &Words::BuiltIn(Splitting::default()), config, &serde_json::Value::Null, &work, &Progress::quiet());
+        || counting::count(&corpus, &Words::BuiltIn(Splitting::default()), &config, &serde_json::Value::Null, &work, &Progress::quiet());
     assert!(count().unwrap_err().to_string().contains("another process"));
     drop(lock);
     let expected: HashMap<Vec<String>, u64> = [(vec!["a".into(), "b".into()], 2), (vec!["a".into()], 2), (vec!["b".into()], 2)].into();

@@ -98,6 +98,7 @@ impl Sink {
                 .and_then(|()| self.words.write_all(b"\n"))
                 .map_err(Error::io("write", work.path("words")))?;
             self.encoded.bytes += word.len() as u64 + 1;
+            self.encoded.words_sum = crc32c::crc32c_append(crc32c::crc32c_append(self.encoded.words_sum, word.as_bytes()), b"\n");
         }
         let mut numbers = part.numbers;
         numbers.iter_mut().filter(|number| **number > 0).for_each(|number| *number = known[*number as usize - 1] + 1);
@@ -126,7 +127,7 @@ pub(super) fn encode(
     work: &Work,
     corpus: &Corpus,
     words: &Words,
-    config: CountConfig,
+    config: &CountConfig,
     state: &mut State,
     progress: &Progress,
 ) -> Result<Dictionary> {
@@ -197,7 +198,7 @@ fn rate(read: u64, first: u64, start: Instant) -> String {
 pub(super) fn first_order(
     work: &Work,
     words: usize,
-    config: CountConfig,
+    config: &CountConfig,
     state: &State,
     task: &mut Task,
 ) -> Result<(Order, u32, Vec<u64>)> {

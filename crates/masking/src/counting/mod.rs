@@ -7,6 +7,8 @@
 
 mod encode;
 mod pairs;
+#[cfg(feature = "datafusion")]
+mod query;
 
 use std::{
     fs::{self, File},
@@ -21,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::{corpus::Corpus, dictionary::Dictionary, words::Words};
 
 /// What is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CountConfig {
     /// The longest n-grams.
     pub orders: usize,
@@ -29,6 +31,40 @@ pub struct CountConfig {
     pub min_count: u64,
     /// Bytes of memory that may be used.
     pub memory: usize,
+    /// What counts them.
+    pub engine: Engine,
+}
+
+/// What counts pairs. The counts are exact and the same whichever it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// The kernel of this crate: pairs scattered by their hash and counted part by part.
+    #[default]
+    Kernel,
+    /// Operators of DataFusion in this process (feature `datafusion`).
+    Datafusion,
+    /// Operators of DataFusion on a Ballista cluster, by the address of its scheduler: `df://host:50050` (feature `cluster`). The
+    /// folder of the build must be one that all executors see under the same path.
+    Cluster(String),
+}
+
+impl Engine {
+    /// Whether this build has it.
+    pub fn check(&self) -> Result<()> {
+        let lacks = |feature: &str| {
+            let allowed = format!("`kernel`, or a build with the feature `{feature}` (cargo install lyceum --features {feature})");
+            Err(Error::invalid("engine", feature, allowed))
+        };
+        match self {
+            Self::Datafusion if !cfg!(feature = "datafusion") => lacks("datafusion"),
+            Self::Cluster(_) if !cfg!(feature = "cluster") => lacks("cluster"),
+            Self::Cluster(address) if !address.starts_with("df://") || address.len() == 5 => {
+                Err(Error::invalid("cluster", address, "the address of a Ballista scheduler, for example df://localhost:50050"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What a build must be given at least: the blocks of text that are in work take this much.
@@ -135,7 +171,7 @@ impl Work {
 
     /// Whether the files are those that the state tells of. They are not synced while they are written: what a crash of the
     /// machine left unwritten is found here, and counted anew.
-    fn holds(&self, state: &State, config: CountConfig) -> bool {
+    fn holds(&self, state: &State, config: &CountConfig) -> bool {
         let Encoded { bytes, places, words_sum, numbers_sum, .. } = state.encoded;
         let done = state.frequent.len();
         let same = |name: &str, length: u64, sum: u32| checksum(&self.path(name), length).is_ok_and(|found| found == sum);
@@ -161,15 +197,17 @@ impl Work {
 pub fn count(
     corpus: &Corpus,
     words: &Words,
-    config: CountConfig,
+    config: &CountConfig,
     key: &serde_json::Value,
     folder: &Path,
     progress: &Progress,
 ) -> Result<Counts> {
     let work = Work::open(folder)?;
     let counted = count_in(&work, corpus, words, config, key, progress);
-    // What was begun is kept for the next time. Whatever was wrong would be wrong again, and a full disk is given back its room.
-    if !matches!(counted, Err(Error::Interrupted { .. })) {
+    // What was begun is kept for the next time, and when a cluster failed that can be there again. Whatever else was wrong would be
+    // wrong again, and a full disk is given back its room.
+    let again = matches!(counted, Err(Error::Interrupted { .. })) || counted.is_err() && matches!(config.engine, Engine::Cluster(_));
+    if !again {
         let removed = fs::remove_dir_all(folder).map_err(Error::io("remove", folder));
         if counted.is_ok() {
             removed?;
@@ -182,7 +220,7 @@ fn count_in(
     work: &Work,
     corpus: &Corpus,
     words: &Words,
-    config: CountConfig,
+    config: &CountConfig,
     key: &serde_json::Value,
     progress: &Progress,
 ) -> Result<Counts> {
@@ -191,8 +229,10 @@ fn count_in(
         run::read_json::<State>(&work.path("state.json")).ok().flatten().filter(|state| state.of == of && work.holds(state, config));
     if state.is_none() {
         for entry in fs::read_dir(&work.folder).map_err(Error::io("read", &work.folder))?.flatten() {
+            let path = entry.path();
             if entry.file_name() != "lock" {
-                fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
+                let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                removed.map_err(Error::io("remove", path))?;
             }
         }
     }
@@ -337,5 +377,35 @@ fn to_bytes(numbers: &[u32]) -> std::borrow::Cow<'_, [u8]> {
         std::borrow::Cow::Borrowed(unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), numbers.len() * 4) })
     } else {
         numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::Format;
+
+    /// After each order the folder holds what its state tells of, and what is not all there is not gone on from.
+    #[test]
+    fn a_count_goes_on_from_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("text");
+        fs::write(&text, "new york is in new york state\n".repeat(50)).unwrap();
+        let corpus = Corpus::open(&[text], Format::Text, "text", LEAST_MEMORY).unwrap();
+        let config = CountConfig { orders: 3, min_count: 2, memory: LEAST_MEMORY, engine: Engine::Kernel };
+        let words = Words::BuiltIn(crate::words::Splitting::default());
+        let work = Work::open(&folder.path().join("work")).unwrap();
+        let key = serde_json::Value::Null;
+        let counts = count_in(&work, &corpus, &words, &config, &key, &Progress::quiet()).unwrap();
+        let state: State = run::read_json(&work.path("state.json")).unwrap().unwrap();
+        assert!(work.holds(&state, &config));
+        // Nothing is counted again: neither is the state written, nor are the numbers of words needed any more.
+        let before = fs::metadata(work.path("state.json")).unwrap().modified().unwrap();
+        fs::remove_file(work.path("numbers")).unwrap();
+        let again = count_in(&work, &corpus, &words, &config, &key, &Progress::quiet()).unwrap();
+        assert_eq!(again.orders, counts.orders);
+        assert_eq!(fs::metadata(work.path("state.json")).unwrap().modified().unwrap(), before);
+        fs::write(work.path("words"), "new\n").unwrap();
+        assert!(!work.holds(&state, &config));
     }
 }

@@ -1,4 +1,5 @@
-//! The kernel: pairs of neighbouring numbers are scattered by their hash, counted part by part, and the frequent ones numbered.
+//! From the places of one order to those of the next: pairs of neighbours are counted, and the frequent ones numbered. The kernel
+//! scatters pairs by their hash and counts part by part.
 
 use std::{
     fs::{self, File},
@@ -10,7 +11,7 @@ use std::{
 use lyceum_core::{Error, Result, progress::Task};
 use rayon::prelude::*;
 
-use super::{CHUNK, CountConfig, Order, Places, PlacesWriter, State, Work, stop_if_requested};
+use super::{CHUNK, CountConfig, Engine, Order, Places, PlacesWriter, State, Work, stop_if_requested};
 
 /// Pairs of a part, about: its table stays in a core's own cache.
 const PART: u64 = 1 << 17;
@@ -19,30 +20,16 @@ const MOST_PARTS: u64 = 1 << 14;
 
 /// Counts the n-grams of this order from the places of the order before; unless it is the last order, writes its places. Gives
 /// their checksum too.
-pub(super) fn next_order(work: &Work, order: usize, state: &State, config: CountConfig, task: &mut Task) -> Result<(Order, u32)> {
+pub(super) fn next_order(work: &Work, order: usize, state: &State, config: &CountConfig, task: &mut Task) -> Result<(Order, u32)> {
     let places = state.encoded.places;
-    // The table of a part takes up to 64 bytes a pair, and each thread has one.
-    let bounded = places * 64 * 4 * rayon::current_num_threads() as u64 / config.memory as u64;
-    let bits = (places / PART).max(bounded).clamp(1, MOST_PARTS).next_power_of_two().trailing_zeros();
-    let mut scattered = Scatter { bits, pieces: Vec::new(), bytes: 0, spilled: Vec::new(), folder: work.path("") };
-    each_chunk(work, order - 1, places, |chunk, done| {
-        stop_if_requested()?;
-        task.set(done / 2, "counting");
-        scattered.add(chunk, config.memory / 2)
-    })?;
-    let parts: Vec<Vec<(u64, u64)>> =
-        (0..1_usize << bits).into_par_iter().map(|part| scattered.count(part, config.min_count)).collect::<Result<_>>()?;
-    scattered.clear()?;
-    let found: usize = parts.iter().map(Vec::len).sum();
-    // Frequent n-grams as they are found, sorted, in a table, and for the vocabulary.
-    let needed = found * 80;
-    if needed > config.memory || found >= u32::MAX as usize {
-        let text = format!("{}M; {found} frequent {order}-grams", config.memory >> 20);
-        return Err(Error::invalid("memory", text, format!("{}M and more, or a larger min_count", (needed >> 20) + 1)));
-    }
-    let mut frequent = Vec::with_capacity(found);
-    parts.into_iter().for_each(|part| frequent.extend(part));
-    // The numbers do not depend on how pairs were scattered.
+    let mut frequent = match &config.engine {
+        Engine::Kernel => count(work, order, places, config, task)?,
+        #[cfg(feature = "datafusion")]
+        _ => super::query::count(work, order, places, config, task)?,
+        #[cfg(not(feature = "datafusion"))]
+        engine => return Err(engine.check().err().unwrap_or(Error::Failed("no engine".into()))),
+    };
+    // The numbers do not depend on how pairs were counted.
     frequent.par_sort_unstable();
     let mut sum = 0;
     if order < config.orders {
@@ -69,8 +56,36 @@ pub(super) fn next_order(work: &Work, order: usize, state: &State, config: Count
     Ok((numbered, sum))
 }
 
+/// Refuses more frequent n-grams than fit into the memory: as they are found, sorted, in a table, and for the vocabulary.
+pub(super) fn check_found(found: usize, order: usize, memory: usize) -> Result<()> {
+    let needed = found * 80;
+    if needed > memory || found >= u32::MAX as usize {
+        let text = format!("{}M; {found} frequent {order}-grams", memory >> 20);
+        return Err(Error::invalid("memory", text, format!("{}M and more, or a larger min_count", (needed >> 20) + 1)));
+    }
+    Ok(())
+}
+
+/// The frequent pairs and their counts, by the kernel.
+fn count(work: &Work, order: usize, places: u64, config: &CountConfig, task: &mut Task) -> Result<Vec<(u64, u64)>> {
+    // The table of a part takes up to 64 bytes a pair, and each thread has one.
+    let bounded = places * 64 * 4 * rayon::current_num_threads() as u64 / config.memory as u64;
+    let bits = (places / PART).max(bounded).clamp(1, MOST_PARTS).next_power_of_two().trailing_zeros();
+    let mut scattered = Scatter { bits, pieces: Vec::new(), bytes: 0, spilled: Vec::new(), folder: work.path("") };
+    each_chunk(work, order - 1, places, |chunk, done| {
+        stop_if_requested()?;
+        task.set(done / 2, "counting");
+        scattered.add(chunk, config.memory / 2)
+    })?;
+    let parts: Vec<Vec<(u64, u64)>> =
+        (0..1_usize << bits).into_par_iter().map(|part| scattered.count(part, config.min_count)).collect::<Result<_>>()?;
+    scattered.clear()?;
+    check_found(parts.iter().map(Vec::len).sum(), order, config.memory)?;
+    Ok(parts.into_iter().flatten().collect())
+}
+
 /// The places of an order in chunks, each with the first place of the next one (0 at the end).
-fn each_chunk(work: &Work, order: usize, places: u64, mut work_on: impl FnMut(&[u32], u64) -> Result<()>) -> Result<()> {
+pub(super) fn each_chunk(work: &Work, order: usize, places: u64, mut work_on: impl FnMut(&[u32], u64) -> Result<()>) -> Result<()> {
     let mut reader = Places::open(work.places(order), places)?;
     let size = CHUNK * rayon::current_num_threads().min(8);
     let mut chunk = reader.next_chunk(size)?;
@@ -87,7 +102,7 @@ fn each_chunk(work: &Work, order: usize, places: u64, mut work_on: impl FnMut(&[
 
 /// A pair as one number; 0 unless both are there.
 #[inline]
-fn key(pair: &[u32]) -> u64 {
+pub(super) fn key(pair: &[u32]) -> u64 {
     if pair[0] == 0 || pair[1] == 0 { 0 } else { u64::from(pair[0]) << 32 | u64::from(pair[1]) }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use lyceum_core::{Error, Progress, Result};
-use lyceum_masking::{BuildConfig, Score, select::SelectConfig};
+use lyceum_masking::{BuildConfig, Score, counting::Engine, select::SelectConfig};
 use serde_json::json;
 
 use super::{Cutting, Reading, bytes};
@@ -20,7 +20,8 @@ Examples:
   lyceum masking build corpus/*.txt --out collocations
   lyceum masking build wiki.jsonl.zst --memory 8G --size 800000 --out wiki
   lyceum masking build books.parquet --field body --score naive-pmi --out naive
-  lyceum masking build notes.txt --min-count 3 --orders 3 --shares 2,1 --out small")]
+  lyceum masking build notes.txt --min-count 3 --orders 3 --shares 2,1 --out small
+  lyceum masking build crawl/*.jsonl.zst --cluster df://head:50050 --work /shared/work --out crawl")]
 pub(crate) struct Build {
     /// The files, in this order
     #[arg(required = true)]
@@ -63,6 +64,15 @@ pub(crate) struct Build {
     #[arg(long)]
     work: Option<PathBuf>,
 
+    /// What counts; what is built is the same
+    #[arg(long, value_enum, default_value_t = EngineName::Kernel)]
+    engine: EngineName,
+
+    /// Count on the Ballista cluster with this scheduler, for example df://localhost:50050; its executors must see the folder of
+    /// --work under the same path
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "engine")]
+    cluster: Option<String>,
+
     #[command(flatten)]
     cutting: Cutting,
 
@@ -78,6 +88,14 @@ enum ScoreName {
     NaivePmi,
     /// How often it is there
     Frequency,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum EngineName {
+    /// The kernel made for it, the fastest on one machine
+    Kernel,
+    /// Operators of DataFusion, as on a cluster (a build with the feature `datafusion`)
+    Datafusion,
 }
 
 impl Build {
@@ -96,6 +114,11 @@ impl Build {
             format: self.reading.format.into(),
             field: self.reading.field,
             memory: self.memory,
+            engine: match (self.cluster, self.engine) {
+                (Some(address), _) => Engine::Cluster(address),
+                (None, EngineName::Kernel) => Engine::Kernel,
+                (None, EngineName::Datafusion) => Engine::Datafusion,
+            },
         };
         let beside = |end: &str| {
             let mut name = self.out.as_os_str().to_owned();

@@ -1,6 +1,8 @@
 //! `lyceum masking`: collocation vocabularies of a user's own corpus, and masking with them.
 
 mod build;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod inspect;
 mod mask;
 
@@ -22,6 +24,10 @@ pub(crate) enum Masking {
     Build(build::Build),
     Inspect(inspect::Inspect),
     Mask(mask::Mask),
+    #[cfg(feature = "cluster")]
+    Scheduler(cluster::Scheduler),
+    #[cfg(feature = "cluster")]
+    Executor(cluster::Executor),
 }
 
 impl Masking {
@@ -30,6 +36,10 @@ impl Masking {
             Self::Build(command) => command.execute(progress),
             Self::Inspect(command) => command.execute(progress),
             Self::Mask(command) => command.execute(progress),
+            #[cfg(feature = "cluster")]
+            Self::Scheduler(command) => command.execute(),
+            #[cfg(feature = "cluster")]
+            Self::Executor(command) => command.execute(),
         }
     }
 }
