@@ -1,0 +1,92 @@
+//! Simulations on the disk: stopped on any day, and gone on with as if they had not been.
+
+use std::{path::Path, sync::Arc};
+
+use lyceum_core::{Error, Result, atomic};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::Config,
+    simulation::{Simulation, State},
+    tracing::Policy,
+};
+
+/// `LYCEUMEP`, the checksum (CRC-32C) of what follows, then configuration and state (postcard).
+const MAGIC: &[u8; 8] = b"LYCEUMEP";
+
+#[derive(Serialize)]
+struct Saved<'a> {
+    version: &'a str,
+    /// As TOML: a configuration has tables of any shape in it.
+    config: String,
+    state: &'a State,
+}
+
+#[derive(Deserialize)]
+struct Loaded {
+    version: String,
+    config: String,
+    state: State,
+}
+
+impl Simulation {
+    /// Writes the simulation as it is now, whole or not at all.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let failed = |error: &dyn std::fmt::Display| Error::Failed(format!("{}: {error}", path.display()));
+        let config = toml::to_string(self.config()).map_err(|error| failed(&error))?;
+        let saved = Saved { version: env!("CARGO_PKG_VERSION"), config, state: &self.state };
+        let body = postcard::to_stdvec(&saved).map_err(|error| failed(&error))?;
+        let mut bytes = Vec::with_capacity(body.len() + 12);
+        bytes.extend(MAGIC);
+        bytes.extend(crc32c::crc32c(&body).to_le_bytes());
+        bytes.extend(body);
+        atomic::write(path, &bytes)
+    }
+
+    /// Reads a simulation that [`save`](Self::save) wrote.
+    pub fn load(path: &Path) -> Result<Self> {
+        let (config, state) = read(path)?;
+        let policy = config.policy.policy(&config).map(Arc::from);
+        Self::resumed(&config, policy, state)
+    }
+
+    /// The same, to go on under another policy or with another configuration: the people must be the same.
+    pub fn load_with(path: &Path, change: impl FnOnce(&mut Config), policy: Option<Arc<dyn Policy>>) -> Result<Self> {
+        let (before, state) = read(path)?;
+        let mut config = before.clone();
+        change(&mut config);
+        let people = |config: &Config| (config.region.clone(), config.people, config.seed);
+        if people(&config) != people(&before) {
+            let allowed = format!("the region, people and seed of {}: {:?}", path.display(), people(&before));
+            return Err(Error::invalid("configuration", format!("{:?}", people(&config)), allowed));
+        }
+        let policy = policy.or_else(|| config.policy.policy(&config).map(Arc::from));
+        Self::resumed(&config, policy, state)
+    }
+
+    fn resumed(config: &Config, policy: Option<Arc<dyn Policy>>, state: State) -> Result<Self> {
+        let population = Arc::new(Self::population_of(config)?);
+        let mut simulation = Self::prepare(config, policy, population)?;
+        simulation.continue_from(state)?;
+        Ok(simulation)
+    }
+}
+
+fn read(path: &Path) -> Result<(Config, State)> {
+    let bytes = std::fs::read(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::Missing { path: path.into(), hint: "Give a file that a simulation was saved to.".into() },
+        _ => Error::Io { path: path.into(), action: "read", source },
+    })?;
+    let damaged = |what: &str| Error::damaged(path, what);
+    let body = bytes.strip_prefix(MAGIC).ok_or_else(|| damaged("is not a saved simulation"))?;
+    let (sum, body) = body.split_at_checked(4).ok_or_else(|| damaged("is cut off"))?;
+    if crc32c::crc32c(body).to_le_bytes() != sum {
+        return Err(damaged("its checksum is wrong: it was cut off or changed"));
+    }
+    let loaded: Loaded = postcard::from_bytes(body).map_err(|error| Error::damaged(path, error.to_string()))?;
+    if loaded.version != env!("CARGO_PKG_VERSION") {
+        let what = format!("is from version {}; this is {}", loaded.version, env!("CARGO_PKG_VERSION"));
+        return Err(Error::damaged(path, what));
+    }
+    Ok((Config::parse(&path.to_string_lossy(), &loaded.config)?, loaded.state))
+}

@@ -1,0 +1,182 @@
+//! What is simulated.
+
+use lyceum_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    parameters::Parameters,
+    random::Random,
+    region::Region,
+    tracing::{Policy, binary::Binary, heuristic::Heuristic, oracle::Oracle},
+};
+
+/// A simulation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The name of a region, or the path of its file.
+    pub region: String,
+    /// How many people.
+    pub people: u32,
+    /// How many days.
+    pub days: u32,
+    /// The root of all randomness.
+    pub seed: u64,
+    /// Share of people who are infected on day 0; at least one is, unless it is 0.
+    pub initially_infected: f64,
+    /// What is done about it.
+    pub policy: PolicyName,
+    /// Share of those with a smartphone who have the app.
+    pub uptake: f64,
+    /// How much people move about: the share of contacts that take place, on top of what the policy does. 1 is as before.
+    pub mobility: f64,
+    /// From this day on people know of the epidemic: there is the policy, and nothing is caught from surfaces.
+    pub intervention_day: u32,
+    /// Whether people are tested.
+    pub testing: bool,
+    /// Whether all contacts are counted, also of people that nobody can infect and no phone sees: the simulation takes longer.
+    pub count_contacts: bool,
+    /// Noise of the oracle, added and multiplied.
+    pub oracle_noise: [f32; 2],
+    /// Changes of parameters, for example `transmission.contagion = 30`.
+    #[serde(skip_serializing_if = "toml::Table::is_empty")]
+    pub parameters: toml::Table,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            region: "montreal".into(),
+            people: 10_000,
+            days: 60,
+            seed: 1,
+            initially_infected: 0.002,
+            policy: PolicyName::None,
+            uptake: 0.8415,
+            mobility: 1.0,
+            intervention_day: 0,
+            testing: true,
+            count_contacts: true,
+            oracle_noise: [0.0; 2],
+            parameters: toml::Table::new(),
+        }
+    }
+}
+
+/// What is done about the epidemic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyName {
+    /// Nothing: people meet as before. Who is tested positive stays at home.
+    Unmitigated,
+    /// People are a little careful, nobody is traced.
+    None,
+    /// Everyone as under lockdown.
+    Lockdown,
+    /// Binary tracing of contacts.
+    Bct1,
+    /// Binary tracing of contacts and their contacts.
+    Bct2,
+    /// Rules on tests, symptoms and messages, first version.
+    Heuristic1,
+    /// Second version.
+    Heuristic2,
+    /// Third version.
+    Heuristic3,
+    /// Fourth version.
+    Heuristic4,
+    /// True infectiousness.
+    Oracle,
+}
+
+impl PolicyName {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Unmitigated,
+        Self::None,
+        Self::Lockdown,
+        Self::Bct1,
+        Self::Bct2,
+        Self::Heuristic1,
+        Self::Heuristic2,
+        Self::Heuristic3,
+        Self::Heuristic4,
+        Self::Oracle,
+    ];
+
+    /// As it is written in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unmitigated => "unmitigated",
+            Self::None => "none",
+            Self::Lockdown => "lockdown",
+            Self::Bct1 => "bct1",
+            Self::Bct2 => "bct2",
+            Self::Heuristic1 => "heuristic1",
+            Self::Heuristic2 => "heuristic2",
+            Self::Heuristic3 => "heuristic3",
+            Self::Heuristic4 => "heuristic4",
+            Self::Oracle => "oracle",
+        }
+    }
+
+    /// By its name.
+    pub fn parse(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|policy| policy.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|policy| policy.name()).collect();
+            Error::invalid("policy", name, names.join(", "))
+        })
+    }
+
+    /// The tracing policy, if there is one.
+    pub fn policy(self, config: &Config) -> Option<Box<dyn Policy>> {
+        let [add, multiply] = config.oracle_noise;
+        match self {
+            Self::Unmitigated | Self::None | Self::Lockdown => None,
+            Self::Bct1 => Some(Box::new(Binary { order: 1 })),
+            Self::Bct2 => Some(Box::new(Binary { order: 2 })),
+            Self::Heuristic1 => Some(Box::new(Heuristic::new(1))),
+            Self::Heuristic2 => Some(Box::new(Heuristic::new(2))),
+            Self::Heuristic3 => Some(Box::new(Heuristic::new(3))),
+            Self::Heuristic4 => Some(Box::new(Heuristic::new(4))),
+            Self::Oracle => Some(Box::new(Oracle { add, multiply, random: Random(config.seed), ..Oracle::exact() })),
+        }
+    }
+}
+
+/// The most people: contacts are kept by 32-bit numbers.
+pub const MOST_PEOPLE: u32 = 100_000_000;
+
+impl Config {
+    /// From TOML; the name is for errors.
+    pub fn parse(name: &str, text: &str) -> Result<Self> {
+        let config: Self = toml::from_str(text).map_err(|error| Error::damaged(name, error.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Rules for and between the fields.
+    pub fn check(&self) -> Result<()> {
+        if !(1..=MOST_PEOPLE).contains(&self.people) {
+            return Err(Error::invalid("people", self.people, format!("1 to {MOST_PEOPLE}")));
+        }
+        if !(1..=10_000).contains(&self.days) {
+            return Err(Error::invalid("days", self.days, "1 to 10000"));
+        }
+        for (what, value) in [("initially_infected", self.initially_infected), ("uptake", self.uptake), ("mobility", self.mobility)] {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(Error::invalid(what, value, "a number from 0 to 1"));
+            }
+        }
+        if self.oracle_noise.iter().any(|noise| !(0.0..=10.0).contains(noise)) {
+            return Err(Error::invalid("oracle_noise", format!("{:?}", self.oracle_noise), "numbers from 0 to 10"));
+        }
+        self.parameters()?;
+        Region::load(&self.region).map(|_| ())
+    }
+
+    /// The parameters with their changes.
+    pub fn parameters(&self) -> Result<Parameters> {
+        Parameters::changed(&self.parameters)
+    }
+}

@@ -1,0 +1,268 @@
+//! What a simulation says about a policy: how many each infects, at what price.
+
+use faer::{Mat, linalg::solvers::Solve};
+use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, Gamma};
+
+use crate::{disease::Infection, record::Day, simulation::Simulation};
+
+/// A number with an interval that holds it with 95 % probability.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The estimate.
+    pub value: f64,
+    /// Where the interval begins.
+    pub low: f64,
+    /// Where it ends.
+    pub high: f64,
+}
+
+/// The reproduction number by generations: how many those infect who were infected from `from` until `until` (without). The interval is
+/// that of a mean of counts with their own spread. None if nobody was.
+pub fn by_generations(infections: &[Infection], from: f32, until: f32) -> Option<Estimate> {
+    let people = infections.iter().map(|infection| infection.person.max(infection.by.unwrap_or(0))).max()? as usize + 1;
+    let mut children = vec![0_u32; people];
+    infections.iter().filter_map(|infection| infection.by).for_each(|by| children[by as usize] += 1);
+    let of: Vec<f64> = infections
+        .iter()
+        .filter(|infection| infection.at >= from && infection.at < until)
+        .map(|infection| f64::from(children[infection.person as usize]))
+        .collect();
+    if of.is_empty() {
+        return None;
+    }
+    let n = of.len() as f64;
+    let mean = of.iter().sum::<f64>() / n;
+    let variance = of.iter().map(|count| (count - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+    let half = 1.96 * (variance / n).sqrt();
+    Some(Estimate { value: mean, low: (mean - half).max(0.0), high: mean + half })
+}
+
+/// How long it took from infections to those that came of them: share by whole days.
+pub fn generation_times(infections: &[Infection]) -> Vec<f64> {
+    let mut at = std::collections::HashMap::new();
+    infections.iter().for_each(|infection| _ = at.insert(infection.person, infection.at));
+    let mut days = vec![0.0; 61];
+    for infection in infections {
+        if let Some(before) = infection.by.and_then(|by| at.get(&by)) {
+            days[((infection.at - before).max(0.0) as usize).min(60)] += 1.0;
+        }
+    }
+    let all: f64 = days.iter().sum();
+    days.iter().map(|count| if all > 0.0 { count / all } else { 0.0 }).collect()
+}
+
+/// The reproduction number of each day by the renewal equation, from the days of a window up to it:
+///
+/// ```text
+/// R ~ Gamma(a + Σ I_t, 1/(1/b + Σ Λ_t)),   Λ_t = Σ_s w_s I_{t−s}
+/// ```
+///
+/// with new infections I, generation times w, and the prior a = 1, b = 5 (Cori, Ferguson, Fraser and Cauchemez, *A new framework and
+/// software to estimate time-varying reproduction numbers during epidemics*, 2013, equation 1). The interval is exact.
+pub fn by_renewal(new_infections: &[f64], generation_times: &[f64], window: usize) -> Vec<Option<Estimate>> {
+    let pressure: Vec<f64> = (0..new_infections.len())
+        .map(|day| generation_times.iter().enumerate().skip(1).filter(|(s, _)| *s <= day).map(|(s, w)| w * new_infections[day - s]).sum())
+        .collect();
+    (0..new_infections.len())
+        .map(|day| {
+            let from = (day + 1).checked_sub(window)?;
+            let (count, pressure): (f64, f64) = (new_infections[from..=day].iter().sum(), pressure[from..=day].iter().sum());
+            if from == 0 || pressure <= 0.0 {
+                return None;
+            }
+            let gamma = Gamma::new(1.0 + count, 1.0 / 5.0 + pressure).ok()?;
+            Some(Estimate { value: (1.0 + count) / (1.0 / 5.0 + pressure), low: gamma.inverse_cdf(0.025), high: gamma.inverse_cdf(0.975) })
+        })
+        .collect()
+}
+
+/// The crudest reproduction number: new infections of a week over those of a week a generation earlier.
+pub fn by_case_ratio(new_infections: &[f64], generation: usize, window: usize) -> Vec<Option<f64>> {
+    (0..new_infections.len())
+        .map(|day| {
+            let sum = |end: usize| end.checked_sub(window).map(|from| new_infections[from..end].iter().sum::<f64>());
+            let (now, before) = (sum(day + 1)?, sum((day + 1).checked_sub(generation)?)?);
+            (before > 0.0).then(|| now / before)
+        })
+        .collect()
+}
+
+/// A run in a few numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Share of people infected by the end.
+    pub attack: f64,
+    /// Share who died.
+    pub deaths: f64,
+    /// How many those infect who were infected from the second week on, up to two weeks before the end.
+    pub reproduction: Option<Estimate>,
+    /// Contacts a person and day since the intervention that were near and long enough; none where not all were counted.
+    pub contacts: Option<f64>,
+    /// Share of person-days in quarantine.
+    pub quarantine: f64,
+    /// Share of person-days in quarantine without being infected.
+    pub false_quarantine: f64,
+    /// Share of person-days at each level of behaviour.
+    pub levels: [f64; 5],
+    /// The most people in hospital on a day, as a share.
+    pub hospital_peak: f64,
+    /// Share of people with the app.
+    pub adoption: f64,
+}
+
+impl Outcome {
+    /// Of a simulation.
+    pub fn of(simulation: &Simulation) -> Self {
+        let n = simulation.population().len() as f64;
+        let since: Vec<&Day> = simulation.days().iter().filter(|day| day.day >= simulation.config().intervention_day).collect();
+        let person_days = (n * since.len() as f64).max(1.0);
+        let share = |of: &dyn Fn(&Day) -> u32| since.iter().map(|day| f64::from(of(day))).sum::<f64>() / person_days;
+        let contacts: Option<Vec<u64>> = since.iter().map(|day| day.contacts).collect();
+        let days = simulation.days().len() as f32;
+        // The last ones have not infected all whom they will.
+        let (from, until) = (7.0_f32.min(days), (days - 14.0).max(7.0));
+        Self {
+            attack: simulation.infections().len() as f64 / n,
+            deaths: simulation.days().last().map_or(0.0, |day| f64::from(day.dead) / n),
+            reproduction: by_generations(simulation.infections(), from, until),
+            contacts: contacts.map(|contacts| contacts.iter().sum::<u64>() as f64 / person_days),
+            quarantine: share(&|day| day.quarantined),
+            false_quarantine: share(&|day| day.falsely_quarantined),
+            levels: std::array::from_fn(|level| share(&|day| day.levels[level])),
+            hospital_peak: simulation.days().iter().map(|day| f64::from(day.in_hospital) / n).fold(0.0, f64::max),
+            adoption: simulation.phones() as f64 / n,
+        }
+    }
+}
+
+/// A Gaussian process through points (x, y): mean 0 after centring, kernel `σ²·exp(−(x − x')²/2ℓ²)`, noise s². The three are those of a
+/// grid that make the points most likely.
+#[derive(Debug, Clone)]
+pub struct GaussianProcess {
+    x: Vec<f64>,
+    mean: f64,
+    /// K⁻¹ (y − mean).
+    weights: Mat<f64>,
+    inverse: Mat<f64>,
+    /// Standard deviation of the function.
+    pub amplitude: f64,
+    /// Length over which it changes.
+    pub length: f64,
+    /// Standard deviation of the noise.
+    pub noise: f64,
+}
+
+impl GaussianProcess {
+    /// Through at least three points; none if they are fewer, or not numbers.
+    pub fn fit(x: &[f64], y: &[f64]) -> Option<Self> {
+        let n = x.len();
+        if n < 3 || n != y.len() || x.iter().chain(y).any(|value| !value.is_finite()) {
+            return None;
+        }
+        let mean = y.iter().sum::<f64>() / n as f64;
+        let spread = (y.iter().map(|y| (y - mean).powi(2)).sum::<f64>() / n as f64).sqrt().max(1e-6);
+        let range = x.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b)) - x.iter().fold(f64::INFINITY, |a, b| a.min(*b));
+        let right = Mat::from_fn(n, 1, |i, _| y[i] - mean);
+        let mut best: Option<(f64, Self)> = None;
+        for length in [0.15, 0.3, 0.6, 1.2].map(|part| part * range.max(1e-9)) {
+            for noise in [0.1, 0.2, 0.4, 0.7, 1.0].map(|part| part * spread) {
+                for amplitude in [0.5, 1.0, 2.0].map(|part| part * spread) {
+                    let kernel = Mat::from_fn(n, n, |i, j| {
+                        amplitude * amplitude * (-(x[i] - x[j]).powi(2) / (2.0 * length * length)).exp()
+                            + if i == j { noise * noise } else { 0.0 }
+                    });
+                    let Ok(factor) = kernel.llt(faer::Side::Lower) else { continue };
+                    let weights = factor.solve(&right);
+                    let fit: f64 = (0..n).map(|i| right[(i, 0)] * weights[(i, 0)]).sum();
+                    let volume: f64 = (0..n).map(|i| factor.L()[(i, i)].ln()).sum();
+                    let likely = -0.5 * fit - volume;
+                    if best.as_ref().is_none_or(|(before, _)| likely > *before) {
+                        let inverse = factor.solve(Mat::<f64>::identity(n, n));
+                        best = Some((likely, Self { x: x.to_vec(), mean, weights, inverse, amplitude, length, noise }));
+                    }
+                }
+            }
+        }
+        best.map(|(_, process)| process)
+    }
+
+    /// The function at a place, with an interval of 95 %.
+    pub fn at(&self, x: f64) -> Estimate {
+        let k: Vec<f64> =
+            self.x.iter().map(|other| self.amplitude.powi(2) * (-(x - other).powi(2) / (2.0 * self.length * self.length)).exp()).collect();
+        let value = self.mean + k.iter().enumerate().map(|(i, k)| k * self.weights[(i, 0)]).sum::<f64>();
+        let mut variance = self.amplitude.powi(2);
+        for (i, a) in k.iter().enumerate() {
+            for (j, b) in k.iter().enumerate() {
+                variance -= a * self.inverse[(i, j)] * b;
+            }
+        }
+        let half = 1.96 * variance.max(0.0).sqrt();
+        Estimate { value, low: value - half, high: value + half }
+    }
+}
+
+/// Which of some (cost, harm) no other beats in both: the places, in the order of the first.
+pub fn pareto(points: &[(f64, f64)]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..points.len()).filter(|place| points[*place].0.is_finite() && points[*place].1.is_finite()).collect();
+    order.sort_by(|a, b| points[*a].0.total_cmp(&points[*b].0).then(points[*a].1.total_cmp(&points[*b].1)));
+    let mut least = f64::INFINITY;
+    order.retain(|place| {
+        let better = points[*place].1 < least;
+        least = least.min(points[*place].1);
+        better
+    });
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With generations of exactly five days and twice as many in each, all ways give two.
+    #[test]
+    fn doubling_every_generation_is_two() {
+        let mut times = vec![0.0; 61];
+        times[5] = 1.0;
+        let new: Vec<f64> = (0..40).map(|day| 100.0 * 2.0_f64.powf(f64::from(day) / 5.0)).collect();
+        let renewal = by_renewal(&new, &times, 7);
+        let ratio = by_case_ratio(&new, 5, 7);
+        let last = renewal[39].unwrap();
+        assert!((last.value - 2.0).abs() < 0.01 && last.low < 2.0 && last.high > 2.0, "{last:?}");
+        assert!((ratio[39].unwrap() - 2.0).abs() < 1e-9);
+        assert!(renewal[3].is_none() && ratio[8].is_none());
+    }
+
+    /// The posterior after 12 infections under a pressure of 10: Gamma(13, 10.2), whose quantiles are R's `qgamma`.
+    #[test]
+    fn the_interval_is_that_of_the_gamma_distribution() {
+        let mut new = vec![0.0; 8];
+        new[0] = 10.0;
+        new[5] = 12.0;
+        let mut times = vec![0.0; 10];
+        times[5] = 1.0;
+        let found = by_renewal(&new, &times, 1)[5].unwrap();
+        assert!((found.value - 13.0 / 10.2).abs() < 1e-12);
+        assert!((found.low - 0.678_6).abs() < 2e-3 && (found.high - 2.054_8).abs() < 2e-3, "{found:?}");
+    }
+
+    #[test]
+    fn a_process_follows_a_line_and_is_unsure_far_away() {
+        let x: Vec<f64> = (0..20).map(f64::from).collect();
+        let y: Vec<f64> = x.iter().enumerate().map(|(i, x)| 0.1 * x + if i % 2 == 0 { 0.05 } else { -0.05 }).collect();
+        let process = GaussianProcess::fit(&x, &y).unwrap();
+        let middle = process.at(10.5);
+        assert!((middle.value - 1.05).abs() < 0.05, "{middle:?}");
+        let far = process.at(60.0);
+        assert!(far.high - far.low > 3.0 * (middle.high - middle.low));
+        assert!(GaussianProcess::fit(&x[..2], &y[..2]).is_none());
+        assert!(GaussianProcess::fit(&[0.0, 1.0, f64::NAN], &[0.0, 1.0, 2.0]).is_none());
+    }
+
+    #[test]
+    fn nobody_on_the_front_is_beaten() {
+        let points = [(1.0, 3.0), (2.0, 1.0), (2.0, 2.0), (3.0, 1.5), (0.5, 4.0), (4.0, f64::NAN)];
+        assert_eq!(pareto(&points), [4, 0, 1]);
+    }
+}

@@ -1,0 +1,55 @@
+//! An agent-based epidemic simulator for millions of people, and contact-tracing policies.
+//!
+//! People of a region live, work and meet; an infection passes from one to another by their contacts; some have an app that warns
+//! them. The model is that of COVI-AgentSim (Gupta et al. 2020), made for size: contacts come from counters (Philox), so that only
+//! those are drawn that can matter, in parallel, and the days are the same whatever the number of threads. On top are the tracing
+//! policies of Bengio et al., *Predicting infectiousness for proactive contact tracing* (ICLR 2021).
+//!
+//! ```
+//! use lyceum_epidemic::{Config, PolicyName, Simulation};
+//!
+//! let config = Config { people: 1_000, days: 20, initially_infected: 0.01, policy: PolicyName::Bct1, ..Config::default() };
+//! let mut simulation = Simulation::new(&config).unwrap();
+//! let last = *simulation.run().last().unwrap();
+//! assert_eq!(last.people(), 1_000);
+//! assert!(simulation.infections().len() >= 10);
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`config`] | [`Config`]: what is simulated |
+//! | [`region`] | [`Region`]: ages, households, work, contact matrices, as data |
+//! | [`parameters`] | [`Parameters`]: disease, testing, phones, behaviour, as data |
+//! | [`population`] | the people |
+//! | [`contacts`] | who meets whom |
+//! | [`disease`], [`symptoms`] | the course of an infection |
+//! | [`behaviour`] | how much people meet at each level |
+//! | [`tracing`] | phones, messages and policies |
+//! | [`simulation`] | [`Simulation`]: a day after the other |
+//! | [`record`] | what comes out |
+//! | [`evaluate`] | reproduction numbers, costs, Pareto fronts |
+//! | [`fit`] | calibration to a series |
+//! | [`random`] | counter-based randomness |
+
+pub mod behaviour;
+mod checkpoint;
+pub mod config;
+pub mod contacts;
+pub mod disease;
+pub mod evaluate;
+pub mod fit;
+pub mod parameters;
+mod phones;
+pub mod population;
+pub mod random;
+pub mod record;
+pub mod region;
+pub mod simulation;
+pub mod symptoms;
+mod testing;
+pub mod tracing;
+
+pub use config::{Config, PolicyName};
+pub use parameters::Parameters;
+pub use region::Region;
+pub use simulation::Simulation;

@@ -1,0 +1,380 @@
+//! The disease, testing, phones and behaviour. `data/covid.toml` says what each figure is and where it is from; a user's file
+//! changes some of them.
+
+use lyceum_core::{Error, Result};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// A number for each age of ten years: 0 to 9, …, 80 to 89, 90 and more.
+pub type ByDecade = [f32; 10];
+
+/// All parameters but those of the region.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the data file describes each figure beside it")]
+pub struct Parameters {
+    pub course: Course,
+    pub transmission: Transmission,
+    pub severity: Severity,
+    pub illness: Illness,
+    pub testing: Testing,
+    pub phones: Phones,
+    pub behaviour: Behaviour,
+}
+
+/// A normal distribution within limits.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the data file describes each figure beside it")]
+pub struct Truncated {
+    pub mean: f32,
+    pub deviation: f32,
+    pub least: f32,
+    pub greatest: f32,
+}
+
+/// The course of an infection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the data file describes each figure beside it")]
+pub struct Course {
+    pub incubation_shape: f32,
+    pub incubation_scale: f32,
+    pub incubation_least: f32,
+    pub onset_before: Truncated,
+    pub onset_before_least: f32,
+    pub peak_before: Truncated,
+    pub plateau: Truncated,
+    pub recovery: Truncated,
+    pub recovery_age_years: f32,
+    pub peak_height: [f32; 2],
+    pub plateau_height: [f32; 2],
+    pub asymptomatic: f32,
+    pub asymptomatic_a_year: f32,
+    pub infectiousness_asymptomatic: f32,
+    pub infectiousness_mild: f32,
+    pub infectiousness_immune: f32,
+    pub infectiousness_cough: f32,
+    pub infectiousness_norm: f32,
+}
+
+/// How it is passed on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the data file describes each figure beside it")]
+pub struct Transmission {
+    pub contagion: f32,
+    pub least_seconds: f32,
+    pub susceptibility: ByDecade,
+    pub contacts_a_day: ByDecade,
+    pub places: PlaceFactors,
+    pub surfaces: f32,
+    pub surface_days: [f32; 5],
+    pub surface_share: [f64; 5],
+}
+
+/// How much more is passed on in some places.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the data file describes each figure beside it")]
+pub struct PlaceFactors {
+    pub home: f32,
+    pub residence: f32,
+    pub hospital: f32,
+    pub work: f32,
+    pub school: f32,
+    pub store: f32,
+    pub venue: f32,
+    pub park: f32,
+}
+
+/// How ill people become.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the data file describes each figure beside it")]
+pub struct Severity {
+    pub hospital: ByDecade,
+    pub critical: ByDecade,
+    pub death: ByDecade,
+    pub to_hospital: f32,
+    pub in_hospital: f32,
+    pub to_critical: f32,
+    pub in_critical: f32,
+    pub to_death: f32,
+    pub severe: [ByDecade; 3],
+}
+
+/// Other illnesses, and who goes out with symptoms.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the data file describes each figure beside it")]
+pub struct Illness {
+    pub cold: f32,
+    pub cold_days: f32,
+    pub flu: f32,
+    pub flu_days: f32,
+    pub allergic: f32,
+    pub allergy: f32,
+    pub out_severe: f32,
+    pub out_moderate: f32,
+    pub out_mild: f32,
+}
+
+/// Tests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the data file describes each figure beside it")]
+pub struct Testing {
+    pub capacity: f64,
+    pub ask_suspicious: f32,
+    pub ask_other: f32,
+    pub score_severe: f32,
+    pub score_recommended: f32,
+    pub delay: f32,
+    pub delay_hospital: f32,
+    pub false_negative: Vec<[f32; 2]>,
+    pub false_positive: f32,
+    pub reported: f32,
+    pub negative_days: f32,
+    pub positive_days: f32,
+    pub quarantine_days: f32,
+    pub household_days: f32,
+    pub drop_out: f32,
+    pub household_drop_out: f32,
+}
+
+impl Testing {
+    /// The share of tests that miss an infection so many days after it.
+    pub fn false_negative(&self, days: f32) -> f32 {
+        let step = self.false_negative.iter().find(|[until, _]| days <= *until).or(self.false_negative.last());
+        step.map_or(0.0, |[_, share]| *share)
+    }
+}
+
+/// Phones and the app.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the data file describes each figure beside it")]
+pub struct Phones {
+    pub owners: ByDecade,
+    pub distance: f32,
+    pub seconds: f32,
+    pub noise: f32,
+    pub symptom_drop_out: f32,
+    pub symptom_drop_in: f32,
+    pub profile: f32,
+    pub drop_out: f32,
+}
+
+/// What people do about the epidemic.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the data file describes each figure beside it")]
+pub struct Behaviour {
+    pub lockdown: Lockdown,
+    pub interpolation: f32,
+    pub household: bool,
+    pub careful: f32,
+}
+
+/// Shares of contacts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the data file describes each figure beside it")]
+pub struct Lockdown {
+    pub home: f32,
+    pub work: f32,
+    pub school: f32,
+    pub other: f32,
+}
+
+const COVID: &str = include_str!("../data/covid.toml");
+
+impl Parameters {
+    /// Those of COVID-19 in spring 2020.
+    pub fn covid() -> Result<Self> {
+        Self::changed(&toml::Table::new())
+    }
+
+    /// The same with some changed, for example `transmission.contagion`.
+    pub fn changed(changes: &toml::Table) -> Result<Self> {
+        let parameters: Self = read("parameters", COVID, Some(changes))?;
+        parameters.check()?;
+        Ok(parameters)
+    }
+
+    /// As they stand in the file, with their sources.
+    pub fn text() -> &'static str {
+        COVID
+    }
+
+    fn check(&self) -> Result<()> {
+        let fractions: Vec<(&str, Vec<f32>)> = vec![
+            ("severity.hospital", self.severity.hospital.to_vec()),
+            ("severity.critical", self.severity.critical.to_vec()),
+            ("severity.death", self.severity.death.to_vec()),
+            ("severity.severe", self.severity.severe.concat()),
+            ("phones.owners", self.phones.owners.to_vec()),
+            ("phones", vec![self.phones.symptom_drop_out, self.phones.symptom_drop_in, self.phones.profile, self.phones.drop_out]),
+            (
+                "testing",
+                vec![
+                    self.testing.ask_suspicious,
+                    self.testing.ask_other,
+                    self.testing.false_positive,
+                    self.testing.reported,
+                    self.testing.drop_out,
+                    self.testing.household_drop_out,
+                ],
+            ),
+            ("testing.false_negative", self.testing.false_negative.iter().map(|[_, share]| *share).collect()),
+            (
+                "illness",
+                vec![
+                    self.illness.cold,
+                    self.illness.flu,
+                    self.illness.allergic,
+                    self.illness.allergy,
+                    self.illness.out_severe,
+                    self.illness.out_moderate,
+                    self.illness.out_mild,
+                ],
+            ),
+            (
+                "behaviour",
+                vec![
+                    self.behaviour.lockdown.home,
+                    self.behaviour.lockdown.work,
+                    self.behaviour.lockdown.school,
+                    self.behaviour.lockdown.other,
+                    self.behaviour.interpolation,
+                    self.behaviour.careful,
+                ],
+            ),
+            ("transmission.surfaces", vec![self.transmission.surfaces]),
+        ];
+        for (what, values) in fractions {
+            if let Some(value) = values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
+                return Err(Error::invalid(what, value, "numbers from 0 to 1"));
+            }
+        }
+        let course = &self.course;
+        let positive = [
+            ("course.incubation_shape", course.incubation_shape),
+            ("course.incubation_scale", course.incubation_scale),
+            ("course.recovery_age_years", course.recovery_age_years),
+            ("course.infectiousness_norm", course.infectiousness_norm),
+            ("severity.to_hospital", self.severity.to_hospital),
+            ("severity.in_hospital", self.severity.in_hospital),
+            ("severity.to_critical", self.severity.to_critical),
+            ("severity.in_critical", self.severity.in_critical),
+            ("severity.to_death", self.severity.to_death),
+        ];
+        let positive =
+            positive.into_iter().chain(self.transmission.contacts_a_day.iter().map(|value| ("transmission.contacts_a_day", *value)));
+        for (what, value) in positive {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(Error::invalid(what, value, "a finite number > 0"));
+            }
+        }
+        let from_zero =
+            [("transmission.contagion", self.transmission.contagion), ("course.asymptomatic_a_year", course.asymptomatic_a_year)];
+        for (what, value) in
+            from_zero.into_iter().chain(self.transmission.susceptibility.iter().map(|value| ("transmission.susceptibility", *value)))
+        {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(Error::invalid(what, value, "a finite number of 0 and more"));
+            }
+        }
+        if !(course.incubation_shape >= 1.0 && course.incubation_least < 2.0 * course.incubation_shape * course.incubation_scale) {
+            return Err(Error::invalid(
+                "course.incubation",
+                format!("shape {}, at least {}", course.incubation_shape, course.incubation_least),
+                "a shape of 1 and more, and a least value below twice the mean",
+            ));
+        }
+        if !(0.0..=1.0).contains(&self.testing.capacity) {
+            return Err(Error::invalid("testing.capacity", self.testing.capacity, "a share of the population, 0 to 1"));
+        }
+        for (what, limits) in [
+            ("onset_before", course.onset_before),
+            ("peak_before", course.peak_before),
+            ("plateau", course.plateau),
+            ("recovery", course.recovery),
+        ] {
+            if !(limits.deviation >= 0.0 && limits.least <= limits.mean && limits.mean <= limits.greatest) {
+                return Err(Error::invalid(
+                    format!("course.{what}"),
+                    format!("{limits:?}"),
+                    "a deviation of 0 and more, and a mean within the limits",
+                ));
+            }
+        }
+        for (what, [low, high]) in [("peak_height", course.peak_height), ("plateau_height", course.plateau_height)] {
+            if !(0.0 <= low && low <= high && high.is_finite()) {
+                return Err(Error::invalid(
+                    format!("course.{what}"),
+                    format!("[{low}, {high}]"),
+                    "two numbers of 0 and more, the greater one second",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads TOML, with some of its values changed.
+pub(crate) fn read<T: DeserializeOwned>(name: &str, text: &str, changes: Option<&toml::Table>) -> Result<T> {
+    let damaged = |error: &dyn std::fmt::Display| Error::damaged(name, error.to_string());
+    let Some(changes) = changes else { return toml::from_str(text).map_err(|error| damaged(&error)) };
+    let mut table: toml::Table = toml::from_str(text).map_err(|error| damaged(&error))?;
+    merge(&mut table, changes, "")?;
+    T::deserialize(table).map_err(|error| damaged(&error))
+}
+
+fn merge(into: &mut toml::Table, changes: &toml::Table, path: &str) -> Result<()> {
+    for (key, value) in changes {
+        let here = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let allowed: Vec<String> = into.keys().cloned().collect();
+        match (into.get_mut(key), value) {
+            (Some(toml::Value::Table(into)), toml::Value::Table(changes)) => merge(into, changes, &here)?,
+            (Some(toml::Value::Float(into)), toml::Value::Integer(number)) => *into = *number as f64,
+            (Some(into), _) if into.same_type(value) => *into = value.clone(),
+            (Some(into), _) => return Err(Error::invalid(here, value, format!("a value like {into}"))),
+            (None, _) => return Err(Error::invalid(format!("parameter `{here}`"), value, allowed.join(", "))),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_read_changed_and_checked() {
+        let covid = Parameters::covid().unwrap();
+        assert_eq!(covid.transmission.contagion, 25.0);
+        let change = |text: &str| Parameters::changed(&toml::from_str(text).unwrap());
+        assert_eq!(change("transmission.contagion = 30").unwrap().transmission.contagion, 30.0);
+        for (text, told) in [
+            ("transmission.contagoin = 30", "transmission.contagoin"),
+            ("transmission.contagion = \"high\"", "transmission.contagion"),
+            ("transmission.contagion = nan", "transmission.contagion"),
+            ("course.incubation_shape = -1.0", "course.incubation_shape"),
+            ("phones.drop_out = 1.5", "numbers from 0 to 1"),
+            ("severity.hospital = [0.1]", "10"),
+        ] {
+            let message = change(text).unwrap_err().to_string();
+            assert!(message.contains(told), "{text}: {message}");
+        }
+    }
+
+    /// Case 8 of the page: the steps of false negatives.
+    #[test]
+    fn false_negatives_by_days() {
+        let testing = Parameters::covid().unwrap().testing;
+        for (days, share) in [(0.5, 1.0), (3.5, 0.67), (4.5, 0.38), (7.0, 0.20), (8.5, 0.21), (30.0, 0.66)] {
+            assert_eq!(testing.false_negative(days), share);
+        }
+    }
+}
