@@ -68,6 +68,8 @@ enum Command {
     Active(commands::active::Active),
     #[command(subcommand)]
     Masking(commands::masking::Masking),
+    #[command(subcommand)]
+    Epidemic(commands::epidemic::Epidemic),
     Completions(commands::shell::Completions),
     Man(commands::shell::Man),
 }
@@ -111,6 +113,7 @@ fn dispatch(command: Command, progress: &Progress) -> Result<()> {
         Command::Conformal(command) => command.execute(progress)?,
         Command::Active(command) => command.execute(progress)?,
         Command::Masking(command) => command.execute(progress)?,
+        Command::Epidemic(command) => command.execute(progress)?,
         Command::Completions(command) => command.execute(),
         Command::Man(command) => command.execute()?,
     }

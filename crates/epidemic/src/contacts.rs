@@ -219,6 +219,7 @@ impl Mixing {
     }
 
     /// The meetings that a person begins at work or school, with the staff of that place.
+    #[allow(clippy::too_many_arguments, reason = "where, who and when a contact is")]
     pub fn at_work(
         &self,
         kind: Setting,
@@ -318,6 +319,7 @@ impl Mixing {
                 } else {
                     u32::from(self.likely[kind as usize][usize::from(own)][usize::from(cell.group)])
                 };
+                #[allow(clippy::needless_bitwise_bool, reason = "no branch that is guessed wrong")]
                 let accepts = (cell.mode & (ABSENT | away) == 0) & (luck >> 16 < (ready * likely) >> 16);
                 met = if met.is_none() & accepts { Some(to) } else { met };
                 pick = pick.wrapping_mul(0x915F_77F5).wrapping_add(0x9E37_79B9);

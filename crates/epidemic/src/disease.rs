@@ -108,6 +108,7 @@ pub fn asymptomatic(parameters: &CourseParameters, age: u8) -> f32 {
 
 impl Infection {
     /// Draws the course that the infection of a person takes.
+    #[allow(clippy::too_many_arguments, reason = "who, by whom, where and when, and the rules")]
     pub fn new(
         person: &Person,
         number: u32,

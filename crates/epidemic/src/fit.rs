@@ -138,18 +138,14 @@ pub fn with(config: &Config, free: &[Free], values: &[f64]) -> Result<Config> {
 }
 
 fn set(table: &mut toml::Table, path: &str, value: f64) -> Result<()> {
-    match path.split_once('.') {
-        Some((first, rest)) => {
-            let inner = table.entry(first).or_insert_with(|| toml::Table::new().into());
-            match inner.as_table_mut() {
-                Some(inner) => set(inner, rest, value),
-                None => Err(Error::invalid("parameter", path, "a name such as transmission.contagion")),
-            }
-        }
-        None => {
-            table.insert(path.into(), value.into());
-            Ok(())
-        }
+    let Some((first, rest)) = path.split_once('.') else {
+        table.insert(path.into(), value.into());
+        return Ok(());
+    };
+    let inner = table.entry(first).or_insert_with(|| toml::Table::new().into());
+    match inner.as_table_mut() {
+        Some(inner) => set(inner, rest, value),
+        None => Err(Error::invalid("parameter", path, "a name such as transmission.contagion")),
     }
 }
 

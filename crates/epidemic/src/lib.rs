@@ -27,7 +27,9 @@
 //! | [`tracing`] | phones, messages and policies |
 //! | [`simulation`] | [`Simulation`]: a day after the other |
 //! | [`record`] | what comes out |
+//! | [`table`] | the same as columns, and as Parquet (feature `parquet`) |
 //! | [`evaluate`] | reproduction numbers, costs, Pareto fronts |
+//! | [`report`], [`picture`] | reports and pictures |
 //! | [`fit`] | calibration to a series |
 //! | [`random`] | counter-based randomness |
 
@@ -40,12 +42,15 @@ pub mod evaluate;
 pub mod fit;
 pub mod parameters;
 mod phones;
+pub mod picture;
 pub mod population;
 pub mod random;
 pub mod record;
 pub mod region;
+pub mod report;
 pub mod simulation;
 pub mod symptoms;
+pub mod table;
 mod testing;
 pub mod tracing;
 

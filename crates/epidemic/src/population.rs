@@ -31,6 +31,7 @@ pub const SEXES: [&str; 3] = ["female", "male", "other"];
 
 /// A person.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "what is true of people")]
 pub struct Person {
     /// In years.
     pub age: u8,
@@ -439,13 +440,11 @@ fn family(pool: &mut Pool, size: usize, parents: usize, generation: u8, with: &d
     let first = pool.take(&ANY, ADULT.max(if size > parents { generation + 1 } else { ADULT }), last, draws)?;
     let mut ages = vec![first];
     if parents == 2 {
-        match pool.take(&near(&with(first), first), ADULT, 105, draws) {
-            Some(second) => ages.push(second),
-            None => {
-                pool.put_back(first);
-                return None;
-            }
-        }
+        let Some(second) = pool.take(&near(&with(first), first), ADULT, 105, draws) else {
+            pool.put_back(first);
+            return None;
+        };
+        ages.push(second);
     }
     let youngest = usize::from(*ages.iter().min().unwrap_or(&first));
     while ages.len() < size {
@@ -470,13 +469,11 @@ fn three_generations(pool: &mut Pool, size: usize, generation: u8, with: &dyn Fn
     let generation = usize::from(generation);
     let parent = pool.take(&ANY, ADULT.max(generation + 1), 55, draws)?;
     let mut ages = vec![parent];
-    match pool.take(&ANY, usize::from(parent) + generation, 105, draws) {
-        Some(age) => ages.push(age),
-        None => {
-            pool.put_back(parent);
-            return None;
-        }
-    }
+    let Some(grandparent) = pool.take(&ANY, usize::from(parent) + generation, 105, draws) else {
+        pool.put_back(parent);
+        return None;
+    };
+    ages.push(grandparent);
     while ages.len() < size {
         match pool.take(&with(parent), 0, usize::from(parent).saturating_sub(generation) + 1, draws) {
             Some(child) => ages.push(child),

@@ -62,6 +62,8 @@ pub struct Simulation {
     random: Random,
     cells: Vec<Cell>,
     symptoms: Vec<Symptoms>,
+    /// Contacts are not only counted.
+    note: bool,
     pub(crate) state: State,
 }
 
@@ -76,6 +78,22 @@ struct Met {
     infected: Vec<Passed>,
     pairs: Vec<(u32, u32)>,
     contacts: u64,
+    noted: Vec<Noted>,
+}
+
+/// A contact that was near and long enough to pass something on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Noted {
+    /// Who began it.
+    pub from: u32,
+    /// The other one.
+    pub to: u32,
+    /// Where.
+    pub setting: Setting,
+    /// When, in days from 0.
+    pub at: f32,
+    /// How long.
+    pub seconds: f32,
 }
 
 /// Something that is passed on.
@@ -151,7 +169,19 @@ impl Simulation {
             days: Vec::new(),
         };
         let random = Random(config.seed);
-        Ok(Self { config: config.clone(), parameters, population, mixing, before, policy, random, cells, symptoms: vec![0; n], state })
+        Ok(Self {
+            config: config.clone(),
+            parameters,
+            population,
+            mixing,
+            before,
+            policy,
+            random,
+            cells,
+            symptoms: vec![0; n],
+            note: false,
+            state,
+        })
     }
 
     /// Goes on from a state that was saved. Under a policy with other phones these begin without a past.
@@ -243,6 +273,16 @@ impl Simulation {
 
     /// The next day.
     pub fn step(&mut self) -> Day {
+        self.step_noting(false).0
+    }
+
+    /// The next day and, where all contacts are counted, every contact of it.
+    pub fn step_with_contacts(&mut self) -> (Day, Vec<Noted>) {
+        self.step_noting(true)
+    }
+
+    fn step_noting(&mut self, note: bool) -> (Day, Vec<Noted>) {
+        self.note = note;
         let day = self.state.day;
         let started = day >= self.config.intervention_day;
         let mut row = Day { day, ..Day::default() };
@@ -267,7 +307,7 @@ impl Simulation {
         }
         self.state.days.push(row);
         self.state.day += 1;
-        row
+        (row, met.into_iter().flat_map(|met| met.noted).collect())
     }
 
     /// Infections go on: who is infectious, in hospital, well or dead today.
@@ -482,7 +522,7 @@ impl Simulation {
         // Status 0 and status 2.
         let passes = from.status | to.status == INFECTIOUS && from.status & to.status == SUSCEPTIBLE;
         if phones || passes || self.config.count_contacts {
-            let source = passes.then(|| if from.status == INFECTIOUS { (meeting.from, meeting.to) } else { (meeting.to, meeting.from) });
+            let source = passes.then_some(if from.status == INFECTIOUS { (meeting.from, meeting.to) } else { (meeting.to, meeting.from) });
             self.near(met, mixing, meeting, day, phones, source);
         }
     }
@@ -491,6 +531,15 @@ impl Simulation {
     fn near(&self, met: &mut Met, mixing: &Mixing, meeting: Meeting, day: u32, phones: bool, source: Option<(u32, u32)>) {
         let Some(seconds) = mixing.seconds(&meeting, &self.cells) else { return };
         met.contacts += 1;
+        if self.note {
+            met.noted.push(Noted {
+                from: meeting.from,
+                to: meeting.to,
+                setting: meeting.setting,
+                at: day as f32 + meeting.time(),
+                seconds,
+            });
+        }
         if phones && mixing.noted(&meeting) {
             met.pairs.push((self.state.phones.of[meeting.from as usize], self.state.phones.of[meeting.to as usize]));
         }

@@ -52,6 +52,7 @@ impl Tests {
     }
 
     /// Whether a person asks for a test today, and how urgently.
+    #[allow(clippy::too_many_arguments, reason = "everything that makes one ask")]
     pub(crate) fn candidate(
         &self,
         person: u32,

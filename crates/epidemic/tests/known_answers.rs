@@ -211,7 +211,7 @@ fn passed_on(config: &Config) -> Vec<f64> {
 fn calibrate(config: &mut Config, wanted: f64) {
     let (mut low, mut high) = (0.0, 200.0);
     for _ in 0..16 {
-        let middle: f64 = (low + high) / 2.0;
+        let middle: f64 = f64::midpoint(low, high);
         config.parameters["transmission"].as_table_mut().unwrap().insert("contagion".into(), middle.into());
         if passed_on(config).iter().sum::<f64>() < wanted { low = middle } else { high = middle }
     }

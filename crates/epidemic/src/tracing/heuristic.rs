@@ -85,9 +85,7 @@ impl Heuristic {
             // As many days as since the test and half the window are level 1, a window of them in place of what was there.
             let length = days + PROTECTED / 2;
             let offset = length.saturating_sub(PROTECTED);
-            for day in offset..(offset + PROTECTED.min(length)).min(DAYS) {
-                levels[day] = 1;
-            }
+            levels[offset.min(DAYS)..(offset + PROTECTED.min(length)).min(DAYS)].fill(1);
             if length <= PROTECTED {
                 recommendation = 0;
             }

@@ -24,7 +24,7 @@ impl Oracle {
 }
 
 impl Policy for Oracle {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "oracle"
     }
 

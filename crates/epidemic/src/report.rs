@@ -1,0 +1,323 @@
+//! Reports: one simulation, or several beside one another.
+
+use std::collections::BTreeMap;
+
+use lyceum_core::report::{Axis, Block, Chart, Picture, Report, Series, Shape, Table};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::Config,
+    disease::Setting,
+    evaluate::{self, Estimate, GaussianProcess, Outcome, pareto},
+    picture,
+    record::Day,
+    simulation::Simulation,
+};
+
+/// What is kept of a simulation for its report, and for comparisons later.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// What was simulated.
+    pub config: Config,
+    /// The days.
+    pub days: Vec<Day>,
+    /// In a few numbers.
+    pub outcome: Outcome,
+    /// How many were infected where.
+    pub settings: BTreeMap<String, u64>,
+    /// Share of generation times by whole days.
+    pub generation_times: Vec<f64>,
+    /// R by the week of infection.
+    pub by_week: Vec<Option<Estimate>>,
+    /// The tree of an outbreak.
+    pub tree: Option<String>,
+}
+
+impl Summary {
+    /// Of a simulation that is over.
+    pub fn of(simulation: &Simulation) -> Self {
+        let infections = simulation.infections();
+        let mut settings = BTreeMap::new();
+        infections.iter().for_each(|infection| *settings.entry(infection.place.name().to_owned()).or_default() += 1);
+        let weeks = simulation.days().len().div_ceil(7) as u32;
+        Self {
+            config: simulation.config().clone(),
+            days: simulation.days().to_vec(),
+            outcome: Outcome::of(simulation),
+            settings,
+            generation_times: evaluate::generation_times(infections),
+            by_week: (0..weeks).map(|week| evaluate::by_generations(infections, week as f32 * 7.0, week as f32 * 7.0 + 7.0)).collect(),
+            tree: picture::tree(infections, 120),
+        }
+    }
+
+    fn new_infections(&self) -> Vec<f64> {
+        self.days.iter().map(|day| f64::from(day.new_infections)).collect()
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+fn estimate(estimate: Option<Estimate>) -> String {
+    estimate.map_or_else(|| "–".into(), |found| format!("{:.2} ({:.2} to {:.2})", found.value, found.low, found.high))
+}
+
+/// A report of one simulation.
+pub fn of_run(summary: &Summary) -> Report {
+    let Summary { config, days, outcome, .. } = summary;
+    let n = f64::from(config.people);
+    let mut facts = Table::new(["", ""]);
+    let contacts = outcome.contacts.map_or_else(|| "not counted".into(), |contacts| format!("{contacts:.2}"));
+    for (name, value) in [
+        ("infected", percent(outcome.attack)),
+        ("died", percent(outcome.deaths)),
+        ("R: infected by each of those infected from the second week to two weeks before the end", estimate(outcome.reproduction)),
+        ("contacts a person and day, near and long enough", contacts),
+        ("share of time in quarantine", percent(outcome.quarantine)),
+        ("of it without being infected", percent(outcome.false_quarantine / outcome.quarantine.max(1e-12))),
+        ("most in hospital on a day", percent(outcome.hospital_peak)),
+        ("have the app", percent(outcome.adoption)),
+    ] {
+        facts.push([name.to_owned(), value]);
+    }
+    let share = |of: fn(&Day) -> u32| days.iter().map(move |day| (f64::from(day.day), 100.0 * f64::from(of(day)) / n)).collect::<Vec<_>>();
+    let states = Chart::new("People by state", Axis::linear("day"), Axis::linear("% of people"))
+        .with(Series::line("susceptible", share(|day| day.susceptible)))
+        .with(Series::line("exposed", share(|day| day.exposed)))
+        .with(Series::line("infectious", share(|day| day.infectious)))
+        .with(Series::line("recovered", share(|day| day.recovered)));
+    let count = |of: fn(&Day) -> u32| days.iter().map(move |day| (f64::from(day.day), f64::from(of(day)))).collect::<Vec<_>>();
+    let flows = Chart::new("New infections, tests and hospital", Axis::linear("day"), Axis::linear("people"))
+        .with(Series::line("new infections", count(|day| day.new_infections)))
+        .with(Series::line("positive tests", count(|day| day.positive)))
+        .with(Series::line("in hospital", count(|day| day.in_hospital)))
+        .with(Series::line("dead", count(|day| day.dead)));
+    let mut blocks = vec![Block::Chart(states), Block::Chart(flows)];
+    let places: Vec<(&str, f64)> = Setting::ALL
+        .iter()
+        .filter_map(|setting| summary.settings.get(setting.name()).map(|count| (setting.name(), *count as f64)))
+        .collect();
+    let mut report = Report::new(
+        format!("An epidemic under the policy {}", config.policy.name()),
+        format!(
+            "{} people of {}, {} days, seed {}, mobility {}, uptake {} of phone owners.",
+            config.people, config.region, config.days, config.seed, config.mobility, config.uptake
+        ),
+    )
+    .section("In short", [Block::Table(facts)])
+    .section("The epidemic", blocks.drain(..))
+    .section("How many each infects", [Block::Chart(reproduction(summary))]);
+    report = report.section(
+        "What people do",
+        [
+            Block::Text("Share of people at each level of behaviour: as before the epidemic (also those who break a quarantine on a day), and the recommendations 0 to 3.".into()),
+            Block::Picture { picture: Picture::svg(&picture::levels(days)), caption: "Levels of behaviour by day".into() },
+            Block::Chart(
+                Chart::new("Quarantine", Axis::linear("day"), Axis::linear("% of people"))
+                    .with(Series::line("in quarantine", share(|day| day.quarantined)))
+                    .with(Series::line("without being infected", share(|day| day.falsely_quarantined))),
+            ),
+        ],
+    );
+    let mut where_to = vec![
+        Block::Chart(
+            Chart::new("Where people were infected", Axis::category("place", places.iter().map(|(name, _)| *name)), Axis::linear("people"))
+                .with(Series::bars("infected", places.iter().map(|(_, count)| *count))),
+        ),
+        Block::Chart(Chart::new("From one infection to the next", Axis::linear("days"), Axis::linear("share")).with(Series::new(
+            "generation time",
+            Shape::Line,
+            summary.generation_times.iter().take(30).enumerate().map(|(days, share)| (days as f64 + 0.5, *share)),
+        ))),
+    ];
+    if let Some(tree) = &summary.tree {
+        where_to.push(Block::Picture {
+            picture: Picture::svg(tree),
+            caption: "One outbreak: who infected whom, from left to right by time. Open circles have no symptoms.".into(),
+        });
+    }
+    report = report.section("Who infects whom", where_to);
+    report.section("Configuration", [Block::Code(toml::to_string(config).unwrap_or_default())])
+}
+
+fn reproduction(summary: &Summary) -> Chart {
+    let new = summary.new_infections();
+    let renewal = evaluate::by_renewal(&new, &summary.generation_times, 7);
+    let found: Vec<(f64, Estimate)> = renewal
+        .iter()
+        .enumerate()
+        .filter_map(|(day, found)| found.map(|found| (day as f64, found)))
+        .filter(|(day, _)| *day >= 7.0)
+        .collect();
+    let mean_generation: f64 = summary.generation_times.iter().enumerate().map(|(days, share)| (days as f64 + 0.5) * share).sum();
+    let ratio = evaluate::by_case_ratio(&new, (mean_generation.round() as usize).max(1), 7);
+    let weeks: Vec<(f64, Estimate)> = summary
+        .by_week
+        .iter()
+        .enumerate()
+        // Those of the last two weeks have not infected all whom they will.
+        .take(summary.by_week.len().saturating_sub(2))
+        .filter_map(|(week, found)| found.map(|found| (week as f64 * 7.0 + 3.5, found)))
+        .collect();
+    let last = summary.days.last().map_or(1.0, |day| f64::from(day.day));
+    Chart::new("Reproduction number, three ways", Axis::linear("day"), Axis::linear("R"))
+        .with(
+            Series::line("renewal equation, 7 days", found.iter().map(|(day, found)| (*day, found.value)))
+                .with_band(found.iter().map(|(_, found)| (found.low, found.high))),
+        )
+        .with(
+            Series::new("children of those infected in a week", Shape::Scatter, weeks.iter().map(|(day, found)| (*day, found.value)))
+                .with_band(weeks.iter().map(|(_, found)| (found.low, found.high))),
+        )
+        .with(Series::line("ratio of cases", ratio.iter().enumerate().filter_map(|(day, ratio)| ratio.map(|ratio| (day as f64, ratio)))))
+        .with(Series::new("1", Shape::Reference, [(0.0, 1.0), (last, 1.0)]))
+}
+
+/// One run of a comparison.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Compared {
+    /// What it is compared as, for example the policy and the adoption.
+    pub arm: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Its mobility.
+    pub mobility: f64,
+    /// What came out.
+    pub outcome: Outcome,
+    /// New infections a day, as a share of the people.
+    pub new_infections: Vec<f64>,
+}
+
+/// Mean and half of the 95 % interval of a mean.
+pub fn mean(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+    (mean, 1.96 * (variance / n).sqrt())
+}
+
+/// A report of many simulations: curves by arm, R against contacts, and which arms no other beats.
+pub fn of_comparison(runs: &[Compared]) -> Report {
+    let mut arms: Vec<&str> = Vec::new();
+    runs.iter().for_each(|run| {
+        if !arms.contains(&run.arm.as_str()) {
+            arms.push(&run.arm)
+        }
+    });
+    let of = |arm: &str| runs.iter().filter(|run| run.arm == arm).collect::<Vec<&Compared>>();
+    let mut table = Table::new(["", "runs", "R", "infected, %", "died, %", "contacts a day", "quarantine, %", "of it not infected, %"]);
+    let mut curves = Chart::new("New infections by arm, mean over seeds", Axis::linear("day"), Axis::linear("% of people a day"));
+    let mut cloud = Chart::new("R against contacts", Axis::linear("contacts a person and day"), Axis::linear("R"));
+    let mut fronts = Vec::new();
+    for arm in &arms {
+        let runs = of(arm);
+        let value = |of: &dyn Fn(&Outcome) -> Option<f64>| {
+            let values: Vec<f64> = runs.iter().filter_map(|run| of(&run.outcome)).collect();
+            if values.is_empty() {
+                return "–".to_owned();
+            }
+            let (mean, half) = mean(&values);
+            format!("{mean:.2} ± {half:.2}")
+        };
+        table.push([
+            (*arm).to_owned(),
+            runs.len().to_string(),
+            value(&|outcome| outcome.reproduction.map(|found| found.value)),
+            value(&|outcome| Some(100.0 * outcome.attack)),
+            value(&|outcome| Some(100.0 * outcome.deaths)),
+            value(&|outcome| outcome.contacts),
+            value(&|outcome| Some(100.0 * outcome.quarantine)),
+            value(&|outcome| Some(100.0 * outcome.false_quarantine / outcome.quarantine.max(1e-12))),
+        ]);
+        let days = runs.iter().map(|run| run.new_infections.len()).min().unwrap_or(0);
+        let by_day: Vec<(f64, f64)> =
+            (0..days).map(|day| mean(&runs.iter().map(|run| 100.0 * run.new_infections[day]).collect::<Vec<f64>>())).collect();
+        curves = curves.with(
+            Series::line(*arm, by_day.iter().enumerate().map(|(day, (mean, _))| (day as f64, *mean)))
+                .with_band(by_day.iter().map(|(mean, half)| ((mean - half).max(0.0), mean + half))),
+        );
+        let points: Vec<(f64, f64)> =
+            runs.iter().filter_map(|run| Some((run.outcome.contacts?, run.outcome.reproduction?.value))).collect();
+        cloud = cloud.with(Series::new(*arm, Shape::Scatter, points.iter().copied()));
+        let (x, y): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
+        if let Some(process) = GaussianProcess::fit(&x, &y) {
+            let (low, high) = x.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(*x), high.max(*x)));
+            if high - low > 1e-6 {
+                let line: Vec<(f64, Estimate)> =
+                    (0..=40).map(|i| low + (high - low) * f64::from(i) / 40.0).map(|x| (x, process.at(x))).collect();
+                cloud = cloud.with(
+                    Series::line(format!("{arm}: Gaussian process"), line.iter().map(|(x, found)| (*x, found.value)))
+                        .with_band(line.iter().map(|(_, found)| (found.low, found.high))),
+                );
+            }
+        }
+        let attack: Vec<f64> = runs.iter().map(|run| run.outcome.attack).collect();
+        let lost: Vec<f64> = runs.iter().filter_map(|run| run.outcome.contacts).collect();
+        if !lost.is_empty() {
+            fronts.push(((*arm).to_owned(), (-mean(&lost).0, mean(&attack).0)));
+        }
+    }
+    let points: Vec<(f64, f64)> = fronts.iter().map(|(_, point)| *point).collect();
+    let front: Vec<(f64, f64)> = pareto(&points).into_iter().map(|place| (-points[place].0, 100.0 * points[place].1)).collect();
+    let mut trade = Chart::new("What it costs, and what it saves", Axis::linear("contacts a person and day"), Axis::linear("% infected"));
+    for (arm, (contacts, attack)) in &fronts {
+        trade = trade.with(Series::new(arm.clone(), Shape::Scatter, [(-contacts, 100.0 * attack)]));
+    }
+    let trade = trade.with(Series::new("beaten by no other", Shape::Reference, front));
+    Report::new("Policies compared", "Means over seeds, with intervals of 95 %. Policies that reduce contacts more look better on R alone: compare them at equal contacts.")
+        .section("In short", [Block::Table(table)])
+        .section("Epidemics", [Block::Chart(curves)])
+        .section("At equal mobility", [Block::Chart(cloud), Block::Chart(trade)])
+}
+
+/// Several simulations beside one another.
+pub fn of_several(summaries: &[(String, Summary)]) -> Report {
+    let chart = |title: &str, unit: &str, of: &dyn Fn(&Summary, &Day) -> f64| {
+        summaries.iter().fold(Chart::new(title, Axis::linear("day"), Axis::linear(unit)), |chart, (name, summary)| {
+            chart.with(Series::line(name.clone(), summary.days.iter().map(|day| (f64::from(day.day), of(summary, day)))))
+        })
+    };
+    let share = |summary: &Summary, count: u32| 100.0 * f64::from(count) / f64::from(summary.config.people);
+    let mut table = Table::new(["", "policy", "R", "infected", "contacts a day", "quarantine"]);
+    for (name, summary) in summaries {
+        let Outcome { attack, reproduction, contacts, quarantine, .. } = &summary.outcome;
+        table.push([
+            name.clone(),
+            summary.config.policy.name().to_owned(),
+            estimate(*reproduction),
+            percent(*attack),
+            contacts.map_or_else(|| "–".into(), |contacts| format!("{contacts:.2}")),
+            percent(*quarantine),
+        ]);
+    }
+    let r =
+        summaries.iter().fold(Chart::new("R by the renewal equation", Axis::linear("day"), Axis::linear("R")), |chart, (name, summary)| {
+            let renewal = evaluate::by_renewal(&summary.new_infections(), &summary.generation_times, 7);
+            let found = renewal.iter().enumerate().filter_map(|(day, found)| found.filter(|_| day >= 7).map(|found| (day as f64, found)));
+            let found: Vec<(f64, Estimate)> = found.collect();
+            chart.with(
+                Series::line(name.clone(), found.iter().map(|(day, found)| (*day, found.value)))
+                    .with_band(found.iter().map(|(_, found)| (found.low, found.high))),
+            )
+        });
+    Report::new("Epidemics side by side", "")
+        .section("In short", [Block::Table(table)])
+        .section(
+            "By day",
+            [
+                Block::Chart(chart("New infections", "% of people a day", &|summary, day| share(summary, day.new_infections))),
+                Block::Chart(chart("Infectious", "% of people", &|summary, day| share(summary, day.infectious))),
+                Block::Chart(chart("In quarantine", "% of people", &|summary, day| share(summary, day.quarantined))),
+                Block::Chart(r),
+            ],
+        )
+        .section(
+            "What people do",
+            summaries
+                .iter()
+                .map(|(name, summary)| Block::Picture { picture: Picture::svg(&picture::levels(&summary.days)), caption: name.clone() })
+                .collect::<Vec<Block>>(),
+        )
+}

@@ -1,0 +1,126 @@
+//! Days and infections as columns, for files and for Python.
+
+#[cfg(feature = "parquet")]
+mod parquet;
+
+use crate::{
+    population::SEXES,
+    record::Day,
+    simulation::{Noted, Simulation},
+};
+
+/// A column.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Column {
+    /// Whole numbers.
+    Whole(Vec<u64>),
+    /// Numbers; none is a missing value.
+    Number(Vec<Option<f64>>),
+    /// Words of a few.
+    Word(Vec<&'static str>),
+}
+
+impl Column {
+    /// How many values.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Whole(values) => values.len(),
+            Self::Number(values) => values.len(),
+            Self::Word(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Columns with names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// What it is.
+    pub name: &'static str,
+    /// All of the same length.
+    pub columns: Vec<(&'static str, Column)>,
+}
+
+/// A row a day.
+pub fn days(days: &[Day]) -> Table {
+    let whole = |of: fn(&Day) -> u32| Column::Whole(days.iter().map(|day| u64::from(of(day))).collect());
+    Table {
+        name: "days",
+        columns: vec![
+            ("day", whole(|day| day.day)),
+            ("susceptible", whole(|day| day.susceptible)),
+            ("exposed", whole(|day| day.exposed)),
+            ("infectious", whole(|day| day.infectious)),
+            ("recovered", whole(|day| day.recovered)),
+            ("dead", whole(|day| day.dead)),
+            ("new_infections", whole(|day| day.new_infections)),
+            ("symptomatic", whole(|day| day.symptomatic)),
+            ("in_hospital", whole(|day| day.in_hospital)),
+            ("critical", whole(|day| day.critical)),
+            ("tests", whole(|day| day.tests)),
+            ("positive", whole(|day| day.positive)),
+            ("quarantined", whole(|day| day.quarantined)),
+            ("falsely_quarantined", whole(|day| day.falsely_quarantined)),
+            ("level_before", whole(|day| day.levels[0])),
+            ("level_0", whole(|day| day.levels[1])),
+            ("level_1", whole(|day| day.levels[2])),
+            ("level_2", whole(|day| day.levels[3])),
+            ("level_3", whole(|day| day.levels[4])),
+            ("contacts", Column::Number(days.iter().map(|day| day.contacts.map(|contacts| contacts as f64)).collect())),
+            ("noted", Column::Whole(days.iter().map(|day| day.noted).collect())),
+        ],
+    }
+}
+
+/// A line for each infection, in their order. Times are days of the simulation.
+pub fn infections(simulation: &Simulation) -> Table {
+    let (all, people) = (simulation.infections(), &simulation.population().people);
+    let person = |infection: &crate::disease::Infection| &people[infection.person as usize];
+    let time = |of: fn(&crate::disease::Infection) -> f32| {
+        Column::Number(
+            all.iter()
+                .map(|infection| {
+                    let days = of(infection);
+                    days.is_finite().then(|| f64::from(infection.at + days))
+                })
+                .collect(),
+        )
+    };
+    Table {
+        name: "infections",
+        columns: vec![
+            ("person", Column::Whole(all.iter().map(|infection| u64::from(infection.person)).collect())),
+            ("age", Column::Whole(all.iter().map(|infection| u64::from(person(infection).age)).collect())),
+            ("sex", Column::Word(all.iter().map(|infection| SEXES[usize::from(person(infection).sex)]).collect())),
+            ("infected_by", Column::Number(all.iter().map(|infection| infection.by.map(f64::from)).collect())),
+            ("setting", Column::Word(all.iter().map(|infection| infection.place.name()).collect())),
+            ("infected_at", Column::Number(all.iter().map(|infection| Some(f64::from(infection.at))).collect())),
+            ("infectious_from", time(|infection| infection.onset)),
+            ("symptoms_from", time(|infection| if infection.asymptomatic { f32::INFINITY } else { infection.incubation })),
+            ("recovered_at", time(|infection| if infection.death.is_finite() { f32::INFINITY } else { infection.recovery })),
+            ("hospital_from", time(|infection| infection.hospital[0])),
+            ("hospital_until", time(|infection| infection.hospital[1])),
+            ("critical_from", time(|infection| infection.critical[0])),
+            ("dead_at", time(|infection| infection.death)),
+            ("peak_viral_load", Column::Number(all.iter().map(|infection| Some(f64::from(infection.peak_height))).collect())),
+        ],
+    }
+}
+
+/// The contacts of a day that were near and long enough.
+pub fn contacts(noted: &[Noted]) -> Table {
+    Table {
+        name: "contacts",
+        columns: vec![
+            ("from", Column::Whole(noted.iter().map(|noted| u64::from(noted.from)).collect())),
+            ("to", Column::Whole(noted.iter().map(|noted| u64::from(noted.to)).collect())),
+            ("setting", Column::Word(noted.iter().map(|noted| noted.setting.name()).collect())),
+            ("at", Column::Number(noted.iter().map(|noted| Some(f64::from(noted.at))).collect())),
+            ("seconds", Column::Number(noted.iter().map(|noted| Some(f64::from(noted.seconds))).collect())),
+        ],
+    }
+}
