@@ -35,17 +35,17 @@ enum Command {
     },
     /// Measure against peers; prints a line `ratio WORK/PEER VALUE` for each comparison
     Bench {
-        /// sam, conformal, active, kernels, continual, federated, masking or multitask
+        /// sam, conformal, active, kernels, continual, epidemic, federated, masking or multitask
         name: String,
     },
     /// Repeat an experiment and write its table, figure and numbers to results/NAME
     Reproduce {
-        /// sam, raps, active, feddyn, gpm, gradient-vaccine or pmi-masking
+        /// sam, raps, active, contact-tracing, feddyn, gpm, gradient-vaccine or pmi-masking
         name: String,
         /// Keep what results/NAME has and run only what it lacks
         #[arg(long)]
         missing: bool,
-        /// Run the first so many of the seeds (feddyn, pmi-masking)
+        /// Run the first so many of the seeds (contact-tracing, feddyn, pmi-masking)
         #[arg(long)]
         seeds: Option<usize>,
         /// Begin no run after so many minutes; what was not run is marked (feddyn, pmi-masking)

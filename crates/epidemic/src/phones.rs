@@ -238,31 +238,37 @@ impl Phones {
         }
     }
 
+    /// What a phone knows. Where no messages are sent it need not look back.
     fn phone(&self, phone: usize, day: u32, messages: bool, population: &Population, infection: Option<&Infection>) -> Phone {
         let person = &population.people[self.people[phone] as usize];
-        let ago = |ago: usize| (day as usize).checked_sub(ago);
-        let mut levels = self.levels[phone].back_from(day);
-        if day > 0 && !messages {
-            levels[0] = levels[1];
-        }
-        let contacts = std::array::from_fn(|back| {
-            ago(back).map_or(0, |then| self.diary[then % DAYS].of(phone as u32).len().min(usize::from(u16::MAX)) as u16)
-        });
-        let infectiousness =
-            |at: f32| infection.map_or(0.0, |infection| infection.infectiousness(at - infection.at, infection.symptoms(at - infection.at)));
-        Phone {
+        let then = |ago: usize| (day as usize).checked_sub(ago).map(|then| then % DAYS);
+        let mut known = Phone {
             person: self.people[phone],
             day,
-            symptoms: std::array::from_fn(|back| ago(back).map_or(0, |then| self.symptoms[phone][then % DAYS])),
+            symptoms: [0; DAYS],
             test: self.test(phone).map(|(positive, then)| (positive, day - then)).filter(|(_, ago)| *ago < DAYS as u32),
-            mailbox: if messages { self.mailboxes[phone].mailbox(day, contacts) } else { [[0; 16]; DAYS] },
-            levels,
+            mailbox: [[0; 16]; DAYS],
+            levels: [0; DAYS],
             recommendation: self.recommendations[phone],
             alerted: day < self.alerted[phone],
             profile: person.profile.then_some(Profile { age: person.age, sex: person.sex, conditions: person.conditions }),
-            truth: std::array::from_fn(|back| infectiousness(day as f32 + 0.5 - back as f32)),
-            tomorrow: infectiousness(day as f32 + 1.5),
+            truth: [0.0; DAYS],
+            tomorrow: 0.0,
+        };
+        if messages {
+            known.symptoms = std::array::from_fn(|ago| then(ago).map_or(0, |then| self.symptoms[phone][then]));
+            let contacts = std::array::from_fn(|ago| {
+                then(ago).map_or(0, |then| self.diary[then].of(phone as u32).len().min(usize::from(u16::MAX)) as u16)
+            });
+            known.mailbox = self.mailboxes[phone].mailbox(day, contacts);
+            known.levels = self.levels[phone].back_from(day);
         }
+        if let Some(infection) = infection {
+            let infectiousness = |at: f32| infection.infectiousness(at - infection.at, infection.symptoms(at - infection.at));
+            known.truth = std::array::from_fn(|ago| infectiousness(day as f32 + 0.5 - ago as f32));
+            known.tomorrow = infectiousness(day as f32 + 1.5);
+        }
+        known
     }
 }
 

@@ -52,7 +52,12 @@ impl Summary {
     }
 
     fn new_infections(&self) -> Vec<f64> {
-        self.days.iter().map(|day| f64::from(day.new_infections)).collect()
+        let mut new: Vec<f64> = self.days.iter().map(|day| f64::from(day.new_infections)).collect();
+        // Those from outside come on the first day: what others owe to them is not owed to nobody.
+        if let Some(first) = new.first_mut() {
+            *first += self.settings.get(Setting::Outside.name()).copied().unwrap_or(0) as f64;
+        }
+        new
     }
 }
 
@@ -198,6 +203,55 @@ pub fn mean(values: &[f64]) -> (f64, f64) {
     (mean, 1.96 * (variance / n).sqrt())
 }
 
+/// R of each arm where contacts are as many as give the first arm this R: policies are compared at equal mobility. None where an arm has
+/// no such contacts.
+pub fn matched(runs: &[Compared], reference: f64) -> Option<Matched> {
+    let process = |arm: &str| {
+        let points: Vec<(f64, f64)> = runs
+            .iter()
+            .filter(|run| run.arm == arm)
+            .filter_map(|run| Some((run.outcome.contacts?, run.outcome.reproduction?.value)))
+            .collect();
+        let (x, y): (Vec<f64>, Vec<f64>) = points.into_iter().unzip();
+        let (low, high) = x.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(*x), high.max(*x)));
+        GaussianProcess::fit(&x, &y).map(|process| (process, low, high))
+    };
+    let (first, low, high) = process(&runs.first()?.arm)?;
+    let contacts = (0..=400).map(|i| low + (high - low) * f64::from(i) / 400.0).find(|x| first.at(*x).value >= reference)?;
+    let mut arms: Vec<(String, Option<Estimate>)> = Vec::new();
+    for run in runs {
+        if !arms.iter().any(|(arm, _)| *arm == run.arm) {
+            let found = process(&run.arm).filter(|(_, low, high)| (*low..=*high).contains(&contacts));
+            arms.push((run.arm.clone(), found.map(|(process, ..)| process.at(contacts))));
+        }
+    }
+    Some(Matched { reference, contacts, arms })
+}
+
+/// See [`matched`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Matched {
+    /// R of the first arm.
+    pub reference: f64,
+    /// Contacts a person and day.
+    pub contacts: f64,
+    /// R of each arm.
+    pub arms: Vec<(String, Option<Estimate>)>,
+}
+
+/// R of the first arm at which the others are compared with it.
+pub const REFERENCES: [f64; 2] = [1.2, 1.0];
+
+fn matched_table(runs: &[Compared]) -> Option<Block> {
+    let found: Vec<Matched> = REFERENCES.iter().filter_map(|reference| matched(runs, *reference)).collect();
+    let names = found.iter().map(|found| format!("R at {:.2} contacts a day, where the first has {}", found.contacts, found.reference));
+    let mut table = Table::new(std::iter::once(String::new()).chain(names));
+    for (place, (arm, _)) in found.first()?.arms.iter().enumerate() {
+        table.push(std::iter::once(arm.clone()).chain(found.iter().map(|found| estimate(found.arms[place].1))));
+    }
+    Some(Block::Table(table))
+}
+
 /// A report of many simulations: curves by arm, R against contacts, and which arms no other beats.
 pub fn of_comparison(runs: &[Compared]) -> Report {
     let mut arms: Vec<&str> = Vec::new();
@@ -269,7 +323,7 @@ pub fn of_comparison(runs: &[Compared]) -> Report {
     Report::new("Policies compared", "Means over seeds, with intervals of 95 %. Policies that reduce contacts more look better on R alone: compare them at equal contacts.")
         .section("In short", [Block::Table(table)])
         .section("Epidemics", [Block::Chart(curves)])
-        .section("At equal mobility", [Block::Chart(cloud), Block::Chart(trade)])
+        .section("At equal mobility", matched_table(runs).into_iter().chain([Block::Chart(cloud), Block::Chart(trade)]))
 }
 
 /// Several simulations beside one another.

@@ -288,14 +288,14 @@ impl Simulation {
         let mut row = Day { day, ..Day::default() };
         self.progress(day, &mut row);
         self.behave(day, started, &mut row);
-        let met = self.meet(day, started);
+        let mut met = self.meet(day, started);
         row.noted = met.iter().map(|met| met.pairs.len() as u64).sum();
         row.contacts = self.config.count_contacts.then(|| 2 * met.iter().map(|met| met.contacts).sum::<u64>());
         row.new_infections = self.commit(&met);
         if self.config.testing {
             self.test(day, started, &mut row);
         }
-        self.trace(day, started, &met);
+        self.trace(day, started, &mut met);
         for status in &self.state.statuses {
             match status {
                 0 => row.susceptible += 1,
@@ -663,9 +663,9 @@ impl Simulation {
         }
     }
 
-    fn trace(&mut self, day: u32, started: bool, met: &[Met]) {
+    fn trace(&mut self, day: u32, started: bool, met: &mut [Met]) {
         let Some(policy) = self.policy.clone().filter(|policy| started && policy.needs() > Needs::Nothing) else { return };
-        let pairs: Vec<Vec<(u32, u32)>> = met.iter().map(|met| met.pairs.clone()).collect();
+        let pairs: Vec<Vec<(u32, u32)>> = met.iter_mut().map(|met| std::mem::take(&mut met.pairs)).collect();
         let phones = &mut self.state.phones;
         phones.note(day, &pairs, policy.needs());
         if let Needs::Contacts(steps) = policy.needs() {

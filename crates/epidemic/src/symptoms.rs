@@ -239,8 +239,7 @@ const DROP_IN: [Symptoms; 30] = [
 
 /// What a person tells the app of today's symptoms.
 pub fn reported(symptoms: Symptoms, phones: &Phones, random: Random, person: u32, day: u32) -> Symptoms {
-    let [word, ..] = random.at(Purpose::Report, person, day, u32::MAX);
-    let drops_in = crate::random::uniform(word) < phones.symptom_drop_in;
+    let drops_in = crate::random::uniform(random.seed(Purpose::Report, person, day) as u32) < phones.symptom_drop_in;
     if symptoms == 0 && !drops_in {
         return 0;
     }

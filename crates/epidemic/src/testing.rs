@@ -67,7 +67,8 @@ impl Tests {
         if record.waits > 0 || record.positive || day < record.rests {
             return None;
         }
-        let [ask, order, ..] = random.at(Purpose::Test, person, day, 0);
+        let seed = random.seed(Purpose::Test, person, day);
+        let (ask, order) = (seed as u32, (seed >> 32) as u32);
         let suspicious = symptoms & SUSPICIOUS != 0;
         let p = if suspicious { testing.ask_suspicious } else { testing.ask_other };
         (in_hospital || recommended || uniform(ask) < p).then(|| {

@@ -6,6 +6,7 @@
 mod active;
 mod conformal;
 mod continual;
+mod epidemic;
 mod federated;
 mod kernels;
 mod masking;
@@ -29,10 +30,11 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "active" => active::run(),
         "kernels" => kernels::run_all(),
         "continual" => continual::run_all(),
+        "epidemic" => epidemic::run_all(),
         "federated" => federated::run_all(),
         "masking" => masking::run_all(),
         "multitask" => multitask::run(),
-        _ => bail!("no bench `{name}`; there are: sam, conformal, active, kernels, continual, federated, masking, multitask"),
+        _ => bail!("no bench `{name}`; there are: sam, conformal, active, kernels, continual, epidemic, federated, masking, multitask"),
     }
 }
 

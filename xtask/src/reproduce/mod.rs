@@ -1,6 +1,7 @@
 //! `cargo xtask reproduce`: an experiment over its grid and seeds, with table, figure and numbers in `results/NAME`.
 
 mod active;
+mod contact_tracing;
 mod feddyn;
 mod figure;
 mod gpm;
@@ -44,14 +45,17 @@ pub(crate) fn run_named(name: &str, extent: Extent) -> Result<()> {
     match name {
         "feddyn" => feddyn::run(extent),
         "pmi-masking" => masking::run_all(extent),
-        _ if extent.seeds.is_some() || extent.minutes.is_some() => bail!("`--seeds` and `--minutes` are for feddyn and pmi-masking"),
+        "contact-tracing" => contact_tracing::run_all(extent),
+        _ if extent.seeds.is_some() || extent.minutes.is_some() => {
+            bail!("`--seeds` and `--minutes` are for contact-tracing, feddyn and pmi-masking")
+        }
         "gpm" => gpm::run(extent),
         "gradient-vaccine" => gradient_vaccine::run(extent),
         "raps" => raps::run(extent),
         _ if extent.missing => bail!("`--missing` is for feddyn, gpm, gradient-vaccine, pmi-masking and raps"),
         "sam" => sam::run(),
         "active" => active::run(),
-        _ => bail!("no experiment `{name}`; there are: active, feddyn, gpm, gradient-vaccine, pmi-masking, raps, sam"),
+        _ => bail!("no experiment `{name}`; there are: active, contact-tracing, feddyn, gpm, gradient-vaccine, pmi-masking, raps, sam"),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::commands::said;
 
 /// Simulate policies beside one another, with many seeds
 ///
-/// Writes OUT/runs.jsonl (one line a simulation, as they come), OUT/table.json and OUT/report.html: curves by policy, R against
+/// Writes OUT/runs.jsonl (one line a simulation, as they come), OUT/table.json, OUT/matched.json and OUT/report.html: curves by policy, R against
 /// contacts with a Gaussian process for each, and what no other policy beats. Killed and started again with the same arguments it runs
 /// what is missing.
 #[derive(Args)]
@@ -129,6 +129,8 @@ impl Compare {
         // In the order of the plan, whatever ran first.
         let runs: Vec<Compared> = cells.iter().filter_map(|cell| runs.iter().find(|run| same(run, cell)).cloned()).collect();
         run_files::write_json(&self.out.join("table.json"), &runs)?;
+        let matched: Vec<_> = report::REFERENCES.iter().filter_map(|reference| report::matched(&runs, *reference)).collect();
+        run_files::write_json(&self.out.join("matched.json"), &matched)?;
         write_report(&self.out, &report::of_comparison(&runs))?;
         let report = self.out.join("report.html");
         said(progress, &json!({ "event": "compared", "runs": runs.len(), "report": report }), || {

@@ -1,6 +1,9 @@
 //! `lyceum epidemic run`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use clap::Args;
 use lyceum_core::{Error, Progress, Result, interrupt, run as run_files};
@@ -61,12 +64,15 @@ pub(crate) struct Run {
 impl Run {
     pub(super) fn execute(self, progress: &Progress) -> Result<()> {
         let state = self.out.join("state");
+        let begun = Instant::now();
         let mut simulation = self.begin(&state)?;
+        let made = begun.elapsed();
         let config = simulation.config().clone();
         if self.contacts && !config.count_contacts {
             return Err(Error::invalid("--contacts", "count_contacts = false", "count_contacts = true, so that all contacts are drawn"));
         }
         folder(&self.out)?;
+        let (begun, first) = (Instant::now(), simulation.days().len());
         let mut task = progress.task("days", simulation.days().len() as u64, u64::from(config.days));
         while !simulation.is_over() {
             if interrupt::requested() {
@@ -87,6 +93,7 @@ impl Run {
             }
         }
         drop(task);
+        let seconds = begun.elapsed().as_secs_f64();
         write(&self.out, &simulation)?;
         simulation.save(&state)?;
         let summary = report::Summary::of(&simulation);
@@ -98,7 +105,14 @@ impl Run {
             simulation.days().iter().map(|day| day.in_hospital).max().unwrap_or(0),
             self.out.join("report.html").display(),
         );
-        said(progress, &json!({ "event": "simulated", "out": self.out, "outcome": summary.outcome }), || text);
+        said(
+            progress,
+            &json!({
+                "event": "simulated", "out": self.out, "outcome": summary.outcome, "people": config.people,
+                "days": simulation.days().len() - first, "seconds": seconds, "population_seconds": made.as_secs_f64(),
+            }),
+            || text,
+        );
         Ok(())
     }
 
