@@ -217,6 +217,9 @@ pub fn matched(runs: &[Compared], reference: f64) -> Option<Matched> {
         GaussianProcess::fit(&x, &y).map(|process| (process, low, high))
     };
     let (first, low, high) = process(&runs.first()?.arm)?;
+    if first.at(low).value >= reference {
+        return None;
+    }
     let contacts = (0..=400).map(|i| low + (high - low) * f64::from(i) / 400.0).find(|x| first.at(*x).value >= reference)?;
     let mut arms: Vec<(String, Option<Estimate>)> = Vec::new();
     for run in runs {

@@ -6,7 +6,7 @@ use lyceum_core::{Error, Result};
 use rayon::prelude::*;
 
 use crate::{
-    behaviour::{QUARANTINE, Reductions},
+    behaviour::{LEVELS, QUARANTINE, Reductions},
     config::{Config, PolicyName},
     contacts::{ABSENT, Cell, Meeting, Mixing, STAYS, Status},
     disease::{Infection, Setting},
@@ -25,6 +25,8 @@ use crate::{
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct State {
     pub(crate) day: u32,
+    /// How careful everyone is at least: a level of behaviour.
+    level: u8,
     pub(crate) statuses: Vec<u8>,
     /// Of each person, the infection or [`NONE`].
     pub(crate) infection_of: Vec<u32>,
@@ -152,6 +154,7 @@ impl Simulation {
             .collect();
         let state = State {
             day: 0,
+            level: 1,
             statuses: vec![Status::Susceptible as u8; n],
             infection_of: vec![NONE; n],
             infections: Vec::new(),
@@ -251,6 +254,16 @@ impl Simulation {
     /// How contacts are drawn before the epidemic is known, and what a person's depend on today.
     pub fn mixing(&self) -> (&Mixing, &[Cell], Random) {
         (&self.before, &self.cells, self.random)
+    }
+
+    /// Changes how careful everyone is from the next day on, whatever else is recommended: a level of behaviour, 0 as before the epidemic
+    /// to 4, quarantine. 1 at first.
+    pub fn set_level(&mut self, level: u8) -> Result<()> {
+        if usize::from(level) >= LEVELS {
+            return Err(Error::invalid("level", level, "0 to 4"));
+        }
+        self.state.level = level;
+        Ok(())
     }
 
     /// How many people have the app.
@@ -354,7 +367,8 @@ impl Simulation {
     /// Other illnesses, and how careful everyone is today.
     fn behave(&mut self, day: u32, started: bool, row: &mut Day) {
         let Self { population, parameters, random, cells, symptoms, state, .. } = self;
-        let State { illnesses, quarantine, household_quarantine, phones, tests, .. } = state;
+        let State { illnesses, quarantine, household_quarantine, phones, tests, level: least, .. } = state;
+        let least = *least;
         let (population, parameters, random, phones, tests) = (&**population, &*parameters, *random, &*phones, &*tests);
         let recommended = |person: u32| -> u8 {
             let phone = phones.of[person as usize];
@@ -395,9 +409,9 @@ impl Simulation {
                         let together =
                             if shares { population.residents(household).map(recommended).max().unwrap_or(0).max(own) } else { own };
                         let follows = phones.of[person as usize] != NONE || together > 0;
-                        if follows && uniform(words[2]) < parameters.phones.drop_out { 0 } else { together + 1 }
+                        if follows && uniform(words[2]) < parameters.phones.drop_out { 0 } else { (together + 1).max(least) }
                     } else {
-                        1
+                        least
                     };
                     cell.mode |= level;
                     levels[usize::from(level)] += 1;

@@ -5,6 +5,7 @@
 
 mod active;
 mod conformal;
+mod epidemic;
 mod error;
 mod federated;
 mod masking;
@@ -38,6 +39,9 @@ mod _native {
     };
     #[pymodule_export]
     use super::conformal::{PyConformal, coverage_interval, fit_temperature, p_values, sscv, tune_raps};
+
+    #[pymodule_export]
+    use super::epidemic::{PySimulation, epidemic_parameters};
 
     #[pymodule_export]
     use super::federated::{PyLedger, PyNetwork, PyRules, PyTrainer, client_state, gaussian_epsilon, partition, simulate};

@@ -4,7 +4,7 @@
 mod parquet;
 
 use crate::{
-    population::SEXES,
+    population::{NOWHERE, Person, Population, SEXES},
     record::Day,
     simulation::{Noted, Simulation},
 };
@@ -121,6 +121,38 @@ pub fn contacts(noted: &[Noted]) -> Table {
             ("setting", Column::Word(noted.iter().map(|noted| noted.setting.name()).collect())),
             ("at", Column::Number(noted.iter().map(|noted| Some(f64::from(noted.at))).collect())),
             ("seconds", Column::Number(noted.iter().map(|noted| Some(f64::from(noted.seconds))).collect())),
+        ],
+    }
+}
+
+/// A line for each person.
+pub fn people(population: &Population) -> Table {
+    let whole = |of: &dyn Fn(usize, &Person) -> u64| {
+        Column::Whole(population.people.iter().enumerate().map(|(number, person)| of(number, person)).collect())
+    };
+    Table {
+        name: "people",
+        columns: vec![
+            ("person", whole(&|number, _| number as u64)),
+            ("age", whole(&|_, person| u64::from(person.age))),
+            ("sex", Column::Word(population.people.iter().map(|person| SEXES[usize::from(person.sex)]).collect())),
+            ("household", whole(&|number, _| u64::from(population.household[number]))),
+            (
+                "workplace",
+                Column::Number(population.workplace.iter().map(|place| (*place != NOWHERE).then_some(f64::from(*place))).collect()),
+            ),
+            (
+                "works_in",
+                Column::Word(
+                    population
+                        .workplace
+                        .iter()
+                        .map(|place| population.workplaces.get(*place as usize).map_or("", |place| place.kind.name()))
+                        .collect(),
+                ),
+            ),
+            ("conditions", whole(&|_, person| u64::from(person.conditions))),
+            ("phone", whole(&|_, person| u64::from(person.phone))),
         ],
     }
 }

@@ -1,0 +1,159 @@
+//! `lyceum epidemic` on files.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+fn command(folder: &Path, line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lyceum"));
+    command.args(line.split_whitespace()).current_dir(folder);
+    command
+}
+
+fn lyceum(folder: &Path, line: &str) -> Output {
+    command(folder, line).output().unwrap()
+}
+
+fn succeeds(folder: &Path, line: &str) -> String {
+    let out = lyceum(folder, line);
+    assert!(out.status.success(), "{line}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+fn refused(folder: &Path, line: &str) -> String {
+    let out = lyceum(folder, line);
+    let message = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(2), "{line}: {message}");
+    message
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+const SMALL: &str = "--people 1200 --days 30 --initially-infected 0.01";
+
+#[test]
+fn a_run_its_files_and_what_if() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let said = succeeds(path, &format!("epidemic run {SMALL} --policy bct1 --contacts --out one"));
+    assert!(said.contains("of 1200 people were infected"), "{said}");
+    for file in ["days.parquet", "infections.parquet", "summary.json", "report.html", "report.json", "state", "contacts/day-0029.parquet"] {
+        assert!(path.join("one").join(file).exists(), "{file}");
+    }
+    let report = fs::read_to_string(path.join("one/report.html")).unwrap();
+    assert!(report.contains("Reproduction number, three ways") && !report.contains("http://cdn") && !report.contains("https://cdn"));
+    // The same again gives the same files, and a longer one begins with the same days.
+    let first = fs::read(path.join("one/infections.parquet")).unwrap();
+    succeeds(path, &format!("epidemic run {SMALL} --policy bct1 --out again"));
+    assert!(fs::read(path.join("again/infections.parquet")).unwrap() == first);
+    succeeds(path, "epidemic run --from one/state --policy lockdown --days 45 --out branch");
+    let (before, after) = (json(&path.join("one/summary.json")), json(&path.join("branch/summary.json")));
+    assert_eq!(before["days"].as_array().unwrap()[..], after["days"].as_array().unwrap()[..30]);
+    assert_eq!(after["days"].as_array().unwrap().len(), 45);
+    succeeds(path, "epidemic plot one branch --out beside");
+    assert!(fs::read_to_string(path.join("beside/report.html")).unwrap().contains("branch"));
+    // A file and changes.
+    fs::write(path.join("mine.toml"), "people = 800\ndays = 12\n[parameters.transmission]\ncontagion = 0\n").unwrap();
+    succeeds(path, "epidemic run mine.toml --set course.asymptomatic=0.5 --seed 4 --out mine");
+    let mine = json(&path.join("mine/summary.json"));
+    assert_eq!(mine["config"]["parameters"]["course"]["asymptomatic"], 0.5);
+    assert!(mine["days"].as_array().unwrap().iter().all(|day| day["new_infections"] == 0));
+}
+
+#[test]
+fn a_run_that_was_killed_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let line = "epidemic run --people 30000 --days 60 --initially-infected 0.01 --policy heuristic1 --checkpoint-every 2";
+    let mut child = command(path, &format!("{line} --out killed")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while !path.join("killed/state").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before a checkpoint");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!path.join("killed/summary.json").exists());
+    succeeds(path, &format!("{line} --out killed"));
+    succeeds(path, &format!("{line} --out whole"));
+    assert!(fs::read(path.join("killed/infections.parquet")).unwrap() == fs::read(path.join("whole/infections.parquet")).unwrap());
+    assert!(fs::read(path.join("killed/days.parquet")).unwrap() == fs::read(path.join("whole/days.parquet")).unwrap());
+}
+
+#[test]
+fn policies_are_compared_and_what_is_missing_is_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let line = "epidemic compare --people 600 --days 30 --initially-infected 0.02 --policies none,bct1 --uptake 0.4,0.9 --mobility 0.3,0.8 --out out";
+    succeeds(path, &format!("{line} --seeds 1"));
+    let lines = |path: &Path| fs::read_to_string(path).unwrap().lines().count();
+    assert_eq!(lines(&path.join("out/runs.jsonl")), 6);
+    // Cut off in the middle of a line, with one more seed.
+    let text = fs::read_to_string(path.join("out/runs.jsonl")).unwrap();
+    fs::write(path.join("out/runs.jsonl"), &text[..text.len() - 40]).unwrap();
+    succeeds(path, &format!("{line} --seeds 2"));
+    let table = json(&path.join("out/table.json"));
+    assert_eq!(table.as_array().unwrap().len(), 12);
+    assert_eq!(table[0]["arm"], "none");
+    assert!(fs::read_to_string(path.join("out/report.html")).unwrap().contains("bct1, uptake 0.9"));
+    succeeds(path, &format!("{line}-whole --seeds 2"));
+    assert!(fs::read(path.join("out/table.json")).unwrap() == fs::read(path.join("out-whole/table.json")).unwrap());
+}
+
+#[test]
+fn a_series_is_fitted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    succeeds(path, "epidemic run --people 1500 --days 28 --initially-infected 0.02 --mobility 0.5 --out truth");
+    let days = json(&path.join("truth/summary.json"));
+    let rows: Vec<String> = days["days"].as_array().unwrap().iter().map(|day| format!("{},{}", day["day"], day["new_infections"])).collect();
+    fs::write(path.join("seen.csv"), format!("day,cases\n{}\n", rows.join("\n"))).unwrap();
+    let fit = "epidemic fit seen.csv --column cases --people 1500 --initially-infected 0.02 --candidates 12 --generations 3 --free mobility=0.1..1";
+    let said = succeeds(path, &format!("{fit} --out fitted"));
+    let mean: f64 = said.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!((0.3..0.75).contains(&mean), "{said}");
+    succeeds(path, "epidemic run fitted/fitted.toml --out best");
+    assert!(refused(path, "epidemic fit seen.csv --free mobility=0.1..1 --out x").contains("--column"));
+    assert!(refused(path, "epidemic fit seen.csv --column deaths --free mobility=0.1..1 --out x").contains("cases"));
+    assert!(refused(path, "epidemic fit seen.csv --column cases --free mobility --out x").contains("LOW..HIGH"));
+    fs::write(path.join("bad.txt"), "1\n2\nthree\n").unwrap();
+    assert!(refused(path, "epidemic fit bad.txt --free mobility=0.1..1 --out x").contains("line 3"));
+    assert!(!path.join("x").exists());
+}
+
+#[test]
+fn mistakes_are_told_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("bad.toml"), "peple = 3\n").unwrap();
+    fs::write(path.join("state"), "LYCEUMEP and no more").unwrap();
+    for (line, told) in [
+        ("epidemic run --people 0 --out x", "people"),
+        ("epidemic run --uptake 1.5 --out x", "uptake"),
+        ("epidemic run --mobility nan --out x", "mobility"),
+        ("epidemic run --region atlantis --out x", "montreal"),
+        ("epidemic run --set transmission.contagoin=3 --out x", "contagoin"),
+        ("epidemic run --set transmission.contagion --out x", "KEY=VALUE"),
+        ("epidemic run bad.toml --out x", "peple"),
+        ("epidemic run none.toml --out x", "none.toml"),
+        ("epidemic run --from state --out x", "state"),
+        ("epidemic run --set count_contacts=false --contacts --out x", "count_contacts"),
+        ("epidemic compare --seeds 0 --out x", "--seeds"),
+        ("epidemic plot nothing --out x", "nothing"),
+        ("epidemic parameters --region mars", "united-states"),
+    ] {
+        let message = refused(path, line);
+        assert!(message.contains(told), "{line}: {message}");
+        assert!(!path.join("x").exists(), "{line}");
+    }
+    assert!(succeeds(path, "epidemic parameters").contains("contagion = 25.0"));
+    assert!(succeeds(path, "epidemic parameters --region montreal").contains("census"));
+}

@@ -1,0 +1,123 @@
+"""`lyceum.epidemic` as its users have it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lyceum import epidemic
+from lyceum.epidemic import Simulation
+
+SMALL = {"people": 1_500, "days": 30, "initially_infected": 0.01, "seed": 3}
+
+
+def test_a_simulation_as_frames():
+    simulation = Simulation(**SMALL, policy="heuristic1")
+    days = pd.DataFrame(simulation.run())
+    assert len(days) == 30 and simulation.is_over and simulation.day == 30
+    states = days[["susceptible", "exposed", "infectious", "recovered", "dead"]]
+    assert (states.sum(axis=1) == 1_500).all()
+    infections = pd.DataFrame(simulation.infections)
+    people = pd.DataFrame(simulation.people)
+    assert len(people) == 1_500 and infections.person.is_unique
+    assert (infections.age.to_numpy() == people.age.to_numpy()[infections.person]).all()
+    assert (infections.setting == "outside").sum() == 15
+    outcome = simulation.outcome
+    assert outcome["attack"] == len(infections) / 1_500
+    assert 0.55 < outcome["adoption"] < 0.65
+    same = Simulation(**SMALL, policy="heuristic1").run()
+    assert all((same[name] == days[name]).all() for name in ("new_infections", "quarantined"))
+
+
+def test_arrow_and_files(tmp_path):
+    import pyarrow as pa
+
+    simulation = Simulation(**SMALL)
+    simulation.step(12)
+    simulation.save(tmp_path / "state")
+    table = pa.table(simulation.days)
+    assert table.num_rows == 12
+    whole = simulation.run()["new_infections"]
+    again = Simulation.load(tmp_path / "state")
+    assert (again.run()["new_infections"] == whole).all()
+    branch = Simulation.load(tmp_path / "state", policy="lockdown", days=40)
+    assert len(branch.run()["day"]) == 40
+    assert branch.config["policy"] == "lockdown"
+    with pytest.raises(ValueError, match="days"):
+        Simulation.load(tmp_path / "state", days=0)
+
+
+def test_a_policy_of_ones_own():
+    shapes = set()
+
+    def stay_when_ill(phones):
+        n = len(phones["person"])
+        shapes.add((phones["symptoms"].shape[1:], phones["messages"].shape[1:], phones["levels"].shape[1:]))
+        risks = np.zeros((n, 14))
+        risks[phones["symptoms"][:, 0] != 0] = 1.0
+        return risks
+
+    own = Simulation(**SMALL, policy=stay_when_ill)
+    own.run()
+    assert shapes == {((14,), (14, 16), (14,))}
+    assert own.outcome["quarantine"] > 0.01
+    nothing = Simulation(**SMALL, policy=lambda phones: np.zeros((len(phones["person"]), 14)))
+    nothing.run()
+    assert nothing.outcome["quarantine"] < own.outcome["quarantine"]
+    assert nothing.outcome["attack"] > own.outcome["attack"]
+
+
+def test_what_a_policy_raises_comes_out():
+    def broken(phones):
+        raise RuntimeError("not today")
+
+    with pytest.raises(RuntimeError, match="not today"):
+        Simulation(**SMALL, policy=broken).run()
+    with pytest.raises(ValueError, match="risks"):
+        Simulation(**SMALL, policy=lambda phones: np.zeros((3, 3))).run()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"people": 0}, "people"),
+        ({"uptake": 2.0}, "uptake"),
+        ({"policy": "magic"}, "magic"),
+        ({"region": "nowhere"}, "montreal"),
+        ({"parameters": {"transmission": {"contagoin": 3}}}, "contagoin"),
+        ({"mobility": float("nan")}, ""),
+    ],
+)
+def test_mistakes_are_told(options, told):
+    with pytest.raises(ValueError, match=told):
+        Simulation(**{**SMALL, **options})
+
+
+def test_the_environment_passes_gymnasium_s_checker():
+    pytest.importorskip("gymnasium")
+    from gymnasium.utils.env_checker import check_env
+
+    env = epidemic.epidemic_env(people=400, days=42, initially_infected=0.02)
+    check_env(env, skip_render_check=True)
+    careful, careless = [], []
+    for level, rewards in ((3, careful), (0, careless)):
+        env.reset(seed=1)
+        over = False
+        infected = 0.0
+        while not over:
+            _, reward, over, _, info = env.step(level)
+            infected += info["new_infections"]
+        rewards.append(infected)
+    assert careful[0] < careless[0]
+
+
+def test_an_ensemble_on_a_ray_cluster():
+    ray = pytest.importorskip("ray")
+    configs = [{"people": 600, "days": 15, "initially_infected": 0.02, "seed": seed, "policy": policy} for seed in (1, 2) for policy in ("none", "bct1")]
+    here = epidemic.ensemble(configs)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        there = epidemic.ensemble(configs, ray=True)
+    finally:
+        ray.shutdown()
+    assert [outcome["attack"] for outcome in there] == [outcome["attack"] for outcome in here]
+    assert all((a["new_infections"] == b["new_infections"]).all() for a, b in zip(here, there))
