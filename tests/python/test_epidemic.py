@@ -84,7 +84,7 @@ def test_what_a_policy_raises_comes_out():
         ({"policy": "magic"}, "magic"),
         ({"region": "nowhere"}, "montreal"),
         ({"parameters": {"transmission": {"contagoin": 3}}}, "contagoin"),
-        ({"mobility": float("nan")}, ""),
+        ({"mobility": float("nan")}, "option"),
     ],
 )
 def test_mistakes_are_told(options, told):

@@ -114,7 +114,8 @@ fn a_series_is_fitted() {
     let path = folder.path();
     succeeds(path, "epidemic run --people 1500 --days 28 --initially-infected 0.02 --mobility 0.5 --out truth");
     let days = json(&path.join("truth/summary.json"));
-    let rows: Vec<String> = days["days"].as_array().unwrap().iter().map(|day| format!("{},{}", day["day"], day["new_infections"])).collect();
+    let rows: Vec<String> =
+        days["days"].as_array().unwrap().iter().map(|day| format!("{},{}", day["day"], day["new_infections"])).collect();
     fs::write(path.join("seen.csv"), format!("day,cases\n{}\n", rows.join("\n"))).unwrap();
     let fit = "epidemic fit seen.csv --column cases --people 1500 --initially-infected 0.02 --candidates 12 --generations 3 --free mobility=0.1..1";
     let said = succeeds(path, &format!("{fit} --out fitted"));

@@ -57,7 +57,7 @@ pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
             for paragraph in read(&content) {
                 let mut hasher = DefaultHasher::new();
                 paragraph.hash(&mut hasher);
-                if paragraph.contains(' ') && known.insert(hasher.finish()) {
+                if paragraph.contains(' ') && is_latin(&paragraph) && known.insert(hasher.finish()) {
                     writeln!(text, "{paragraph}")?;
                 }
             }
@@ -70,13 +70,23 @@ pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What makes paragraphs of a file, by its name.
+/// Whether hardly any letter is of another script than English has.
+fn is_latin(paragraph: &str) -> bool {
+    let letters = || paragraph.chars().filter(|c| c.is_alphabetic());
+    letters().filter(|c| *c > '\u{24F}').count() * 10 <= letters().count()
+}
+
+/// What makes paragraphs of a file, by its name. Translations are not English.
 fn reader(path: &Path) -> Option<fn(&str) -> Vec<String>> {
+    if path.components().any(|part| part.as_os_str() == "translations") {
+        return None;
+    }
     let name = path.file_name()?.to_str()?;
     let extension = path.extension().map_or("", |extension| extension.to_str().unwrap_or_default());
     Some(match extension {
         "html" | "htm" => html,
-        "rst" | "txt" | "pod" | "dict" if name != "copyright.txt" => paragraphs,
+        "pod" => pod,
+        "rst" | "txt" | "dict" if name != "copyright.txt" => paragraphs,
         _ if name.starts_with("data.") => glosses,
         _ => return None,
     })
@@ -99,6 +109,29 @@ fn paragraphs(text: &str) -> Vec<String> {
         }
     }
     found.retain(|paragraph| !paragraph.is_empty());
+    found
+}
+
+/// Perl's documentation without its markup: `C<print>`, `=head1 NAME`.
+fn pod(text: &str) -> Vec<String> {
+    let mut plain = String::with_capacity(text.len());
+    let mut before = ' ';
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let code = letter.is_ascii_uppercase() && !before.is_alphanumeric() && letters.peek() == Some(&'<');
+        if code {
+            while letters.next_if_eq(&'<').is_some() {}
+        } else if letter != '>' {
+            plain.push(letter);
+        }
+        before = letter;
+    }
+    let mut found = paragraphs(&plain);
+    for paragraph in &mut found {
+        if let Some(rest) = paragraph.strip_prefix('=') {
+            *paragraph = rest.split_once(' ').map_or(String::new(), |(_, heading)| heading.to_owned());
+        }
+    }
     found
 }
 

@@ -13,7 +13,7 @@ from .epidemic import Simulation
 SEEN = ("positive", "in_hospital", "critical", "dead", "quarantined", "tests")
 
 
-class EpidemicEnv(gymnasium.Env):  # type: ignore[misc]
+class EpidemicEnv(gymnasium.Env):
     """See :func:`lyceum.epidemic.epidemic_env`."""
 
     metadata = {"render_modes": []}  # noqa: RUF012
