@@ -112,25 +112,25 @@ impl Mixing {
     pub fn new(region: &Region, parameters: &Parameters, reductions: &Reductions, mobility: f64) -> Self {
         let contacts = &region.contacts;
         let matrices = &contacts.matrices;
-        let by_kind: [(&Matrix, f64); 4] = [
-            (&matrices.home, contacts.home),
-            (&matrices.work, contacts.work),
-            (&matrices.school, contacts.school),
-            (&matrices.other, contacts.other),
+        let by_kind: [(&Matrix, f64, f64); 4] = [
+            (&matrices.home, contacts.home, contacts.reached.home),
+            (&matrices.work, contacts.work, contacts.reached.work),
+            (&matrices.school, contacts.school, contacts.reached.school),
+            (&matrices.other, contacts.other, contacts.reached.other),
         ];
         let column = |matrix: &Matrix, j: usize| matrix.iter().map(|row| row[j]).sum::<f64>();
         let mut counts = Vec::with_capacity(4 * LEVELS * AGE_GROUPS);
-        for (kind, (matrix, mean)) in by_kind.into_iter().enumerate() {
+        for (kind, (matrix, mean, reached)) in by_kind.into_iter().enumerate() {
             // As many by age as the survey has, scaled to the region's mean over all people.
             let all: f64 = (0..AGE_GROUPS).map(|j| region.ages.share[j] * column(matrix, j)).sum();
             for level in 0..LEVELS {
                 for j in 0..AGE_GROUPS {
                     let own = if all > 0.0 { mean * column(matrix, j) / all } else { 0.0 };
-                    counts.push(Counts::new(own * f64::from(1.0 - reductions.0[level][kind]), mobility));
+                    counts.push(Counts::new(own * f64::from(1.0 - reductions.0[level][kind]), mobility * reached));
                 }
             }
         }
-        let likely = by_kind.map(|(matrix, _)| {
+        let likely = by_kind.map(|(matrix, ..)| {
             std::array::from_fn(|j| {
                 let greatest = (0..AGE_GROUPS).map(|i| matrix[i][j]).fold(1e-12, f64::max);
                 // Never quite impossible: who shares a place does meet.
@@ -164,7 +164,7 @@ impl Mixing {
             longest[setting as usize] = hours as f32 * 3600.0;
         }
         let mut before = 0.0;
-        let settings = outings(&region.outings).map(|(setting, share)| {
+        let settings = outings(&region.outings, &contacts.hours).map(|(setting, share)| {
             before += share;
             (setting, (before.min(1.0) * 255.0) as u32)
         });

@@ -6,7 +6,7 @@ use crate::{
     disease::Setting,
     parameters::Parameters,
     random::{Draws, Purpose, Random},
-    region::{AGE_GROUPS, ByAge, Outings, Region},
+    region::{AGE_GROUPS, ByAge, Hours, Outings, Region},
 };
 
 /// Conditions that people have before.
@@ -209,7 +209,7 @@ impl Population {
             let old_enough = |number: &u32, people: &[Person]| {
                 (region.work.health_care_from..region.work.health_care_to).contains(&people[*number as usize].age)
             };
-            let wanted = (workers.len() as f64 * region.work.health_care) as usize;
+            let wanted = (people * region.work.hospital_staff_per_100000 / 1e5).round() as usize;
             let (mut health_care, mut rest) = (Vec::new(), Vec::new());
             for number in workers {
                 if health_care.len() < wanted && old_enough(&number, &self.people) { health_care.push(number) } else { rest.push(number) }
@@ -276,11 +276,12 @@ impl Population {
     }
 }
 
-/// What share of trips elsewhere goes to stores, venues, homes and parks.
-pub fn outings(outings: &Outings) -> [(Setting, f64); 4] {
-    let (shopping, meeting, exercise) =
-        (Outings::a_day(&outings.shopping), Outings::a_day(&outings.meeting), Outings::a_day(&outings.exercise));
-    let all = shopping + meeting + exercise;
+/// What share of the time elsewhere is spent in stores, venues, homes and parks.
+pub fn outings(outings: &Outings, hours: &Hours) -> [(Setting, f64); 4] {
+    let shopping = Outings::a_day(&outings.shopping) * hours.store;
+    let meeting = Outings::a_day(&outings.meeting) * hours.venue;
+    let exercise = Outings::a_day(&outings.exercise) * hours.park;
+    let all = (shopping + meeting + exercise).max(1e-12);
     [
         (Setting::Store, shopping / all),
         (Setting::Venue, meeting * (1.0 - outings.meeting_at_home) / all),

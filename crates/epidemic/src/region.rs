@@ -82,7 +82,7 @@ pub struct School {
 pub struct Work {
     pub from: u8,
     pub to: u8,
-    pub health_care: f64,
+    pub hospital_staff_per_100000: f64,
     pub health_care_from: u8,
     pub health_care_to: u8,
     pub hospitals_per_100000: f64,
@@ -123,11 +123,23 @@ pub struct Contacts {
     pub hours: Hours,
     pub unknown: f64,
     pub unknown_seconds: f64,
+    pub reached: Reached,
     pub known: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured_with: Option<ByAge>,
     pub matrices: Matrices,
     pub seconds: Matrix,
+}
+
+/// Shares of contacts by place.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the data files describe each figure beside it")]
+pub struct Reached {
+    pub home: f64,
+    pub work: f64,
+    pub school: f64,
+    pub other: f64,
 }
 
 /// How long people can meet for.
@@ -220,6 +232,10 @@ impl Region {
             if !(0.0..=100.0).contains(&value) {
                 return Err(Error::invalid(format!("{}: contacts.{what}", self.name), value, "0 to 100 a day"));
             }
+        }
+        let Reached { home, work, school, other } = self.contacts.reached;
+        if let Some(share) = [home, work, school, other, self.contacts.known].into_iter().find(|share| !(0.0..=1.0).contains(share)) {
+            return Err(Error::invalid(format!("{}: contacts.reached and contacts.known", self.name), share, "shares from 0 to 1"));
         }
         let matrices = &self.contacts.matrices;
         for (what, matrix) in [

@@ -133,6 +133,7 @@ fn homogeneous(folder: &Path) -> Config {
             set(region, &format!("contacts.{kind}"), 0.0);
         }
         set(region, "contacts.other", 4.0);
+        set(region, "contacts.reached.other", 1.0);
         set(region, "contacts.matrices.other", matrix);
         set(region, "contacts.seconds", vec![vec![3600.0; 16]; 16]);
         for place in ["store", "venue", "park", "home"] {
