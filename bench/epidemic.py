@@ -69,19 +69,25 @@ def openabm(work, source, people, days):
     folder = tempfile.mkdtemp()
     with open(os.path.join(data, "baseline_parameters.csv")) as file:
         rows = list(csv.reader(file))
-    for name, value in {"n_total": people, "end_time": days, "n_seed_infection": max(1, people // 5000)}.items():
-        rows[1][[cell.strip() for cell in rows[0]].index(name)] = str(value)
-    parameters = os.path.join(folder, "parameters.csv")
-    with open(parameters, "w", newline="") as file:
-        csv.writer(file).writerows(rows)
-    start = time.perf_counter()
-    program = os.path.join(source, "src", "covid19ibm.exe")
-    run = subprocess.run([program, parameters, "1"], cwd=os.path.join(source, "src"), stdout=subprocess.PIPE, check=True, text=True)
-    whole = time.perf_counter() - start
-    lines = [line.split(",") for line in run.stdout.splitlines() if "," in line and not line.startswith("#")]
-    infected = int(lines[-1][lines[0].index("total_infected")])
-    # The program tells the seconds of the whole, the making of the people among them.
-    said(work, "openabm", whole, people, days, infected=infected / people, peak_mb=peak_mb())
+    names = [cell.strip() for cell in rows[0]]
+
+    def run(days):
+        for name, value in {"n_total": people, "end_time": days, "n_seed_infection": max(1, people // 5000)}.items():
+            rows[1][names.index(name)] = str(value)
+        parameters = os.path.join(folder, "parameters.csv")
+        with open(parameters, "w", newline="") as file:
+            csv.writer(file).writerows(rows)
+        program = os.path.join(source, "src", "covid19ibm.exe")
+        start = time.perf_counter()
+        done = subprocess.run([program, parameters, "1"], cwd=os.path.join(source, "src"), stdout=subprocess.PIPE, check=True, text=True)
+        seconds = time.perf_counter() - start
+        lines = [line.split(",") for line in done.stdout.splitlines() if "," in line and not line.startswith("#")]
+        return seconds, int(lines[-1][lines[0].index("total_infected")])
+
+    # The days alone: without the making of the people, which a run of one day tells.
+    first, _ = run(1)
+    whole, infected = run(days + 1)
+    said(work, "openabm", whole - first, people, days, infected=infected / people, whole_seconds=whole, peak_mb=peak_mb())
     shutil.rmtree(folder)
 
 

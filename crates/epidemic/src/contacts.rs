@@ -10,7 +10,7 @@ use crate::{
     disease::Setting,
     parameters::Parameters,
     population::{Population, outings},
-    random::{GOLDEN, Purpose, Random, below, mix, uniform},
+    random::{GOLDEN, Purpose, Random, below, mix, seed, uniform},
     region::{AGE_GROUPS, Matrix, Region},
 };
 
@@ -196,7 +196,7 @@ impl Mixing {
     }
 
     /// The meetings that a person begins at home.
-    pub fn at_home(&self, population: &Population, cells: &[Cell], random: Random, day: u32, from: u32, mut each: impl FnMut(Meeting)) {
+    pub fn at_home(&self, population: &Population, cells: &[Cell], key: u64, from: u32, mut each: impl FnMut(Meeting)) {
         let cell = cells[from as usize];
         let household = population.household[from as usize];
         let residents = population.residents(household);
@@ -204,9 +204,9 @@ impl Mixing {
         if others == 0 || cell.mode & ABSENT != 0 {
             return;
         }
-        let seed = random.seed(Purpose::Contacts, from, day);
+        let seed = seed(key, from);
         let setting = if population.residence[household as usize] { Setting::Residence } else { Setting::Home };
-        for contact in 0..self.count(Kind::Home, cell, begun(seed, Kind::Home)).min(others) {
+        for contact in 0..self.count(Kind::Home, cell, begun(seed, Kind::Home) as u32).min(others) {
             let seed = contact_words(seed, Kind::Home, contact);
             let met = self.meet(cells, Kind::Home, cell.group, seed, 0, |word| {
                 let other = residents.start + below(word, others);
@@ -220,16 +220,7 @@ impl Mixing {
 
     /// The meetings that a person begins at work or school, with the staff of that place.
     #[allow(clippy::too_many_arguments, reason = "where, who and when a contact is")]
-    pub fn at_work(
-        &self,
-        kind: Setting,
-        staff: &[u32],
-        desk: u32,
-        cells: &[Cell],
-        random: Random,
-        day: u32,
-        mut each: impl FnMut(Meeting),
-    ) {
+    pub fn at_work(&self, kind: Setting, staff: &[u32], desk: u32, cells: &[Cell], key: u64, mut each: impl FnMut(Meeting)) {
         let from = staff[desk as usize];
         let cell = cells[from as usize];
         let size = staff.len() as u32;
@@ -238,8 +229,8 @@ impl Mixing {
             return;
         }
         let reduction = work_kind(kind);
-        let seed = random.seed(Purpose::Contacts, from, day);
-        for contact in 0..self.count(reduction, cell, begun(seed, Kind::Work)).min(others) {
+        let seed = seed(key, from);
+        for contact in 0..self.count(reduction, cell, begun(seed, Kind::Work) as u32).min(others) {
             let seed = contact_words(seed, Kind::Work, contact);
             // Known colleagues sit nearby, on both sides.
             let near = if (seed >> 32) as u32 & 0xFFFF < self.known { (2 * KNOWN).min(others) } else { others };
@@ -260,15 +251,20 @@ impl Mixing {
     }
 
     /// The meetings that a person begins elsewhere, with people of the community: friends, and strangers.
-    pub fn elsewhere(&self, population: &Population, cells: &[Cell], random: Random, day: u32, from: u32, mut each: impl FnMut(Meeting)) {
+    pub fn elsewhere(&self, population: &Population, cells: &[Cell], key: u64, from: u32, mut each: impl FnMut(Meeting)) {
         let cell = cells[from as usize];
         if cell.mode & (ABSENT | STAYS) != 0 {
             return;
         }
+        let seed = seed(key, from);
+        let begun = begun(seed, Kind::Other);
+        let (friends, strangers) = (self.count(Kind::Other, cell, begun as u32), self.unknown.draw((begun >> 32) as u32));
+        if friends + strangers == 0 {
+            return;
+        }
         let community = population.community[from as usize];
         let groups = &population.neighbour_groups[community as usize * AGE_GROUPS..=(community as usize + 1) * AGE_GROUPS];
-        let seed = random.seed(Purpose::Contacts, from, day);
-        for contact in 0..self.count(Kind::Other, cell, begun(seed, Kind::Other)) {
+        for contact in 0..friends {
             let seed = contact_words(seed, Kind::Other, contact);
             let known = (seed >> 32) as u32 & 0xFFFF < self.known;
             let met = self.meet(cells, Kind::Other, NO_GROUP, seed, STAYS, |word| {
@@ -289,7 +285,7 @@ impl Mixing {
             }
         }
         let people = population.communities[community as usize]..population.communities[community as usize + 1];
-        for contact in 0..self.unknown.draw(begun(seed, Kind::School)) {
+        for contact in 0..strangers {
             let seed = contact_words(seed, Kind::School, contact);
             let met = self.meet(cells, Kind::Other, NO_GROUP, seed, STAYS, |word| people.start + below(word, people.len() as u32));
             if let Some(to) = met.filter(|to| *to != from) {
@@ -356,8 +352,8 @@ impl Mixing {
 
 /// The sequence of a person's day: its places are numbers of contacts, and of the contacts of each kind.
 #[inline]
-fn begun(seed: u64, kind: Kind) -> u32 {
-    mix(seed.wrapping_add((kind as u64 + 1) << 32)) as u32
+fn begun(seed: u64, kind: Kind) -> u64 {
+    mix(seed.wrapping_add((kind as u64 + 1) << 32))
 }
 
 /// The first 64 bits of a contact.
@@ -447,6 +443,7 @@ pub struct Tally {
 impl Tally {
     /// Counts the contacts of a day.
     pub fn of(mixing: &Mixing, population: &Population, cells: &[Cell], random: Random, day: u32) -> Self {
+        let key = random.key(Purpose::Contacts, day);
         let mut tally = Self { contacts: [[[0; AGE_GROUPS]; AGE_GROUPS]; 4], people: [0; AGE_GROUPS] };
         for number in 0..population.len() as u32 {
             tally.people[usize::from(cells[number as usize].group)] += 1;
@@ -455,15 +452,15 @@ impl Tally {
                 let group = |person: u32| usize::from(cells[person as usize].group);
                 contacts[kind as usize][group(meeting.from)][group(meeting.to)] += 1;
             };
-            mixing.at_home(population, cells, random, day, number, |meeting| count(Kind::Home, meeting));
+            mixing.at_home(population, cells, key, number, |meeting| count(Kind::Home, meeting));
             let workplace = population.workplace[number as usize];
             if workplace != crate::population::NOWHERE {
                 let place = &population.workplaces[workplace as usize];
                 let staff = &population.staff[place.staff.start as usize..place.staff.end as usize];
                 let desk = population.desk[number as usize] - place.staff.start;
-                mixing.at_work(place.kind, staff, desk, cells, random, day, |meeting| count(work_kind(place.kind), meeting));
+                mixing.at_work(place.kind, staff, desk, cells, key, |meeting| count(work_kind(place.kind), meeting));
             }
-            mixing.elsewhere(population, cells, random, day, number, |meeting| count(Kind::Other, meeting));
+            mixing.elsewhere(population, cells, key, number, |meeting| count(Kind::Other, meeting));
         }
         tally
     }

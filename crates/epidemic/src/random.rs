@@ -53,16 +53,28 @@ impl Random {
         philox(self.0, [who, day, event, purpose as u32])
     }
 
+    /// What [`seed`] needs of a day.
+    #[inline]
+    pub fn key(self, purpose: Purpose, day: u32) -> u64 {
+        mix(self.0 ^ (u64::from(day) << 8 | purpose as u64).wrapping_mul(GOLDEN))
+    }
+
     /// 64 bits for a person and a day, at a third of the cost of [`at`](Self::at): for what is asked millions of times a day.
     #[inline]
     pub fn seed(self, purpose: Purpose, who: u32, day: u32) -> u64 {
-        mix(mix(self.0 ^ (u64::from(day) << 8 | purpose as u64).wrapping_mul(GOLDEN)).wrapping_add(u64::from(who).wrapping_mul(GOLDEN)))
+        seed(self.key(purpose, day), who)
     }
 
     /// A sequence of numbers for a person and a day.
     pub fn draws(self, purpose: Purpose, who: u32, day: u32) -> Draws {
         Draws { random: self, purpose, who, day, event: 0, words: [0; 4], left: 0 }
     }
+}
+
+/// 64 bits for a person from the key of a day.
+#[inline]
+pub fn seed(key: u64, who: u32) -> u64 {
+    mix(key.wrapping_add(u64::from(who).wrapping_mul(GOLDEN)))
 }
 
 /// 2^64 divided by the golden ratio.

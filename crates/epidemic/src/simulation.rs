@@ -13,7 +13,7 @@ use crate::{
     parameters::Parameters,
     phones::{NONE, Phones},
     population::{NOWHERE, Population},
-    random::{Purpose, Random, mix, uniform},
+    random::{Purpose, Random, mix, seed, uniform},
     record::Day,
     region::Region,
     symptoms::{self, Constitution, Symptoms},
@@ -376,6 +376,7 @@ impl Simulation {
             if phone == NONE || ignores { 0 } else { phones.recommendations[phone as usize] }
         };
         let any_app = !phones.people.is_empty();
+        let key = random.key(Purpose::Day, day);
         let shares = parameters.behaviour.household && any_app;
         let people = cells.par_chunks_mut(PEOPLE).zip(symptoms.par_chunks_mut(PEOPLE)).zip(illnesses.par_chunks_mut(PEOPLE)).enumerate();
         let counted: Vec<([u32; 5], u32, u32)> = people
@@ -383,7 +384,7 @@ impl Simulation {
                 let (mut levels, mut quarantined, mut falsely) = ([0; 5], 0, 0);
                 for (place, cell) in cells.iter_mut().enumerate() {
                     let person = (chunk * PEOPLE + place) as u32;
-                    let seed = random.seed(Purpose::Day, person, day);
+                    let seed = seed(key, person);
                     let words = [seed as u32, (seed >> 32) as u32, mix(seed) as u32];
                     let illness = &mut illnesses[place];
                     if illness.kind != 0 || starts_illness(words[0], population, person, parameters, illness) {
@@ -456,7 +457,7 @@ impl Simulation {
         let surfaces = if started { Vec::new() } else { std::mem::take(&mut self.state.surfaces) };
         let this = &*self;
         let mixing = if started { &this.mixing } else { &this.before };
-        let (population, cells, random) = (&*this.population, &*this.cells, this.random);
+        let (population, cells, key) = (&*this.population, &*this.cells, this.random.key(Purpose::Contacts, day));
         let everyone = this.config.count_contacts;
         let infectious = |person: u32| cells[person as usize].status == Status::Infectious as u8;
         // Whether the contacts that this person begins can matter: where someone is infectious, between phones, or because all count.
@@ -473,7 +474,7 @@ impl Simulation {
                 let active = residents.clone().any(infectious);
                 if active || everyone || traced {
                     for person in residents.clone().filter(|person| begins(active, *person)) {
-                        mixing.at_home(population, cells, random, day, person, |meeting| handle(&mut met, meeting));
+                        mixing.at_home(population, cells, key, person, |meeting| handle(&mut met, meeting));
                     }
                 }
                 if let Some(surface) = surfaces.get(household) {
@@ -497,7 +498,7 @@ impl Simulation {
                 if active || everyone || traced {
                     for (desk, person) in staff.iter().enumerate() {
                         if begins(active, *person) {
-                            mixing.at_work(place.kind, staff, desk as u32, cells, random, day, |meeting| handle(&mut met, meeting));
+                            mixing.at_work(place.kind, staff, desk as u32, cells, key, |meeting| handle(&mut met, meeting));
                         }
                     }
                 }
@@ -514,7 +515,7 @@ impl Simulation {
             let mut met = Met::default();
             for person in (chunk * PEOPLE) as u32..((chunk + 1) * PEOPLE).min(n) as u32 {
                 if begins(communities[population.community[person as usize] as usize], person) {
-                    mixing.elsewhere(population, cells, random, day, person, |meeting| handle(&mut met, meeting));
+                    mixing.elsewhere(population, cells, key, person, |meeting| handle(&mut met, meeting));
                 }
             }
             met

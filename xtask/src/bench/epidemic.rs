@@ -13,7 +13,7 @@ use crate::{
 const PEOPLE: &str = "100000";
 const DAYS: &str = "60";
 /// Contacts of this share make an epidemic as large as Covasim's defaults do: a fourth to a third of all in 60 days.
-const MOBILITY: &str = "0.6";
+const MOBILITY: &str = "0.55";
 const ROUNDS: usize = 5;
 
 pub(super) fn run_all() -> Result<()> {
