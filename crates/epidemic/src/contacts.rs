@@ -45,7 +45,7 @@ pub enum Status {
     Dead,
 }
 
-/// Two people in a place at the same time. [`Mixing::contact`] says how near and for how long.
+/// Two people in a place at the same time. [`Mixing::seconds`] says for how long they were near each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meeting {
     /// Who began it.

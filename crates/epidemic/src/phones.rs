@@ -157,15 +157,22 @@ impl Phones {
         self.diary[day as usize % DAYS] = page;
     }
 
-    /// Who told of a positive test today alerts the contacts of the last days, and they theirs, over so many steps.
+    /// Who told of a positive test today alerts the contacts of the last days, and they theirs, over so many steps. Who told before
+    /// alerts those met today.
     pub(crate) fn alert(&mut self, day: u32, steps: u8) {
-        let told: Vec<usize> = (0..self.people.len()).filter(|phone| self.test(*phone) == Some((true, day))).collect();
-        for phone in told {
-            let mut reached: Vec<(u32, u32)> = vec![(phone as u32, day + 1)];
-            for _ in 0..steps {
+        let told: Vec<(u32, u32)> = (0..self.people.len())
+            .filter_map(|phone| match self.test(phone) {
+                Some((true, then)) if day - then < DAYS as u32 => Some((phone as u32, then)),
+                _ => None,
+            })
+            .collect();
+        for (phone, then) in told {
+            let mut reached: Vec<(u32, u32)> = vec![(phone, day + 1)];
+            for step in 0..steps {
+                let back = if step == 0 && then < day { 1 } else { DAYS as u32 };
                 let mut next = Vec::new();
                 for (phone, _) in reached {
-                    for ago in 0..(DAYS as u32).min(day + 1) {
+                    for ago in 0..back.min(day + 1) {
                         // Until the contact is 14 days ago.
                         let until = day - ago + DAYS as u32;
                         for &contact in self.diary[(day - ago) as usize % DAYS].of(phone) {
@@ -341,6 +348,10 @@ mod tests {
             for (phone, reached) in reached.into_iter().enumerate() {
                 assert_eq!(8 < phones.alerted[phone], reached, "{steps} steps, phone {phone}");
             }
+            // Whoever is met after that is warned too.
+            phones.note(9, &[vec![(0, 3)]], Needs::Contacts(steps));
+            phones.alert(9, steps);
+            assert_eq!(phones.alerted[3], 23);
             // Fourteen days after the contact it is over.
             assert_eq!(phones.alerted[1], 17);
         }
