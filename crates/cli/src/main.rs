@@ -21,7 +21,7 @@ use lyceum_core::{Progress, Result, interrupt, progress::Mode};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What a training step gives back the next one needs again: memory goes back to the system after ten seconds, not after ten
+/// What a training step, or a day of an epidemic, gives back the next one needs again: memory goes back to the system after ten seconds, not after ten
 /// milliseconds, since the system clears each page that it lends.
 fn keep_memory() {
     /// mimalloc's `mi_option_purge_delay`, in milliseconds.
@@ -76,7 +76,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if matches!(cli.command, Command::Run(_) | Command::Resume(_)) {
+    if matches!(cli.command, Command::Run(_) | Command::Resume(_) | Command::Epidemic(_)) {
         keep_memory();
     }
     let mode = match (cli.quiet, cli.json) {

@@ -12,7 +12,7 @@ use crate::{
 
 const PEOPLE: &str = "100000";
 const DAYS: &str = "60";
-/// Contacts of this share make an epidemic as large as Covasim's defaults do: a fourth to a third of all in 60 days.
+/// Contacts of this share make an epidemic of a fifth to a third of all in 60 days, as Covasim's defaults do.
 const MOBILITY: &str = "0.55";
 const ROUNDS: usize = 5;
 
