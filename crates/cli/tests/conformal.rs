@@ -2,31 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+mod common;
 
+use std::fs;
+
+use common::{refused, succeeds};
 use lyceum_data::formats::{npy, parquet};
 use ndarray::{Array1, Array2};
-
-fn lyceum(folder: &Path, line: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lyceum")).args(line.split_whitespace()).current_dir(folder).output().unwrap()
-}
-
-fn succeeds(folder: &Path, line: &str) -> String {
-    let out = lyceum(folder, line);
-    assert!(out.status.success(), "{line}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8_lossy(&out.stdout).into_owned()
-}
-
-fn refused(folder: &Path, line: &str) -> String {
-    let out = lyceum(folder, line);
-    let message = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert_eq!(out.status.code(), Some(2), "{line}: {message}");
-    message
-}
 
 /// A classifier of ten classes that is right two times in three.
 fn files() -> tempfile::TempDir {

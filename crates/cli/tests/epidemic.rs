@@ -2,37 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output, Stdio},
-    time::Duration,
-};
+mod common;
 
+use std::{fs, path::Path, process::Stdio, time::Duration};
+
+use common::{command, refused, succeeds};
 use serde_json::Value;
-
-fn command(folder: &Path, line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lyceum"));
-    command.args(line.split_whitespace()).current_dir(folder);
-    command
-}
-
-fn lyceum(folder: &Path, line: &str) -> Output {
-    command(folder, line).output().unwrap()
-}
-
-fn succeeds(folder: &Path, line: &str) -> String {
-    let out = lyceum(folder, line);
-    assert!(out.status.success(), "{line}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8_lossy(&out.stdout).into_owned()
-}
-
-fn refused(folder: &Path, line: &str) -> String {
-    let out = lyceum(folder, line);
-    let message = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert_eq!(out.status.code(), Some(2), "{line}: {message}");
-    message
-}
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()

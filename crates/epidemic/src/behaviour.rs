@@ -16,9 +16,6 @@ pub enum Kind {
     Other,
 }
 
-/// All kinds.
-pub const KINDS: [Kind; 4] = [Kind::Home, Kind::Work, Kind::School, Kind::Other];
-
 /// Levels: 0 as before the epidemic, 1 to 4 for the recommendations 0 to 3, of which the last is quarantine.
 pub const LEVELS: usize = 5;
 

@@ -120,6 +120,22 @@ impl PolicyName {
         }
     }
 
+    /// What it does, in a line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Unmitigated => "People meet as before",
+            Self::None => "People are a little careful, nobody is traced",
+            Self::Lockdown => "Everyone as under lockdown",
+            Self::Bct1 => "Binary tracing of contacts",
+            Self::Bct2 => "Binary tracing of contacts and their contacts",
+            Self::Heuristic1 => "Rules on tests, symptoms and messages, version 1",
+            Self::Heuristic2 => "Version 2",
+            Self::Heuristic3 => "Version 3",
+            Self::Heuristic4 => "Version 4",
+            Self::Oracle => "True infectiousness",
+        }
+    }
+
     /// By its name.
     pub fn parse(name: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|policy| policy.name() == name).ok_or_else(|| {
@@ -157,6 +173,11 @@ impl Config {
 
     /// Rules for and between the fields.
     pub fn check(&self) -> Result<()> {
+        self.load().map(|_| ())
+    }
+
+    /// The region and the parameters with their changes, when all of the configuration is right.
+    pub fn load(&self) -> Result<(Region, Parameters)> {
         if !(1..=MOST_PEOPLE).contains(&self.people) {
             return Err(Error::invalid("people", self.people, format!("1 to {MOST_PEOPLE}")));
         }
@@ -171,12 +192,7 @@ impl Config {
         if self.oracle_noise.iter().any(|noise| !(0.0..=10.0).contains(noise)) {
             return Err(Error::invalid("oracle_noise", format!("{:?}", self.oracle_noise), "numbers from 0 to 10"));
         }
-        self.parameters()?;
-        Region::load(&self.region).map(|_| ())
-    }
-
-    /// The parameters with their changes.
-    pub fn parameters(&self) -> Result<Parameters> {
-        Parameters::changed(&self.parameters)
+        let parameters = Parameters::changed(&self.parameters)?;
+        Ok((Region::load(&self.region)?, parameters))
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     disease::Setting,
     parameters::Parameters,
     population::{Population, outings},
-    random::{GOLDEN, Purpose, Random, below, mix, seed, uniform},
+    random::{GOLDEN, below, mix, seed, uniform},
     region::{AGE_GROUPS, Matrix, Region},
 };
 
@@ -431,53 +431,10 @@ fn positive_normal(count: usize) -> Vec<f32> {
     (0..count).map(|place| (1.0 + normal.inverse_cdf(below + (1.0 - below) * (place as f64 + 0.5) / count as f64)) as f32).collect()
 }
 
-/// Contacts a day by kind and by the age groups of both: rows are those who begin.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tally {
-    /// How many contacts, by kind, own group and the other's.
-    pub contacts: [[[u64; AGE_GROUPS]; AGE_GROUPS]; 4],
-    /// How many people of each group.
-    pub people: [u64; AGE_GROUPS],
-}
-
-impl Tally {
-    /// Counts the contacts of a day.
-    pub fn of(mixing: &Mixing, population: &Population, cells: &[Cell], random: Random, day: u32) -> Self {
-        let key = random.key(Purpose::Contacts, day);
-        let mut tally = Self { contacts: [[[0; AGE_GROUPS]; AGE_GROUPS]; 4], people: [0; AGE_GROUPS] };
-        for number in 0..population.len() as u32 {
-            tally.people[usize::from(cells[number as usize].group)] += 1;
-            let contacts = &mut tally.contacts;
-            let mut count = |kind: Kind, meeting: Meeting| {
-                let group = |person: u32| usize::from(cells[person as usize].group);
-                contacts[kind as usize][group(meeting.from)][group(meeting.to)] += 1;
-            };
-            mixing.at_home(population, cells, key, number, |meeting| count(Kind::Home, meeting));
-            let workplace = population.workplace[number as usize];
-            if workplace != crate::population::NOWHERE {
-                let place = &population.workplaces[workplace as usize];
-                let staff = &population.staff[place.staff.start as usize..place.staff.end as usize];
-                let desk = population.desk[number as usize] - place.staff.start;
-                mixing.at_work(place.kind, staff, desk, cells, key, |meeting| count(work_kind(place.kind), meeting));
-            }
-            mixing.elsewhere(population, cells, key, number, |meeting| count(Kind::Other, meeting));
-        }
-        tally
-    }
-
-    /// Contacts that a person of each group has on a day in places of a kind, whoever began them.
-    pub fn mean(&self, kind: Kind) -> [f64; AGE_GROUPS] {
-        let contacts = &self.contacts[kind as usize];
-        std::array::from_fn(|i| {
-            let both: u64 = (0..AGE_GROUPS).map(|j| contacts[i][j] + contacts[j][i]).sum();
-            both as f64 / self.people[i].max(1) as f64
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::{Purpose, Random};
 
     #[test]
     fn counts_are_negative_binomial() {

@@ -17,16 +17,22 @@ pub struct Estimate {
     pub high: f64,
 }
 
-/// The reproduction number by generations: how many those infect who were infected from `from` until `until` (without). The interval is
-/// that of a mean of counts with their own spread. None if nobody was.
-pub fn by_generations(infections: &[Infection], from: f32, until: f32) -> Option<Estimate> {
-    let people = infections.iter().map(|infection| infection.person.max(infection.by.unwrap_or(0))).max()? as usize + 1;
-    let mut children = vec![0_u32; people];
-    infections.iter().filter_map(|infection| infection.by).for_each(|by| children[by as usize] += 1);
+/// How many each of some infections was passed on to, in their order.
+pub fn children(infections: &[Infection]) -> Vec<u32> {
+    let people = infections.iter().map(|infection| infection.person.max(infection.by.unwrap_or(0)) as usize + 1).max().unwrap_or(0);
+    let mut by_person = vec![0_u32; people];
+    infections.iter().filter_map(|infection| infection.by).for_each(|by| by_person[by as usize] += 1);
+    infections.iter().map(|infection| by_person[infection.person as usize]).collect()
+}
+
+/// The reproduction number by generations: how many those infect who were infected from `from` until `until` (without), by their
+/// [`children`]. The interval is that of a mean of counts with their own spread. None if nobody was.
+pub fn by_generations(infections: &[Infection], children: &[u32], from: f32, until: f32) -> Option<Estimate> {
     let of: Vec<f64> = infections
         .iter()
-        .filter(|infection| infection.at >= from && infection.at < until)
-        .map(|infection| f64::from(children[infection.person as usize]))
+        .zip(children)
+        .filter(|(infection, _)| infection.at >= from && infection.at < until)
+        .map(|(_, count)| f64::from(*count))
         .collect();
     if of.is_empty() {
         return None;
@@ -125,7 +131,7 @@ impl Outcome {
         Self {
             attack: simulation.infections().len() as f64 / n,
             deaths: simulation.days().last().map_or(0.0, |day| f64::from(day.dead) / n),
-            reproduction: by_generations(simulation.infections(), from, until),
+            reproduction: by_generations(simulation.infections(), &children(simulation.infections()), from, until),
             contacts: contacts.map(|contacts| contacts.iter().sum::<u64>() as f64 / person_days),
             quarantine: share(&|day| day.quarantined),
             false_quarantine: share(&|day| day.falsely_quarantined),

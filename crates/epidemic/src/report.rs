@@ -39,14 +39,15 @@ impl Summary {
         let infections = simulation.infections();
         let mut settings = BTreeMap::new();
         infections.iter().for_each(|infection| *settings.entry(infection.place.name().to_owned()).or_default() += 1);
-        let weeks = simulation.days().len().div_ceil(7) as u32;
+        let children = evaluate::children(infections);
+        let week = |week: u32| evaluate::by_generations(infections, &children, week as f32 * 7.0, week as f32 * 7.0 + 7.0);
         Self {
             config: simulation.config().clone(),
             days: simulation.days().to_vec(),
             outcome: Outcome::of(simulation),
             settings,
             generation_times: evaluate::generation_times(infections),
-            by_week: (0..weeks).map(|week| evaluate::by_generations(infections, week as f32 * 7.0, week as f32 * 7.0 + 7.0)).collect(),
+            by_week: (0..simulation.days().len().div_ceil(7) as u32).map(week).collect(),
             tree: picture::tree(infections, 120),
         }
     }
@@ -99,7 +100,6 @@ pub fn of_run(summary: &Summary) -> Report {
         .with(Series::line("positive tests", count(|day| day.positive)))
         .with(Series::line("in hospital", count(|day| day.in_hospital)))
         .with(Series::line("dead", count(|day| day.dead)));
-    let mut blocks = vec![Block::Chart(states), Block::Chart(flows)];
     let places: Vec<(&str, f64)> = Setting::ALL
         .iter()
         .filter_map(|setting| summary.settings.get(setting.name()).map(|count| (setting.name(), *count as f64)))
@@ -112,7 +112,7 @@ pub fn of_run(summary: &Summary) -> Report {
         ),
     )
     .section("In short", [Block::Table(facts)])
-    .section("The epidemic", blocks.drain(..))
+    .section("The epidemic", [Block::Chart(states), Block::Chart(flows)])
     .section("How many each infects", [Block::Chart(reproduction(summary))]);
     report = report.section(
         "What people do",
@@ -203,32 +203,55 @@ pub fn mean(values: &[f64]) -> (f64, f64) {
     (mean, 1.96 * (variance / n).sqrt())
 }
 
-/// R of each arm where contacts are as many as give the first arm this R: policies are compared at equal mobility. None where an arm has
-/// no such contacts.
-pub fn matched(runs: &[Compared], reference: f64) -> Option<Matched> {
-    let process = |arm: &str| {
+/// R on contacts a person and day, in all runs of an arm.
+#[derive(Debug, Clone)]
+pub struct Frontier {
+    /// The arm.
+    pub arm: String,
+    /// Contacts and R of each run.
+    pub points: Vec<(f64, f64)>,
+    /// Through them, where they are enough.
+    pub process: Option<GaussianProcess>,
+    /// Fewest and most contacts.
+    pub range: (f64, f64),
+}
+
+/// Of all arms, in the order in which they come.
+pub fn frontiers(runs: &[Compared]) -> Vec<Frontier> {
+    let mut arms: Vec<&str> = Vec::new();
+    for run in runs {
+        if !arms.contains(&run.arm.as_str()) {
+            arms.push(&run.arm);
+        }
+    }
+    let of = |arm: &str| {
         let points: Vec<(f64, f64)> = runs
             .iter()
             .filter(|run| run.arm == arm)
             .filter_map(|run| Some((run.outcome.contacts?, run.outcome.reproduction?.value)))
             .collect();
-        let (x, y): (Vec<f64>, Vec<f64>) = points.into_iter().unzip();
-        let (low, high) = x.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(*x), high.max(*x)));
-        GaussianProcess::fit(&x, &y).map(|process| (process, low, high))
+        let (x, y): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
+        let range = x.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(*x), high.max(*x)));
+        Frontier { arm: arm.to_owned(), process: GaussianProcess::fit(&x, &y), points, range }
     };
-    let (first, low, high) = process(&runs.first()?.arm)?;
-    if first.at(low).value >= reference {
+    arms.into_iter().map(of).collect()
+}
+
+/// R of each arm where contacts are as many as give the first arm this R: policies are compared at equal mobility. None where an arm has
+/// no such contacts.
+pub fn matched(frontiers: &[Frontier], reference: f64) -> Option<Matched> {
+    let Frontier { process, range: (low, high), .. } = frontiers.first()?;
+    let first = process.as_ref()?;
+    if first.at(*low).value >= reference {
         return None;
     }
     let contacts = (0..=400).map(|i| low + (high - low) * f64::from(i) / 400.0).find(|x| first.at(*x).value >= reference)?;
-    let mut arms: Vec<(String, Option<Estimate>)> = Vec::new();
-    for run in runs {
-        if !arms.iter().any(|(arm, _)| *arm == run.arm) {
-            let found = process(&run.arm).filter(|(_, low, high)| (*low..=*high).contains(&contacts));
-            arms.push((run.arm.clone(), found.map(|(process, ..)| process.at(contacts))));
-        }
-    }
-    Some(Matched { reference, contacts, arms })
+    let at = |frontier: &Frontier| {
+        let (low, high) = frontier.range;
+        let process = frontier.process.as_ref().filter(|_| (low..=high).contains(&contacts));
+        (frontier.arm.clone(), process.map(|process| process.at(contacts)))
+    };
+    Some(Matched { reference, contacts, arms: frontiers.iter().map(at).collect() })
 }
 
 /// See [`matched`].
@@ -245,8 +268,8 @@ pub struct Matched {
 /// R of the first arm at which the others are compared with it.
 pub const REFERENCES: [f64; 2] = [1.2, 1.0];
 
-fn matched_table(runs: &[Compared]) -> Option<Block> {
-    let found: Vec<Matched> = REFERENCES.iter().filter_map(|reference| matched(runs, *reference)).collect();
+fn matched_table(frontiers: &[Frontier]) -> Option<Block> {
+    let found: Vec<Matched> = REFERENCES.iter().filter_map(|reference| matched(frontiers, *reference)).collect();
     let names = found.iter().map(|found| format!("R at {:.2} contacts a day, where the first has {}", found.contacts, found.reference));
     let mut table = Table::new(std::iter::once(String::new()).chain(names));
     for (place, (arm, _)) in found.first()?.arms.iter().enumerate() {
@@ -256,20 +279,13 @@ fn matched_table(runs: &[Compared]) -> Option<Block> {
 }
 
 /// A report of many simulations: curves by arm, R against contacts, and which arms no other beats.
-pub fn of_comparison(runs: &[Compared]) -> Report {
-    let mut arms: Vec<&str> = Vec::new();
-    runs.iter().for_each(|run| {
-        if !arms.contains(&run.arm.as_str()) {
-            arms.push(&run.arm)
-        }
-    });
-    let of = |arm: &str| runs.iter().filter(|run| run.arm == arm).collect::<Vec<&Compared>>();
+pub fn of_comparison(runs: &[Compared], frontiers: &[Frontier]) -> Report {
     let mut table = Table::new(["", "runs", "R", "infected, %", "died, %", "contacts a day", "quarantine, %", "of it not infected, %"]);
     let mut curves = Chart::new("New infections by arm, mean over seeds", Axis::linear("day"), Axis::linear("% of people a day"));
     let mut cloud = Chart::new("R against contacts", Axis::linear("contacts a person and day"), Axis::linear("R"));
     let mut fronts = Vec::new();
-    for arm in &arms {
-        let runs = of(arm);
+    for Frontier { arm, points, process, range: (low, high) } in frontiers {
+        let runs: Vec<&Compared> = runs.iter().filter(|run| run.arm == *arm).collect();
         let value = |of: &dyn Fn(&Outcome) -> Option<f64>| {
             let values: Vec<f64> = runs.iter().filter_map(|run| of(&run.outcome)).collect();
             if values.is_empty() {
@@ -279,7 +295,7 @@ pub fn of_comparison(runs: &[Compared]) -> Report {
             format!("{mean:.2} ± {half:.2}")
         };
         table.push([
-            (*arm).to_owned(),
+            arm.clone(),
             runs.len().to_string(),
             value(&|outcome| outcome.reproduction.map(|found| found.value)),
             value(&|outcome| Some(100.0 * outcome.attack)),
@@ -292,28 +308,22 @@ pub fn of_comparison(runs: &[Compared]) -> Report {
         let by_day: Vec<(f64, f64)> =
             (0..days).map(|day| mean(&runs.iter().map(|run| 100.0 * run.new_infections[day]).collect::<Vec<f64>>())).collect();
         curves = curves.with(
-            Series::line(*arm, by_day.iter().enumerate().map(|(day, (mean, _))| (day as f64, *mean)))
+            Series::line(arm.clone(), by_day.iter().enumerate().map(|(day, (mean, _))| (day as f64, *mean)))
                 .with_band(by_day.iter().map(|(mean, half)| ((mean - half).max(0.0), mean + half))),
         );
-        let points: Vec<(f64, f64)> =
-            runs.iter().filter_map(|run| Some((run.outcome.contacts?, run.outcome.reproduction?.value))).collect();
-        cloud = cloud.with(Series::new(*arm, Shape::Scatter, points.iter().copied()));
-        let (x, y): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
-        if let Some(process) = GaussianProcess::fit(&x, &y) {
-            let (low, high) = x.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(*x), high.max(*x)));
-            if high - low > 1e-6 {
-                let line: Vec<(f64, Estimate)> =
-                    (0..=40).map(|i| low + (high - low) * f64::from(i) / 40.0).map(|x| (x, process.at(x))).collect();
-                cloud = cloud.with(
-                    Series::line(format!("{arm}: Gaussian process"), line.iter().map(|(x, found)| (*x, found.value)))
-                        .with_band(line.iter().map(|(_, found)| (found.low, found.high))),
-                );
-            }
+        cloud = cloud.with(Series::new(arm.clone(), Shape::Scatter, points.iter().copied()));
+        if let Some(process) = process.as_ref().filter(|_| high - low > 1e-6) {
+            let line: Vec<(f64, Estimate)> =
+                (0..=40).map(|i| low + (high - low) * f64::from(i) / 40.0).map(|x| (x, process.at(x))).collect();
+            cloud = cloud.with(
+                Series::line(format!("{arm}: Gaussian process"), line.iter().map(|(x, found)| (*x, found.value)))
+                    .with_band(line.iter().map(|(_, found)| (found.low, found.high))),
+            );
         }
         let attack: Vec<f64> = runs.iter().map(|run| run.outcome.attack).collect();
         let lost: Vec<f64> = runs.iter().filter_map(|run| run.outcome.contacts).collect();
         if !lost.is_empty() {
-            fronts.push(((*arm).to_owned(), (-mean(&lost).0, mean(&attack).0)));
+            fronts.push((arm.clone(), (-mean(&lost).0, mean(&attack).0)));
         }
     }
     let points: Vec<(f64, f64)> = fronts.iter().map(|(_, point)| *point).collect();
@@ -326,7 +336,7 @@ pub fn of_comparison(runs: &[Compared]) -> Report {
     Report::new("Policies compared", "Means over seeds, with intervals of 95 %. Policies that reduce contacts more look better on R alone: compare them at equal contacts.")
         .section("In short", [Block::Table(table)])
         .section("Epidemics", [Block::Chart(curves)])
-        .section("At equal mobility", matched_table(runs).into_iter().chain([Block::Chart(cloud), Block::Chart(trade)]))
+        .section("At equal mobility", matched_table(frontiers).into_iter().chain([Block::Chart(cloud), Block::Chart(trade)]))
 }
 
 /// Several simulations beside one another.

@@ -15,7 +15,6 @@ use crate::{
     population::{NOWHERE, Population},
     random::{Purpose, Random, mix, seed, uniform},
     record::Day,
-    region::Region,
     symptoms::{self, Constitution, Symptoms},
     testing::{Candidate, Tests},
     tracing::{Needs, Policy},
@@ -122,8 +121,8 @@ impl Simulation {
 
     /// The people of a configuration: they depend on region, number and seed alone, and can be shared.
     pub fn population_of(config: &Config) -> Result<Population> {
-        config.check()?;
-        Ok(Population::new(&Region::load(&config.region)?, &config.parameters()?, config.people, Random(config.seed)))
+        let (region, parameters) = config.load()?;
+        Ok(Population::new(&region, &parameters, config.people, Random(config.seed)))
     }
 
     /// The same with people that were drawn before.
@@ -134,8 +133,7 @@ impl Simulation {
     }
 
     pub(crate) fn prepare(config: &Config, policy: Option<Arc<dyn Policy>>, population: Arc<Population>) -> Result<Self> {
-        config.check()?;
-        let (region, parameters) = (Region::load(&config.region)?, config.parameters()?);
+        let (region, parameters) = config.load()?;
         let reductions = match config.policy {
             PolicyName::Unmitigated if policy.is_none() => Reductions::unmitigated(),
             PolicyName::Lockdown if policy.is_none() => Reductions::lockdown(&parameters.behaviour),
@@ -249,11 +247,6 @@ impl Simulation {
     /// All infections so far, in their order.
     pub fn infections(&self) -> &[Infection] {
         &self.state.infections
-    }
-
-    /// How contacts are drawn before the epidemic is known, and what a person's depend on today.
-    pub fn mixing(&self) -> (&Mixing, &[Cell], Random) {
-        (&self.before, &self.cells, self.random)
     }
 
     /// Changes how careful everyone is from the next day on, whatever else is recommended: a level of behaviour, 0 as before the epidemic

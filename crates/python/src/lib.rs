@@ -30,7 +30,7 @@ fn keep_memory() {
 mod _native {
     use pyo3::{
         Bound, PyResult,
-        types::{PyModule, PyModuleMethods},
+        types::{PyModule, PyModuleMethods, PyTuple},
     };
 
     #[pymodule_export]
@@ -61,6 +61,9 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::keep_memory();
+        let py = module.py();
+        module.add("EPIDEMIC_POLICIES", PyTuple::new(py, lyceum_epidemic::PolicyName::ALL.map(lyceum_epidemic::PolicyName::name))?)?;
+        module.add("EPIDEMIC_SYMPTOMS", PyTuple::new(py, lyceum_epidemic::symptoms::NAMES)?)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -10,19 +10,6 @@ use serde::{Deserialize, Serialize};
 use super::{DAYS, Mailbox, RISKS};
 use crate::random::{Purpose, Random};
 
-/// What a phone sends about a day.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Update {
-    /// The rolling identifier of that day.
-    pub identifier: u64,
-    /// The day of the contact.
-    pub day: u32,
-    /// The level that was told before; 0 at the contact itself.
-    pub was: u8,
-    /// The level now.
-    pub is: u8,
-}
-
 /// The identifier that a phone with this secret has on a day. Who does not know the secret cannot tell whether two of them are of the
 /// same phone.
 pub fn identifier(secret: u64, day: u32) -> u64 {

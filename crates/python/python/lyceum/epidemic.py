@@ -24,49 +24,10 @@ from . import _native
 
 __all__ = ["POLICIES", "SYMPTOMS", "Simulation", "ensemble", "epidemic_env", "parameters"]
 
-POLICIES = (
-    "unmitigated",
-    "none",
-    "lockdown",
-    "bct1",
-    "bct2",
-    "heuristic1",
-    "heuristic2",
-    "heuristic3",
-    "heuristic4",
-    "oracle",
-)
+POLICIES: tuple[str, ...] = _native.EPIDEMIC_POLICIES
 """The policies that come with the package."""
 
-SYMPTOMS = (
-    "moderate",
-    "mild",
-    "severe",
-    "extremely severe",
-    "fever",
-    "chills",
-    "gastro",
-    "diarrhoea",
-    "nausea",
-    "fatigue",
-    "unusual",
-    "hard time waking up",
-    "headache",
-    "confused",
-    "lost consciousness",
-    "trouble breathing",
-    "sneezing",
-    "cough",
-    "runny nose",
-    "aches",
-    "sore throat",
-    "severe chest pain",
-    "loss of taste",
-    "mild trouble breathing",
-    "light trouble breathing",
-    "moderate trouble breathing",
-    "heavy trouble breathing",
-)
+SYMPTOMS: tuple[str, ...] = _native.EPIDEMIC_SYMPTOMS
 """Symptoms: bit i of a set of symptoms is symptom i."""
 
 Policy = Callable[[dict[str, Any]], Any]

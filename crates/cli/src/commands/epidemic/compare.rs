@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use lyceum_core::{Error, Progress, Result, interrupt, run as run_files};
 use lyceum_epidemic::{
-    Config, PolicyName, Simulation,
+    Config, Simulation,
     evaluate::Outcome,
     report::{self, Compared},
 };
@@ -34,7 +34,7 @@ pub(crate) struct Compare {
     simulated: Simulated,
 
     /// The policies
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Policy::None, Policy::Bct1, Policy::Heuristic1, Policy::Oracle])]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "none,bct1,heuristic1,oracle")]
     policies: Vec<Policy>,
 
     /// Shares of phone owners with the app; 0.4215, 0.5618 and 0.8415 are 30, 40 and 60 % of all. Policies without one run once
@@ -129,9 +129,10 @@ impl Compare {
         // In the order of the plan, whatever ran first.
         let runs: Vec<Compared> = cells.iter().filter_map(|cell| runs.iter().find(|run| same(run, cell)).cloned()).collect();
         run_files::write_json(&self.out.join("table.json"), &runs)?;
-        let matched: Vec<_> = report::REFERENCES.iter().filter_map(|reference| report::matched(&runs, *reference)).collect();
+        let frontiers = report::frontiers(&runs);
+        let matched: Vec<_> = report::REFERENCES.iter().filter_map(|reference| report::matched(&frontiers, *reference)).collect();
         run_files::write_json(&self.out.join("matched.json"), &matched)?;
-        write_report(&self.out, &report::of_comparison(&runs))?;
+        write_report(&self.out, &report::of_comparison(&runs, &frontiers))?;
         let report = self.out.join("report.html");
         said(progress, &json!({ "event": "compared", "runs": runs.len(), "report": report }), || {
             format!("{} simulations; report: {}", runs.len(), report.display())
@@ -142,8 +143,7 @@ impl Compare {
     fn cells(&self) -> Result<Vec<Cell>> {
         let base = self.simulated.config()?;
         let mut cells = Vec::new();
-        for policy in &self.policies {
-            let policy = PolicyName::from(*policy);
+        for Policy(policy) in self.policies.iter().copied() {
             let traces = policy.policy(&base).is_some();
             for (place, uptake) in self.uptake.iter().enumerate() {
                 if !traces && place > 0 {

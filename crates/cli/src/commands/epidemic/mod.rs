@@ -7,7 +7,7 @@ mod run;
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, builder::PossibleValue};
 use lyceum_core::{Error, Progress, Report, Result, atomic, run as run_files};
 use lyceum_epidemic::{Config, Parameters, PolicyName};
 
@@ -140,34 +140,26 @@ fn merge(into: &mut toml::Table, new: toml::Table) {
     }
 }
 
-/// Policies by name.
-#[derive(Clone, Copy, ValueEnum)]
-enum Policy {
-    /// People meet as before
-    Unmitigated,
-    /// People are a little careful, nobody is traced
-    None,
-    /// Everyone as under lockdown
-    Lockdown,
-    /// Binary tracing of contacts
-    Bct1,
-    /// Binary tracing of contacts and their contacts
-    Bct2,
-    /// Rules on tests, symptoms and messages, version 1
-    Heuristic1,
-    /// Version 2
-    Heuristic2,
-    /// Version 3
-    Heuristic3,
-    /// Version 4
-    Heuristic4,
-    /// True infectiousness
-    Oracle,
-}
+/// A policy as an option.
+#[derive(Clone, Copy)]
+struct Policy(PolicyName);
 
-impl From<Policy> for PolicyName {
-    fn from(policy: Policy) -> Self {
-        Self::ALL[policy as usize]
+impl ValueEnum for Policy {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [Policy; PolicyName::ALL.len()] = {
+            let mut all = [Policy(PolicyName::None); PolicyName::ALL.len()];
+            let mut place = 0;
+            while place < all.len() {
+                all[place] = Policy(PolicyName::ALL[place]);
+                place += 1;
+            }
+            all
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.name()).help(self.0.about()))
     }
 }
 

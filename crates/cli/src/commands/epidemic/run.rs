@@ -153,7 +153,7 @@ impl Run {
                 config = super::changed(&config, change)?;
             }
         }
-        config.policy = self.policy.map_or(config.policy, Into::into);
+        config.policy = self.policy.map_or(config.policy, |policy| policy.0);
         config.uptake = self.uptake.unwrap_or(config.uptake);
         config.mobility = self.mobility.unwrap_or(config.mobility);
         config.seed = self.seed.unwrap_or(config.seed);
