@@ -187,7 +187,7 @@ pub fn fit(config: &Config, free: &[Free], seen: &[f64], how: &FitConfig, progre
     let mut kept: Option<Fitted> = None;
     for generation in 0..how.generations {
         if interrupt::requested() {
-            return Err(Error::Interrupted { again: "the same command".into() });
+            return Err(Error::Interrupted { again: "the same command (a fit begins anew)".into() });
         }
         let spread: Vec<f64> = kept.as_ref().map_or_else(Vec::new, |kept| {
             (0..free.len())

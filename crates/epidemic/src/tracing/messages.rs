@@ -4,6 +4,8 @@
 //! day changes, a phone leaves an update under the identifier of that day: the level that was and the level that is. The receiver
 //! keeps no more than how many contacts of a day are at which level. No message has a place, a name or a symptom in it, and no
 //! identifier is on two days.
+//!
+//! A simulation knows who met whom and brings updates by that; identifiers are what stands in for it between real phones.
 
 use serde::{Deserialize, Serialize};
 
