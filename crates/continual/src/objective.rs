@@ -108,6 +108,10 @@ impl RowsBuilder {
 
 /// Adds a row, as one piece where it lies in one.
 fn append(to: &mut Vec<f32>, row: ArrayView1<'_, f32>) {
+    if to.is_empty() {
+        // A usual batch without moving what was gathered.
+        to.reserve(16 * row.len());
+    }
     match row.as_slice() {
         Some(row) => to.extend_from_slice(row),
         None => to.extend(row),
