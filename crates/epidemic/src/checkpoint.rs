@@ -46,8 +46,7 @@ impl Simulation {
     /// Reads a simulation that [`save`](Self::save) wrote.
     pub fn load(path: &Path) -> Result<Self> {
         let (config, state) = read(path)?;
-        let policy = config.policy.policy(&config).map(Arc::from);
-        Self::resumed(&config, policy, state)
+        Self::resumed(&config, config.tracing()?, state)
     }
 
     /// The same, to go on under another policy or with another configuration: the people must be the same.
@@ -60,7 +59,10 @@ impl Simulation {
             let allowed = format!("the region, people and seed of {}: {:?}", path.display(), people(&before));
             return Err(Error::invalid("configuration", format!("{:?}", people(&config)), allowed));
         }
-        let policy = policy.or_else(|| config.policy.policy(&config).map(Arc::from));
+        let policy = match policy {
+            Some(policy) => Some(policy),
+            None => config.tracing()?,
+        };
         Self::resumed(&config, policy, state)
     }
 

@@ -1,5 +1,7 @@
 //! What is simulated.
 
+use std::{path::PathBuf, sync::Arc};
+
 use lyceum_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +9,7 @@ use crate::{
     parameters::Parameters,
     random::Random,
     region::Region,
-    tracing::{Policy, binary::Binary, heuristic::Heuristic, oracle::Oracle},
+    tracing::{Policy, binary::Binary, heuristic::Heuristic, learnt::Predictor, oracle::Oracle},
 };
 
 /// A simulation.
@@ -38,6 +40,9 @@ pub struct Config {
     pub count_contacts: bool,
     /// Noise of the oracle, added and multiplied.
     pub oracle_noise: [f32; 2],
+    /// The file of the predictor, where the policy is [`Learnt`](PolicyName::Learnt).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predictor: Option<PathBuf>,
     /// Changes of parameters, for example `transmission.contagion = 30`.
     #[serde(skip_serializing_if = "toml::Table::is_empty")]
     pub parameters: toml::Table,
@@ -58,6 +63,7 @@ impl Default for Config {
             testing: true,
             count_contacts: true,
             oracle_noise: [0.0; 2],
+            predictor: None,
             parameters: toml::Table::new(),
         }
     }
@@ -87,11 +93,13 @@ pub enum PolicyName {
     Heuristic4,
     /// True infectiousness.
     Oracle,
+    /// Infectiousness as a learnt predictor has it.
+    Learnt,
 }
 
 impl PolicyName {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Unmitigated,
         Self::None,
         Self::Lockdown,
@@ -102,6 +110,7 @@ impl PolicyName {
         Self::Heuristic3,
         Self::Heuristic4,
         Self::Oracle,
+        Self::Learnt,
     ];
 
     /// As it is written in configurations.
@@ -117,6 +126,7 @@ impl PolicyName {
             Self::Heuristic3 => "heuristic3",
             Self::Heuristic4 => "heuristic4",
             Self::Oracle => "oracle",
+            Self::Learnt => "learnt",
         }
     }
 
@@ -133,6 +143,7 @@ impl PolicyName {
             Self::Heuristic3 => "Version 3",
             Self::Heuristic4 => "Version 4",
             Self::Oracle => "True infectiousness",
+            Self::Learnt => "Infectiousness as the file of a learnt predictor has it",
         }
     }
 
@@ -144,19 +155,9 @@ impl PolicyName {
         })
     }
 
-    /// The tracing policy, if there is one.
-    pub fn policy(self, config: &Config) -> Option<Box<dyn Policy>> {
-        let [add, multiply] = config.oracle_noise;
-        match self {
-            Self::Unmitigated | Self::None | Self::Lockdown => None,
-            Self::Bct1 => Some(Box::new(Binary { order: 1 })),
-            Self::Bct2 => Some(Box::new(Binary { order: 2 })),
-            Self::Heuristic1 => Some(Box::new(Heuristic::new(1))),
-            Self::Heuristic2 => Some(Box::new(Heuristic::new(2))),
-            Self::Heuristic3 => Some(Box::new(Heuristic::new(3))),
-            Self::Heuristic4 => Some(Box::new(Heuristic::new(4))),
-            Self::Oracle => Some(Box::new(Oracle { add, multiply, random: Random(config.seed), ..Oracle::exact() })),
-        }
+    /// Whether phones are traced.
+    pub fn traces(self) -> bool {
+        !matches!(self, Self::Unmitigated | Self::None | Self::Lockdown)
     }
 }
 
@@ -169,6 +170,25 @@ impl Config {
         let config: Self = toml::from_str(text).map_err(|error| Error::damaged(name, error.to_string()))?;
         config.check()?;
         Ok(config)
+    }
+
+    /// The tracing policy, if there is one.
+    pub fn tracing(&self) -> Result<Option<Arc<dyn Policy>>> {
+        let [add, multiply] = self.oracle_noise;
+        Ok(match self.policy {
+            PolicyName::Unmitigated | PolicyName::None | PolicyName::Lockdown => None,
+            PolicyName::Bct1 => Some(Arc::new(Binary { order: 1 })),
+            PolicyName::Bct2 => Some(Arc::new(Binary { order: 2 })),
+            PolicyName::Heuristic1 => Some(Arc::new(Heuristic::new(1))),
+            PolicyName::Heuristic2 => Some(Arc::new(Heuristic::new(2))),
+            PolicyName::Heuristic3 => Some(Arc::new(Heuristic::new(3))),
+            PolicyName::Heuristic4 => Some(Arc::new(Heuristic::new(4))),
+            PolicyName::Oracle => Some(Arc::new(Oracle { add, multiply, random: Random(self.seed), ..Oracle::exact() })),
+            PolicyName::Learnt => match &self.predictor {
+                Some(path) => Some(Arc::new(Predictor::read(path)?)),
+                None => return Err(no_predictor()),
+            },
+        })
     }
 
     /// Rules for and between the fields.
@@ -192,7 +212,14 @@ impl Config {
         if self.oracle_noise.iter().any(|noise| !(0.0..=10.0).contains(noise)) {
             return Err(Error::invalid("oracle_noise", format!("{:?}", self.oracle_noise), "numbers from 0 to 10"));
         }
+        if self.policy == PolicyName::Learnt && self.predictor.is_none() {
+            return Err(no_predictor());
+        }
         let parameters = Parameters::changed(&self.parameters)?;
         Ok((Region::load(&self.region)?, parameters))
     }
+}
+
+fn no_predictor() -> Error {
+    Error::invalid("predictor", "nothing", "the file of a learnt predictor, for the policy `learnt`")
 }

@@ -44,6 +44,22 @@ pub fn by_generations(infections: &[Infection], children: &[u32], from: f32, unt
     Some(Estimate { value: mean, low: (mean - half).max(0.0), high: mean + half })
 }
 
+/// The probability that a number of the first kind is greater than one of the second, where equal ones count half: the area under the
+/// receiver operating characteristic. Not a number where one kind is missing.
+pub fn area_under_curve(positive: Vec<f32>, negative: Vec<f32>) -> f64 {
+    let all = (positive.len() * negative.len()) as f64;
+    let mut ranked: Vec<(f32, bool)> = positive.into_iter().map(|x| (x, true)).chain(negative.into_iter().map(|x| (x, false))).collect();
+    ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut below, mut sum) = (0.0, 0.0);
+    for same in ranked.chunk_by(|a, b| a.0 == b.0) {
+        let positives = same.iter().filter(|(_, positive)| *positive).count() as f64;
+        let negatives = same.len() as f64 - positives;
+        sum += positives * (below + negatives / 2.0);
+        below += negatives;
+    }
+    sum / all
+}
+
 /// How long it took from infections to those that came of them: share by whole days.
 pub fn generation_times(infections: &[Infection]) -> Vec<f64> {
     let mut at = std::collections::HashMap::new();
@@ -227,6 +243,13 @@ mod tests {
     use super::*;
 
     /// With generations of exactly five days and twice as many in each, all ways give two.
+    #[test]
+    fn areas_worked_by_hand() {
+        assert_eq!(area_under_curve(vec![3.0, 2.0], vec![1.0, 0.0]), 1.0);
+        assert_eq!(area_under_curve(vec![1.0, 2.0], vec![1.0, 3.0]), (0.5 + 1.0) / 4.0);
+        assert!(area_under_curve(vec![1.0], Vec::new()).is_nan());
+    }
+
     #[test]
     fn doubling_every_generation_is_two() {
         let mut times = vec![0.0; 61];

@@ -261,6 +261,7 @@ impl Phones {
             profile: person.profile.then_some(Profile { age: person.age, sex: person.sex, conditions: person.conditions }),
             truth: [0.0; DAYS],
             tomorrow: 0.0,
+            exposure: None,
         };
         if messages {
             known.symptoms = std::array::from_fn(|ago| then(ago).map_or(0, |then| self.symptoms[phone][then]));
@@ -274,8 +275,18 @@ impl Phones {
             let infectiousness = |at: f32| infection.infectiousness(at - infection.at, infection.symptoms(at - infection.at));
             known.truth = std::array::from_fn(|ago| infectiousness(day as f32 + 0.5 - ago as f32));
             known.tomorrow = infectiousness(day as f32 + 1.5);
+            known.exposure = self.exposure(phone, day, infection);
         }
         known
+    }
+
+    /// How many days ago the owner was infected, and what the phone of who did it told of that day.
+    fn exposure(&self, phone: usize, day: u32, infection: &Infection) -> Option<(u8, u8)> {
+        let by = *self.of.get(infection.by? as usize)?;
+        let then = infection.at.max(0.0) as u32;
+        let ago = day.checked_sub(then).filter(|ago| *ago < DAYS as u32)?;
+        let met = by != NONE && self.diary[then as usize % DAYS].of(phone as u32).contains(&by);
+        met.then(|| (ago as u8, self.levels[by as usize].at(then)))
     }
 }
 

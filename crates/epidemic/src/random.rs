@@ -40,6 +40,8 @@ pub enum Purpose {
     Identifier,
     /// Noise of a policy.
     Policy,
+    /// What is kept to learn from.
+    Sample,
 }
 
 /// All randomness of a simulation.

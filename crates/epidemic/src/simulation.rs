@@ -109,8 +109,7 @@ struct Passed {
 impl Simulation {
     /// Draws the population and the first infections.
     pub fn new(config: &Config) -> Result<Self> {
-        let policy = config.policy.policy(config).map(Arc::from);
-        Self::with_policy(config, policy)
+        Self::with_policy(config, config.tracing()?)
     }
 
     /// The same with a tracing policy of one's own.

@@ -12,7 +12,7 @@ use lyceum_epidemic::{
     table::{self, Column, Table},
     tracing::{
         CALIBRATED, DAYS, Phone, Policy, RISKS, THRESHOLDS,
-        predictor::{Predict, Predictor},
+        learnt::{Predict, Predictor},
     },
 };
 use numpy::{

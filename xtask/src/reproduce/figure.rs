@@ -11,13 +11,16 @@ pub(super) struct Line {
     pub(super) points: Vec<(f64, f64, f64)>,
 }
 
-const COLORS: [RGBColor; 6] = [
+const COLORS: [RGBColor; 9] = [
     RGBColor(37, 99, 168),
     RGBColor(110, 110, 110),
     RGBColor(200, 100, 27),
     RGBColor(47, 138, 67),
     RGBColor(179, 50, 74),
     RGBColor(111, 79, 176),
+    RGBColor(20, 140, 150),
+    RGBColor(190, 150, 20),
+    RGBColor(215, 95, 150),
 ];
 
 /// Draws the lines.
@@ -57,11 +60,27 @@ pub(super) fn lines(path: &Path, title: &str, [x_label, y_label]: [&str; 2], lin
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::LowerLeft)
+        .position(emptiest_corner(all().map(|point| ((point.0 - x0) / (x1 - x0), (point.1 - y0) / (y1 - y0)))))
         .background_style(WHITE.mix(0.85))
         .border_style(BLACK.mix(0.3))
         .label_font(("sans-serif", 14))
         .draw()
         .map_err(|e| failed(&e))?;
     area.present().map_err(|e| failed(&e))
+}
+
+/// The corner of the unit square with the fewest points in it.
+fn emptiest_corner(points: impl Iterator<Item = (f64, f64)>) -> SeriesLabelPosition {
+    let points: Vec<(f64, f64)> = points.collect();
+    let within = |right: bool, upper: bool| {
+        let near = |at: f64, far: bool, reach: f64| if far { at > 1.0 - reach } else { at < reach };
+        points.iter().filter(|(x, y)| near(*x, right, 0.35) && near(*y, upper, 0.5)).count()
+    };
+    let corners = [
+        (within(false, false), SeriesLabelPosition::LowerLeft),
+        (within(true, false), SeriesLabelPosition::LowerRight),
+        (within(false, true), SeriesLabelPosition::UpperLeft),
+        (within(true, true), SeriesLabelPosition::UpperRight),
+    ];
+    corners.into_iter().min_by_key(|(count, _)| *count).map_or(SeriesLabelPosition::LowerLeft, |(_, corner)| corner)
 }

@@ -1,9 +1,7 @@
-//! What the experiments with a small encoder share: its extents, and its checkpoints.
+//! What the experiments with a small encoder share: its extents.
 
-use std::collections::BTreeMap;
-
-use lyceum_core::{Array, Checkpoint, Result, Run, Seed, Violation, range};
-use lyceum_train::{Bert, BertConfig, DeviceName, Pipeline, State, pipeline::Saved};
+use lyceum_core::{Seed, Violation, range};
+use lyceum_train::{Bert, BertConfig, DeviceName};
 use serde::{Deserialize, Serialize};
 
 /// The encoder; its vocabulary and longest sequence are those of the data.
@@ -47,28 +45,4 @@ impl EncoderConfig {
         let extents = BertConfig { vocabulary, positions, width, heads, feed_forward, layers, dropout, deviation, sinusoids: true };
         Bert::new(&extents, &mut seed.stream("model/init"), &device.device())
     }
-}
-
-/// Counters of the optimiser, the estimator and the combiner.
-pub(super) type Counters = [BTreeMap<String, u64>; 3];
-
-/// Writes a checkpoint; `progress` is what else it holds, with the counters that [`restore`] needs.
-pub(super) fn save<P: Serialize>(run: &Run, step: usize, pipeline: &Pipeline<Bert>, progress: impl FnOnce(Counters) -> P) -> Result<()> {
-    let Saved { model, optimizer, estimator, combiner } = pipeline.save();
-    let progress = progress([optimizer.counters, estimator.counters, combiner.counters]);
-    let files: [(&str, &[Array]); 4] =
-        [("model", &model), ("optimizer", &optimizer.arrays), ("estimator", &estimator.arrays), ("combiner", &combiner.arrays)];
-    run.save_checkpoint(step as u64, &progress, &files)
-}
-
-/// Goes on from a checkpoint that [`save`] wrote.
-pub(super) fn restore(pipeline: &mut Pipeline<Bert>, checkpoint: &Checkpoint, counters: &Counters) -> Result<()> {
-    let arrays = |file: &str| checkpoint.arrays(file).map(<[Array]>::to_vec);
-    let state = |file: &str, place: usize| -> Result<State> { Ok(State { arrays: arrays(file)?, counters: counters[place].clone() }) };
-    pipeline.restore(Saved {
-        model: arrays("model")?,
-        optimizer: state("optimizer", 0)?,
-        estimator: state("estimator", 1)?,
-        combiner: state("combiner", 2)?,
-    })
 }

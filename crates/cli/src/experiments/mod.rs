@@ -5,11 +5,13 @@
 mod active_testing;
 mod active_training;
 mod certify;
+mod checkpoint;
 mod compare_scores;
 mod continual;
 mod digit_tuples;
 mod encoder;
 mod federated;
+mod infectiousness;
 mod multilingual;
 mod pretraining;
 mod toy_regression;
@@ -25,6 +27,7 @@ pub(crate) const EXPERIMENTS: &[&dyn AnyExperiment] = &[
     &continual::Continual,
     &digit_tuples::DigitTuples,
     &federated::Federated,
+    &infectiousness::LearnInfectiousness,
     &multilingual::Multilingual,
     &pretraining::Pretraining,
     &toy_regression::ToyRegression,

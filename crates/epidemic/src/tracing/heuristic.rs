@@ -195,19 +195,7 @@ mod tests {
     use crate::symptoms::{COUGH, MILD};
 
     fn quiet() -> Phone {
-        Phone {
-            person: 0,
-            day: 30,
-            symptoms: [0; DAYS],
-            test: None,
-            mailbox: [[0; 16]; DAYS],
-            levels: [0; DAYS],
-            recommendation: 0,
-            alerted: false,
-            profile: None,
-            truth: [0.0; DAYS],
-            tomorrow: 0.0,
-        }
+        Phone { day: 30, ..Phone::default() }
     }
 
     #[test]

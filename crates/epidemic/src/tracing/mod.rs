@@ -5,13 +5,16 @@
 //! | [`binary`] | a positive test within 14 days among contacts (order 1), or among theirs (order 2) |
 //! | [`heuristic`] | tests, symptoms and messages by thresholds, four versions |
 //! | [`oracle`] | the true infectiousness, with noise if wanted |
-//! | [`predictor`] | any function from features to the infectiousness of 14 days |
+//! | [`learnt`] | a network, or any function from what a phone knows to the infectiousness of 14 days |
+//!
+//! [`collect`] keeps what phones knew, and the truth, for networks to learn from.
 
 pub mod binary;
+pub mod collect;
 pub mod heuristic;
+pub mod learnt;
 pub mod messages;
 pub mod oracle;
-pub mod predictor;
 
 use crate::symptoms::Symptoms;
 
@@ -36,7 +39,7 @@ pub enum Needs {
 pub type Mailbox = [[u16; RISKS]; DAYS];
 
 /// What a phone knows. Days are counted backwards: 0 is today.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Phone {
     /// Whose phone it is: for a policy's own randomness, not for tracing.
     pub person: u32,
@@ -60,6 +63,8 @@ pub struct Phone {
     pub truth: [f32; DAYS],
     /// True infectiousness of tomorrow, which is what predictors of today learn to tell.
     pub tomorrow: f32,
+    /// If the owner was infected by someone whom the phone met: how many days ago, and the level that this one's phone told of that day.
+    pub exposure: Option<(u8, u8)>,
 }
 
 /// What a user tells the app once.

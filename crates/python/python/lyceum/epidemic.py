@@ -58,6 +58,9 @@ class Simulation:
         negative, 0 none told, ``test_days_ago``, ``age``, ``sex`` (-1 where not told), ``conditions``, ``person``; and ``day``.
         Days are counted backwards, column 0 is today. It gives risks (n, 14): the infectiousness of today and the days before, which
         become 16 levels that contacts are told, and of today's a recommendation from 0 to 3.
+    predictor
+        The file of a learnt predictor, as ``lyceum run`` of a recipe with ``experiment = "infectiousness"`` writes it, for the policy
+        ``"learnt"``.
     uptake
         The share of those with a smartphone who have the app; 0.8415 are 60 % of all people.
     mobility
@@ -89,6 +92,7 @@ class Simulation:
         testing: bool = True,
         count_contacts: bool = True,
         oracle_noise: Sequence[float] = (0.0, 0.0),
+        predictor: str | PathLike[str] | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> None:
         function = policy if callable(policy) else None
@@ -105,6 +109,7 @@ class Simulation:
             "testing": testing,
             "count_contacts": count_contacts,
             "oracle_noise": list(oracle_noise),
+            "predictor": None if predictor is None else fspath(predictor),
             "parameters": dict(parameters or {}),
         }
         self._native = _native.Simulation(json.dumps(config), function)

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use lyceum_core::{Error, Progress, Result, interrupt, run as run_files};
 use lyceum_epidemic::{
-    Config, Simulation,
+    Config, PolicyName, Simulation,
     evaluate::Outcome,
     report::{self, Compared},
 };
@@ -28,6 +28,7 @@ use crate::commands::said;
 #[command(after_help = "\
 Examples:
   lyceum epidemic compare --policies none,bct1,heuristic1,oracle --seeds 5 --people 3000 --out runs/compare
+  lyceum epidemic compare --policies none,bct1 --predictor deep-set=runs/predictors/deep-set/predictor.safetensors --out runs/learnt
   lyceum epidemic compare --policies none,bct1 --uptake 0.4215,0.8415 --mobility 0.3,0.5,0.7 --seeds 10 --out runs/frontier")]
 pub(crate) struct Compare {
     #[command(flatten)]
@@ -36,6 +37,10 @@ pub(crate) struct Compare {
     /// The policies
     #[arg(long, value_enum, value_delimiter = ',', default_value = "none,bct1,heuristic1,oracle")]
     policies: Vec<Policy>,
+
+    /// A learnt predictor besides: a name, and a file that the experiment `infectiousness` wrote
+    #[arg(long = "predictor", value_name = "NAME=FILE")]
+    predictors: Vec<String>,
 
     /// Shares of phone owners with the app; 0.4215, 0.5618 and 0.8415 are 30, 40 and 60 % of all. Policies without one run once
     #[arg(long, value_delimiter = ',', default_value = "0.8415")]
@@ -70,7 +75,17 @@ impl Compare {
         let path = self.out.join("runs.jsonl");
         let plan = self.out.join("plan.json");
         // Runs of another plan are not those of this one.
-        let settings = json!({ "config": self.simulated.config()?, "version": env!("CARGO_PKG_VERSION") });
+        let mut predictors = std::collections::BTreeMap::new();
+        for cell in &cells {
+            if let Some(path) = &cell.config.predictor
+                && !predictors.contains_key(path)
+            {
+                // What cannot be read is found before anything is written; a changed file is another plan.
+                cell.config.tracing()?;
+                predictors.insert(path.clone(), crc32c::crc32c(&std::fs::read(path).map_err(Error::io("read", path))?));
+            }
+        }
+        let settings = json!({ "config": self.simulated.config()?, "predictors": predictors, "version": env!("CARGO_PKG_VERSION") });
         let mut runs = if run_files::read_json::<serde_json::Value>(&plan).ok().flatten().as_ref() == Some(&settings) {
             kept(&path)
         } else {
@@ -101,8 +116,7 @@ impl Compare {
                         if interrupt::requested() {
                             return Err(Error::Interrupted { again: "the same command".into() });
                         }
-                        let policy = cell.config.policy.policy(&cell.config).map(Arc::from);
-                        let mut simulation = Simulation::with_population(&cell.config, policy, population.clone())?;
+                        let mut simulation = Simulation::with_population(&cell.config, cell.config.tracing()?, population.clone())?;
                         simulation.run();
                         let n = f64::from(cell.config.people);
                         let run = Compared {
@@ -143,17 +157,27 @@ impl Compare {
     fn cells(&self) -> Result<Vec<Cell>> {
         let base = self.simulated.config()?;
         let mut cells = Vec::new();
-        for Policy(policy) in self.policies.iter().copied() {
-            let traces = policy.policy(&base).is_some();
+        let mut arms: Vec<(&str, PolicyName, Option<PathBuf>)> =
+            self.policies.iter().map(|Policy(policy)| (policy.name(), *policy, base.predictor.clone())).collect();
+        for predictor in &self.predictors {
+            let wrong = || Error::invalid("--predictor", predictor, "NAME=FILE");
+            let (name, file) = predictor.split_once('=').filter(|(name, file)| !name.is_empty() && !file.is_empty()).ok_or_else(wrong)?;
+            if arms.iter().any(|(other, ..)| *other == name) {
+                return Err(Error::invalid("--predictor", predictor, "a name that no other arm has"));
+            }
+            arms.push((name, PolicyName::Learnt, Some(file.into())));
+        }
+        for (name, policy, predictor) in arms {
+            let traces = policy.traces();
             for (place, uptake) in self.uptake.iter().enumerate() {
                 if !traces && place > 0 {
                     continue;
                 }
-                let arm =
-                    if traces && self.uptake.len() > 1 { format!("{}, uptake {uptake}", policy.name()) } else { policy.name().to_owned() };
+                let arm = if traces && self.uptake.len() > 1 { format!("{name}, uptake {uptake}") } else { name.to_owned() };
                 for mobility in &self.mobility {
                     for seed in 1..=self.seeds {
-                        let config = Config { policy, uptake: *uptake, mobility: *mobility, seed, ..base.clone() };
+                        let predictor = predictor.clone();
+                        let config = Config { policy, predictor, uptake: *uptake, mobility: *mobility, seed, ..base.clone() };
                         config.check()?;
                         cells.push(Cell { arm: arm.clone(), config });
                     }

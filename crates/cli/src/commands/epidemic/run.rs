@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 use lyceum_core::{Error, Progress, Result, interrupt, run as run_files};
-use lyceum_epidemic::{Config, Simulation, report, table};
+use lyceum_epidemic::{Config, PolicyName, Simulation, report, table};
 use serde_json::json;
 
 use super::{Policy, Simulated, folder, write_report};
@@ -22,6 +22,7 @@ use crate::commands::said;
 Examples:
   lyceum epidemic run --people 100000 --policy bct1 --out runs/bct1
   lyceum epidemic run --people 1000000 --days 100 --policy heuristic1 --uptake 0.56 --out runs/large
+  lyceum epidemic run --predictor runs/predictors/deep-set/predictor.safetensors --out runs/learnt
   lyceum epidemic run montreal.toml --set transmission.contagion=30 --seed 7 --out runs/more
   lyceum epidemic run --from runs/none/state --policy lockdown --days 120 --out runs/what-if")]
 pub(crate) struct Run {
@@ -31,6 +32,10 @@ pub(crate) struct Run {
     /// What is done about the epidemic [default: none]
     #[arg(long, value_enum)]
     policy: Option<Policy>,
+
+    /// Trace by a learnt predictor: a file that the experiment `infectiousness` wrote
+    #[arg(long, value_name = "FILE")]
+    predictor: Option<PathBuf>,
 
     /// The share of those with a smartphone who have the app; 0.8415 are 60 % of all
     #[arg(long, allow_negative_numbers = true)]
@@ -154,6 +159,13 @@ impl Run {
             }
         }
         config.policy = self.policy.map_or(config.policy, |policy| policy.0);
+        if let Some(predictor) = &self.predictor {
+            match self.policy {
+                None | Some(Policy(PolicyName::Learnt)) => config.policy = PolicyName::Learnt,
+                Some(Policy(other)) => return Err(Error::invalid("--policy", other.name(), "learnt, beside --predictor")),
+            }
+            config.predictor = Some(predictor.clone());
+        }
         config.uptake = self.uptake.unwrap_or(config.uptake);
         config.mobility = self.mobility.unwrap_or(config.mobility);
         config.seed = self.seed.unwrap_or(config.seed);

@@ -24,7 +24,10 @@ use ndarray::Array2;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use super::encoder::{Counters, EncoderConfig, restore, save};
+use super::{
+    checkpoint::{Counters, restore, save},
+    encoder::EncoderConfig,
+};
 
 /// Learns languages together with each method.
 #[derive(Debug, Clone, Copy)]

@@ -13,7 +13,10 @@ use lyceum_optim::EstimatorConfig;
 use lyceum_train::{DeviceName, MaskedTokens, OptimizerConfig, Pipeline, Rate, Schedule, TokenBatch, evaluate_tokens};
 use serde::{Deserialize, Serialize};
 
-use super::encoder::{Counters, EncoderConfig, restore, save};
+use super::{
+    checkpoint::{Counters, restore, save},
+    encoder::EncoderConfig,
+};
 
 /// Learns with each masking.
 #[derive(Debug, Clone, Copy)]

@@ -1,0 +1,377 @@
+//! The experiment `infectiousness`: predictors for contact tracing learn in simulated epidemics and trace in others. It joins
+//! `lyceum-epidemic` and `lyceum-train`.
+//!
+//! A predictor changes the messages that phones send, and so what it will be asked. So it learns in rounds (as DAgger does): first
+//! from epidemics with the messages of a noisy oracle, then from such with its own.
+
+mod network;
+mod samples;
+
+use std::sync::Arc;
+
+use lyceum_core::{
+    Experiment, Report, Result, Run, Seed, Summary, Violation, atomic, range,
+    report::{Axis, Block, Chart, Series, Table},
+};
+use lyceum_data::split;
+use lyceum_epidemic::{
+    evaluate::area_under_curve,
+    random::Random,
+    tracing::{
+        DAYS, Edges, UNIFORM,
+        learnt::{Inputs, Network, NetworkConfig, Predictor, edges},
+        oracle::Oracle,
+    },
+};
+use lyceum_optim::EstimatorConfig;
+use lyceum_train::{Batch, ClipNorm, DeviceName, OptimizerConfig, Pipeline, Rate, Schedule};
+use network::{Infectiousness, Learner, Sample, Samples};
+use rayon::prelude::*;
+use samples::Simulations;
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::{Counters, restore, save};
+
+/// Learns predictors.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LearnInfectiousness;
+
+/// The recipe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    #[serde(default)]
+    device: DeviceName,
+    #[serde(default)]
+    simulations: Simulations,
+    /// How often predictors learn: the first time from an oracle's messages, then from their own.
+    #[serde(default = "rounds", deserialize_with = "range::at_least_one")]
+    rounds: usize,
+    #[serde(default)]
+    training: StepsConfig,
+    /// How gradients are estimated.
+    #[serde(default = "plain")]
+    estimator: EstimatorConfig,
+    /// Shares of the days on which people who are well are at most a little careful, careful, and not at home.
+    #[serde(default = "below", deserialize_with = "range::fractions")]
+    below: Vec<f64>,
+    /// What is compared.
+    predictor: Vec<Arm>,
+}
+
+/// How long and how fast, in each round.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct StepsConfig {
+    #[serde(deserialize_with = "range::at_least_one")]
+    steps: usize,
+    /// Phones of a step.
+    #[serde(deserialize_with = "range::at_least_one")]
+    batch_size: usize,
+    #[serde(deserialize_with = "range::positive")]
+    learning_rate: f64,
+    /// Steps over which the rate rises to its peak.
+    warmup: usize,
+    schedule: Schedule,
+    optimizer: OptimizerConfig,
+    /// The largest norm of a gradient.
+    #[serde(deserialize_with = "range::positive")]
+    clip_norm: f64,
+    /// The weight of telling which contacts an infection came from.
+    #[serde(deserialize_with = "range::non_negative")]
+    contagion: f64,
+    /// Steps between two looks at held-out simulations; a checkpoint is written at each.
+    #[serde(deserialize_with = "range::at_least_one")]
+    evaluate_every: usize,
+}
+
+impl Default for StepsConfig {
+    fn default() -> Self {
+        Self {
+            steps: 3_000,
+            batch_size: 256,
+            learning_rate: 2e-3,
+            warmup: 200,
+            schedule: Schedule::Cosine,
+            optimizer: OptimizerConfig::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+            clip_norm: 1.0,
+            contagion: 0.05,
+            evaluate_every: 250,
+        }
+    }
+}
+
+/// A predictor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Arm {
+    name: String,
+    network: NetworkConfig,
+}
+
+fn rounds() -> usize {
+    2
+}
+
+fn plain() -> EstimatorConfig {
+    EstimatorConfig::Plain
+}
+
+fn below() -> Vec<f64> {
+    vec![0.5, 0.8, 0.95]
+}
+
+/// How far a round is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Training {
+    step: usize,
+    /// After how many steps, and the squared error on held-out simulations then.
+    curve: Vec<(usize, f64)>,
+    counters: Counters,
+}
+
+/// What a predictor does as a policy in simulations that it did not learn from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Outcome {
+    /// Mean squared error of infectiousness, a day.
+    error: f64,
+    /// That of always saying the mean.
+    variance: f64,
+    /// Area under the curve of telling who is infectious today.
+    infectious: f64,
+    /// The same among those who told of no symptom and no test within fourteen days.
+    silent: f64,
+    /// After how many steps, and the squared error on held-out simulations then.
+    curve: Vec<(usize, f64)>,
+}
+
+impl Experiment for LearnInfectiousness {
+    type Config = Config;
+
+    fn name(&self) -> &'static str {
+        "infectiousness"
+    }
+
+    fn about(&self) -> &'static str {
+        "predictors for contact tracing: a linear function, a deep set, a set transformer, learnt in simulated epidemics"
+    }
+
+    fn check(&self, config: &Config) -> Result<(), Violation> {
+        let wrong = |key: String, message: String| Err(Violation::new(key, message));
+        if let Err(error) = config.simulations.check() {
+            return wrong("simulations".into(), error.to_string());
+        }
+        if config.below.len() != 3 || !config.below.is_sorted() {
+            return wrong("below".into(), format!("found {:?}; allowed: three shares, none below the one before", config.below));
+        }
+        if config.predictor.is_empty() {
+            return wrong("predictor".into(), "found none; allowed: at least one".into());
+        }
+        for (number, arm) in config.predictor.iter().enumerate() {
+            if config.predictor[..number].iter().any(|other| other.name == arm.name) {
+                return wrong("predictor.name".into(), format!("found `{}` twice; allowed: different names", arm.name));
+            }
+            if let Err(error) = arm.network.check() {
+                return wrong(format!("predictor.{number}.network"), error.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
+        let mut learnt = Vec::new();
+        for arm in &config.predictor {
+            let part = run.child(&arm.name)?;
+            learnt.push((arm, config.learn(&part, arm, run.seed())?));
+        }
+        let summary = summarise(&learnt);
+        run.finish(&summary, &config.report(&learnt, &summary))?;
+        Ok(summary)
+    }
+}
+
+impl Config {
+    /// All rounds of a predictor, or those that are left. Writes `predictor.safetensors`, the newest one.
+    fn learn(&self, run: &Run, arm: &Arm, seed: Seed) -> Result<Vec<Outcome>> {
+        let file = run.folder().join("predictor.safetensors");
+        let mut outcomes: Vec<Outcome> = Vec::new();
+        for round in 0..self.rounds {
+            let part = run.child(&format!("round-{round}"))?;
+            let (path, told) = (part.folder().join("predictor.safetensors"), part.folder().join("outcome.json"));
+            if let Some(outcome) = lyceum_core::run::read_json(&told)? {
+                outcomes.push(outcome);
+                continue;
+            }
+            let before = run.folder().join(format!("round-{}", round.saturating_sub(1))).join("predictor.safetensors");
+            let sample = |name: &str, count: usize| {
+                self.simulations.samples(&part, (name, count), seed.child(&format!("round/{round}")), |config| {
+                    if round > 0 {
+                        return Ok(Arc::new(Predictor::read(&before)?));
+                    }
+                    let [add, multiply] = config.oracle_noise;
+                    Ok(Arc::new(Oracle { add, multiply, edges: UNIFORM, random: Random(config.seed) }))
+                })
+            };
+            let (train, held_out) = (sample("learnt from", self.simulations.train)?, sample("held out", self.simulations.held_out)?);
+            let (model, training) = self.train(&part, arm, &train, &held_out, seed)?;
+            let arrays = model.arrays();
+            let edges = self.edges(&held_out, &predict(&Network::new(arm.network, &arrays)?, &held_out));
+            let predictor = Predictor::new(&arm.name, arm.network, &arrays, edges)?;
+            atomic::write(&path, &predictor.bytes(&arrays)?)?;
+            let seed = seed.child("outcome");
+            let met =
+                self.simulations.samples(&part, ("traced", self.simulations.held_out), seed, |_| Ok(Arc::new(Predictor::read(&path)?)))?;
+            let outcome = Outcome::of(&met, &predict(&predictor.predict, &met), training.curve);
+            lyceum_core::run::write_json(&told, &outcome)?;
+            atomic::write(&file, &predictor.bytes(&arrays)?)?;
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+
+    /// One round of learning, or what is left of it.
+    fn train(&self, run: &Run, arm: &Arm, train: &[Arc<Sample>], held_out: &[Arc<Sample>], seed: Seed) -> Result<(Learner, Training)> {
+        let StepsConfig { steps, batch_size, warmup, evaluate_every, .. } = self.training;
+        let model = Learner::new(arm.network, seed, &self.device.device());
+        let clip = Box::new(ClipNorm { max_norm: self.training.clip_norm });
+        let mut pipeline = Pipeline::new(model, self.estimator.build(), &self.training.optimizer).with_transform(clip);
+        let mut training = Training::default();
+        if let Some(checkpoint) = run.rewind()? {
+            training = checkpoint.state()?;
+            restore(&mut pipeline, &checkpoint, &training.counters)?;
+        }
+        let objective = Infectiousness { contagion: self.training.contagion };
+        let all = Samples(train.to_vec());
+        let mut task = run.progress().task(&arm.name, training.step as u64, steps as u64);
+        let (mut sum, mut order) = (0.0, (usize::MAX, Vec::new()));
+        while training.step < steps {
+            run.stop_if_requested()?;
+            let positions: Vec<usize> = (training.step * batch_size..(training.step + 1) * batch_size)
+                .map(|draw| {
+                    let pass = draw / train.len();
+                    if order.0 != pass {
+                        order = (pass, split::permutation(train.len(), &mut seed.stream_at("infectiousness/order", pass as u64)));
+                    }
+                    order.1[draw % train.len()]
+                })
+                .collect();
+            let relative = self.training.schedule.relative(training.step as u64, steps as u64, warmup as u64);
+            let rate = Rate { peak: self.training.learning_rate, relative };
+            let outcome = pipeline.step(&objective, &all.select(&positions), rate, seed.child(&format!("step/{}", training.step)))?;
+            sum += outcome.losses[0];
+            training.step += 1;
+            if training.step.is_multiple_of(evaluate_every) || training.step == steps {
+                let network = Network::new(arm.network, &pipeline.model().arrays())?;
+                let error = squared_error(held_out, &predict(&network, held_out));
+                let since = 1 + (training.step - 1) % evaluate_every;
+                run.log(training.step as u64, &[("train_loss", sum / since as f64), ("held_out_error", error)])?;
+                task.set(training.step as u64, &format!("squared error {error:.5}"));
+                sum = 0.0;
+                training.curve.push((training.step, error));
+                save(run, training.step, &pipeline, |counters| Training { counters, ..training.clone() })?;
+            }
+        }
+        Ok((pipeline.model(), training))
+    }
+
+    /// Levels of risk from held-out simulations.
+    fn edges(&self, samples: &[Arc<Sample>], risks: &[[f32; DAYS]]) -> Edges {
+        let both = || samples.iter().zip(risks);
+        let well: Vec<f32> = both().filter(|(sample, _)| !sample.infectious && sample.truth[0] == 0.0).map(|(_, risks)| risks[0]).collect();
+        let infectious: Vec<f32> = both()
+            .flat_map(|(sample, risks)| sample.truth.into_iter().zip(*risks))
+            .filter(|(truth, _)| *truth > 0.0)
+            .map(|(_, risk)| risk)
+            .collect();
+        edges(&well, &infectious, [self.below[0], self.below[1], self.below[2]])
+    }
+
+    fn report(&self, learnt: &[(&Arm, Vec<Outcome>)], summary: &Summary) -> Report {
+        let lead = format!(
+            "Each predictor learns in {} simulated epidemics a round, of people who differ in how many have the app, how careful they are and \
+             what they tell, and then traces in {} others. In the first round messages are those of a noisy oracle, then those of the predictor \
+             of the round before.",
+            self.simulations.train, self.simulations.held_out
+        );
+        let error = Chart::new("Squared error on held-out simulations", Axis::linear("step"), Axis::log("mean squared error"));
+        let error = learnt.iter().fold(error, |chart, (arm, outcomes)| {
+            outcomes.iter().enumerate().fold(chart, |chart, (round, outcome)| {
+                let points = outcome.curve.iter().map(|(step, error)| ((round * self.training.steps + step) as f64, *error));
+                chart.with(Series::line(format!("{}, round {round}", arm.name), points))
+            })
+        });
+        let names = (0..self.rounds).map(|round| format!("round {round}"));
+        let told =
+            Chart::new("Telling who is infectious while tracing", Axis::category("after", names), Axis::linear("area under the curve"));
+        let told = learnt.iter().fold(told, |chart, (arm, outcomes)| {
+            let points = outcomes.iter().enumerate().map(|(round, outcome)| (round as f64, outcome.infectious));
+            chart.with(Series::line(&arm.name, points))
+        });
+        Report::new("Predictors for contact tracing", lead)
+            .section("Outcome", [Block::Table(summary.table.clone()), Block::Chart(told), Block::Chart(error)])
+            .section("Recipe", [Block::Code(toml::to_string(self).unwrap_or_default())])
+    }
+}
+
+impl Outcome {
+    fn of(samples: &[Arc<Sample>], risks: &[[f32; DAYS]], curve: Vec<(usize, f64)>) -> Self {
+        let mean = samples.iter().map(|sample| f64::from(sample.truth[0])).sum::<f64>() / samples.len().max(1) as f64;
+        let flat = vec![[mean as f32; DAYS]; samples.len()];
+        let area = |of: &dyn Fn(&Sample) -> bool| {
+            let some = || samples.iter().zip(risks).filter(|(sample, _)| of(sample));
+            let risks =
+                |infectious: bool| some().filter(move |(sample, _)| sample.infectious == infectious).map(|(_, risks)| risks[0]).collect();
+            area_under_curve(risks(true), risks(false))
+        };
+        let silent = |sample: &Sample| sample.inputs.health.as_flattened().iter().all(|number| *number == 0.0);
+        Self {
+            error: squared_error(samples, risks),
+            variance: squared_error(samples, &flat),
+            infectious: area(&|_| true),
+            silent: area(&silent),
+            curve,
+        }
+    }
+}
+
+/// Risks of each sample.
+fn predict(network: &Network, samples: &[Arc<Sample>]) -> Vec<[f32; DAYS]> {
+    let together: Vec<Vec<[f32; DAYS]>> = samples
+        .par_chunks(32)
+        .map(|samples| network.infectiousness(&samples.iter().map(|sample| sample.inputs.clone()).collect::<Vec<Inputs>>()))
+        .collect();
+    together.into_iter().flatten().collect()
+}
+
+/// The mean over the days that there were, then over samples.
+fn squared_error(samples: &[Arc<Sample>], risks: &[[f32; DAYS]]) -> f64 {
+    let each = samples.iter().zip(risks).map(|(sample, risks)| {
+        let days = sample.days.min(DAYS);
+        let errors = sample.truth.iter().zip(risks).take(days).map(|(truth, risk)| f64::from(truth - risk).powi(2));
+        errors.sum::<f64>() / days as f64
+    });
+    each.sum::<f64>() / samples.len().max(1) as f64
+}
+
+fn summarise(learnt: &[(&Arm, Vec<Outcome>)]) -> Summary {
+    let columns = ["predictor", "round", "squared error", "of saying the mean", "infectious: AUC", "the silent: AUC"];
+    let mut summary = Summary { table: Table::new(columns), ..Summary::default() };
+    for (arm, outcomes) in learnt {
+        for (round, outcome) in outcomes.iter().enumerate() {
+            summary.table.push([
+                arm.name.clone(),
+                round.to_string(),
+                format!("{:.5}", outcome.error),
+                format!("{:.5}", outcome.variance),
+                format!("{:.3}", outcome.infectious),
+                format!("{:.3}", outcome.silent),
+            ]);
+            for (name, value) in
+                [("error", outcome.error), ("variance", outcome.variance), ("auc", outcome.infectious), ("silent_auc", outcome.silent)]
+            {
+                summary.values.insert(format!("{}/{round}/{name}", arm.name), value);
+            }
+        }
+    }
+    summary
+}

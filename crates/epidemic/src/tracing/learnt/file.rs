@@ -1,0 +1,63 @@
+//! Predictors as files: safetensors with the weights, and the rest as JSON in its header.
+
+use std::path::Path;
+
+use lyceum_core::{Array, Error, Result, array};
+use serde::{Deserialize, Serialize};
+
+use super::{Network, NetworkConfig, Predictor};
+use crate::tracing::{Edges, THRESHOLDS};
+
+/// What stands beside the weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    format: String,
+    name: String,
+    network: NetworkConfig,
+    edges: Edges,
+    thresholds: [u8; 3],
+}
+
+const FORMAT: &str = "lyceum infectiousness 1";
+
+impl Predictor<Network> {
+    /// Of these weights.
+    pub fn new(name: &str, network: NetworkConfig, arrays: &[Array], edges: Edges) -> Result<Self> {
+        Ok(Self { name: name.into(), predict: Network::new(network, arrays)?, edges, thresholds: THRESHOLDS })
+    }
+
+    /// The bytes of its file.
+    pub fn bytes(&self, arrays: &[Array]) -> Result<Vec<u8>> {
+        let header = Header {
+            format: FORMAT.into(),
+            name: self.name.clone(),
+            network: self.predict.config(),
+            edges: self.edges,
+            thresholds: self.thresholds,
+        };
+        let note = serde_json::to_string(&header).map_err(|error| Error::Failed(error.to_string()))?;
+        array::encode_noted(arrays, Some(note))
+    }
+
+    /// From a file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => Error::Missing {
+                path: path.into(),
+                hint: "Give the file of a predictor, as `lyceum run recipes/epidemic/predictors.toml` writes it.".into(),
+            },
+            _ => Error::Io { path: path.into(), action: "read", source },
+        })?;
+        let damaged = |text: String| Error::damaged(path, text);
+        let header: Header = serde_json::from_str(&array::note(path, &bytes)?).map_err(|error| damaged(error.to_string()))?;
+        if header.format != FORMAT {
+            return Err(damaged(format!("found format `{}`; allowed: {FORMAT}", header.format)));
+        }
+        if !header.edges.windows(2).all(|pair| pair[0] < pair[1]) {
+            return Err(damaged(format!("found edges {:?}; allowed: growing numbers", header.edges)));
+        }
+        let network = Network::new(header.network, &array::decode(path, &bytes)?).map_err(|error| damaged(error.to_string()))?;
+        Ok(Self { name: header.name, predict: network, edges: header.edges, thresholds: header.thresholds })
+    }
+}
