@@ -106,6 +106,51 @@ fn a_series_is_fitted() {
 }
 
 #[test]
+fn a_learnt_predictor_traces() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let recipe = r#"
+experiment = "infectiousness"
+rounds = 1
+simulations = { people = 600, days = 15, train = 3, held_out = 2 }
+training = { steps = 50, batch_size = 32 }
+[[predictor]]
+name = "linear"
+network = "linear"
+"#;
+    fs::write(path.join("recipe.toml"), recipe).unwrap();
+    succeeds(path, "run recipe.toml --out learnt");
+    let file = "learnt/linear/predictor.safetensors";
+    succeeds(path, &format!("epidemic run {SMALL} --predictor {file} --out one"));
+    assert_eq!(json(&path.join("one/summary.json"))["config"]["policy"], "learnt");
+    succeeds(path, &format!("epidemic compare {SMALL} --policies none --predictor mine={file} --mobility 0.5 --seeds 2 --out two"));
+    assert_eq!(json(&path.join("two/table.json"))[2]["arm"], "mine");
+    let bytes = fs::read(path.join(file)).unwrap();
+    fs::write(path.join("cut"), &bytes[..bytes.len() / 2]).unwrap();
+    for (line, told) in [
+        ("epidemic run --policy learnt --out x".to_owned(), "predictor"),
+        (format!("epidemic run --policy bct1 --predictor {file} --out x"), "--policy"),
+        ("epidemic run --predictor cut --out x".into(), "cut"),
+        ("epidemic run --predictor none --out x".into(), "none"),
+        ("epidemic compare --predictor cut --out x".into(), "--predictor"),
+        ("epidemic compare --predictor a=cut --out x".into(), "cut"),
+        (format!("epidemic compare --predictor bct1={file} --out x"), "bct1"),
+        ("run wrong.toml --out x".into(), "width"),
+        ("run below.toml --out x".into(), "below"),
+    ] {
+        fs::write(
+            path.join("wrong.toml"),
+            recipe.replace("\"linear\"\n", "\"l\"\n").replace("network = \"l\"", "network = { deep-set = { width = 12, blocks = 2 } }"),
+        )
+        .unwrap();
+        fs::write(path.join("below.toml"), recipe.replace("rounds = 1", "below = [0.9, 0.5, 0.95]")).unwrap();
+        let message = refused(path, &line);
+        assert!(message.contains(told), "{line}: {message}");
+        assert!(!path.join("x").exists(), "{line}");
+    }
+}
+
+#[test]
 fn mistakes_are_told_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();

@@ -326,6 +326,32 @@ method = {{ span = {{ p = 0.3, longest = 4 }} }}
     }
 }
 
+/// A predictor for contact tracing, in two rounds.
+#[test]
+fn a_predictor_resumes_to_the_same_bytes() {
+    let recipe = r#"
+experiment = "infectiousness"
+seed = 4
+rounds = 2
+[simulations]
+people = 400
+days = 14
+train = 3
+held_out = 2
+ranges = { initially_infected = [0.02, 0.04], mobility = [0.7, 0.9] }
+[training]
+steps = 20
+batch_size = 16
+evaluate_every = 4
+[[predictor]]
+name = "deep-set"
+network = { deep-set = { width = 16, blocks = 2 } }
+"#;
+    let summary: serde_json::Value = serde_json::from_slice(&ends_with_the_same_bytes(recipe, "deep-set/round-1")).unwrap();
+    let value = |key: &str| summary["values"][format!("deep-set/1/{key}")].as_f64().unwrap();
+    assert!(value("error") > 0.0 && value("variance") > 0.0 && (0.0..=1.0).contains(&value("auc")), "{summary}");
+}
+
 #[test]
 fn sharpness_vaccine_and_projection_work_together_and_resume() {
     let recipe = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/continual/together.toml")).unwrap();

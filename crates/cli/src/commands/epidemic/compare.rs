@@ -71,9 +71,6 @@ impl Compare {
         if cells.is_empty() {
             return Err(Error::invalid("--seeds", self.seeds, "1 and more"));
         }
-        folder(&self.out)?;
-        let path = self.out.join("runs.jsonl");
-        let plan = self.out.join("plan.json");
         // Runs of another plan are not those of this one.
         let mut predictors = std::collections::BTreeMap::new();
         for cell in &cells {
@@ -85,6 +82,9 @@ impl Compare {
                 predictors.insert(path.clone(), crc32c::crc32c(&std::fs::read(path).map_err(Error::io("read", path))?));
             }
         }
+        folder(&self.out)?;
+        let path = self.out.join("runs.jsonl");
+        let plan = self.out.join("plan.json");
         let settings = json!({ "config": self.simulated.config()?, "predictors": predictors, "version": env!("CARGO_PKG_VERSION") });
         let mut runs = if run_files::read_json::<serde_json::Value>(&plan).ok().flatten().as_ref() == Some(&settings) {
             kept(&path)
