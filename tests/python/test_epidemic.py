@@ -1,5 +1,7 @@
 """`lyceum.epidemic` as its users have it."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,6 +46,42 @@ def test_arrow_and_files(tmp_path):
     assert branch.config["policy"] == "lockdown"
     with pytest.raises(ValueError, match="days"):
         Simulation.load(tmp_path / "state", days=0)
+
+
+def predictor(path, edges):
+    """A linear predictor for which a fever today, and nothing else, is a risk of 1."""
+    shapes = {"linear.weight": (14 * 28 + 14 * 15 + 13, 14), "linear.bias": (14,)}
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    arrays["linear.weight"][4, 0] = 1.0
+    note = {"format": "lyceum infectiousness 1", "name": "fever", "network": "linear", "edges": edges, "thresholds": [0, 1, 2]}
+    header, body = {"__metadata__": {"note": json.dumps(note)}}, b""
+    for name, array in arrays.items():
+        header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [len(body), len(body) + array.nbytes]}
+        body += array.tobytes()
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + body)
+
+
+def test_a_learnt_policy_is_a_file(tmp_path):
+    path = tmp_path / "fever.safetensors"
+    predictor(path, [k / 16 for k in range(17)])
+    learnt = Simulation(**SMALL, policy="learnt", predictor=path)
+
+    def fever(phones):
+        risks = np.zeros((len(phones["person"]), 14))
+        risks[phones["symptoms"][:, 0] >> epidemic.SYMPTOMS.index("fever") & 1 == 1, 0] = 1.0
+        return risks
+
+    own = Simulation(**SMALL, policy=fever).run()
+    found = learnt.run()
+    assert all((found[name] == own[name]).all() for name in ("new_infections", "quarantined"))
+    with pytest.raises(ValueError, match="predictor"):
+        Simulation(policy="learnt")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        Simulation(policy="learnt", predictor="nowhere")
+    predictor(path, [1.0] * 17)
+    with pytest.raises(ValueError, match="growing"):
+        Simulation(policy="learnt", predictor=path)
 
 
 def test_a_policy_of_ones_own():

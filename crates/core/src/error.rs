@@ -74,6 +74,15 @@ impl Error {
         move |source| Self::Io { path, action, source }
     }
 
+    /// The same for a file that a user named: where there is none, `hint` says what to give.
+    pub fn missing_or_io(action: &'static str, path: impl AsRef<Path>, hint: &str) -> impl FnOnce(std::io::Error) -> Self {
+        let (path, hint) = (path.as_ref().to_path_buf(), hint.to_owned());
+        move |source| match source.kind() {
+            std::io::ErrorKind::NotFound => Self::Missing { path, hint },
+            _ => Self::Io { path, action, source },
+        }
+    }
+
     /// A file whose content is wrong.
     pub fn damaged(path: impl AsRef<Path>, what: impl Into<String>) -> Self {
         Self::Damaged { path: path.as_ref().to_path_buf(), what: what.into() }

@@ -47,10 +47,7 @@ impl Cache {
     /// The content of a file. `hint` tells where it comes from if it is not there; a wrong checksum is an error.
     pub fn read(&self, dataset: &str, file: Known, hint: &str) -> Result<Vec<u8>> {
         let path = self.folder(dataset).join(file.name);
-        let bytes = fs::read(&path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => Error::Missing { path: path.clone(), hint: hint.into() },
-            _ => Error::Io { path: path.clone(), action: "read", source },
-        })?;
+        let bytes = fs::read(&path).map_err(Error::missing_or_io("read", &path, hint))?;
         verify(&path, &hex(&Sha256::digest(&bytes)), file)?;
         Ok(bytes)
     }

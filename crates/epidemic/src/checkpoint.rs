@@ -75,10 +75,7 @@ impl Simulation {
 }
 
 fn read(path: &Path) -> Result<(Config, State)> {
-    let bytes = std::fs::read(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => Error::Missing { path: path.into(), hint: "Give a file that a simulation was saved to.".into() },
-        _ => Error::Io { path: path.into(), action: "read", source },
-    })?;
+    let bytes = std::fs::read(path).map_err(Error::missing_or_io("read", path, "Give a file that a simulation was saved to."))?;
     let damaged = |what: &str| Error::damaged(path, what);
     let body = bytes.strip_prefix(MAGIC).ok_or_else(|| damaged("is not a saved simulation"))?;
     let (sum, body) = body.split_at_checked(4).ok_or_else(|| damaged("is cut off"))?;

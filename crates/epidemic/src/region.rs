@@ -179,12 +179,11 @@ impl Region {
             Some(text) => read(name, text, None)?,
             None if Path::new(name).extension().is_some_and(|end| end == "toml") => {
                 let path = Path::new(name);
-                let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
-                    std::io::ErrorKind::NotFound => {
-                        Error::Missing { path: path.into(), hint: "Give a region's file, or one of the known regions.".into() }
-                    }
-                    _ => Error::Io { path: path.into(), action: "read", source },
-                })?;
+                let text = std::fs::read_to_string(path).map_err(Error::missing_or_io(
+                    "read",
+                    path,
+                    "Give a region's file, or one of the known regions.",
+                ))?;
                 read(name, &text, None)?
             }
             None => {

@@ -190,10 +190,7 @@ impl Vocabulary {
 
     /// Maps a file that [`save`](Self::save) wrote.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => Error::Missing { path: path.into(), hint: "Make one with: lyceum masking build".into() },
-            _ => Error::Io { path: path.into(), action: "open", source },
-        })?;
+        let file = File::open(path).map_err(Error::missing_or_io("open", path, "Make one with: lyceum masking build"))?;
         // SAFETY: the map is read-only and private to this process. Should another process change the file meanwhile, lookups go
         // wrong or the process ends on SIGBUS; vocabularies are replaced whole (renamed over), which leaves a map as it is.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;

@@ -105,10 +105,7 @@ pub fn write_sets(path: &Path, starts: &[usize], labels: &[u32]) -> Result<()> {
 }
 
 fn map(path: &Path) -> Result<Mmap> {
-    let file = File::open(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => Error::Missing { path: path.into(), hint: "Give the path of a .npy file.".into() },
-        _ => Error::Io { path: path.into(), action: "open", source },
-    })?;
+    let file = File::open(path).map_err(Error::missing_or_io("open", path, "Give the path of a .npy file."))?;
     // SAFETY: the map is read-only and private to this process. Should another process change or cut the file
     // meanwhile, values change or the process ends on SIGBUS; the command line documents that inputs must not change.
     unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))

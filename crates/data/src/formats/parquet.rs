@@ -159,10 +159,7 @@ fn write(path: &Path, fields: &str, fill: impl FnOnce(&mut Group<'_>) -> parquet
 }
 
 fn open(path: &Path) -> Result<SerializedFileReader<File>> {
-    let file = File::open(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => Error::Missing { path: path.into(), hint: "Give the path of a Parquet file.".into() },
-        _ => Error::Io { path: path.into(), action: "open", source },
-    })?;
+    let file = File::open(path).map_err(Error::missing_or_io("open", path, "Give the path of a Parquet file."))?;
     SerializedFileReader::new(file).map_err(|error| Error::damaged(path, error.to_string()))
 }
 

@@ -166,10 +166,7 @@ impl Corpus {
 
 impl Source {
     fn open(path: &Path, format: Format) -> Result<Self> {
-        let about = path.metadata().map_err(|source| match source.kind() {
-            ErrorKind::NotFound => Error::Missing { path: path.into(), hint: "Give files of text, JSON lines or Parquet.".into() },
-            _ => Error::Io { path: path.into(), action: "open", source },
-        })?;
+        let about = path.metadata().map_err(Error::missing_or_io("open", path, "Give files of text, JSON lines or Parquet."))?;
         if about.is_dir() {
             return Err(Error::damaged(path, "is a folder; allowed: files (lyceum masking build FOLDER/*)"));
         }

@@ -135,12 +135,8 @@ impl Fit {
 }
 
 fn read(path: &Path, column: Option<&str>) -> Result<Vec<f64>> {
-    let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => {
-            Error::Missing { path: path.into(), hint: "Give a text file with a number a line, or a .csv.".into() }
-        }
-        _ => Error::Io { path: path.into(), action: "read", source },
-    })?;
+    let text =
+        std::fs::read_to_string(path).map_err(Error::missing_or_io("read", path, "Give a text file with a number a line, or a .csv."))?;
     let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).peekable();
     let csv = path.extension().is_some_and(|end| end == "csv");
     let mut place = 0;

@@ -88,12 +88,11 @@ impl Simulated {
     fn config(&self) -> Result<Config> {
         let mut config = match &self.config {
             Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
-                    std::io::ErrorKind::NotFound => {
-                        Error::Missing { path: path.clone(), hint: "Give a configuration in TOML, or options alone.".into() }
-                    }
-                    _ => Error::Io { path: path.clone(), action: "read", source },
-                })?;
+                let text = std::fs::read_to_string(path).map_err(Error::missing_or_io(
+                    "read",
+                    path,
+                    "Give a configuration in TOML, or options alone.",
+                ))?;
                 Config::parse(&path.to_string_lossy(), &text)?
             }
             None => Config::default(),

@@ -115,20 +115,16 @@ impl Learner {
             blocks: (0..blocks)
                 .map(|number| {
                     let inputs = if number == 0 { NetworkConfig::entity(width) } else { meta + width };
-                    let narrow = |inputs: usize, outputs: usize, rng: &mut Stream| {
-                        Linear::with_normal_weight(inputs, outputs, 1.0 / (inputs as f32).sqrt(), rng, device)
-                    };
-                    match heads {
-                        None => Block {
-                            first: Some(Linear::new(inputs, width, rng, device)),
-                            both: Some(Linear::new(inputs + width, inputs, rng, device)),
-                            qkv: None,
-                            last: Linear::new(inputs, width, rng, device),
-                        },
-                        Some(_) => {
-                            let qkv = Some(narrow(inputs, 3 * width, rng));
-                            Block { first: None, both: None, qkv, last: Linear::new(width, width, rng, device) }
-                        }
+                    if heads.is_some() {
+                        // Narrower than He's rule: no normalisation follows, and scores should begin small.
+                        let qkv = Linear::with_normal_weight(inputs, 3 * width, 1.0 / (inputs as f32).sqrt(), rng, device);
+                        return Block { first: None, both: None, qkv: Some(qkv), last: Linear::new(width, width, rng, device) };
+                    }
+                    Block {
+                        first: Some(Linear::new(inputs, width, rng, device)),
+                        both: Some(Linear::new(inputs + width, inputs, rng, device)),
+                        qkv: None,
+                        last: Linear::new(inputs, width, rng, device),
                     }
                 })
                 .collect(),

@@ -113,10 +113,7 @@ impl TextConfig {
     fn paragraphs(&self, language: &str) -> Result<BTreeMap<String, String>> {
         let path = self.path().join(format!("{language}.tsv"));
         let hint = "A line is a key, a tab and a text. `cargo xtask data libreoffice-help` makes such files of LibreOffice's help.";
-        let bytes = fs::read(&path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => Error::Missing { path: path.clone(), hint: hint.into() },
-            _ => Error::Io { path: path.clone(), action: "read", source },
-        })?;
+        let bytes = fs::read(&path).map_err(Error::missing_or_io("read", &path, hint))?;
         let text = String::from_utf8(bytes).map_err(|error| Error::damaged(&path, format!("is not UTF-8: {error}")))?;
         let mut found = BTreeMap::new();
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty()) {

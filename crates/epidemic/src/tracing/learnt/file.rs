@@ -42,13 +42,11 @@ impl Predictor<Network> {
 
     /// From a file.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => Error::Missing {
-                path: path.into(),
-                hint: "Give the file of a predictor, as `lyceum run recipes/epidemic/predictors.toml` writes it.".into(),
-            },
-            _ => Error::Io { path: path.into(), action: "read", source },
-        })?;
+        let bytes = std::fs::read(path).map_err(Error::missing_or_io(
+            "read",
+            path,
+            "Give the file of a predictor, as `lyceum run recipes/epidemic/predictors.toml` writes it.",
+        ))?;
         let damaged = |text: String| Error::damaged(path, text);
         let header: Header = serde_json::from_str(&array::note(path, &bytes)?).map_err(|error| damaged(error.to_string()))?;
         if header.format != FORMAT {
