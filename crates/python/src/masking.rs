@@ -194,10 +194,19 @@ pub(crate) fn pad<'py>(
         let to = &mut values[start..start + count];
         match row {
             Row::List(list) => {
+                let (mut before, mut known) = (std::ptr::null_mut(), 0);
                 for (place, value) in to.iter_mut().enumerate() {
                     // SAFETY: the list is held, `place` is below its length (which no other code changes while the interpreter is
                     // attached here: converting an int calls none), and the item is borrowed from it.
-                    *value = unsafe { ffi::PyLong_AsLongLong(ffi::PyList_GetItem(list.as_ptr(), place as isize)) };
+                    let item = unsafe { ffi::PyList_GetItem(list.as_ptr(), place as isize) };
+                    // A mask of attention is the same object over and over.
+                    if item == before {
+                        *value = known;
+                        continue;
+                    }
+                    // SAFETY: as above.
+                    *value = unsafe { ffi::PyLong_AsLongLong(item) };
+                    (before, known) = (item, *value);
                     if *value == -1
                         && let Some(error) = PyErr::take(py)
                     {

@@ -32,8 +32,11 @@ pub(super) fn run_all(extent: Extent) -> Result<()> {
         std::fs::remove_dir_all(&work)?;
     }
     let learnt = work.join("predictors");
-    let mut learn = command(&lyceum, &["--quiet", "run", RECIPE, "--out"]);
-    run_command(learn.arg(&learnt))?;
+    if learnt.exists() {
+        run_command(command(&lyceum, &["--quiet", "resume"]).arg(&learnt))?;
+    } else {
+        run_command(command(&lyceum, &["--quiet", "run", RECIPE, "--out"]).arg(&learnt))?;
+    }
     let predictors = |names: &[&str]| -> Vec<String> {
         let file = |name: &str| format!("{name}={}", learnt.join(name).join("predictor.safetensors").display());
         names.iter().flat_map(|name| ["--predictor".to_owned(), file(name)]).collect()
