@@ -189,9 +189,7 @@ impl Ledger {
         let server = Server { round: saved.round, clients: saved.accepted.len(), arrays };
         Self { server, accepted: saved.accepted.clone(), taken: saved.taken.clone(), traffic: saved.traffic }
     }
-}
 
-impl Ledger {
     /// Writes it to a file with a note of the caller's, whole or not at all, and waits until it is on the disk.
     pub fn write(&self, path: &Path, note: &str) -> Result<()> {
         let (ledger, arrays) = self.save();
