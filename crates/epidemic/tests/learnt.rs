@@ -10,7 +10,7 @@ use lyceum_epidemic::{
     random::Random,
     tracing::{
         CALIBRATED, DAYS, Phone,
-        collect::Collector,
+        collect::{Collector, Sampling},
         learnt::{FLAT, HEALTH, Inputs, Network, NetworkConfig, PROFILE, Predict, Predictor},
         oracle::Oracle,
     },
@@ -71,7 +71,7 @@ fn weights(config: NetworkConfig) -> Vec<Array> {
 /// Phones of an epidemic.
 fn phones() -> Vec<Phone> {
     let config = Config { people: 500, days: 20, initially_infected: 0.05, count_contacts: false, ..Config::default() };
-    let collector = Arc::new(Collector::new(Arc::new(Oracle::exact()), [1.0, 0.3, 1.0], Random(3)));
+    let collector = Arc::new(Collector::new(Arc::new(Oracle::exact()), Sampling { follow: 1.0, share: 0.3, well: 1.0 }, Random(3)));
     Simulation::with_policy(&config, Some(collector.clone())).unwrap().run();
     collector.take()
 }
@@ -208,7 +208,7 @@ fn threads_change_nothing() {
     let run = |threads: usize| {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
             let predictor = Predictor::new("mine", config, &weights(config), CALIBRATED).unwrap();
-            let collector = Arc::new(Collector::new(Arc::new(predictor), [0.5, 0.2, 0.5], Random(1)));
+            let collector = Arc::new(Collector::new(Arc::new(predictor), Sampling { follow: 0.5, share: 0.2, well: 0.5 }, Random(1)));
             let config = Config { people: 3_000, days: 15, initially_infected: 0.02, ..Config::default() };
             let mut simulation = Simulation::with_policy(&config, Some(collector.clone())).unwrap();
             let days = simulation.run().to_vec();

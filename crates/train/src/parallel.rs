@@ -14,10 +14,6 @@ pub fn enlist_this_thread() {
 
 /// The results of `work` on every item, in their order. Inside `work` everything runs on one thread.
 pub fn one_thread_each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
-    let alone = |item: &T| {
-        let pool = ThreadPoolBuilder::new().num_threads(1).build().map_err(|error| Error::Failed(format!("no thread: {error}")))?;
-        pool.install(|| work(item))
-    };
     if items.len() < 2 {
         return items.iter().map(work).collect();
     }
@@ -27,6 +23,12 @@ pub fn one_thread_each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Resul
     let threads = rayon::current_num_threads().min(items.len());
     let mut done: Vec<(usize, Result<R>)> = std::thread::scope(|scope| {
         let worker = || {
+            // One thread for all that this worker does: a new one would have no memory yet, and the system clears what it gives.
+            let pool = ThreadPoolBuilder::new().num_threads(1).build();
+            let alone = |item: &T| match &pool {
+                Ok(pool) => pool.install(|| work(item)),
+                Err(error) => Err(Error::Failed(format!("no thread: {error}"))),
+            };
             let mut mine = Vec::new();
             loop {
                 let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

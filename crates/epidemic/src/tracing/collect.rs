@@ -5,10 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Assessment, Needs, Phone, Policy};
 use crate::random::{Purpose, Random};
 
-/// Another policy, and a sample of the phones that it assessed.
-pub struct Collector {
-    /// The policy that assesses.
-    pub policy: Arc<dyn Policy>,
+/// What is kept.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
     /// The share of people who follow recommendations; the others are recommended nothing, so that infections are passed on among phones
     /// too whose owners a good policy would keep at home.
     pub follow: f32,
@@ -16,14 +15,20 @@ pub struct Collector {
     pub share: f32,
     /// Of those whose owner was not infectious at any time, the share that is kept of this share.
     pub well: f32,
+}
+
+/// Another policy, and a sample of the phones that it assessed.
+pub struct Collector {
+    policy: Arc<dyn Policy>,
+    sampling: Sampling,
     random: Random,
     found: Mutex<Vec<Phone>>,
 }
 
 impl Collector {
-    /// With the randomness of what is kept.
-    pub fn new(policy: Arc<dyn Policy>, [follow, share, well]: [f32; 3], random: Random) -> Self {
-        Self { policy, follow, share, well, random, found: Mutex::new(Vec::new()) }
+    /// Of a policy that assesses.
+    pub fn new(policy: Arc<dyn Policy>, sampling: Sampling, random: Random) -> Self {
+        Self { policy, sampling, random, found: Mutex::new(Vec::new()) }
     }
 
     /// What was kept so far, by day and then by person.
@@ -49,15 +54,16 @@ impl Policy for Collector {
 
     fn assess(&self, phones: &[Phone], out: &mut [Assessment]) {
         self.policy.assess(phones, out);
+        let Sampling { follow, share, well } = self.sampling;
         for (phone, out) in phones.iter().zip(out) {
             // The same people on all days: their draws begin with this one.
-            if !self.random.draws(Purpose::Sample, phone.person, u32::MAX).chance(self.follow) {
+            if !self.random.draws(Purpose::Sample, phone.person, u32::MAX).chance(follow) {
                 out.recommendation = 0;
             }
         }
         let kept = phones.iter().filter(|phone| {
-            let well = phone.tomorrow == 0.0 && phone.truth.iter().all(|truth| *truth == 0.0);
-            let share = if well { self.share * self.well } else { self.share };
+            let is_well = phone.tomorrow == 0.0 && phone.truth.iter().all(|truth| *truth == 0.0);
+            let share = if is_well { share * well } else { share };
             self.random.draws(Purpose::Sample, phone.person, phone.day).chance(share)
         });
         let kept: Vec<Phone> = kept.cloned().collect();

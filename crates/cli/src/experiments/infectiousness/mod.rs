@@ -232,7 +232,8 @@ impl Config {
     /// One round of learning, or what is left of it.
     fn train(&self, run: &Run, arm: &Arm, train: &[Arc<Sample>], held_out: &[Arc<Sample>], seed: Seed) -> Result<(Learner, Training)> {
         let StepsConfig { steps, batch_size, warmup, evaluate_every, .. } = self.training;
-        let model = Learner::new(arm.network, seed, &self.device.device());
+        let device = self.device.device();
+        let model = Learner::new(arm.network, seed, &device);
         let clip = Box::new(ClipNorm { max_norm: self.training.clip_norm });
         let mut pipeline = Pipeline::new(model, self.estimator.build(), &self.training.optimizer).with_transform(clip);
         let mut training = Training::default();
@@ -240,7 +241,7 @@ impl Config {
             training = checkpoint.state()?;
             restore(&mut pipeline, &checkpoint, &training.counters)?;
         }
-        let objective = Infectiousness { contagion: self.training.contagion };
+        let objective = Infectiousness { contagion: self.training.contagion, device: &device };
         let all = Samples(train.to_vec());
         let mut task = run.progress().task(&arm.name, training.step as u64, steps as u64);
         let (mut sum, mut order) = (0.0, (usize::MAX, Vec::new()));

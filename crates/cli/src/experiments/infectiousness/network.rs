@@ -144,14 +144,14 @@ impl Learner {
     }
 
     /// Infectiousness `n × 14`, and of sets which cluster it came from, logits `n × s` with 14 slots in front.
-    fn forward(&self, samples: &Samples, pass: &mut Pass) -> (Tensor<2>, Option<Tensor<2>>) {
+    fn forward(&self, samples: &Samples, device: &Device, pass: &mut Pass) -> (Tensor<2>, Option<Tensor<2>>) {
         match (&self.linear, &self.set) {
             (Some(linear), _) => {
                 let flat: Vec<f32> = samples.0.iter().flat_map(|sample| sample.inputs.flat()).collect();
-                (linear.forward(constant(flat, [samples.len(), FLAT]), Activation::None, pass), None)
+                (linear.forward(constant(flat, [samples.len(), FLAT], device), Activation::None, pass), None)
             }
             (None, Some(set)) => {
-                let (found, clusters) = set.forward(samples, pass);
+                let (found, clusters) = set.forward(samples, device, pass);
                 (found, Some(clusters))
             }
             (None, None) => unreachable!("a learner is one of the two"),
@@ -159,8 +159,9 @@ impl Learner {
     }
 }
 
-fn constant(values: Vec<f32>, shape: [usize; 2]) -> Tensor<2> {
-    Tensor::<2>::from_data(TensorData::new(values, shape), &lyceum_train::cpu()).autodiff()
+/// A tensor beside those of the network.
+fn constant(values: Vec<f32>, shape: [usize; 2], device: &Device) -> Tensor<2> {
+    Tensor::<2>::from_data(TensorData::new(values, shape), device).autodiff()
 }
 
 fn through(layers: &[Linear], x: Tensor<2>, dropout: f64, pass: &mut Pass) -> Tensor<2> {
@@ -175,13 +176,13 @@ fn longest(samples: &Samples) -> usize {
 }
 
 impl Set {
-    fn forward(&self, samples: &Samples, pass: &mut Pass) -> (Tensor<2>, Tensor<2>) {
+    fn forward(&self, samples: &Samples, device: &Device, pass: &mut Pass) -> (Tensor<2>, Tensor<2>) {
         let (n, s, w) = (samples.len(), longest(samples), self.width);
-        let begun = self.entities(samples, s, pass);
+        let begun = self.entities(samples, s, device, pass);
         let meta = begun.clone().narrow(1, 0, NetworkConfig::meta(w));
         let present: Vec<f32> =
             samples.0.iter().flat_map(|sample| (0..s).map(|place| f32::from(u8::from(place < sample.inputs.len())))).collect();
-        let present = constant(present, [n * s, 1]);
+        let present = constant(present, [n * s, 1], device);
         let of: Vec<u32> = (0..n as u32).flat_map(|phone| std::iter::repeat_n(phone, s)).collect();
         let mut x = begun;
         let mut found = x.clone();
@@ -196,13 +197,13 @@ impl Set {
     }
 
     /// `[day | whose | how many | health | message | profile]` of each thing.
-    fn entities(&self, samples: &Samples, s: usize, pass: &mut Pass) -> Tensor<2> {
+    fn entities(&self, samples: &Samples, s: usize, device: &Device, pass: &mut Pass) -> Tensor<2> {
         let (n, w) = (samples.len(), self.width);
         let health: Vec<f32> = samples.0.iter().flat_map(|sample| sample.inputs.health.as_flattened()).copied().collect();
-        let health = through(&self.health, constant(health, [n * DAYS, HEALTH]), DROPOUT, pass);
+        let health = through(&self.health, constant(health, [n * DAYS, HEALTH], device), DROPOUT, pass);
         let profile: Vec<f32> = samples.0.iter().flat_map(|sample| sample.inputs.profile).collect();
-        let profile = through(&self.profile, constant(profile, [n, PROFILE]), DROPOUT, pass);
-        let levels = constant((0..RISKS).map(|level| level as f32 / (RISKS - 1) as f32).collect(), [RISKS, 1]);
+        let profile = through(&self.profile, constant(profile, [n, PROFILE], device), DROPOUT, pass);
+        let levels = constant((0..RISKS).map(|level| level as f32 / (RISKS - 1) as f32).collect(), [RISKS, 1], device);
         let levels = through(&self.level, levels, 0.0, pass);
         let slot = self.slot.val();
         let part = |from: usize, width: usize| slot.clone().narrow(1, from, width);
@@ -226,7 +227,7 @@ impl Set {
         let parts = vec![
             gather_rows(self.days.val(), &ago),
             gather_rows(Tensor::cat(vec![self.partner.val(), part(0, w / 4)], 0), &owner),
-            constant(counts, [n * s, w / 4]) + constant(is_slot, [n * s, 1]).matmul(part(w / 4, w / 4)),
+            constant(counts, [n * s, w / 4], device) + constant(is_slot, [n * s, 1], device).matmul(part(w / 4, w / 4)),
             gather_rows(health, &health_of),
             gather_rows(Tensor::cat(vec![levels, part(w / 2, w)], 0), &level),
             gather_rows(profile, &phone),
@@ -267,25 +268,27 @@ impl Block {
 /// The mean squared error of infectiousness over the days that there were, and `contagion` times the mean cross-entropy of which
 /// cluster the infection came from.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Infectiousness {
+pub(super) struct Infectiousness<'a> {
     pub(super) contagion: f64,
+    /// The network's.
+    pub(super) device: &'a Device,
 }
 
-impl Objective for Infectiousness {
+impl Objective for Infectiousness<'_> {
     type Model = Learner;
     type Batch = Samples;
 
     fn losses(&self, _: usize, model: &Learner, batch: &Samples, pass: &mut Pass) -> Tensor<1> {
         let n = batch.len();
-        let (found, clusters) = model.forward(batch, pass);
+        let (found, clusters) = model.forward(batch, self.device, pass);
         let truth: Vec<f32> = batch.0.iter().flat_map(|sample| sample.truth).collect();
         let weights: Vec<f32> = batch
             .0
             .iter()
             .flat_map(|sample| (0..DAYS).map(|day| if day < sample.days { 1.0 / sample.days.min(DAYS) as f32 } else { 0.0 }))
             .collect();
-        let error = found - constant(truth, [n, DAYS]);
-        let loss = (error.clone() * error * constant(weights, [n, DAYS])).sum_dim(1).squeeze_dim(1);
+        let error = found - constant(truth, [n, DAYS], self.device);
+        let loss = (error.clone() * error * constant(weights, [n, DAYS], self.device)).sum_dim(1).squeeze_dim(1);
         let Some(z) = clusters.filter(|_| self.contagion > 0.0) else { return loss };
         let s = longest(batch);
         let (mut from, mut weights) = (vec![0.0; n * s], vec![0.0; n * s]);
@@ -297,9 +300,9 @@ impl Objective for Infectiousness {
             }
         }
         // −y log σ(z) − (1 − y) log(1 − σ(z)) = max(z, 0) − yz + log(1 + e^{−|z|})
-        let from = constant(from, [n, s]);
+        let from = constant(from, [n, s], self.device);
         let cross = z.clone().clamp_min(0.0) - from * z.clone() + (z.abs().neg().exp() + 1.0).log();
-        loss + (cross * constant(weights, [n, s])).sum_dim(1).squeeze_dim(1) * self.contagion
+        loss + (cross * constant(weights, [n, s], self.device)).sum_dim(1).squeeze_dim(1) * self.contagion
     }
 }
 
@@ -344,7 +347,7 @@ mod tests {
             let network = Network::new(config, &model.arrays()).unwrap();
             let inputs: Vec<Inputs> = samples.0.iter().map(|sample| sample.inputs.clone()).collect();
             let expected = network.infectiousness(&inputs);
-            let (found, _) = model.forward(&samples, &mut Pass::evaluation());
+            let (found, _) = model.forward(&samples, &lyceum_train::cpu(), &mut Pass::evaluation());
             let found: Vec<f32> = found.inner().try_into_vec_as().unwrap();
             let close = found.iter().zip(expected.as_flattened()).all(|(a, b)| (a - b).abs() < 2e-5 * (1.0 + b.abs()));
             assert!(close, "{config:?}: {found:?} {expected:?}");
@@ -360,7 +363,7 @@ mod tests {
             let mut pipeline = Pipeline::new(model, Box::new(Plain), &adam);
             let mut losses = Vec::new();
             for step in 0..60 {
-                let objective = Infectiousness { contagion: 0.01 };
+                let objective = Infectiousness { contagion: 0.01, device: &lyceum_train::cpu() };
                 losses.push(pipeline.step(&objective, &samples, Rate::constant(3e-3), Seed::new(step)).unwrap().losses[0]);
             }
             assert!(losses[59] < 0.3 * losses[0], "{config:?}: {losses:?}");

@@ -6,7 +6,11 @@ use lyceum_core::{Result, Run, Seed, range};
 use lyceum_epidemic::{
     Config, Simulation,
     random::Random,
-    tracing::{DAYS, Phone, Policy, collect::Collector, learnt::Inputs},
+    tracing::{
+        DAYS, Phone, Policy,
+        collect::{Collector, Sampling},
+        learnt::Inputs,
+    },
 };
 use rand::RngExt;
 use rayon::prelude::*;
@@ -148,8 +152,8 @@ impl Simulations {
             .map(|number| {
                 run.stop_if_requested()?;
                 let (config, follow) = self.config(number, seed);
-                let kept = [follow, self.share as f32, self.well as f32];
-                let collector = Arc::new(Collector::new(policy(&config)?, kept, Random(config.seed)));
+                let sampling = Sampling { follow, share: self.share as f32, well: self.well as f32 };
+                let collector = Arc::new(Collector::new(policy(&config)?, sampling, Random(config.seed)));
                 Simulation::with_policy(&config, Some(collector.clone()))?.run();
                 if let Ok(mut task) = task.lock() {
                     task.1 += 1;
