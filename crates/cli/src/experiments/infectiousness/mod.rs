@@ -135,7 +135,7 @@ struct Training {
 struct Outcome {
     /// Mean squared error of infectiousness, a day.
     error: f64,
-    /// That of always saying the mean.
+    /// That of a predictor that always says the mean.
     variance: f64,
     /// Area under the curve of telling who is infectious today.
     infectious: f64,
@@ -298,10 +298,10 @@ impl Config {
         let error = learnt.iter().fold(error, |chart, (arm, outcomes)| {
             outcomes.iter().enumerate().fold(chart, |chart, (round, outcome)| {
                 let points = outcome.curve.iter().map(|(step, error)| ((round * self.training.steps + step) as f64, *error));
-                chart.with(Series::line(format!("{}, round {round}", arm.name), points))
+                chart.with(Series::line(format!("{}, round {}", arm.name, round + 1), points))
             })
         });
-        let names = (0..self.rounds).map(|round| format!("round {round}"));
+        let names = (1..=self.rounds).map(|round| format!("round {round}"));
         let told =
             Chart::new("Telling who is infectious while tracing", Axis::category("after", names), Axis::linear("area under the curve"));
         let told = learnt.iter().fold(told, |chart, (arm, outcomes)| {
@@ -355,13 +355,13 @@ fn squared_error(samples: &[Arc<Sample>], risks: &[[f32; DAYS]]) -> f64 {
 }
 
 fn summarise(learnt: &[(&Arm, Vec<Outcome>)]) -> Summary {
-    let columns = ["predictor", "round", "squared error", "of saying the mean", "infectious: AUC", "the silent: AUC"];
+    let columns = ["predictor", "round", "squared error", "variance", "AUC, infectious today", "AUC, no symptom or test told"];
     let mut summary = Summary { table: Table::new(columns), ..Summary::default() };
     for (arm, outcomes) in learnt {
         for (round, outcome) in outcomes.iter().enumerate() {
             summary.table.push([
                 arm.name.clone(),
-                round.to_string(),
+                (round + 1).to_string(),
                 format!("{:.5}", outcome.error),
                 format!("{:.5}", outcome.variance),
                 format!("{:.3}", outcome.infectious),
