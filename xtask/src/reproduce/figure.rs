@@ -23,6 +23,9 @@ const COLORS: [RGBColor; 9] = [
     RGBColor(215, 95, 150),
 ];
 
+/// Pixels for the names beside the lines.
+const LEGEND: u32 = 170;
+
 /// Draws the lines.
 pub(super) fn lines(path: &Path, title: &str, [x_label, y_label]: [&str; 2], lines: &[Line]) -> Result<()> {
     let failed = |error: &dyn std::fmt::Display| anyhow!("{}: {error}", path.display());
@@ -31,11 +34,12 @@ pub(super) fn lines(path: &Path, title: &str, [x_label, y_label]: [&str; 2], lin
     let (x0, x1) = bounds(&mut all().map(|point| point.0));
     let (y0, y1) = bounds(&mut all().flat_map(|point| [point.1 - point.2, point.1 + point.2]));
     let (dx, dy) = ((x1 - x0) * 0.04, (y1 - y0) * 0.06);
-    let area = SVGBackend::new(path, (760, 460)).into_drawing_area();
+    let area = SVGBackend::new(path, (760 + LEGEND, 460)).into_drawing_area();
     area.fill(&WHITE).map_err(|e| failed(&e))?;
     let mut chart = ChartBuilder::on(&area)
         .caption(title, ("sans-serif", 19))
         .margin(12)
+        .margin_right(LEGEND + 12)
         .x_label_area_size(44)
         .y_label_area_size(60)
         .build_cartesian_2d(x0 - dx..x1 + dx, y0 - dy..y1 + dy)
@@ -51,36 +55,17 @@ pub(super) fn lines(path: &Path, title: &str, [x_label, y_label]: [&str; 2], lin
     for (line, color) in lines.iter().zip(COLORS.iter().cycle()) {
         let style = color.stroke_width(2);
         let points = line.points.iter().map(|&(x, y, _)| (x, y));
-        let name = line.name.clone();
-        let drawn = chart.draw_series(LineSeries::new(points.clone(), style)).map_err(|e| failed(&e))?;
-        drawn.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        chart.draw_series(LineSeries::new(points.clone(), style)).map_err(|e| failed(&e))?;
         chart.draw_series(points.map(|point| Circle::new(point, 3, color.filled()))).map_err(|e| failed(&e))?;
         let bars = line.points.iter().map(|&(x, y, d)| PathElement::new([(x, y - d), (x, y + d)], style));
         chart.draw_series(bars).map_err(|e| failed(&e))?;
     }
-    chart
-        .configure_series_labels()
-        .position(emptiest_corner(all().map(|point| ((point.0 - x0) / (x1 - x0), (point.1 - y0) / (y1 - y0)))))
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.3))
-        .label_font(("sans-serif", 14))
-        .draw()
-        .map_err(|e| failed(&e))?;
+    // Names stand beside the lines, where none of them is.
+    let (width, _) = area.dim_in_pixel();
+    for (row, (line, color)) in lines.iter().zip(COLORS.iter().cycle()).enumerate() {
+        let (x, y) = ((width - LEGEND) as i32, 48 + 20 * row as i32);
+        area.draw(&PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2))).map_err(|e| failed(&e))?;
+        area.draw(&Text::new(line.name.clone(), (x + 26, y - 7), ("sans-serif", 14))).map_err(|e| failed(&e))?;
+    }
     area.present().map_err(|e| failed(&e))
-}
-
-/// The corner of the unit square with the fewest points in it.
-fn emptiest_corner(points: impl Iterator<Item = (f64, f64)>) -> SeriesLabelPosition {
-    let points: Vec<(f64, f64)> = points.collect();
-    let within = |right: bool, upper: bool| {
-        let near = |at: f64, far: bool, reach: f64| if far { at > 1.0 - reach } else { at < reach };
-        points.iter().filter(|(x, y)| near(*x, right, 0.35) && near(*y, upper, 0.5)).count()
-    };
-    let corners = [
-        (within(false, false), SeriesLabelPosition::LowerLeft),
-        (within(true, false), SeriesLabelPosition::LowerRight),
-        (within(false, true), SeriesLabelPosition::UpperLeft),
-        (within(true, true), SeriesLabelPosition::UpperRight),
-    ];
-    corners.into_iter().min_by_key(|(count, _)| *count).map_or(SeriesLabelPosition::LowerLeft, |(_, corner)| corner)
 }
