@@ -125,6 +125,11 @@ network = "linear"
     assert_eq!(json(&path.join("one/summary.json"))["config"]["policy"], "learnt");
     succeeds(path, &format!("epidemic compare {SMALL} --policies none --predictor mine={file} --mobility 0.5 --seeds 2 --out two"));
     assert_eq!(json(&path.join("two/table.json"))[2]["arm"], "mine");
+    // Nobody is infected: there is no curve to have an area, and a run that goes on reads that.
+    let well = "--set simulations.ranges.initially_infected=[0.0,0.0]";
+    assert!(succeeds(path, &format!("run recipe.toml {well} --out well")).contains('-'));
+    succeeds(path, "resume well");
+    assert!(refused(path, "run recipe.toml --set simulations.share=0 --out nobody").contains("no phone"));
     let bytes = fs::read(path.join(file)).unwrap();
     fs::write(path.join("cut"), &bytes[..bytes.len() / 2]).unwrap();
     for (line, told) in [

@@ -10,7 +10,7 @@ mod samples;
 use std::sync::Arc;
 
 use lyceum_core::{
-    Experiment, Report, Result, Run, Seed, Summary, Violation, atomic, range,
+    Error, Experiment, Report, Result, Run, Seed, Summary, Violation, atomic, range,
     report::{Axis, Block, Chart, Series, Table},
 };
 use lyceum_data::split;
@@ -137,10 +137,10 @@ struct Outcome {
     error: f64,
     /// That of a predictor that always says the mean.
     variance: f64,
-    /// Area under the curve of telling who is infectious today.
-    infectious: f64,
+    /// Area under the curve of telling who is infectious today, where someone is.
+    infectious: Option<f64>,
     /// The same among those who told of no symptom and no test within fourteen days.
-    silent: f64,
+    silent: Option<f64>,
     /// After how many steps, and the squared error on held-out simulations then.
     curve: Vec<(usize, f64)>,
 }
@@ -213,6 +213,9 @@ impl Config {
                 })
             };
             let (train, held_out) = (sample("learnt from", self.simulations.train)?, sample("held out", self.simulations.held_out)?);
+            if train.is_empty() {
+                return Err(Error::invalid("simulations", "no phone that was kept", "more people, days or a greater share"));
+            }
             let (model, training) = self.train(&part, arm, &train, &held_out, seed)?;
             let arrays = model.arrays();
             let edges = self.edges(&held_out, &predict(&Network::new(arm.network, &arrays)?, &held_out));
@@ -222,8 +225,9 @@ impl Config {
             let met =
                 self.simulations.samples(&part, ("traced", self.simulations.held_out), seed, |_| Ok(Arc::new(Predictor::read(&path)?)))?;
             let outcome = Outcome::of(&met, &predict(&predictor.predict, &met), training.curve);
-            lyceum_core::run::write_json(&told, &outcome)?;
             atomic::write(&file, &predictor.bytes(&arrays)?)?;
+            // Last: what has told its outcome is done.
+            lyceum_core::run::write_json(&told, &outcome)?;
             outcomes.push(outcome);
         }
         Ok(outcomes)
@@ -305,7 +309,7 @@ impl Config {
         let told =
             Chart::new("Telling who is infectious while tracing", Axis::category("after", names), Axis::linear("area under the curve"));
         let told = learnt.iter().fold(told, |chart, (arm, outcomes)| {
-            let points = outcomes.iter().enumerate().map(|(round, outcome)| (round as f64, outcome.infectious));
+            let points = outcomes.iter().enumerate().filter_map(|(round, outcome)| Some((round as f64, outcome.infectious?)));
             chart.with(Series::line(&arm.name, points))
         });
         Report::new("Predictors for contact tracing", lead)
@@ -322,7 +326,7 @@ impl Outcome {
             let some = || samples.iter().zip(risks).filter(|(sample, _)| of(sample));
             let risks =
                 |infectious: bool| some().filter(move |(sample, _)| sample.infectious == infectious).map(|(_, risks)| risks[0]).collect();
-            area_under_curve(risks(true), risks(false))
+            Some(area_under_curve(risks(true), risks(false))).filter(|area| !area.is_nan())
         };
         let silent = |sample: &Sample| sample.inputs.health.as_flattened().iter().all(|number| *number == 0.0);
         Self {
@@ -357,6 +361,7 @@ fn squared_error(samples: &[Arc<Sample>], risks: &[[f32; DAYS]]) -> f64 {
 fn summarise(learnt: &[(&Arm, Vec<Outcome>)]) -> Summary {
     let columns = ["predictor", "round", "squared error", "variance", "AUC, infectious today", "AUC, no symptom or test told"];
     let mut summary = Summary { table: Table::new(columns), ..Summary::default() };
+    let area = |area: Option<f64>| area.map_or_else(|| "-".into(), |area| format!("{area:.3}"));
     for (arm, outcomes) in learnt {
         for (round, outcome) in outcomes.iter().enumerate() {
             summary.table.push([
@@ -364,13 +369,19 @@ fn summarise(learnt: &[(&Arm, Vec<Outcome>)]) -> Summary {
                 (round + 1).to_string(),
                 format!("{:.5}", outcome.error),
                 format!("{:.5}", outcome.variance),
-                format!("{:.3}", outcome.infectious),
-                format!("{:.3}", outcome.silent),
+                area(outcome.infectious),
+                area(outcome.silent),
             ]);
-            for (name, value) in
-                [("error", outcome.error), ("variance", outcome.variance), ("auc", outcome.infectious), ("silent_auc", outcome.silent)]
-            {
-                summary.values.insert(format!("{}/{round}/{name}", arm.name), value);
+            let values = [
+                ("error", Some(outcome.error)),
+                ("variance", Some(outcome.variance)),
+                ("auc", outcome.infectious),
+                ("silent_auc", outcome.silent),
+            ];
+            for (name, value) in values {
+                if let Some(value) = value {
+                    summary.values.insert(format!("{}/{round}/{name}", arm.name), value);
+                }
             }
         }
     }
