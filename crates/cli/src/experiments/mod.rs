@@ -13,6 +13,7 @@ mod encoder;
 mod federated;
 mod infectiousness;
 mod multilingual;
+mod order;
 mod pretraining;
 mod toy_regression;
 

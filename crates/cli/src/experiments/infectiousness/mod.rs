@@ -13,12 +13,11 @@ use lyceum_core::{
     Error, Experiment, Report, Result, Run, Seed, Summary, Violation, atomic, range,
     report::{Axis, Block, Chart, Series, Table},
 };
-use lyceum_data::split;
 use lyceum_epidemic::{
     evaluate::area_under_curve,
     random::Random,
     tracing::{
-        DAYS, Edges, UNIFORM,
+        DAYS, Edges, Policy, UNIFORM,
         learnt::{Inputs, Network, NetworkConfig, Predictor, edges},
         oracle::Oracle,
     },
@@ -30,7 +29,10 @@ use rayon::prelude::*;
 use samples::Simulations;
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::{Counters, restore, save};
+use super::{
+    checkpoint::{Counters, restore, save},
+    order::Order,
+};
 
 /// Learns predictors.
 #[derive(Debug, Clone, Copy)]
@@ -202,14 +204,16 @@ impl Config {
                 outcomes.push(outcome);
                 continue;
             }
-            let before = run.folder().join(format!("round-{}", round.saturating_sub(1))).join("predictor.safetensors");
+            // One for all simulations of the round.
+            let before: Option<Arc<dyn Policy>> = match round {
+                0 => None,
+                _ => Some(Arc::new(Predictor::read(&run.folder().join(format!("round-{}/predictor.safetensors", round - 1)))?)),
+            };
             let sample = |name: &str, count: usize| {
                 self.simulations.samples(&part, (name, count), seed.child(&format!("round/{round}")), |config| {
-                    if round > 0 {
-                        return Ok(Arc::new(Predictor::read(&before)?));
-                    }
                     let [add, multiply] = config.oracle_noise;
-                    Ok(Arc::new(Oracle { add, multiply, edges: UNIFORM, random: Random(config.seed) }))
+                    let oracle = || Arc::new(Oracle { add, multiply, edges: UNIFORM, random: Random(config.seed) });
+                    before.clone().unwrap_or_else(|| oracle())
                 })
             };
             let (train, held_out) = (sample("learnt from", self.simulations.train)?, sample("held out", self.simulations.held_out)?);
@@ -219,13 +223,13 @@ impl Config {
             let (model, training) = self.train(&part, arm, &train, &held_out, seed)?;
             let arrays = model.arrays();
             let edges = self.edges(&held_out, &predict(&Network::new(arm.network, &arrays)?, &held_out));
-            let predictor = Predictor::new(&arm.name, arm.network, &arrays, edges)?;
-            atomic::write(&path, &predictor.bytes(&arrays)?)?;
+            let predictor = Arc::new(Predictor::new(&arm.name, arm.network, &arrays, edges)?);
+            let bytes = predictor.bytes(&arrays)?;
+            atomic::write(&path, &bytes)?;
             let seed = seed.child("outcome");
-            let met =
-                self.simulations.samples(&part, ("traced", self.simulations.held_out), seed, |_| Ok(Arc::new(Predictor::read(&path)?)))?;
+            let met = self.simulations.samples(&part, ("traced", self.simulations.held_out), seed, |_| predictor.clone())?;
             let outcome = Outcome::of(&met, &predict(&predictor.predict, &met), training.curve);
-            atomic::write(&file, &predictor.bytes(&arrays)?)?;
+            atomic::write(&file, &bytes)?;
             // Last: what has told its outcome is done.
             lyceum_core::run::write_json(&told, &outcome)?;
             outcomes.push(outcome);
@@ -248,18 +252,11 @@ impl Config {
         let objective = Infectiousness { contagion: self.training.contagion, device: &device };
         let all = Samples(train.to_vec());
         let mut task = run.progress().task(&arm.name, training.step as u64, steps as u64);
-        let (mut sum, mut order) = (0.0, (usize::MAX, Vec::new()));
+        let (mut sum, mut order) = (0.0, Order::new("infectiousness/order"));
         while training.step < steps {
             run.stop_if_requested()?;
-            let positions: Vec<usize> = (training.step * batch_size..(training.step + 1) * batch_size)
-                .map(|draw| {
-                    let pass = draw / train.len();
-                    if order.0 != pass {
-                        order = (pass, split::permutation(train.len(), &mut seed.stream_at("infectiousness/order", pass as u64)));
-                    }
-                    order.1[draw % train.len()]
-                })
-                .collect();
+            let positions: Vec<usize> =
+                (training.step * batch_size..(training.step + 1) * batch_size).map(|draw| order.place(draw, train.len(), seed)).collect();
             let relative = self.training.schedule.relative(training.step as u64, steps as u64, warmup as u64);
             let rate = Rate { peak: self.training.learning_rate, relative };
             let outcome = pipeline.step(&objective, &all.select(&positions), rate, seed.child(&format!("step/{}", training.step)))?;

@@ -143,7 +143,7 @@ impl Simulations {
         run: &Run,
         (name, count): (&str, usize),
         seed: Seed,
-        policy: impl Fn(&Config) -> Result<Arc<dyn Policy>> + Sync,
+        policy: impl Fn(&Config) -> Arc<dyn Policy> + Sync,
     ) -> Result<Vec<Arc<Sample>>> {
         let task = std::sync::Mutex::new((run.progress().task(name, 0, count as u64), 0));
         let seed = seed.child(name);
@@ -153,7 +153,7 @@ impl Simulations {
                 run.stop_if_requested()?;
                 let (config, follow) = self.config(number, seed);
                 let sampling = Sampling { follow, share: self.share as f32, well: self.well as f32 };
-                let collector = Arc::new(Collector::new(policy(&config)?, sampling, Random(config.seed)));
+                let collector = Arc::new(Collector::new(policy(&config), sampling, Random(config.seed)));
                 Simulation::with_policy(&config, Some(collector.clone()))?.run();
                 if let Ok(mut task) = task.lock() {
                     task.1 += 1;

@@ -23,6 +23,8 @@ use tokenizers::{
     },
 };
 
+use crate::experiments::order::Order;
+
 /// Where the text comes from, and what is made of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -208,24 +210,6 @@ impl Corpus {
     /// Takes away what was written to count collocations.
     pub(super) fn clean(&self) -> Result<()> {
         fs::remove_dir_all(&self.work).map_err(Error::io("remove", &self.work))
-    }
-}
-
-/// The order of the pass that is under way.
-#[derive(Default)]
-pub(super) struct Order {
-    pass: Option<usize>,
-    places: Vec<usize>,
-}
-
-impl Order {
-    fn place(&mut self, draw: usize, count: usize, seed: Seed) -> usize {
-        let pass = draw / count;
-        if self.pass != Some(pass) {
-            self.pass = Some(pass);
-            self.places = split::permutation(count, &mut seed.stream_at("pretraining/order", pass as u64));
-        }
-        self.places[draw % count]
     }
 }
 

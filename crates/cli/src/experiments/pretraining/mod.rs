@@ -3,7 +3,7 @@
 
 mod corpus;
 
-use corpus::{Corpus, Order, TextConfig};
+use corpus::{Corpus, TextConfig};
 use lyceum_core::{
     Experiment, Report, Result, Run, Seed, Summary, Violation, range,
     report::{Axis, Block, Chart, Series, Table},
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     checkpoint::{Counters, restore, save},
     encoder::EncoderConfig,
+    order::Order,
 };
 
 /// Learns with each masking.
@@ -171,7 +172,7 @@ impl Config {
         }
         let StepsConfig { steps, warmup, evaluate_every, batch_size, .. } = self.training;
         let mut task = run.progress().task(name, progress.step as u64, steps as u64);
-        let (mut sum, mut order) = (0.0, Order::default());
+        let (mut sum, mut order) = (0.0, Order::new("pretraining/order"));
         while progress.step < steps {
             run.stop_if_requested()?;
             let batch = corpus.batch(masker, progress.step, batch_size, seed, &mut order);
