@@ -117,6 +117,21 @@ def test_private_rounds_cut_moves_and_add_noise() -> None:
     assert amplified < epsilon(1.0, 100) / 5
 
 
+def test_the_noise_of_a_server_follows_from_its_secret() -> None:
+    rules = Rules("fedavg", clip=1.0, noise=2.0, random_state=1)
+    reply = Reply(0, 1, Message({"model": np.zeros(1000)}))
+
+    def noise(secret: int | None) -> np.ndarray:
+        server = Server(rules, np.zeros(1000), 1, secret=secret)
+        server.conclude([reply])
+        return server.model
+
+    np.testing.assert_array_equal(noise(7), noise(7))
+    np.testing.assert_array_equal(noise(None), noise(1))
+    # Independent draws of deviation 2.
+    assert 1.8 < noise(7).std() < 2.2 and abs(np.corrcoef(noise(7), noise(8))[0, 1]) < 0.15
+
+
 def test_mistakes_are_told() -> None:
     network = Network("linear", shape=4, classes=3)
     rules, x, y = Rules(), np.zeros((6, 4)), np.array([0, 1, 2, 0, 1, 2])

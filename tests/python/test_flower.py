@@ -22,7 +22,7 @@ from cryptography import x509  # noqa: E402
 from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
 
-from lyceum.federated import Client, Local, Network, Rules, Server, partition, simulate  # noqa: E402
+from lyceum.federated import Client, Local, Network, Rules, Server, epsilon, partition, simulate  # noqa: E402
 
 CLIENTS, ROUNDS = 3, 3
 SETTINGS = """
@@ -297,6 +297,7 @@ def test_the_same_apps_run_in_flowers_simulation(tmp_path: pathlib.Path) -> None
     program.write_text(
         SETTINGS
         + """
+import json
 from flwr.serverapp import ServerApp
 from flwr.simulation import run_simulation
 from lyceum.flower import Strategy, client_app
@@ -314,6 +315,10 @@ def main(grid, context):
     strategy = Strategy(Rules("scaffold", random_state=3), clients=3)
     strategy.start(grid, strategy.arrays(NETWORK.initial), num_rounds=2)
     np.save(WORK / "model.npy", strategy.server.model)
+    private = Strategy(Rules("fedavg", clip=0.1, noise=5.0, random_state=3), clients=3, state=WORK / "server")
+    private.start(grid, private.arrays(NETWORK.initial), num_rounds=1)
+    np.save(WORK / "private.npy", private.server.model)
+    (WORK / "history.json").write_text(json.dumps(private.history))
 
 run_simulation(server, client, num_supernodes=3)
 """
@@ -326,13 +331,16 @@ run_simulation(server, client, num_supernodes=3)
     x, y = load_digits(return_X_y=True)
     network = Network({"mlp": {"hidden": [16]}}, shape=(1, 8, 8), classes=10, random_state=3)
     parts = partition(y, clients=CLIENTS, dirichlet=0.5, random_state=3)
-    rules = Rules("scaffold", random_state=3)
-    expected = simulate(rules, network, x / 16.0, y, parts, 2, local=Local(epochs=1, batch_size=20))
-    np.testing.assert_allclose(np.load(tmp_path / "model.npy"), expected.model, atol=1e-6)
+    local = Local(epochs=1, batch_size=20)
+    alone = lambda rules, rounds: simulate(rules, network, x / 16.0, y, parts, rounds, local=local).model  # noqa: E731
+    np.testing.assert_allclose(np.load(tmp_path / "model.npy"), alone(Rules("scaffold", random_state=3), 2), atol=1e-6)
 
-
-def test_noise_whose_seed_clients_would_know_is_refused() -> None:
-    from lyceum.flower import Strategy
-
-    with pytest.raises(ValueError, match="seed of the noise"):
-        Strategy(Rules("fedavg", clip=1.0, noise=1.0), clients=3)
+    # Clients know the rules' seed; the noise is from another.
+    found = np.load(tmp_path / "private.npy")
+    noise = lambda deviation: found - alone(Rules("fedavg", clip=0.1, noise=deviation, random_state=3), 1)  # noqa: E731
+    expected = 0.1 * 5.0 / CLIENTS
+    assert 0.9 * expected < noise(1e-9).std() < 1.1 * expected
+    assert noise(5.0).std() > 1.2 * expected
+    (told,) = json.loads((tmp_path / "history.json").read_text())
+    assert told["epsilon"] == epsilon(5.0, 1)
+    assert json.loads(Server(Rules(), network.initial, CLIENTS, tmp_path / "server/server.safetensors").note)["secret"] > 0

@@ -14,8 +14,9 @@ use crate::{Reply, server::MODEL};
 /// ```
 ///
 /// What hides is one client with all its examples. The cut move is what the client itself remembers (for FedDyn, in g_k). The server
-/// is trusted: it adds the noise. Which clients take part is taken to be public. The noise follows from the seed: whoever has the seed and
-/// a model can take it away, so what is told of privacy holds towards those alone who do not have it.
+/// is trusted: it adds the noise. Which clients take part is taken to be public. The noise follows from a seed of its own
+/// ([`Rules::noise`](crate::Rules::noise)): whoever has that and a model can take the noise away, so what is told of privacy holds towards
+/// those alone who do not have it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Privacy {

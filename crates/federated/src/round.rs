@@ -25,6 +25,8 @@ pub struct Rules<'a> {
     pub privacy: Option<Privacy>,
     /// The randomness of participation and local training; methods with the same seed see the same clients and batches.
     pub seed: Seed,
+    /// The randomness of the noise of [`privacy`](Self::privacy), which only the server looks at: towards whoever has it there is no privacy.
+    pub noise: Seed,
 }
 
 /// The server, and what it knows of its clients.
@@ -80,9 +82,9 @@ pub struct Answer {
 }
 
 impl<'a> Rules<'a> {
-    /// All clients in every round, any finite reply, no noise.
+    /// All clients in every round, any finite reply, no noise (and if there is to be some, from the same seed).
     pub fn new(method: &'a dyn Method, seed: Seed) -> Self {
-        Self { method, participation: Participation::default(), guard: Guard::default(), privacy: None, seed }
+        Self { method, participation: Participation::default(), guard: Guard::default(), privacy: None, seed, noise: seed }
     }
 
     /// Before the first round, with this model and so many clients.
@@ -146,7 +148,7 @@ impl<'a> Rules<'a> {
         }
         let number = ledger.server.round;
         if let Some(privacy) = &self.privacy {
-            privacy.add_noise(&mut taken, self.seed, number);
+            privacy.add_noise(&mut taken, self.noise, number);
         }
         let mean = mean(&taken, MODEL, |_| 1.0)?;
         round.drift = drift(&taken, &mean)?;

@@ -4,6 +4,8 @@
 //! block dot products are summed in single precision, sixteen apart, over blocks in double and in the blocks' order: the
 //! result does not depend on the number of threads.
 
+use std::ops::Range;
+
 use lyceum_core::{Error, Result, vectorize};
 use ndarray::Array2;
 use rayon::prelude::*;
@@ -12,6 +14,9 @@ use crate::gradients::{Gradients, Segment};
 
 /// Numbers of a task in a block.
 const BLOCK: usize = 1024;
+
+/// Numbers of a task in a piece of a block: those of eight tasks, and the next piece's, fit the first cache together.
+const PIECE: usize = 256;
 
 /// Running sums of a dot product.
 const LANES: usize = 16;
@@ -27,12 +32,8 @@ pub fn gram(gradients: &Gradients<'_>) -> Result<Vec<Array2<f64>>> {
     for segment in gradients.all() {
         let n = segment.parts[0].len();
         let runs = (0..n.div_ceil(BLOCK * RUN)).into_par_iter().map(|run| {
-            let (from, to) = (run * BLOCK * RUN, ((run + 1) * BLOCK * RUN).min(n));
             let mut found = vec![0.0; pairs];
-            for start in (from..to).step_by(BLOCK) {
-                let parts: Vec<&[f32]> = segment.parts.iter().map(|part| &part[start..(start + BLOCK).min(to)]).collect();
-                add_products(&parts, &mut found);
-            }
+            add_products(&segment.parts, run * BLOCK * RUN..((run + 1) * BLOCK * RUN).min(n), &mut found);
             found
         });
         for found in runs.collect::<Vec<_>>() {
@@ -60,29 +61,68 @@ fn square(products: &[f64], tasks: usize) -> Result<Array2<f64>> {
 }
 
 vectorize! {
-    /// Adds to `sums` the products of all pairs (i, j), i ≤ j, of these parts, row by row.
-    fn add_products(parts: &[&[f32]], sums: &mut [f64]) {
-        let mut at = 0;
-        for i in 0..parts.len() {
-            // Four others at a time: their sums stay in registers, and the part of task i is read once for them.
-            let mut j = i;
-            while j + 4 <= parts.len() {
-                add_four(parts[i], [parts[j], parts[j + 1], parts[j + 2], parts[j + 3]], &mut sums[at..at + 4]);
-                (at, j) = (at + 4, j + 4);
+    /// Adds to `sums` the products of all pairs (i, j), i ≤ j, of these parts between two places, row by row.
+    fn add_products(parts: &[&[f32]], places: Range<usize>, sums: &mut [f64]) {
+        let whole = places.end - places.len() % LANES;
+        let mut lanes = vec![[0.0_f32; LANES]; sums.len()];
+        for block in (places.start..whole).step_by(BLOCK) {
+            let end = (block + BLOCK).min(whole);
+            for start in (block..end).step_by(PIECE) {
+                add_piece(parts, start..(start + PIECE).min(end), &mut lanes);
             }
-            while j < parts.len() {
-                add_one(parts[i], parts[j], &mut sums[at]);
-                (at, j) = (at + 1, j + 1);
+            for (sum, lanes) in sums.iter_mut().zip(&mut lanes) {
+                *sum += std::mem::take(lanes).iter().map(|lane| f64::from(*lane)).sum::<f64>();
+            }
+        }
+        let mut sums = sums.iter_mut();
+        for (i, a) in parts.iter().enumerate() {
+            for (b, sum) in parts[i..].iter().zip(&mut sums) {
+                *sum += a[whole..places.end].iter().zip(&b[whole..places.end]).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
             }
         }
     }
 }
 
-/// Adds ⟨a, b⟩ for four b.
+/// Adds the products of a piece of all parts to the running sums, while the next piece is on its way from memory.
 #[inline(always)]
-fn add_four(a: &[f32], b: [&[f32]; 4], sums: &mut [f64]) {
-    let (mut s0, mut s1, mut s2, mut s3) = ([0.0_f32; LANES], [0.0_f32; LANES], [0.0_f32; LANES], [0.0_f32; LANES]);
-    let (whole, rest) = a.as_chunks::<LANES>();
+fn add_piece(parts: &[&[f32]], piece: Range<usize>, lanes: &mut [[f32; LANES]]) {
+    let mut rest = lanes;
+    for (i, part) in parts.iter().enumerate() {
+        prefetch(&part[piece.end..(piece.end + PIECE).min(part.len())]);
+        let a = &part[piece.clone()];
+        let mut others = &parts[i..];
+        // Four others at a time: their sums stay in registers, and the part of task i is read once for them.
+        while let Some(([b0, b1, b2, b3], more)) = others.split_first_chunk() {
+            let (now, after) = rest.split_at_mut(4);
+            add_four(a, [b0, b1, b2, b3].map(|b| &b[piece.clone()]), now);
+            (others, rest) = (more, after);
+        }
+        for b in others {
+            let (now, after) = rest.split_at_mut(1);
+            add_one(a, &b[piece.clone()], &mut now[0]);
+            rest = after;
+        }
+    }
+}
+
+/// Asks for these numbers ahead of their use.
+#[inline(always)]
+fn prefetch(numbers: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in numbers.chunks(16) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which reads nothing and cannot fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = numbers;
+}
+
+/// Adds a·b, lane by lane, for four b.
+#[inline(always)]
+fn add_four(a: &[f32], b: [&[f32]; 4], sums: &mut [[f32; LANES]]) {
+    let [mut s0, mut s1, mut s2, mut s3] = [sums[0], sums[1], sums[2], sums[3]];
+    let whole = a.as_chunks::<LANES>().0;
     let [b0, b1, b2, b3] = b.map(|b| &b.as_chunks::<LANES>().0[..whole.len()]);
     for ((((a, b0), b1), b2), b3) in whole.iter().zip(b0).zip(b1).zip(b2).zip(b3) {
         for lane in 0..LANES {
@@ -92,32 +132,19 @@ fn add_four(a: &[f32], b: [&[f32]; 4], sums: &mut [f64]) {
             s3[lane] = a[lane].mul_add(b3[lane], s3[lane]);
         }
     }
-    for ((sum, lanes), b) in sums.iter_mut().zip([s0, s1, s2, s3]).zip(b) {
-        *sum += total(lanes) + last(rest, &b[a.len() - rest.len()..]);
-    }
+    (sums[0], sums[1], sums[2], sums[3]) = (s0, s1, s2, s3);
 }
 
-/// Adds ⟨a, b⟩.
+/// Adds a·b, lane by lane.
 #[inline(always)]
-fn add_one(a: &[f32], b: &[f32], sum: &mut f64) {
-    let mut lanes = [0.0_f32; LANES];
-    let (whole, rest) = a.as_chunks::<LANES>();
-    for (a, b) in whole.iter().zip(b.as_chunks::<LANES>().0) {
+fn add_one(a: &[f32], b: &[f32], sums: &mut [f32; LANES]) {
+    let mut now = *sums;
+    for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
         for lane in 0..LANES {
-            lanes[lane] = a[lane].mul_add(b[lane], lanes[lane]);
+            now[lane] = a[lane].mul_add(b[lane], now[lane]);
         }
     }
-    *sum += total(lanes) + last(rest, &b[a.len() - rest.len()..]);
-}
-
-#[inline(always)]
-fn total(lanes: [f32; LANES]) -> f64 {
-    lanes.iter().map(|lane| f64::from(*lane)).sum()
-}
-
-#[inline(always)]
-fn last(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    *sums = now;
 }
 
 /// Σ cᵢgᵢ, each group with its coefficients, into one slice a segment.

@@ -188,7 +188,8 @@ pub(crate) struct PyRules {
 
 impl PyRules {
     fn rules(&self) -> Rules<'_> {
-        Rules { method: self.method.as_ref(), participation: self.participation, guard: self.guard, privacy: self.privacy, seed: self.seed }
+        let Self { participation, guard, privacy, seed, .. } = *self;
+        Rules { method: self.method.as_ref(), participation, guard, privacy, seed, noise: seed }
     }
 }
 
@@ -260,22 +261,28 @@ impl PyRules {
         Ok((sent(py, answer.message), answer.loss))
     }
 
-    /// `replies`: client, examples, share, message.
+    /// `replies`: client, examples, message. `sent`: how many clients the message went to. `noise`: the seed of the noise, where it is
+    /// another than that of the rules.
     fn conclude<'py>(
         &self,
         py: Python<'py>,
         ledger: &mut PyLedger,
-        replies: Vec<(usize, usize, f64, Received<'py>)>,
+        replies: Vec<(usize, usize, Received<'py>)>,
+        sent: u64,
+        noise: Option<u64>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let mut all = Vec::new();
-        for (id, examples, share, received) in &replies {
+        for (id, examples, received) in &replies {
             if *id >= ledger.0.accepted.len() {
                 return Err(exception(Error::invalid("client", id, format!("0 to {}", ledger.0.accepted.len().saturating_sub(1)))));
             }
-            all.push(Reply { client: Client { id: *id, examples: *examples, share: *share }, message: message(received) });
+            all.push(Reply { client: Client { id: *id, examples: *examples, share: 1.0 }, message: message(received) });
         }
+        ledger.0.traffic.down += sent * self.method.broadcast(&ledger.0.server).bytes();
         ledger.0.traffic.up += all.iter().map(|reply| reply.message.bytes()).sum::<u64>();
-        let round = py.detach(|| self.rules().conclude(&mut ledger.0, all)).map_err(exception)?;
+        let mut rules = self.rules();
+        rules.noise = noise.map_or(rules.noise, Seed::new);
+        let round = py.detach(|| rules.conclude(&mut ledger.0, all)).map_err(exception)?;
         told(py, round)
     }
 }
@@ -340,10 +347,6 @@ impl PyLedger {
     #[getter]
     fn traffic(&self) -> (u64, u64) {
         (self.0.traffic.down, self.0.traffic.up)
-    }
-
-    fn count_down(&mut self, bytes: u64) {
-        self.0.traffic.down += bytes;
     }
 
     fn write(&self, path: PathBuf, note: &str) -> PyResult<()> {

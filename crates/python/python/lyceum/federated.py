@@ -93,9 +93,9 @@ class Rules:
         return _native.Rules(part["method"], part["participation"], part["guard"], part["privacy"], int(part["seed"]))
 
     @property
-    def is_private(self) -> bool:
-        """Whether moves are cut and noise is added."""
-        return self._parts["privacy"] is not None
+    def noise(self) -> float | None:
+        """The noise's deviation over `clip`, for :func:`epsilon`; None without privacy."""
+        return None if self._parts["privacy"] is None else float(self._parts["privacy"]["noise"])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Rules.from_json, (self.to_json(),)
@@ -292,7 +292,8 @@ class Client:
 
 class Server:
     """The server, with a state on disk if `state` names a file: it goes on from there, and :meth:`conclude` returns after the new
-    state is on the disk. `clients` is m, all there are; `note` is kept with the state."""
+    state is on the disk. `clients` is m, all there are; `note` is kept with the state. `secret` (0 to 2**64 - 1) is where the noise of
+    private rules comes from, and nobody else's to know; None: the rules' random state, as in :func:`simulate`, which every client has."""
 
     def __init__(
         self,
@@ -301,8 +302,9 @@ class Server:
         clients: int,
         state: Union[str, os.PathLike[str], None] = None,
         note: str = "",
+        secret: int | None = None,
     ) -> None:
-        self.rules, self.state, self.note = rules, None if state is None else Path(state), note
+        self.rules, self.state, self.note, self.secret = rules, None if state is None else Path(state), note, secret
         found = None if self.state is None else _native.Ledger.read(self.state)
         if found is None:
             self._ledger = rules._native.start(array(model, np.float32, 1, "model"), clients)
@@ -353,9 +355,8 @@ class Server:
     def conclude(self, replies: Iterable[Reply], sent: int = 0) -> dict[str, Any]:
         """Takes the replies that pass and goes on to the next round. Gives `taken`, `refused` (with reasons), `drift` and
         `active_mean`. `sent`: how many clients the message went to, for the count of bytes."""
-        every = [(reply.client, reply.examples, 1.0, reply.message._native()) for reply in replies]
-        self._ledger.count_down(sent * sum(4 * values.size for values in self.message().arrays.values()))
-        told = self.rules._native.conclude(self._ledger, every)
+        every = [(reply.client, reply.examples, reply.message._native()) for reply in replies]
+        told = self.rules._native.conclude(self._ledger, every, sent, self.secret)
         if self.state is not None:
             self.state.parent.mkdir(parents=True, exist_ok=True)
             self._ledger.write(self.state, self.note)

@@ -38,6 +38,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -53,7 +54,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy as FlowerStrategy
 from numpy.typing import ArrayLike, NDArray
 
-from .federated import Client, Local, Network, Reply, Rules, Server
+from .federated import Client, Local, Network, Reply, Rules, Server, epsilon
 from .federated import Message as Sent
 
 __all__ = ["Strategy", "client_app"]
@@ -70,7 +71,9 @@ class Strategy(FlowerStrategy):
     answer to who a client is; `mean_examples`: the average client's number of examples, for FedDyn's `by_share`; `evaluate`: whether
     connected clients evaluate the model after each round.
 
-    After :meth:`start`, `history` tells of each round: `round`, `taken`, `refused` with reasons, `loss`, `drift`.
+    After :meth:`start`, `history` tells of each round: `round`, `taken`, `refused` with reasons, `loss`, `drift`, and with private rules
+    `epsilon` (at delta 1e-5, see :func:`~lyceum.federated.epsilon`) of the client that took part most often so far. Their noise comes
+    from a secret that is drawn when a federation begins and is kept in `state`: keep that folder from others.
     """
 
     def __init__(
@@ -86,9 +89,6 @@ class Strategy(FlowerStrategy):
     ) -> None:
         if clients < 1:
             raise ValueError(f"clients: found {clients}; allowed: 1 or more")
-        if rules.is_private:
-            # Clients are told the rules with the seed, from which the noise follows: they could take it away.
-            raise ValueError("rules: found clip and noise; allowed: rules without them, since clients are told the seed of the noise")
         self.rules, self.clients, self.wait, self.timeout = rules, clients, wait, timeout
         self.state = None if state is None else Path(state)
         self.mean_examples, self.evaluate = mean_examples, evaluate
@@ -117,14 +117,18 @@ class Strategy(FlowerStrategy):
                     raise ValueError(f"initial_arrays: found {part.numpy().dtype} in {name}; allowed: float32")
             self._layout = _layout(arrays)
             path = None if self.state is None else self.state / "server.safetensors"
-            note = json.dumps({"federation": uuid.uuid4().hex, "rules": self.rules.to_json()})
-            self.server = Server(self.rules, _flat(arrays), self.clients, path, note)
-            kept = json.loads(self.server.note)
+            secret = None if self.rules.noise is None else secrets.randbits(64)
+            note = json.dumps({"federation": uuid.uuid4().hex, "rules": self.rules.to_json(), "secret": secret})
+            server = Server(self.rules, _flat(arrays), self.clients, path, note)
+            kept = json.loads(server.note)
             if kept["rules"] != self.rules.to_json():
                 raise ValueError(f"rules: found {self.rules.to_json()}; allowed: {kept['rules']}, as {path} has")
             self._federation = str(kept["federation"])
-            if self.server.round:
-                log(INFO, "Going on after round %d of %s", self.server.round, path)
+            if self.rules.noise is not None:
+                server.secret = int(kept["secret"])
+            if server.round:
+                log(INFO, "Going on after round %d of %s", server.round, path)
+            self.server = server
         return self.server
 
     def _cut(self, vector: NDArray[np.float32]) -> ArrayRecord:
@@ -210,7 +214,10 @@ class Strategy(FlowerStrategy):
         taken = set(round["taken"])
         losses = [reply.loss for reply in found if reply.client in taken]
         loss = float(np.mean(losses)) if losses else math.nan
-        self.history.append({"round": number, "taken": sorted(taken), "refused": refused, "loss": loss, "drift": round["drift"]})
+        told = {"round": number, "taken": sorted(taken), "refused": refused, "loss": loss, "drift": round["drift"]}
+        if self.rules.noise is not None:
+            told["epsilon"] = epsilon(self.rules.noise, max(server.taken))
+        self.history.append(told)
         if not taken:
             return None, None
         return self._cut(server.model), MetricRecord({"loss": loss, "drift": float(round["drift"]), "taken": len(taken)})

@@ -237,7 +237,7 @@ impl Config {
         let clients = Client::all(&own.iter().map(Vec::len).collect::<Vec<_>>());
         let method = arm.method.build();
         let participation = if arm.centralised { Participation::default() } else { self.participation };
-        let rules = Rules { method: method.as_ref(), participation, guard: self.guard, privacy: self.privacy, seed };
+        let rules = Rules { method: method.as_ref(), participation, guard: self.guard, privacy: self.privacy, seed, noise: seed };
         let simulation = Simulation { rules, trainer: &trainer, clients: &clients, keep_models: self.evaluate_all };
         let initial = trainer.initial();
         let journals = || match self.state_memory_mb {
