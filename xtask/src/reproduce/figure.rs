@@ -33,6 +33,8 @@ pub(super) fn lines(path: &Path, title: &str, [x_label, y_label]: [&str; 2], lin
     let bounds = |values: &mut dyn Iterator<Item = f64>| values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
     let (x0, x1) = bounds(&mut all().map(|point| point.0));
     let (y0, y1) = bounds(&mut all().flat_map(|point| [point.1 - point.2, point.1 + point.2]));
+    // Without what is left of sums of tenths.
+    let tick = |value: &f64| ((value * 1e6).round() / 1e6).to_string();
     let (dx, dy) = ((x1 - x0) * 0.04, (y1 - y0) * 0.06);
     let area = SVGBackend::new(path, (760 + LEGEND, 460)).into_drawing_area();
     area.fill(&WHITE).map_err(|e| failed(&e))?;
@@ -49,23 +51,37 @@ pub(super) fn lines(path: &Path, title: &str, [x_label, y_label]: [&str; 2], lin
         .x_desc(x_label)
         .y_desc(y_label)
         .light_line_style(WHITE)
+        .x_label_formatter(&tick)
+        .y_label_formatter(&tick)
         .label_style(("sans-serif", 14))
         .draw()
         .map_err(|e| failed(&e))?;
-    for (line, color) in lines.iter().zip(COLORS.iter().cycle()) {
-        let style = color.stroke_width(2);
+    for (number, line) in lines.iter().enumerate() {
+        let (style, dashed) = look(number);
         let points = line.points.iter().map(|&(x, y, _)| (x, y));
-        chart.draw_series(LineSeries::new(points.clone(), style)).map_err(|e| failed(&e))?;
-        chart.draw_series(points.map(|point| Circle::new(point, 3, color.filled()))).map_err(|e| failed(&e))?;
+        if dashed {
+            chart.draw_series(DashedLineSeries::new(points.clone(), 7, 4, style)).map_err(|e| failed(&e))?;
+        } else {
+            chart.draw_series(LineSeries::new(points.clone(), style)).map_err(|e| failed(&e))?;
+        }
         let bars = line.points.iter().map(|&(x, y, d)| PathElement::new([(x, y - d), (x, y + d)], style));
         chart.draw_series(bars).map_err(|e| failed(&e))?;
+        chart.draw_series(points.map(|point| Circle::new(point, 3, style.color.filled()))).map_err(|e| failed(&e))?;
     }
     // Names stand beside the lines, where none of them is.
     let (width, _) = area.dim_in_pixel();
-    for (row, (line, color)) in lines.iter().zip(COLORS.iter().cycle()).enumerate() {
-        let (x, y) = ((width - LEGEND) as i32, 48 + 20 * row as i32);
-        area.draw(&PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2))).map_err(|e| failed(&e))?;
+    for (number, line) in lines.iter().enumerate() {
+        let (style, dashed) = look(number);
+        let (x, y) = ((width - LEGEND) as i32, 48 + 20 * number as i32);
+        for (from, to) in if dashed { vec![(0, 7), (11, 18)] } else { vec![(0, 18)] } {
+            area.draw(&PathElement::new([(x + from, y), (x + to, y)], style)).map_err(|e| failed(&e))?;
+        }
         area.draw(&Text::new(line.name.clone(), (x + 26, y - 7), ("sans-serif", 14))).map_err(|e| failed(&e))?;
     }
     area.present().map_err(|e| failed(&e))
+}
+
+/// How the line of this number is drawn, and whether it is dashed: so are those for which no colour is left.
+fn look(number: usize) -> (ShapeStyle, bool) {
+    (COLORS[number % COLORS.len()].stroke_width(2), number >= COLORS.len())
 }
