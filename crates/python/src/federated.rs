@@ -278,11 +278,13 @@ impl PyRules {
             }
             all.push(Reply { client: Client { id: *id, examples: *examples, share: 1.0 }, message: message(received) });
         }
-        ledger.0.traffic.down += sent * self.method.broadcast(&ledger.0.server).bytes();
-        ledger.0.traffic.up += all.iter().map(|reply| reply.message.bytes()).sum::<u64>();
+        let down = sent.saturating_mul(self.method.broadcast(&ledger.0.server).bytes());
+        let up = all.iter().map(|reply| reply.message.bytes()).sum::<u64>();
         let mut rules = self.rules();
         rules.noise = noise.map_or(rules.noise, Seed::new);
         let round = py.detach(|| rules.conclude(&mut ledger.0, all)).map_err(exception)?;
+        let traffic = &mut ledger.0.traffic;
+        (traffic.down, traffic.up) = (traffic.down.saturating_add(down), traffic.up + up);
         told(py, round)
     }
 }
