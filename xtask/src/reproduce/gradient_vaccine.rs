@@ -56,7 +56,8 @@ pub(super) fn run(extent: Extent) -> Result<()> {
         "# Gradient Vaccine and other combiners on nine languages\n\n\
          One encoder fills in masked tokens of paragraphs of LibreOffice's help beside the same paragraph in English. Loss in nats a masked\n\
          token on paragraphs that no language was trained on, and the share of tokens predicted right; mean ± standard deviation over\n\
-         seeds {SEEDS:?}. Every arm has the same learning rate (Adam, which takes out the scale of a gradient), chosen for the sum in short trials (seed 1).\n\n\
+         seeds {SEEDS:?}. Every arm has the same learning rate (Adam, which takes out the scale of a gradient); it and the share that is masked\n\
+         are from a few short trials with the sum (seed 1), not from a search.\n\n\
          Recipe: `{RECIPE}`. Again: `cargo xtask reproduce gradient-vaccine`.\n\n\
          | combiner | mean loss | right, % | {} |\n|---|---:|---:|{}\n",
         LANGUAGES.join(" | "),
