@@ -88,6 +88,8 @@ impl WithSimd for Tiles<'_> {
                     1 => self.columns::<S, 1, 8>(simd, column),
                     2 => self.columns::<S, 2, 8>(simd, column),
                     3 => self.columns::<S, 3, 8>(simd, column),
+                    // Rather than four and a lone one.
+                    5 => self.columns::<S, 5, 5>(simd, column),
                     _ => self.columns::<S, 4, 6>(simd, column),
                 }
             } else {

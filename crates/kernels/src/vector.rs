@@ -76,7 +76,7 @@ pub struct Terms {
     pub outside: f64,
 }
 
-/// The gradient of a loss with these terms, without gradients of its own, in two sweeps:
+/// The gradient of a loss with these terms, without gradients of its own, in one sweep, and in two more where the norm is clipped:
 ///
 /// ```text
 /// s·(g + c + px) + qx,  s = min(1, clip/‖g + c + px‖₂)
@@ -85,26 +85,23 @@ pub fn with_terms(g: Tensor<1>, x: &Tensor<1>, terms: &Terms) -> Tensor<1> {
     assert!(g.dims() == x.dims() && terms.linear.as_ref().is_none_or(|c| c.dims() == x.dims()), "vectors of the same length");
     let (g, x) = (g.inner(), x.clone().inner());
     let c = terms.linear.clone().map(Tensor::inner);
-    let (inside, outside) = (terms.inside as f32, terms.outside as f32);
-    if !is_flex(&g.device()) {
-        let mut sum = g;
-        if let Some(c) = c {
-            sum = sum + c;
-        }
-        sum = sum + x.clone() * inside;
-        let norm = norm(&sum);
-        let scale = terms.clip.filter(|most| norm > *most).map_or(1.0, |most| most / norm);
-        return sum * scale + x * outside;
+    let (sum, norm) = if is_flex(&g.device()) {
+        // Without a linear term x stands in its place and is not looked at.
+        let (linear, c) = (c.is_some(), c.unwrap_or_else(|| x.clone()));
+        let (g, c, x) = (g.into_dispatch(), c.into_dispatch(), x.clone().into_dispatch());
+        let numbers = [f32::from(u8::from(linear)), terms.inside as f32, terms.outside as f32];
+        let (sum, squares) = <Dispatch as LongVector>::terms_added(g, c, x, numbers);
+        (Tensor::from_dispatch(sum), sum_of_pieces(Tensor::from_dispatch(squares)).sqrt())
+    } else {
+        let inside = c.map_or_else(|| g.clone(), |c| g.clone() + c) + x.clone() * terms.inside;
+        let norm = norm(&inside);
+        (inside + x.clone() * terms.outside, norm)
+    };
+    match terms.clip {
+        // s·(sum − qx) + qx.
+        Some(most) if norm > most => added(sum * (most / norm), (1.0 - most / norm) * terms.outside, &x),
+        _ => sum,
     }
-    // Without a linear term x stands in its place and is not looked at.
-    let (linear, c) = (c.is_some(), c.unwrap_or_else(|| x.clone()));
-    let scale = terms.clip.map_or(1.0, |most| {
-        let (g, c, x) = (g.clone().into_dispatch(), c.clone().into_dispatch(), x.clone().into_dispatch());
-        let norm = sum_of_pieces(Tensor::from_dispatch(<Dispatch as LongVector>::terms_squared(g, c, x, linear, inside))).sqrt();
-        if norm > most { most / norm } else { 1.0 }
-    });
-    let (g, c, x) = (g.into_dispatch(), c.into_dispatch(), x.into_dispatch());
-    Tensor::from_dispatch(<Dispatch as LongVector>::terms_added(g, c, x, linear, [inside, scale as f32, outside]))
 }
 
 /// Each piece's sum travels as two floats, high and low part.
@@ -120,11 +117,13 @@ trait LongVector: Backend {
 
     fn cleared(a: FloatTensor<Self>, places: Vec<Range<usize>>) -> FloatTensor<Self>;
 
-    /// ‖g + c + px‖² in pieces, with c if `linear`.
-    fn terms_squared(g: FloatTensor<Self>, c: FloatTensor<Self>, x: FloatTensor<Self>, linear: bool, inside: f32) -> FloatTensor<Self>;
-
-    /// s·(g + c + px) + qx with `numbers` p, s, q, and c if `linear`.
-    fn terms_added(g: FloatTensor<Self>, c: FloatTensor<Self>, x: FloatTensor<Self>, linear: bool, numbers: [f32; 3]) -> FloatTensor<Self>;
+    /// g + wc + px + qx and, in pieces, ‖g + wc + px‖², with `numbers` w, p, q.
+    fn terms_added(
+        g: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        numbers: [f32; 3],
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
 impl LongVector for Flex {
@@ -142,18 +141,19 @@ impl LongVector for Flex {
         changed(a, |a| places.into_iter().for_each(|range| a[range].fill(0.0)))
     }
 
-    fn terms_squared(g: FloatTensor<Self>, c: FloatTensor<Self>, x: FloatTensor<Self>, linear: bool, inside: f32) -> FloatTensor<Self> {
-        let (g, c, x) = (Values::of(&g), Values::of(&c), Values::of(&x));
-        let parts = g.as_slice().par_chunks(PIECE).zip(c.as_slice().par_chunks(PIECE).zip(x.as_slice().par_chunks(PIECE)));
-        pieces(parts.map(|(g, (c, x))| terms_squared_piece(g, c, x, f32::from(u8::from(linear)), inside)))
-    }
-
-    fn terms_added(g: FloatTensor<Self>, c: FloatTensor<Self>, x: FloatTensor<Self>, linear: bool, numbers: [f32; 3]) -> FloatTensor<Self> {
+    fn terms_added(
+        g: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        numbers: [f32; 3],
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let (c, x) = (Values::of(&c), Values::of(&x));
-        changed(g, |g| {
+        let mut squares = None;
+        let sum = changed(g, |g| {
             let parts = g.par_chunks_mut(PIECE).zip(c.as_slice().par_chunks(PIECE).zip(x.as_slice().par_chunks(PIECE)));
-            parts.for_each(|(g, (c, x))| terms_piece(g, c, x, f32::from(u8::from(linear)), numbers));
-        })
+            squares = Some(pieces(parts.map(|(g, (c, x))| terms_piece(g, c, x, numbers))));
+        });
+        (sum, squares.expect("`changed` calls what it is given"))
     }
 }
 
@@ -191,27 +191,26 @@ vectorize! {
 }
 
 vectorize! {
-    /// Σ (g + wc + px)², w being 1 or 0.
-    fn terms_squared_piece(g: &[f32], c: &[f32], x: &[f32], w: f32, p: f32) -> f64 {
-        let mut sums = [0.0_f64; 8];
-        let (whole_g, rest_g) = g.as_chunks::<8>();
-        let (whole_c, rest_c) = c.as_chunks::<8>();
-        let (whole_x, rest_x) = x.as_chunks::<8>();
-        for ((g, c), x) in whole_g.iter().zip(whole_c).zip(whole_x) {
+    /// g ← g + wc + px + qx with `numbers` w, p, q; gives Σ (g + wc + px)².
+    fn terms_piece(g: &mut [f32], c: &[f32], x: &[f32], numbers: [f32; 3]) -> f64 {
+        let [w, p, q] = numbers;
+        let mut sums = [0.0_f64; 16];
+        let (whole_g, rest_g) = g.as_chunks_mut::<16>();
+        let (whole_c, rest_c) = c.as_chunks::<16>();
+        let (whole_x, rest_x) = x.as_chunks::<16>();
+        for ((g, c), x) in whole_g.iter_mut().zip(whole_c).zip(whole_x) {
             for (((sum, g), c), x) in sums.iter_mut().zip(g).zip(c).zip(x) {
-                let value = f64::from(g + w * c + p * x);
-                *sum += value * value;
+                let inside = *g + w * c + p * x;
+                *sum += f64::from(inside) * f64::from(inside);
+                *g = inside + q * x;
             }
         }
-        let rest: f64 = rest_g.iter().zip(rest_c).zip(rest_x).map(|((g, c), x)| f64::from(g + w * c + p * x).powi(2)).sum();
-        sums.iter().sum::<f64>() + rest
-    }
-}
-
-vectorize! {
-    fn terms_piece(g: &mut [f32], c: &[f32], x: &[f32], w: f32, numbers: [f32; 3]) {
-        let [p, s, q] = numbers;
-        g.iter_mut().zip(c).zip(x).for_each(|((g, c), x)| *g = s * (*g + w * c + p * x) + q * x);
+        let rest = rest_g.iter_mut().zip(rest_c).zip(rest_x).map(|((g, c), x)| {
+            let inside = *g + w * c + p * x;
+            *g = inside + q * x;
+            f64::from(inside) * f64::from(inside)
+        });
+        rest.sum::<f64>() + sums.iter().sum::<f64>()
     }
 }
 
@@ -251,7 +250,7 @@ mod tests {
         let n = 2 * PIECE + 13;
         let (g, c, x) = (vector(n, |i| (i as f32).sin()), vector(n, |i| (i as f32 * 0.3).cos()), vector(n, |i| (i as f32 * 0.7).sin()));
         for (linear, inside, clip, outside) in
-            [(true, 0.0, Some(10.0), 0.3), (true, 0.5, None, 0.0), (false, 0.25, Some(1e9), 1.0), (false, 0.0, Some(1.0), 0.0)]
+            [(true, 0.0, Some(10.0), 0.3), (true, 0.5, None, 0.0), (false, 0.25, Some(1e9), 1.0), (false, 0.5, Some(1.0), 0.25)]
         {
             let terms = Terms { linear: linear.then(|| c.clone()), inside, clip, outside };
             let found = to_vec(&with_terms(g.clone(), &x, &terms));

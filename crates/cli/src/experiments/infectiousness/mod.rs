@@ -197,7 +197,7 @@ impl Config {
     fn learn(&self, run: &Run, arm: &Arm, seed: Seed) -> Result<Vec<Outcome>> {
         let file = run.folder().join("predictor.safetensors");
         let mut outcomes: Vec<Outcome> = Vec::new();
-        for round in 0..self.rounds {
+        for round in 1..=self.rounds {
             let part = run.child(&format!("round-{round}"))?;
             let (path, told) = (part.folder().join("predictor.safetensors"), part.folder().join("outcome.json"));
             if let Some(outcome) = lyceum_core::run::read_json(&told)? {
@@ -206,7 +206,7 @@ impl Config {
             }
             // One for all simulations of the round.
             let before: Option<Arc<dyn Policy>> = match round {
-                0 => None,
+                1 => None,
                 _ => Some(Arc::new(Predictor::read(&run.folder().join(format!("round-{}/predictor.safetensors", round - 1)))?)),
             };
             let sample = |name: &str, count: usize| {
@@ -297,9 +297,9 @@ impl Config {
         );
         let error = Chart::new("Squared error on held-out simulations", Axis::linear("step"), Axis::log("mean squared error"));
         let error = learnt.iter().fold(error, |chart, (arm, outcomes)| {
-            outcomes.iter().enumerate().fold(chart, |chart, (round, outcome)| {
-                let points = outcome.curve.iter().map(|(step, error)| ((round * self.training.steps + step) as f64, *error));
-                chart.with(Series::line(format!("{}, round {}", arm.name, round + 1), points))
+            (1..).zip(outcomes).fold(chart, |chart, (round, outcome)| {
+                let points = outcome.curve.iter().map(|(step, error)| (((round - 1) * self.training.steps + step) as f64, *error));
+                chart.with(Series::line(format!("{}, round {round}", arm.name), points))
             })
         });
         let names = (1..=self.rounds).map(|round| format!("round {round}"));
@@ -360,10 +360,10 @@ fn summarise(learnt: &[(&Arm, Vec<Outcome>)]) -> Summary {
     let mut summary = Summary { table: Table::new(columns), ..Summary::default() };
     let area = |area: Option<f64>| area.map_or_else(|| "-".into(), |area| format!("{area:.3}"));
     for (arm, outcomes) in learnt {
-        for (round, outcome) in outcomes.iter().enumerate() {
+        for (round, outcome) in (1..).zip(outcomes) {
             summary.table.push([
                 arm.name.clone(),
-                (round + 1).to_string(),
+                round.to_string(),
                 format!("{:.5}", outcome.error),
                 format!("{:.5}", outcome.variance),
                 area(outcome.infectious),
