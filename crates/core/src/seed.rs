@@ -52,6 +52,17 @@ impl Seed {
     }
 }
 
+impl Stream {
+    /// The part of the stream's name that belongs to another index, from its beginning: what [`Seed::stream_at`] gives, without
+    /// making the key again.
+    pub fn at(&self, index: u64) -> Self {
+        let mut rng = self.0.clone();
+        rng.set_stream(index);
+        rng.set_word_pos(0);
+        Self(rng)
+    }
+}
+
 impl TryRng for Stream {
     type Error = Infallible;
 
@@ -85,6 +96,10 @@ mod tests {
         assert_ne!(draw(seed.stream("a")), draw(Seed::new(4).stream("a")));
         assert_ne!(draw(seed.stream_at("a", 1)), draw(seed.stream_at("a", 2)));
         assert_ne!(seed.child("x"), seed.child("y"));
+        let mut drawn_from = seed.stream_at("a", 1);
+        let _: u64 = drawn_from.random();
+        assert_eq!(draw(drawn_from.at(2)), draw(seed.stream_at("a", 2)));
+        assert_eq!(draw(drawn_from.at(1)), draw(seed.stream_at("a", 1)));
     }
 
     /// Pins the stream itself: a change of generator or key derivation would silently change every published result.

@@ -108,9 +108,10 @@ impl Masker {
     /// `first + i`, so that neither batches nor threads change what is masked.
     pub fn mask_rows(&self, ids: &mut [i64], labels: &mut [i64], length: usize, special: Option<&[bool]>, seed: Seed, first: u64) {
         let length = length.max(1);
+        let streams = seed.stream("masking/rows");
         let row = |scratch: &mut Scratch, row: usize, ids: &mut [i64], labels: &mut [i64]| {
             let special = special.map(|special| &special[row * length..row * length + ids.len()]);
-            self.mask_row(scratch, ids, labels, special, &mut seed.stream_at("masking/rows", first + row as u64));
+            self.mask_row(scratch, ids, labels, special, &mut streams.at(first + row as u64));
         };
         if ids.len() < PARALLEL {
             let mut scratch = Scratch::default();

@@ -191,20 +191,27 @@ pub(crate) fn pad<'py>(
     for (number, row) in rows.iter().enumerate() {
         let count = length(row);
         let start = number * longest + if left { longest - count } else { 0 };
+        // Masks are mostly the same row over and over, which comparing the objects tells sooner than converting them.
+        if let (Row::List(list), Some(Row::List(before))) = (row, number.checked_sub(1).map(|before| &rows[before]))
+            && list.len() == before.len()
+            && list.eq(before).unwrap_or(false)
+        {
+            values.copy_within(start - longest..start - longest + count, start);
+            continue;
+        }
         let to = &mut values[start..start + count];
         match row {
             Row::List(list) => {
                 let (mut before, mut known) = (std::ptr::null_mut(), 0);
                 for (place, value) in to.iter_mut().enumerate() {
-                    // SAFETY: the list is held, `place` is below its length (which no other code changes while the interpreter is
-                    // attached here: converting an int calls none), and the item is borrowed from it.
+                    // SAFETY: the list is held, and the item is borrowed from it; where there is none that is an error, found below.
                     let item = unsafe { ffi::PyList_GetItem(list.as_ptr(), place as isize) };
-                    // A mask of attention is the same object over and over.
-                    if item == before {
+                    // A mask is the same object over and over.
+                    if item == before && !item.is_null() {
                         *value = known;
                         continue;
                     }
-                    // SAFETY: as above.
+                    // SAFETY: an int, another object or none: the last two give -1 and set an error.
                     *value = unsafe { ffi::PyLong_AsLongLong(item) };
                     (before, known) = (item, *value);
                     if *value == -1
