@@ -210,16 +210,16 @@ impl Phones {
         let this = &*self;
         let assessed: Vec<Vec<Assessment>> = (0..this.people.len().div_ceil(BATCH))
             .into_par_iter()
-            .map(|batch| {
-                let phones: Vec<Phone> = (batch * BATCH..((batch + 1) * BATCH).min(this.people.len()))
-                    .map(|phone| {
-                        let infection = infection_of[this.people[phone] as usize];
-                        let infection = infections.get(infection as usize).filter(|_| truth);
-                        this.phone(phone, day, messages, population, infection)
-                    })
-                    .collect();
+            .map_init(Vec::new, |phones: &mut Vec<Phone>, batch| {
+                let numbers = batch * BATCH..((batch + 1) * BATCH).min(this.people.len());
+                phones.resize_with(numbers.len(), Phone::default);
+                for (known, phone) in phones.iter_mut().zip(numbers) {
+                    let infection = infection_of[this.people[phone] as usize];
+                    let infection = infections.get(infection as usize).filter(|_| truth);
+                    this.look(known, phone, day, messages, population, infection);
+                }
                 let mut out = vec![Assessment::default(); phones.len()];
-                policy.assess(&phones, &mut out);
+                policy.assess(phones, &mut out);
                 out
             })
             .collect();
@@ -245,24 +245,18 @@ impl Phones {
         }
     }
 
-    /// What a phone knows. Where no messages are sent it need not look back.
-    fn phone(&self, phone: usize, day: u32, messages: bool, population: &Population, infection: Option<&Infection>) -> Phone {
+    /// What a phone knows, in the place of what another one knew. Where no messages are sent it need not look back, and what it would
+    /// have seen stays as it is by default.
+    fn look(&self, known: &mut Phone, phone: usize, day: u32, messages: bool, population: &Population, infection: Option<&Infection>) {
         let person = &population.people[self.people[phone] as usize];
         let then = |ago: usize| (day as usize).checked_sub(ago).map(|then| then % DAYS);
-        let mut known = Phone {
-            person: self.people[phone],
-            day,
-            symptoms: [0; DAYS],
-            test: self.test(phone).map(|(positive, then)| (positive, day - then)).filter(|(_, ago)| *ago < DAYS as u32),
-            mailbox: [[0; 16]; DAYS],
-            levels: [0; DAYS],
-            recommendation: self.recommendations[phone],
-            alerted: day < self.alerted[phone],
-            profile: person.profile.then_some(Profile { age: person.age, sex: person.sex, conditions: person.conditions }),
-            truth: [0.0; DAYS],
-            tomorrow: 0.0,
-            exposure: None,
-        };
+        known.person = self.people[phone];
+        known.day = day;
+        known.test = self.test(phone).map(|(positive, then)| (positive, day - then)).filter(|(_, ago)| *ago < DAYS as u32);
+        known.recommendation = self.recommendations[phone];
+        known.alerted = day < self.alerted[phone];
+        known.profile = person.profile.then_some(Profile { age: person.age, sex: person.sex, conditions: person.conditions });
+        (known.truth, known.tomorrow, known.exposure) = ([0.0; DAYS], 0.0, None);
         if messages {
             known.symptoms = std::array::from_fn(|ago| then(ago).map_or(0, |then| self.symptoms[phone][then]));
             let contacts = std::array::from_fn(|ago| {
@@ -277,7 +271,6 @@ impl Phones {
             known.tomorrow = infectiousness(day as f32 + 1.5);
             known.exposure = self.exposure(phone, day, infection);
         }
-        known
     }
 
     /// How many days ago the owner was infected, and what the phone of who did it told of that day.
