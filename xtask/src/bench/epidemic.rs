@@ -14,7 +14,7 @@ const PEOPLE: &str = "100000";
 const DAYS: &str = "60";
 /// Contacts of this share make an epidemic of a fifth to a third of all in 60 days, as Covasim's defaults do.
 const MOBILITY: &str = "0.55";
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 
 pub(super) fn run_all() -> Result<()> {
     let folder = root().join("bench");
