@@ -218,11 +218,12 @@ impl Mixing {
         }
     }
 
-    /// The meetings that a person begins at work or school, with the staff of that place.
+    /// The meetings that a person begins at work or school, with the staff of that place; `cells` are the staff's, in its order: close
+    /// together, they stay in the nearest cache.
     #[allow(clippy::too_many_arguments, reason = "where, who and when a contact is")]
     pub fn at_work(&self, kind: Setting, staff: &[u32], desk: u32, cells: &[Cell], key: u64, mut each: impl FnMut(Meeting)) {
         let from = staff[desk as usize];
-        let cell = cells[from as usize];
+        let cell = cells[desk as usize];
         let size = staff.len() as u32;
         let others = size - 1;
         if others == 0 || cell.mode & (ABSENT | STAYS) != 0 {
@@ -239,13 +240,12 @@ impl Mixing {
                 let mut at = first + below(word, near);
                 // Past oneself, where the nearest are on both sides.
                 at += u32::from(near < others && at >= desk + size);
-                while at >= size {
-                    at -= size;
-                }
-                staff[at as usize]
+                // At most twice around, without a branch that is guessed wrong: below `size` the difference is huge.
+                at = at.min(at.wrapping_sub(size));
+                at.min(at.wrapping_sub(size))
             });
-            if let Some(to) = met {
-                each(Meeting { from, to, setting: kind, strangers: false, seed });
+            if let Some(at) = met {
+                each(Meeting { from, to: staff[at as usize], setting: kind, strangers: false, seed });
             }
         }
     }
@@ -299,7 +299,7 @@ impl Mixing {
         self.settings.iter().find(|(_, until)| word <= *until).map_or(Setting::Park, |(setting, _)| *setting)
     }
 
-    /// Whom one meets: candidates until one is ready, by behaviour and ages; nobody when a few are not. Two are looked at together, so
+    /// Whom one meets, as a place in `cells`: candidates until one is ready, by behaviour and ages; nobody when a few are not. Two are looked at together, so
     /// that the processor seldom guesses wrong.
     #[inline(always)]
     fn meet(&self, cells: &[Cell], kind: Kind, own: u8, seed: u64, away: u8, mut candidate: impl FnMut(u32) -> u32) -> Option<u32> {

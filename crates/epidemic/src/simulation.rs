@@ -453,8 +453,7 @@ impl Simulation {
         let everyone = this.config.count_contacts;
         let infectious = |person: u32| cells[person as usize].status == Status::Infectious as u8;
         // Whether the contacts that this person begins can matter: where someone is infectious, between phones, or because all count.
-        let begins = |active: bool, person: u32| {
-            let cell = cells[person as usize];
+        let begins = |active: bool, cell: Cell| {
             everyone || active && cell.status != Status::Recovered as u8 && cell.status != Status::Exposed as u8 || traced && cell.app == 1
         };
         let handle = |met: &mut Met, meeting: Meeting| this.handle(met, mixing, meeting, day, traced);
@@ -465,7 +464,7 @@ impl Simulation {
                 let residents = population.residents(household as u32);
                 let active = residents.clone().any(infectious);
                 if active || everyone || traced {
-                    for person in residents.clone().filter(|person| begins(active, *person)) {
+                    for person in residents.clone().filter(|person| begins(active, cells[*person as usize])) {
                         mixing.at_home(population, cells, key, person, |meeting| handle(&mut met, meeting));
                     }
                 }
@@ -478,7 +477,7 @@ impl Simulation {
         let mut all: Vec<Met> = at_home.collect();
         let places = population.workplaces.len();
         let at_work = (0..places.div_ceil(WORKPLACES)).into_par_iter().map(|chunk| {
-            let mut met = Met::default();
+            let (mut met, mut here) = (Met::default(), Vec::new());
             for workplace in chunk * WORKPLACES..((chunk + 1) * WORKPLACES).min(places) {
                 let place = &population.workplaces[workplace];
                 let staff = &population.staff[place.staff.start as usize..place.staff.end as usize];
@@ -486,11 +485,13 @@ impl Simulation {
                 if day % 7 >= 5 && matches!(place.kind, Setting::Work | Setting::School) {
                     continue;
                 }
-                let active = staff.iter().any(|person| infectious(*person) && cells[*person as usize].mode & (ABSENT | STAYS) == 0);
+                here.clear();
+                here.extend(staff.iter().map(|person| cells[*person as usize]));
+                let active = here.iter().any(|cell| cell.status == Status::Infectious as u8 && cell.mode & (ABSENT | STAYS) == 0);
                 if active || everyone || traced {
-                    for (desk, person) in staff.iter().enumerate() {
-                        if begins(active, *person) {
-                            mixing.at_work(place.kind, staff, desk as u32, cells, key, |meeting| handle(&mut met, meeting));
+                    for (desk, cell) in here.iter().enumerate() {
+                        if begins(active, *cell) {
+                            mixing.at_work(place.kind, staff, desk as u32, &here, key, |meeting| handle(&mut met, meeting));
                         }
                     }
                 }
@@ -506,7 +507,7 @@ impl Simulation {
         let elsewhere = (0..n.div_ceil(PEOPLE)).into_par_iter().map(|chunk| {
             let mut met = Met::default();
             for person in (chunk * PEOPLE) as u32..((chunk + 1) * PEOPLE).min(n) as u32 {
-                if begins(communities[population.community[person as usize] as usize], person) {
+                if begins(communities[population.community[person as usize] as usize], cells[person as usize]) {
                     mixing.elsewhere(population, cells, key, person, |meeting| handle(&mut met, meeting));
                 }
             }
@@ -732,6 +733,10 @@ pub fn passes_on(
 fn starts_illness(word: u32, population: &Population, person: u32, parameters: &Parameters, illness: &mut Illness) -> bool {
     let of = &parameters.illness;
     let mut left = uniform(word);
+    // Nearly always, and then nobody need be looked at.
+    if left > of.cold + of.flu + of.allergy + 1e-6 {
+        return false;
+    }
     let allergy = if population.people[person as usize].allergic { of.allergy } else { 0.0 };
     for (kind, p, days) in [(1, of.cold, of.cold_days), (2, of.flu, of.flu_days), (3, allergy, 1.0)] {
         if left < p {
