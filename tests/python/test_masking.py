@@ -7,6 +7,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from lyceum import _native
 from lyceum.masking import PMIMaskingCollator, Vocabulary
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
@@ -105,6 +106,18 @@ def test_it_stands_in_for_the_collator_of_transformers(vocabulary, tokenizer, si
     assert set(ours(given)) == set(theirs(given))
     arrays = [{key: np.array(value) for key, value in example.items()} for example in examples]
     assert set(ours(arrays)) == set(ours(examples))
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_rows_that_are_alike_are_padded_as_any(left):
+    rows = [[2, 7, 7, 3], [2, 7, 7, 3], [2, 3], [2, 3], [2, 7, 7, 3], [2, -1, 300, 3], [2, -1, 300, 3], [], []]
+    found = _native.pad(rows, 6, 1, 9, left)
+    expected = [[9] * (6 - len(row)) + row if left else row + [9] * (6 - len(row)) for row in rows]
+    assert found.tolist() == expected
+    with pytest.raises(TypeError):
+        _native.pad([[1, 2], [1, "2"]], 0, 1, 0, left)
+    with pytest.raises(OverflowError):
+        _native.pad([[1], [1 << 70]], 0, 1, 0, left)
 
 
 def test_collocations_are_masked_together(vocabulary, tokenizer):
