@@ -299,8 +299,8 @@ impl Mixing {
         self.settings.iter().find(|(_, until)| word <= *until).map_or(Setting::Park, |(setting, _)| *setting)
     }
 
-    /// Whom one meets, as a place in `cells`: candidates until one is ready, by behaviour and ages; nobody when a few are not. Two are looked at together, so
-    /// that the processor seldom guesses wrong.
+    /// Whom one meets, as a place in `cells`: candidates until one is ready, by behaviour and ages; nobody when a few are not. Two are
+    /// looked at together, so that the processor seldom guesses wrong.
     #[inline(always)]
     fn meet(&self, cells: &[Cell], kind: Kind, own: u8, seed: u64, away: u8, mut candidate: impl FnMut(u32) -> u32) -> Option<u32> {
         let (mut pick, mut luck) = (seed as u32, (seed >> 32) as u32);
