@@ -7,6 +7,7 @@
 
 use crate::{
     behaviour::{Kind, LEVELS, Reductions},
+    colleagues::{Colleagues, Likely, Ready},
     disease::Setting,
     parameters::Parameters,
     population::{Population, outings},
@@ -86,9 +87,9 @@ pub struct Mixing {
     counts: Vec<Counts>,
     unknown: Counts,
     /// How readily one is met, by kind and level, in 1/65,536.
-    ready: [[u16; LEVELS]; 4],
+    ready: [Ready; 4],
     /// How readily ages meet, by kind, own group and the other's.
-    likely: [[[u16; AGE_GROUPS]; AGE_GROUPS]; 4],
+    likely: [Likely; 4],
     /// Which group is met elsewhere, by own group and ten bits.
     groups: Vec<[u8; 1024]>,
     /// Mean seconds, by own group and the other's.
@@ -130,13 +131,16 @@ impl Mixing {
                 }
             }
         }
-        let likely = by_kind.map(|(matrix, ..)| {
-            std::array::from_fn(|j| {
+        let mut likely = by_kind.map(|(matrix, ..)| -> Likely {
+            std::array::from_fn(|place| {
+                let (j, i) = (place / AGE_GROUPS, place % AGE_GROUPS);
                 let greatest = (0..AGE_GROUPS).map(|i| matrix[i][j]).fold(1e-12, f64::max);
                 // Never quite impossible: who shares a place does meet.
-                std::array::from_fn(|i| ((matrix[i][j] / greatest).max(0.02) * 65_535.0) as u16)
+                ((matrix[i][j] / greatest).max(0.02) * 65_535.0) as u32
             })
         });
+        // At home ages do not matter.
+        likely[Kind::Home as usize] = [65_535; AGE_GROUPS * AGE_GROUPS];
         let groups = (0..AGE_GROUPS)
             .map(|j| {
                 let all = column(&matrices.other, j).max(1e-12);
@@ -174,7 +178,9 @@ impl Mixing {
         Self {
             counts,
             unknown: Counts::new(contacts.unknown * near, mobility),
-            ready: std::array::from_fn(|kind| std::array::from_fn(|level| ((1.0 - reductions.0[level][kind]) * 65_535.0) as u16)),
+            ready: std::array::from_fn(|kind| {
+                std::array::from_fn(|level| reductions.0.get(level).map_or(0, |reduction| ((1.0 - reduction[kind]) * 65_535.0) as u32))
+            }),
             likely,
             groups,
             seconds: std::array::from_fn(|j| std::array::from_fn(|i| contacts.seconds[i][j] as f32)),
@@ -218,36 +224,38 @@ impl Mixing {
         }
     }
 
-    /// The meetings that a person begins at work or school, with the staff of that place; `cells` are the staff's, in its order: close
-    /// together, they stay in the nearest cache.
+    /// The meetings at a place of work or a school that `matters` says something of, of those who `begins` says begin any. `cells` are
+    /// the staff's, in its order; `room` is used again and again.
     #[allow(clippy::too_many_arguments, reason = "where, who and when a contact is")]
-    pub fn at_work(&self, kind: Setting, staff: &[u32], desk: u32, cells: &[Cell], key: u64, mut each: impl FnMut(Meeting)) {
-        let from = staff[desk as usize];
-        let cell = cells[desk as usize];
-        let size = staff.len() as u32;
-        let others = size - 1;
-        if others == 0 || cell.mode & (ABSENT | STAYS) != 0 {
+    pub fn at_work(
+        &self,
+        kind: Setting,
+        staff: &[u32],
+        cells: &[Cell],
+        key: u64,
+        room: &mut Colleagues,
+        begins: impl Fn(Cell) -> bool,
+        matters: impl Fn(Cell, Cell) -> bool,
+        mut each: impl FnMut(Meeting),
+    ) {
+        let others = staff.len() as u32 - 1;
+        if others == 0 {
             return;
         }
         let reduction = work_kind(kind);
-        let seed = seed(key, from);
-        for contact in 0..self.count(reduction, cell, begun(seed, Kind::Work) as u32).min(others) {
-            let seed = contact_words(seed, Kind::Work, contact);
-            // Known colleagues sit nearby, on both sides.
-            let near = if (seed >> 32) as u32 & 0xFFFF < self.known { (2 * KNOWN).min(others) } else { others };
-            let first = if near < others { desk + size - near / 2 } else { desk + 1 };
-            let met = self.meet(cells, reduction, cell.group, seed, STAYS, |word| {
-                let mut at = first + below(word, near);
-                // Past oneself, where the nearest are on both sides.
-                at += u32::from(near < others && at >= desk + size);
-                // At most twice around, without a branch that is guessed wrong: below `size` the difference is huge.
-                at = at.min(at.wrapping_sub(size));
-                at.min(at.wrapping_sub(size))
-            });
-            if let Some(at) = met {
-                each(Meeting { from, to: staff[at as usize], setting: kind, strangers: false, seed });
+        room.begin(cells);
+        for (desk, cell) in cells.iter().enumerate() {
+            if cell.mode & (ABSENT | STAYS) == 0 && begins(*cell) {
+                let seed = seed(key, staff[desk]);
+                let count = self.count(reduction, *cell, begun(seed, Kind::Work) as u32).min(others);
+                (0..count).for_each(|contact| room.push(desk as u32, contact_words(seed, Kind::Work, contact)));
             }
         }
+        room.meet(self.known, &self.ready[reduction as usize], &self.likely[reduction as usize], |desk, at, seed| {
+            if matters(cells[desk], cells[at]) {
+                each(Meeting { from: staff[desk], to: staff[at], setting: kind, strangers: false, seed });
+            }
+        });
     }
 
     /// The meetings that a person begins elsewhere, with people of the community: friends, and strangers.
@@ -309,17 +317,15 @@ impl Mixing {
             for _ in 0..2 {
                 let to = candidate(pick);
                 let cell = cells[to as usize];
-                let ready = u32::from(self.ready[kind as usize][usize::from(cell.mode & 7)]);
-                let likely = if own == NO_GROUP || kind == Kind::Home {
-                    65_535
-                } else {
-                    u32::from(self.likely[kind as usize][usize::from(own)][usize::from(cell.group)])
+                let ready = self.ready[kind as usize][usize::from(cell.mode & 7)];
+                let likely = match own {
+                    NO_GROUP => 65_535,
+                    _ => self.likely[kind as usize][usize::from(own) * AGE_GROUPS + usize::from(cell.group)],
                 };
                 #[allow(clippy::needless_bitwise_bool, reason = "no branch that is guessed wrong")]
                 let accepts = (cell.mode & (ABSENT | away) == 0) & (luck >> 16 < (ready * likely) >> 16);
                 met = if met.is_none() & accepts { Some(to) } else { met };
-                pick = pick.wrapping_mul(0x915F_77F5).wrapping_add(0x9E37_79B9);
-                luck = luck.wrapping_mul(0x93D7_65DD).wrapping_add(0x6A09_E667);
+                (pick, luck) = next_candidate(pick, luck);
             }
             if met.is_some() {
                 return met;
@@ -362,6 +368,12 @@ fn contact_words(seed: u64, kind: Kind, contact: u32) -> u64 {
     mix(seed.wrapping_add(((kind as u64 + 5) << 32 | u64::from(contact)).wrapping_mul(GOLDEN)))
 }
 
+/// What picks the next candidate, and what decides on him.
+#[inline(always)]
+pub(crate) fn next_candidate(pick: u32, luck: u32) -> (u32, u32) {
+    (pick.wrapping_mul(0x915F_77F5).wrapping_add(0x9E37_79B9), luck.wrapping_mul(0x93D7_65DD).wrapping_add(0x6A09_E667))
+}
+
 /// Whose contacts are reduced as which kind.
 pub fn work_kind(kind: Setting) -> Kind {
     match kind {
@@ -372,9 +384,10 @@ pub fn work_kind(kind: Setting) -> Kind {
     }
 }
 
-/// How many colleagues, or friends of an age group, one meets again and again.
-const KNOWN: u32 = 6;
-const TRIES: usize = 6;
+/// How many colleagues on each side, or friends of an age group, one meets again and again.
+pub(crate) const KNOWN: u32 = 6;
+/// How many candidates there are.
+pub(crate) const TRIES: usize = 6;
 /// Ages do not matter, or have been seen to.
 const NO_GROUP: u8 = u8::MAX;
 

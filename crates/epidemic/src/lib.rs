@@ -35,6 +35,7 @@
 
 pub mod behaviour;
 mod checkpoint;
+mod colleagues;
 pub mod config;
 pub mod contacts;
 pub mod disease;

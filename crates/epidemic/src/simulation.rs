@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::{
     behaviour::{LEVELS, QUARANTINE, Reductions},
+    colleagues::Colleagues,
     config::{Config, PolicyName},
     contacts::{ABSENT, Cell, Meeting, Mixing, STAYS, Status},
     disease::{Infection, Setting},
@@ -477,7 +478,7 @@ impl Simulation {
         let mut all: Vec<Met> = at_home.collect();
         let places = population.workplaces.len();
         let at_work = (0..places.div_ceil(WORKPLACES)).into_par_iter().map(|chunk| {
-            let (mut met, mut here) = (Met::default(), Vec::new());
+            let (mut met, mut here, mut room) = (Met::default(), Vec::new(), Colleagues::default());
             for workplace in chunk * WORKPLACES..((chunk + 1) * WORKPLACES).min(places) {
                 let place = &population.workplaces[workplace];
                 let staff = &population.staff[place.staff.start as usize..place.staff.end as usize];
@@ -489,11 +490,9 @@ impl Simulation {
                 here.extend(staff.iter().map(|person| cells[*person as usize]));
                 let active = here.iter().any(|cell| cell.status == Status::Infectious as u8 && cell.mode & (ABSENT | STAYS) == 0);
                 if active || everyone || traced {
-                    for (desk, cell) in here.iter().enumerate() {
-                        if begins(active, *cell) {
-                            mixing.at_work(place.kind, staff, desk as u32, &here, key, |meeting| handle(&mut met, meeting));
-                        }
-                    }
+                    let begins = |cell| begins(active, cell);
+                    let each = |meeting| handle(&mut met, meeting);
+                    mixing.at_work(place.kind, staff, &here, key, &mut room, begins, |from, to| this.matters(from, to, traced), each);
                 }
                 if let Some(surface) = surfaces.get(homes + workplace) {
                     this.touch(&mut met, staff.iter().copied(), *surface, active, day, (homes + workplace) as u32);
@@ -523,16 +522,19 @@ impl Simulation {
 
     #[inline(always)]
     fn handle(&self, met: &mut Met, mixing: &Mixing, meeting: Meeting, day: u32, traced: bool) {
-        const SUSCEPTIBLE: u8 = Status::Susceptible as u8;
-        const INFECTIOUS: u8 = Status::Infectious as u8;
         let (from, to) = (self.cells[meeting.from as usize], self.cells[meeting.to as usize]);
-        let phones = traced && from.app & to.app == 1;
-        // Status 0 and status 2.
-        let passes = from.status | to.status == INFECTIOUS && from.status & to.status == SUSCEPTIBLE;
-        if phones || passes || self.config.count_contacts {
-            let source = passes.then_some(if from.status == INFECTIOUS { (meeting.from, meeting.to) } else { (meeting.to, meeting.from) });
+        if self.matters(from, to, traced) {
+            let (phones, passes) = (traced && from.app & to.app == 1, passes(from, to));
+            let infectious = Status::Infectious as u8;
+            let source = passes.then_some(if from.status == infectious { (meeting.from, meeting.to) } else { (meeting.to, meeting.from) });
             self.near(met, mixing, meeting, day, phones, source);
         }
+    }
+
+    /// Whether anything can come of a contact, or it is counted.
+    #[inline(always)]
+    fn matters(&self, from: Cell, to: Cell, traced: bool) -> bool {
+        traced && from.app & to.app == 1 || passes(from, to) || self.config.count_contacts
     }
 
     #[inline(never)]
@@ -691,6 +693,15 @@ impl Simulation {
             self.random,
         );
     }
+}
+
+/// Whether one is infectious and the other susceptible.
+#[inline(always)]
+fn passes(from: Cell, to: Cell) -> bool {
+    const SUSCEPTIBLE: u8 = Status::Susceptible as u8;
+    const INFECTIOUS: u8 = Status::Infectious as u8;
+    // Status 0 and status 2.
+    from.status | to.status == INFECTIOUS && from.status & to.status == SUSCEPTIBLE
 }
 
 /// Up to this age a child does not stay at home alone.
