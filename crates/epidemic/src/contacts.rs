@@ -238,10 +238,10 @@ impl Mixing {
         matters: impl Fn(Cell, Cell) -> bool,
         mut each: impl FnMut(Meeting),
     ) {
-        let others = staff.len() as u32 - 1;
-        if others == 0 {
+        if staff.len() < 2 {
             return;
         }
+        let others = staff.len() as u32 - 1;
         let reduction = work_kind(kind);
         room.begin(cells);
         for (desk, cell) in cells.iter().enumerate() {
