@@ -21,7 +21,7 @@ const NOBODY: u32 = u32::MAX;
 
 /// The contacts that are begun at a place on a day.
 #[derive(Debug, Default)]
-pub struct Colleagues {
+pub(crate) struct Colleagues {
     /// The cells of the staff as words: status, mode, group and app from the lowest byte on.
     cells: Vec<u32>,
     desks: Vec<u32>,
@@ -66,6 +66,7 @@ vectorize! {
     /// The desk that each contact is with: that of the first candidate who is ready, by behaviour and ages. All candidates are looked
     /// at, so that nothing depends on what was found.
     fn met(cells: &[u32], desks: &[u32; LANES], seeds: &[u64; LANES], known: u32, ready: &Ready, likely: &Likely) -> [u32; LANES] {
+        assert!(!cells.is_empty(), "contacts are begun by someone");
         let size = cells.len() as u32;
         let others = size - 1;
         let (mut pick, mut luck) = (seeds.map(|seed| seed as u32), seeds.map(|seed| (seed >> 32) as u32));
@@ -89,7 +90,7 @@ vectorize! {
             }
             let mut there = [0; LANES];
             for lane in 0..LANES {
-                // SAFETY: no desk is beyond `others`, the last one.
+                // SAFETY: no desk is beyond `others`, the last one there is.
                 there[lane] = unsafe { *cells.get_unchecked(at[lane] as usize) };
             }
             let mut chance = [0; LANES];

@@ -227,7 +227,7 @@ impl Mixing {
     /// The meetings at a place of work or a school that `matters` says something of, of those who `begins` says begin any. `cells` are
     /// the staff's, in its order; `room` is used again and again.
     #[allow(clippy::too_many_arguments, reason = "where, who and when a contact is")]
-    pub fn at_work(
+    pub(crate) fn at_work(
         &self,
         kind: Setting,
         staff: &[u32],
