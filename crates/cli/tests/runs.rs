@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -56,8 +56,10 @@ fn with_recipe(recipe: &str) -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
 /// Every file of a run whose bytes must not depend on how often it was interrupted.
-fn fingerprint(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+fn fingerprint(run: &Path) -> Files {
     let mut files = BTreeMap::new();
     let mut folders = vec![run.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -76,7 +78,13 @@ fn fingerprint(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-fn finished(recipe: &str, run: &Path, threads: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+/// Names the files in which two runs differ, or which only one has.
+fn assert_same(found: &Files, expected: &Files, when: &str) {
+    let differ: BTreeSet<&PathBuf> = found.keys().chain(expected.keys()).filter(|path| found.get(*path) != expected.get(*path)).collect();
+    assert!(differ.is_empty(), "{when}: {differ:?}");
+}
+
+fn finished(recipe: &str, run: &Path, threads: &str) -> Files {
     let (_folder, recipe) = with_recipe(recipe);
     let out =
         lyceum(&["run", recipe.to_str().unwrap(), "--out", run.to_str().unwrap()]).env("RAYON_NUM_THREADS", threads).output().unwrap();
@@ -367,7 +375,7 @@ fn ends_with_the_same_bytes(recipe: &str, part: &str) -> Vec<u8> {
     let start = std::time::Instant::now();
     let expected = finished(recipe, &folder.path().join("whole"), "1");
     let time = start.elapsed();
-    assert_eq!(expected, finished(recipe, &folder.path().join("threads"), "2"));
+    assert_same(&finished(recipe, &folder.path().join("threads"), "2"), &expected, "two threads");
     assert!(expected.contains_key(&Path::new(part).join("metrics.jsonl")) && expected.contains_key(Path::new("summary.json")));
     let (_recipe_folder, recipe) = with_recipe(recipe);
     let mut killed = 0;
@@ -385,7 +393,7 @@ fn ends_with_the_same_bytes(recipe: &str, part: &str) -> Vec<u8> {
         }
         let out = output(&["resume", run.to_str().unwrap()]);
         assert!(out.status.success(), "{}", text(&out.stderr));
-        assert_eq!(fingerprint(&run), expected, "attempt {attempt}");
+        assert_same(&fingerprint(&run), &expected, &format!("attempt {attempt}"));
     }
     assert!(killed > 0, "no process was caught running");
     expected[Path::new("summary.json")].clone()
@@ -409,7 +417,7 @@ fn ctrl_c_saves_says_how_to_go_on_and_resume_ends_the_same() {
     let message: String = text(&out.stderr).split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
     assert!(message.contains("lyceum resume"), "{message}");
     assert!(output(&["resume", run.to_str().unwrap()]).status.success());
-    assert_eq!(fingerprint(&run), expected);
+    assert_same(&fingerprint(&run), &expected, "after Ctrl-C");
 }
 
 /// Runs a recipe that must be refused: exit status 2, nothing written; gives what was said.
@@ -453,7 +461,7 @@ fn a_finished_run_is_not_overwritten_and_a_missing_one_is_told() {
     assert!(output(&arguments).status.success());
     let before = fingerprint(&run);
     assert_eq!(output(&arguments).status.code(), Some(2));
-    assert_eq!(fingerprint(&run), before);
+    assert_same(&fingerprint(&run), &before, "after a second run");
     assert!(output(&["resume", run.to_str().unwrap()]).status.success());
     assert!(output(&["report", run.to_str().unwrap(), "--table"]).status.success());
     for command in ["resume", "report"] {
@@ -498,7 +506,7 @@ fn a_full_disk_is_an_error_and_the_run_goes_on_when_there_is_room() {
     assert!(!partial, "a half-written file was left behind");
     if let Some(resumed) = resumed {
         assert!(resumed.status.success(), "{}", text(&resumed.stderr));
-        assert_eq!(files.unwrap(), finished(RECIPE, &folder.path().join("whole"), "1"));
+        assert_same(&files.unwrap(), &finished(RECIPE, &folder.path().join("whole"), "1"), "after a full disk");
     }
 }
 

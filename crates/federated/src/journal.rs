@@ -105,12 +105,14 @@ impl Journal {
 #[derive(Debug, Clone, Default)]
 pub struct Journals {
     held: BTreeMap<usize, (u64, Journal)>,
-    /// Clients whose journal is in a file, and the round in its name.
-    spilled: BTreeMap<usize, u64>,
+    spilled: Spilled,
     limit: Option<(u64, PathBuf)>,
-    /// The files of the newest checkpoint and of the one before it.
-    checkpoints: [BTreeSet<PathBuf>; 2],
+    /// The files of the newest checkpoint.
+    checkpoint: Spilled,
 }
+
+/// Clients whose journal is in a file, and the round in its name.
+pub type Spilled = BTreeMap<usize, u64>;
 
 impl PartialEq for Journals {
     fn eq(&self, other: &Self) -> bool {
@@ -128,7 +130,10 @@ impl Journals {
     pub fn read(&self, client: usize) -> Result<Journal> {
         match (self.held.get(&client), self.spilled.get(&client)) {
             (Some((_, journal)), _) => Ok(journal.clone()),
-            (None, Some(round)) => Journal::load(&self.file(client, *round)),
+            (None, Some(round)) => {
+                let path = self.file(client, *round);
+                if path.exists() { Journal::load(&path) } else { Err(Error::damaged(&path, "is gone, and a client's state with it")) }
+            }
             _ => Ok(Journal::default()),
         }
     }
@@ -163,17 +168,18 @@ impl Journals {
         Ok(())
     }
 
-    /// What is in memory, each vector named `CLIENT/ROUND/…`, and which journals are in files.
-    pub fn save(&self) -> (BTreeMap<usize, u64>, Vec<Array>) {
+    /// What is in memory, each vector named `CLIENT/ROUND/…`, and which files this checkpoint and the one before it refer to.
+    pub fn save(&self) -> ([Spilled; 2], Vec<Array>) {
         let named = |(client, (round, journal)): (&usize, &(u64, Journal))| {
             let prefix = format!("{client}/{round}/");
             journal.arrays().into_iter().map(move |array| Array { name: format!("{prefix}{}", array.name), ..array })
         };
-        (self.spilled.clone(), self.held.iter().flat_map(named).collect())
+        ([self.spilled.clone(), self.checkpoint.clone()], self.held.iter().flat_map(named).collect())
     }
 
-    /// From what [`save`](Self::save) gave, with the limit of `self`.
-    pub fn restore(self, spilled: &BTreeMap<usize, u64>, arrays: &[Array]) -> Option<Self> {
+    /// From what [`save`](Self::save) gave, with the limit of `self`. Files of rounds that are made again are removed, and those that
+    /// a process left which ended before [`checkpointed`](Self::checkpointed).
+    pub fn restore(self, [spilled, before]: [Spilled; 2], arrays: &[Array]) -> Option<Self> {
         let mut parts: BTreeMap<(usize, u64), Vec<Array>> = BTreeMap::new();
         for array in arrays {
             let [client, round, name] = <[&str; 3]>::try_from(array.name.splitn(3, '/').collect::<Vec<_>>()).ok()?;
@@ -182,30 +188,20 @@ impl Journals {
         }
         let held = parts.into_iter().map(|((client, round), arrays)| Some((client, (round, Journal::from_arrays(&arrays)?))));
         let held = held.collect::<Option<_>>()?;
-        let mut journals = Self { held, spilled: spilled.clone(), ..self };
-        // Whatever else is there was of older checkpoints, or of rounds that are made again: it goes with the next checkpoint.
-        journals.checkpoints = [journals.files(), journals.present()];
+        let mut journals = Self { held, spilled, checkpoint: before, ..self };
+        journals.checkpointed();
         Some(journals)
     }
 
     /// To be called after a checkpoint with what [`save`](Self::save) gave: files that neither it nor the one before it refers to
     /// are removed.
     pub fn checkpointed(&mut self) {
-        let files = self.files();
-        let older = std::mem::replace(&mut self.checkpoints[0], files);
-        let oldest = std::mem::replace(&mut self.checkpoints[1], older);
-        for file in oldest.iter().filter(|file| !self.checkpoints.iter().any(|kept| kept.contains(*file))) {
+        let before = std::mem::replace(&mut self.checkpoint, self.spilled.clone());
+        let kept: BTreeSet<PathBuf> = self.spilled.iter().chain(&before).map(|(client, round)| self.file(*client, *round)).collect();
+        let present = self.limit.iter().flat_map(|(_, folder)| fs::read_dir(folder)).flatten().flatten().map(|entry| entry.path());
+        for file in present.filter(|file| !kept.contains(file)) {
             let _ = fs::remove_file(file);
         }
-    }
-
-    fn files(&self) -> BTreeSet<PathBuf> {
-        self.spilled.iter().map(|(client, round)| self.file(*client, *round)).collect()
-    }
-
-    fn present(&self) -> BTreeSet<PathBuf> {
-        let entries = self.limit.iter().flat_map(|(_, folder)| fs::read_dir(folder)).flatten().flatten();
-        entries.map(|entry| entry.path()).collect()
     }
 
     fn file(&self, client: usize, round: u64) -> PathBuf {
@@ -271,11 +267,65 @@ mod tests {
             saved.push((journals.save(), journals.clone()));
             journals.checkpointed();
             assert!(fs::read_dir(folder.path()).unwrap().count() <= 6);
-            for ((spilled, arrays), whole) in saved.iter().rev().take(2) {
-                let again = Journals::spilling(32, folder.path()).restore(spilled, arrays).unwrap();
-                assert_eq!(&again, whole);
-                assert!((0..5).all(|client| again.read(client).unwrap().pending.is_some()));
-            }
         }
+        // The newest, and the one before it should the newest be damaged.
+        for ((spilled, arrays), whole) in saved.iter().rev().take(2) {
+            let again = Journals::spilling(32, folder.path()).restore(spilled.clone(), arrays).unwrap();
+            assert_eq!(&again, whole);
+            assert!((0..5).all(|client| again.read(client).unwrap().pending.is_some()));
+        }
+    }
+
+    #[test]
+    fn a_process_that_ends_at_any_moment_leaves_no_files_behind() {
+        let names = |folder: &Path| -> BTreeSet<_> { fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect() };
+        // Three rounds of four clients; after the last the process is killed before or after it has cleared up, or goes on a while.
+        let left = |moment: usize| {
+            let folder = tempfile::tempdir().unwrap();
+            let mut journals = Journals::spilling(16, folder.path());
+            let round = |journals: &mut Journals, round: u64| {
+                for client in 0..4 {
+                    let mut journal = Journal::default();
+                    journal.record(None, round, state(client as f32));
+                    journals.write(client, round, journal);
+                }
+                journals.make_room().unwrap();
+            };
+            for number in 0..2 {
+                round(&mut journals, number);
+                journals.checkpointed();
+            }
+            round(&mut journals, 2);
+            let (spilled, arrays) = journals.save();
+            match moment {
+                0 => journals.checkpointed(),
+                1 => {}
+                _ => {
+                    round(&mut journals, 3);
+                    fs::write(folder.path().join(".0-4.safetensors.partial"), b"half").unwrap();
+                }
+            }
+            if moment > 0 {
+                let again = Journals::spilling(16, folder.path()).restore(spilled, &arrays).unwrap();
+                assert!((0..4).all(|client| again.read(client).unwrap().pending.is_some()));
+            }
+            names(folder.path())
+        };
+        let expected = left(0);
+        assert_eq!(expected.len(), 6);
+        assert_eq!((left(1), left(2)), (expected.clone(), expected));
+    }
+
+    #[test]
+    fn a_state_that_is_gone_is_an_error_not_an_empty_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journals = Journals::spilling(0, folder.path());
+        let mut journal = Journal::default();
+        journal.record(None, 3, state(1.0));
+        journals.write(2, 3, journal);
+        journals.make_room().unwrap();
+        fs::remove_file(folder.path().join("2-3.safetensors")).unwrap();
+        assert!(journals.read(2).unwrap_err().to_string().contains("2-3.safetensors"));
+        assert_eq!(journals.read(1).unwrap(), Journal::default());
     }
 }

@@ -1,13 +1,12 @@
 //! All clients in one process.
 
-use std::collections::BTreeMap;
-
 use lyceum_core::{Array, Error, Result};
 use lyceum_train::parallel::one_thread_each;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Client, Journals, LocalTrainer, Reply, Rules,
+    journal::Spilled,
     participation::Active,
     round::{Ledger, Round, SavedLedger},
     server::MODEL,
@@ -111,9 +110,9 @@ impl World {
     /// As a checkpoint holds it: numbers, and arrays by name. Journals that are on disk stay there.
     pub fn save(&self) -> (Saved, Vec<Array>) {
         let (ledger, mut arrays) = self.ledger.save();
-        let (spilled, journals) = self.journals.save();
+        let ([spilled, spilled_before], journals) = self.journals.save();
         arrays.extend(journals.into_iter().map(|array| Array { name: format!("{CLIENT}{}", array.name), ..array }));
-        (Saved { ledger, spilled }, arrays)
+        (Saved { ledger, spilled, spilled_before }, arrays)
     }
 
     /// From what [`save`](Self::save) gave; `journals` says where journals are kept.
@@ -121,7 +120,8 @@ impl World {
         let own = |array: &Array| Some(Array { name: array.name.strip_prefix(CLIENT)?.to_owned(), ..array.clone() });
         let clients: Vec<Array> = arrays.iter().filter_map(own).collect();
         let foreign = || Error::Failed("the checkpoint holds an array that is of no client's state".into());
-        let journals = journals.restore(&saved.spilled, &clients).ok_or_else(foreign)?;
+        let spilled = [saved.spilled.clone(), saved.spilled_before.clone()];
+        let journals = journals.restore(spilled, &clients).ok_or_else(foreign)?;
         Ok(Self { ledger: Ledger::restore(&saved.ledger, arrays), journals })
     }
 }
@@ -132,5 +132,7 @@ const CLIENT: &str = "client/";
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Saved {
     ledger: SavedLedger,
-    spilled: BTreeMap<usize, u64>,
+    spilled: Spilled,
+    #[serde(default)]
+    spilled_before: Spilled,
 }
