@@ -317,7 +317,8 @@ pub fn of_comparison(runs: &[Compared], frontiers: &[Frontier]) -> Report {
                 (0..=40).map(|i| low + (high - low) * f64::from(i) / 40.0).map(|x| (x, process.at(x))).collect();
             cloud = cloud.with(
                 Series::line(format!("{arm}: Gaussian process"), line.iter().map(|(x, found)| (*x, found.value)))
-                    .with_band(line.iter().map(|(_, found)| (found.low, found.high))),
+                    .with_band(line.iter().map(|(_, found)| (found.low, found.high)))
+                    .of(arm.clone()),
             );
         }
         let attack: Vec<f64> = runs.iter().map(|run| run.outcome.attack).collect();

@@ -27,7 +27,8 @@
 //! | [`scores`] | PMI over all cuts, and what it is compared with |
 //! | [`select`] | which n-grams become the vocabulary |
 //! | [`vocabulary`] | [`Vocabulary`]: a file that finds collocations |
-//! | [`tokens`] | what a tokeniser's tokens are, and collocations as tokens |
+//! | [`tokens`] | what a tokeniser's tokens are |
+//! | [`tree`] | collocations as sequences of tokens |
 //! | [`masker`] | [`Masker`]: which tokens are masked, and by what |
 
 pub mod builder;
@@ -40,6 +41,8 @@ pub mod masker;
 pub mod scores;
 pub mod select;
 pub mod tokens;
+pub mod tree;
+mod units;
 pub mod vocabulary;
 pub mod words;
 

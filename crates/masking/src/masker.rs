@@ -7,7 +7,7 @@ use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::tokens::{Kind, TokenTree, Tokens};
+use crate::{tokens::Tokens, tree::TokenTree, units::Units};
 
 /// What is masked together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -70,12 +70,6 @@ pub struct Masker {
     tree: Option<Arc<TokenTree>>,
 }
 
-/// Room that rows use one after the other.
-#[derive(Debug, Default)]
-struct Scratch {
-    units: Vec<(u32, u32)>,
-}
-
 /// Rows of at least so many tokens are shared among threads.
 const PARALLEL: usize = 1 << 15;
 
@@ -109,27 +103,27 @@ impl Masker {
     pub fn mask_rows(&self, ids: &mut [i64], labels: &mut [i64], length: usize, special: Option<&[bool]>, seed: Seed, first: u64) {
         let length = length.max(1);
         let streams = seed.stream("masking/rows");
-        let row = |scratch: &mut Scratch, row: usize, ids: &mut [i64], labels: &mut [i64]| {
+        let row = |units: &mut Units, row: usize, ids: &mut [i64], labels: &mut [i64]| {
             let special = special.map(|special| &special[row * length..row * length + ids.len()]);
-            self.mask_row(scratch, ids, labels, special, &mut streams.at(first + row as u64));
+            self.mask_row(units, ids, labels, special, &mut streams.at(first + row as u64));
         };
         if ids.len() < PARALLEL {
-            let mut scratch = Scratch::default();
+            let mut units = Units::default();
             ids.chunks_mut(length)
                 .zip(labels.chunks_mut(length))
                 .enumerate()
-                .for_each(|(i, (ids, labels))| row(&mut scratch, i, ids, labels));
+                .for_each(|(i, (ids, labels))| row(&mut units, i, ids, labels));
         } else {
             let rows = ids.par_chunks_mut(length).zip(labels.par_chunks_mut(length)).enumerate();
-            rows.for_each_init(Scratch::default, |scratch, (i, (ids, labels))| row(scratch, i, ids, labels));
+            rows.for_each_init(Units::default, |units, (i, (ids, labels))| row(units, i, ids, labels));
         }
     }
 
-    fn mask_row(&self, scratch: &mut Scratch, ids: &mut [i64], labels: &mut [i64], special: Option<&[bool]>, rng: &mut Stream) {
+    fn mask_row(&self, units: &mut Units, ids: &mut [i64], labels: &mut [i64], special: Option<&[bool]>, rng: &mut Stream) {
         labels.fill(IGNORED);
-        let units = &mut scratch.units;
-        let total = self.find_units(ids, special, units);
-        let budget = self.config.share * f64::from(total);
+        let tree = self.tree.as_deref().filter(|_| self.config.method == Method::Collocations);
+        units.find(ids, special, &self.tokens, self.config.method != Method::Token, tree);
+        let budget = self.config.share * units.tokens as f64;
         match self.config.method {
             Method::Span { p, longest } => self.draw_spans(ids, labels, units, (p, longest), budget, rng),
             _ => self.draw(ids, labels, units, budget, rng),
@@ -137,96 +131,55 @@ impl Masker {
     }
 
     /// Draws units until the budget is reached.
-    fn draw(&self, ids: &mut [i64], labels: &mut [i64], units: &mut [(u32, u32)], budget: f64, rng: &mut Stream) {
+    fn draw(&self, ids: &mut [i64], labels: &mut [i64], units: &mut Units, budget: f64, rng: &mut Stream) {
         let mut masked = 0.0;
-        for drawn in 0..units.len() {
+        let count = units.starts.len();
+        for drawn in 0..count {
             if masked >= budget {
                 break;
             }
-            units.swap(drawn, rng.random_range(drawn..units.len()));
-            let (start, length) = units[drawn];
-            let more = f64::from(length);
+            units.starts.swap(drawn, rng.random_range(drawn..count));
+            let start = units.starts[drawn] as usize;
+            let length = units.length(start);
+            let more = length as f64;
             if masked + more > budget && rng.random::<f64>() * more >= budget - masked {
                 break;
             }
             masked += more;
-            self.replace(ids, labels, start as usize, length as usize, rng);
+            self.replace(ids, labels, start, length, rng);
         }
     }
 
     /// Draws spans from words until the budget is reached; a span ends where masked or special tokens begin.
-    fn draw_spans(
-        &self,
-        ids: &mut [i64],
-        labels: &mut [i64],
-        words: &[(u32, u32)],
-        (p, longest): (f64, usize),
-        budget: f64,
-        rng: &mut Stream,
-    ) {
-        let (mut masked, mut free) = (0.0, words.len());
+    fn draw_spans(&self, ids: &mut [i64], labels: &mut [i64], words: &Units, (p, longest): (f64, usize), budget: f64, rng: &mut Stream) {
+        let (mut masked, mut free) = (0.0, words.starts.len());
         while masked < budget && free > 0 {
-            let from = rng.random_range(0..words.len());
+            let from = rng.random_range(0..words.starts.len());
             let mut wanted = 1;
             while wanted < longest && rng.random::<f64>() >= p {
                 wanted += 1;
             }
-            if labels[words[from].0 as usize] != IGNORED {
+            let start = words.starts[from] as usize;
+            if labels[start] != IGNORED {
                 continue;
             }
-            let start = words[from].0;
             let mut end = start;
             let mut taken = 0;
-            for &(word, length) in words[from..].iter().take(wanted) {
-                if word != end || labels[word as usize] != IGNORED {
+            for word in words.starts[from..].iter().take(wanted).map(|word| *word as usize) {
+                if word != end || labels[word] != IGNORED {
                     break;
                 }
-                end = word + length;
+                end = word + words.length(word);
                 taken += 1;
             }
-            let more = f64::from(end - start);
+            let more = (end - start) as f64;
             if masked + more > budget && rng.random::<f64>() * more >= budget - masked {
                 break;
             }
             masked += more;
             free -= taken;
-            self.replace(ids, labels, start as usize, (end - start) as usize, rng);
+            self.replace(ids, labels, start, end - start, rng);
         }
-    }
-
-    /// The units of a row, and how many tokens they have in all.
-    fn find_units(&self, ids: &[i64], special: Option<&[bool]>, units: &mut Vec<(u32, u32)>) -> u32 {
-        units.clear();
-        let tokens = &*self.tokens;
-        let kind = |at: usize| {
-            if special.is_some_and(|special| special[at]) { Kind::Special } else { tokens.kind(u32::try_from(ids[at]).unwrap_or(u32::MAX)) }
-        };
-        let tree = self.tree.as_deref().filter(|_| self.config.method == Method::Collocations);
-        let (mut at, mut total) = (0, 0);
-        while at < ids.len() {
-            let first = kind(at);
-            if first == Kind::Special {
-                at += 1;
-                continue;
-            }
-            let mut length = tree.map_or(0, |tree| tree.longest(&ids[at..], tokens));
-            if let (Some(special), true) = (special, length > 1) {
-                // What must not be masked is in no collocation.
-                length = special[at..at + length].iter().position(|special| *special).unwrap_or(length);
-            }
-            if length == 0 {
-                length = 1;
-                if self.config.method != Method::Token && first != Kind::Sign {
-                    while at + length < ids.len() && kind(at + length) == Kind::Continuation {
-                        length += 1;
-                    }
-                }
-            }
-            units.push((at as u32, length as u32));
-            total += length as u32;
-            at += length;
-        }
-        total
     }
 
     fn replace(&self, ids: &mut [i64], labels: &mut [i64], start: usize, length: usize, rng: &mut Stream) {

@@ -1,17 +1,11 @@
-//! What a tokeniser's tokens are: where words begin, which are special; and collocations as sequences of tokens.
+//! What a tokeniser's tokens are: where words begin, which are special.
 
 use std::path::Path;
 
-use hashbrown::HashMap;
 use lyceum_core::{Error, Result};
-use rayon::prelude::*;
-use rustc_hash::FxBuildHasher;
 use tokenizers::{ModelWrapper, Tokenizer};
 
-use crate::{
-    vocabulary::Vocabulary,
-    words::{Punctuation, Splitting},
-};
+use crate::words::Splitting;
 
 /// What a token is to a masker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +88,16 @@ impl Tokens {
         self.kinds.get(token as usize).copied().unwrap_or(Kind::Special)
     }
 
+    /// Whether it stands for words that the tokeniser does not know.
+    pub fn is_unknown(&self, token: u32) -> bool {
+        self.unknown == Some(token)
+    }
+
+    /// A word as the tokeniser meets it in the middle of a text.
+    pub fn as_word(&self, word: &str) -> String {
+        if self.marked { format!(" {word}") } else { word.to_owned() }
+    }
+
     /// The token that stands for what is masked.
     pub fn mask(&self) -> u32 {
         self.mask
@@ -102,93 +106,6 @@ impl Tokens {
     /// All tokens that are not special.
     pub fn plain(&self) -> &[u32] {
         &self.plain
-    }
-}
-
-/// Collocations as sequences of tokens.
-#[derive(Debug, Clone)]
-pub struct TokenTree {
-    /// The node of each first token, 0 for none.
-    roots: Vec<u32>,
-    /// (node, token) to node.
-    children: HashMap<u64, u32, FxBuildHasher>,
-    /// Whether a collocation ends at a node.
-    ends: Vec<bool>,
-    /// Signs between words are passed over.
-    skip: bool,
-}
-
-impl TokenTree {
-    /// The collocations of a vocabulary; those with a word that the tokeniser does not know are left out.
-    pub fn new(vocabulary: &Vocabulary, tokenizer: &Tokenizer, tokens: &Tokens) -> Result<Self> {
-        let entries: Vec<Vec<&str>> = (0..vocabulary.len() as u32).map(|number| vocabulary.get(number).words).collect();
-        let mut words: Vec<&str> = entries.iter().flatten().copied().collect();
-        words.par_sort_unstable();
-        words.dedup();
-        let encode = |word: &&str| -> Result<Vec<u32>> {
-            let text = if tokens.marked { format!(" {word}") } else { (*word).to_owned() };
-            let encoded = tokenizer.encode_fast(text, false).map_err(|error| Error::Failed(format!("the tokeniser: {error}")))?;
-            Ok(encoded.get_ids().to_vec())
-        };
-        let encoded: Vec<Vec<u32>> = words.par_iter().map(encode).collect::<Result<_>>()?;
-        let mut tree = Self {
-            roots: vec![0; tokens.kinds.len()],
-            children: HashMap::default(),
-            ends: vec![false],
-            skip: vocabulary.about().splitting.punctuation == Punctuation::Skip,
-        };
-        'entries: for entry in &entries {
-            let mut path = Vec::new();
-            for word in entry {
-                let ids = &encoded[words.binary_search(word).unwrap_or(0)];
-                if ids.is_empty() || tokens.unknown.is_some_and(|unknown| ids.contains(&unknown)) {
-                    continue 'entries;
-                }
-                path.extend(ids);
-            }
-            tree.insert(&path);
-        }
-        Ok(tree)
-    }
-
-    fn insert(&mut self, path: &[u32]) {
-        let mut node = 0;
-        for (depth, &token) in path.iter().enumerate() {
-            let new = self.ends.len() as u32;
-            let next = if depth == 0 {
-                &mut self.roots[token as usize]
-            } else {
-                self.children.entry(u64::from(node) << 32 | u64::from(token)).or_insert(0)
-            };
-            if *next == 0 {
-                *next = new;
-                self.ends.push(false);
-            }
-            node = *next;
-        }
-        self.ends[node as usize] = true;
-    }
-
-    /// How many tokens the longest collocation has that begins with the first of these tokens and ends where a word ends; 0
-    /// where there is none.
-    #[inline]
-    pub fn longest(&self, ids: &[i64], tokens: &Tokens) -> usize {
-        let mut node = self.roots.get(ids[0] as usize).copied().unwrap_or(0);
-        let mut longest = 0;
-        let mut length = 1;
-        while node != 0 {
-            let next = ids.get(length).map(|id| *id as u32);
-            if self.ends[node as usize] && next.is_none_or(|next| tokens.kind(next) != Kind::Continuation) {
-                longest = length;
-            }
-            let Some(token) = next else { break };
-            length += 1;
-            if self.skip && tokens.kind(token) == Kind::Sign {
-                continue;
-            }
-            node = self.children.get(&(u64::from(node) << 32 | u64::from(token))).copied().unwrap_or(0);
-        }
-        longest
     }
 }
 

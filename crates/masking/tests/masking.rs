@@ -9,7 +9,8 @@ use lyceum_masking::{
     MaskConfig, Masker, Method, Score, Vocabulary,
     masker::IGNORED,
     select::Chosen,
-    tokens::{Kind, TokenTree, Tokens, same_case},
+    tokens::{Kind, Tokens, same_case},
+    tree::TokenTree,
     vocabulary::About,
     words::Splitting,
 };

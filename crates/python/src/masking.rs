@@ -5,7 +5,8 @@ use std::{path::PathBuf, sync::Arc};
 use lyceum_core::{Error, Progress, Seed};
 use lyceum_masking::{
     BuildConfig, MaskConfig, Masker, Vocabulary, Words,
-    tokens::{self, TokenTree, Tokens},
+    tokens::{self, Tokens},
+    tree::TokenTree,
 };
 use numpy::{IntoPyArray, PyArray2, PyReadonlyArray1, PyReadonlyArray2, PyReadwriteArray2, PyUntypedArrayMethods, ndarray::Array2};
 use pyo3::{

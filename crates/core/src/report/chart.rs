@@ -50,6 +50,9 @@ pub struct Series {
     pub points: Vec<(Option<f64>, Option<f64>)>,
     /// An interval around each point, if known.
     pub band: Option<Vec<(Option<f64>, Option<f64>)>>,
+    /// The series before it whose colour and place in the legend it shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
 }
 
 /// How a series is drawn.
@@ -105,7 +108,7 @@ impl Axis {
 impl Series {
     /// A series of this shape.
     pub fn new(name: impl Into<String>, shape: Shape, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
-        Self { name: name.into(), shape, points: points.into_iter().map(finite).collect(), band: None }
+        Self { name: name.into(), shape, points: points.into_iter().map(finite).collect(), band: None, of: None }
     }
 
     /// A line through these points.
@@ -124,10 +127,19 @@ impl Series {
         self
     }
 
+    /// In the colour of another series before it, and under its name in the legend.
+    pub fn of(mut self, series: impl Into<String>) -> Self {
+        self.of = Some(series.into());
+        self
+    }
+
+    fn legend(&self) -> &str {
+        self.of.as_deref().unwrap_or(&self.name)
+    }
+
     fn options(&self, color: usize) -> Vec<Value> {
         let points: Vec<Value> = self.points.iter().map(|(x, y)| json!([x, y])).collect();
-        let base = json!({ "name": self.name, "data": points, "color": color });
-        let mut main = base;
+        let mut main = json!({ "name": self.legend(), "data": points, "color": color });
         let more = match self.shape {
             Shape::Line => json!({ "type": "line", "showSymbol": self.points.len() <= 40, "symbolSize": 5, "lineStyle": { "width": 2 } }),
             Shape::Reference => json!({ "type": "line", "showSymbol": false, "lineStyle": { "type": "dashed", "width": 1.5 } }),
@@ -139,7 +151,7 @@ impl Series {
         if let Some(band) = &self.band {
             let rows: Vec<Value> = self.points.iter().zip(band).map(|((x, _), (low, high))| json!([x, low, high])).collect();
             // The page turns this into a custom series that draws error bars, or a filled band around a line.
-            all.push(json!({ "type": "custom", "name": self.name, "band": self.shape == Shape::Line, "data": rows, "color": color }));
+            all.push(json!({ "type": "custom", "name": self.legend(), "band": self.shape == Shape::Line, "data": rows, "color": color }));
         }
         all
     }
@@ -176,11 +188,19 @@ impl Chart {
 
     /// The ECharts option; colours and fonts are the page's.
     pub(super) fn option(&self) -> Value {
-        let series: Vec<Value> = self.series.iter().enumerate().flat_map(|(color, series)| series.options(color)).collect();
+        let mut names: Vec<&str> = Vec::new();
+        let mut series: Vec<Value> = Vec::new();
+        for one in &self.series {
+            let color = names.iter().position(|name| *name == one.legend()).unwrap_or(names.len());
+            if color == names.len() {
+                names.push(one.legend());
+            }
+            series.extend(one.options(color));
+        }
         json!({
             "xAxis": self.x.option(true), "yAxis": self.y.option(false), "series": series,
-            "legend": { "show": self.series.len() > 1, "top": 0, "left": 60, "right": 16, "type": "plain", "itemGap": 14 },
-            "grid": { "left": 64, "right": 16, "top": match self.series.len() { 0 | 1 => 12, 2..=4 => 36, _ => 58 }, "bottom": 44 },
+            "legend": { "show": names.len() > 1, "top": 0, "left": 60, "right": 16, "type": "plain", "itemGap": 14 },
+            "grid": { "left": 64, "right": 16, "top": match names.len() { 0 | 1 => 12, 2..=4 => 36, _ => 58 }, "bottom": 44 },
             "tooltip": { "trigger": if self.series.iter().any(|s| s.shape == Shape::Scatter) { "item" } else { "axis" } },
             "aria": { "enabled": true },
         })

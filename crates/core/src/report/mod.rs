@@ -150,6 +150,19 @@ mod tests {
     }
 
     #[test]
+    fn what_belongs_to_a_series_has_its_colour_and_its_place_in_the_legend() {
+        let axis = || Axis::linear("x");
+        let chart = Chart::new("", axis(), axis())
+            .with(Series::new("a", Shape::Scatter, [(0.0, 1.0)]))
+            .with(Series::line("a, fitted", [(0.0, 1.0)]).with_band([(0.0, 2.0)]).of("a"))
+            .with(Series::new("b", Shape::Scatter, [(0.0, 1.0)]));
+        let option = chart.option();
+        let drawn: Vec<_> = option["series"].as_array().unwrap().iter().map(|one| (one["name"].as_str(), one["color"].as_u64())).collect();
+        assert_eq!(drawn, [(Some("a"), Some(0)), (Some("a"), Some(0)), (Some("a"), Some(0)), (Some("b"), Some(1))]);
+        assert_eq!(chart.table().rows[1][0], "a, fitted");
+    }
+
+    #[test]
     fn a_table_as_markdown() {
         let mut table = Table::new(["method", "error"]);
         table.push(["SAM", "1.25"]);

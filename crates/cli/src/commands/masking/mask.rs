@@ -6,7 +6,8 @@ use clap::{Args, ValueEnum};
 use lyceum_core::{Error, Progress, Result, Seed, atomic};
 use lyceum_masking::{
     MaskConfig, Masker, Method, Vocabulary,
-    tokens::{self, TokenTree, Tokens},
+    tokens::{self, Tokens},
+    tree::TokenTree,
 };
 use serde_json::json;
 
