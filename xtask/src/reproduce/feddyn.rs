@@ -73,10 +73,10 @@ impl Setting {
 pub(super) fn run(extent: Extent) -> Result<()> {
     data::bring("mnist")?;
     let seeds = &SEEDS[..extent.seeds.unwrap_or(SEEDS.len()).clamp(1, SEEDS.len())];
-    // Seed after seed and the cheap settings first, so that what has been done when somebody stops it is as even as can be.
-    let mut order = Setting::all();
-    order.sort_by_key(|setting| (setting.network, std::cmp::Reverse(setting.participation)));
-    let grid: Vec<(Setting, u64)> = seeds.iter().flat_map(|seed| order.iter().map(move |setting| (*setting, *seed))).collect();
+    // The cheap network and settings first, with all seeds, so that what has been done when somebody stops it is as even as can be.
+    let mut grid: Vec<(Setting, u64)> =
+        seeds.iter().flat_map(|seed| Setting::all().into_iter().map(move |setting| (setting, *seed))).collect();
+    grid.sort_by_key(|(setting, seed)| (setting.network, *seed, std::cmp::Reverse(setting.participation)));
     let cells: Vec<Cell> = grid.iter().map(|(setting, seed)| setting.cell(*seed)).collect();
     let folder = root().join("results/feddyn");
     let kept = kept_cells(&folder, extent)?;
