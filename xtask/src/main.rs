@@ -42,7 +42,7 @@ enum Command {
     Reproduce {
         /// sam, raps, active, contact-tracing, feddyn, gpm, gradient-vaccine or pmi-masking
         name: String,
-        /// Keep what results/NAME has and run only what it lacks
+        /// Keep what results/NAME has and run only what it lacks; with nothing to run, draw tables and figures anew
         #[arg(long)]
         missing: bool,
         /// Run the first so many of the seeds (contact-tracing, feddyn, pmi-masking)

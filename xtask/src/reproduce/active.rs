@@ -3,9 +3,8 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use anyhow::Result;
-use serde_json::json;
 
-use super::{Cell, figure, run_cells};
+use super::{Cell, Extent, Results, figure, kept_cells, run_missing_cells};
 use crate::{data, machine, shell::root};
 
 type Values = BTreeMap<String, f64>;
@@ -57,8 +56,11 @@ const TESTINGS: [(&str, &str, &[&str]); 3] = [
     ("testing-digits-linear", "Digits: the same network, five logistic regressions as surrogate", &["surrogate.model=linear"]),
 ];
 
-pub(super) fn run() -> Result<()> {
+pub(super) fn run(extent: Extent) -> Result<()> {
     data::bring("mnist")?;
+    let machine = machine::describe()?;
+    let folder = root().join("results/active");
+    let kept = kept_cells(&folder, extent)?;
     let cell = |recipe: &'static str, name: &str, overrides: &[&str]| Cell {
         recipe,
         name: name.to_owned(),
@@ -68,12 +70,10 @@ pub(super) fn run() -> Result<()> {
     let testings = TESTINGS.iter().map(|(name, _, overrides)| cell("recipes/active/testing.toml", name, overrides));
     let toy = cell("recipes/active/toy-regression.toml", "toy", &[]);
     let cells: Vec<Cell> = trainings.chain(testings).chain([toy]).collect();
-    let found = run_cells("active", &cells)?;
+    let found = run_missing_cells("active", &cells, &kept, extent)?;
     let by_name: BTreeMap<&str, &Values> = cells.iter().map(|cell| cell.name.as_str()).zip(&found).collect();
 
-    let folder = root().join("results/active");
     std::fs::create_dir_all(&folder)?;
-    let machine = machine::describe()?;
     let mut text = String::from(
         "# Active learning without bias\n\n\
          Recipes: `recipes/active/*.toml`; again: `cargo xtask reproduce active`. Seed 1.\n\n\
@@ -109,13 +109,7 @@ pub(super) fn run() -> Result<()> {
         figure::lines(&folder.join(format!("{name}-biases.svg")), "Biases of the unweighted training's loss", ["labels", "nats"], &biases)?;
         write!(text, "\n![log-loss]({name}.svg)\n![biases]({name}-biases.svg)\n")?;
     }
-    writeln!(text, "\n{}.", machine::footer(&machine))?;
-    let numbers: Vec<_> = cells.iter().zip(&found).map(|(cell, values)| json!({ "cell": cell.name, "values": values })).collect();
-    let all = json!({ "machine": machine, "seed": 1, "cells": numbers });
-    std::fs::write(folder.join("results.json"), serde_json::to_string_pretty(&all)? + "\n")?;
-    std::fs::write(folder.join("README.md"), &text)?;
-    println!("{text}");
-    Ok(())
+    Results { folder: &folder, machine, seeds: &[1], cells: &cells, found: &found, kept }.write(text)
 }
 
 fn toy_tables(text: &mut String, values: &Values) -> Result<()> {

@@ -52,9 +52,8 @@ pub(crate) fn run_named(name: &str, extent: Extent) -> Result<()> {
         "gpm" => gpm::run(extent),
         "gradient-vaccine" => gradient_vaccine::run(extent),
         "raps" => raps::run(extent),
-        _ if extent.missing => bail!("`--missing` is for feddyn, gpm, gradient-vaccine, pmi-masking and raps"),
-        "sam" => sam::run(),
-        "active" => active::run(),
+        "sam" => sam::run(extent),
+        "active" => active::run(extent),
         _ => bail!("no experiment `{name}`; there are: active, contact-tracing, feddyn, gpm, gradient-vaccine, pmi-masking, raps, sam"),
     }
 }
@@ -102,12 +101,6 @@ fn run_missing_cells(
         None => summary(&folder.join(&cell.name)),
     };
     cells.iter().map(values).collect()
-}
-
-/// The summaries of all cells, in their order.
-fn run_cells(experiment: &str, cells: &[Cell]) -> Result<Vec<BTreeMap<String, f64>>> {
-    let folder = run_until(experiment, cells, None)?;
-    cells.iter().map(|cell| summary(&folder.join(&cell.name))).collect()
 }
 
 /// Runs cells side by side, one thread each; gives the folder of their runs. One that has ended is not run again, one that was
@@ -184,12 +177,18 @@ struct Results<'a> {
 impl Results<'_> {
     /// Writes what every cell found and the page about it, with when and where it was measured, and prints the page.
     fn write(self, mut page: String) -> Result<()> {
-        let Self { folder, machine, seeds, cells, found, mut kept } = self;
+        let Self { folder, mut machine, seeds, cells, found, mut kept } = self;
+        let when = |machine: &Value| ["date", "commit"].map(|name| machine[name].as_str().unwrap_or_default().to_owned());
+        let is_new = |(cell, values): (&Cell, &BTreeMap<String, f64>)| !values.is_empty() && !kept.contains_key(&cell.name);
+        if !cells.iter().zip(found).any(is_new)
+            && let Some(newest) = kept.values().map(|cell| &cell["machine"]).max_by_key(|machine| when(machine))
+        {
+            machine = newest.clone();
+        }
         write!(page, "\n{}", machine::footer(&machine))?;
         let mut older: BTreeMap<String, usize> = BTreeMap::new();
-        for cell in kept.values() {
-            let field = |name: &str| cell["machine"][name].as_str().unwrap_or_default();
-            *older.entry(format!("{} on {}", field("commit"), field("date"))).or_default() += 1;
+        for [date, commit] in kept.values().map(|cell| when(&cell["machine"])).filter(|kept| *kept != when(&machine)) {
+            *older.entry(format!("{commit} on {date}")).or_default() += 1;
         }
         older.iter().try_for_each(|(when, count)| write!(page, "; {count} of {} cells at {when}", cells.len()))?;
         page += ".\n";
@@ -197,7 +196,10 @@ impl Results<'_> {
             .iter()
             .zip(found)
             .filter(|(_, values)| !values.is_empty())
-            .map(|(cell, values)| kept.remove(&cell.name).unwrap_or_else(|| json!({ "cell": cell.name, "values": values })))
+            .map(|(cell, values)| match kept.remove(&cell.name) {
+                Some(kept) if kept["machine"] != machine => kept,
+                _ => json!({ "cell": cell.name, "values": values }),
+            })
             .collect();
         let all = json!({ "machine": machine, "seeds": seeds, "cells": numbers });
         std::fs::write(folder.join("results.json"), serde_json::to_string_pretty(&all)? + "\n")?;

@@ -1,11 +1,10 @@
 //! SAM and SGD on MNIST with wrong labels.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::collections::BTreeMap;
 
 use anyhow::Result;
-use serde_json::json;
 
-use super::{Cell, figure, mean_and_deviation, run_cells};
+use super::{Cell, Extent, Results, figure, kept_cells, mean_and_deviation, run_missing_cells};
 use crate::{data, machine, shell::root};
 
 const NOISE: [u32; 5] = [0, 20, 40, 60, 80];
@@ -17,17 +16,18 @@ const ARMS: [(&str, &str); 4] = [
     ("SAM-0.2", "SAM, ρ = 0.2, 20 epochs"),
 ];
 
-pub(super) fn run() -> Result<()> {
+pub(super) fn run(extent: Extent) -> Result<()> {
     data::bring("mnist")?;
-    let started = Instant::now();
+    let machine = machine::describe()?;
+    let folder = root().join("results/sam");
+    let kept = kept_cells(&folder, extent)?;
     let grid: Vec<(u32, u64)> = SEEDS.iter().flat_map(|&seed| NOISE.map(|noise| (noise, seed))).collect();
     let cells: Vec<Cell> = grid.iter().map(|&(noise, seed)| cell(noise, seed)).collect();
-    let summaries = run_cells("sam", &cells)?;
+    let summaries = run_missing_cells("sam", &cells, &kept, extent)?;
     let by_cell: BTreeMap<(u32, u64), _> = grid.into_iter().zip(&summaries).collect();
     let over_seeds =
         |noise: u32, key: &str| mean_and_deviation(&SEEDS.map(|seed| by_cell[&(noise, seed)].get(key).copied().unwrap_or(f64::NAN)));
 
-    let folder = root().join("results/sam");
     std::fs::create_dir_all(&folder)?;
     let figure = |file: &str, title: &str, label: &str, key: &str, scale: f64| {
         let line = |(arm, name): &(&str, &str)| figure::Line {
@@ -44,12 +44,6 @@ pub(super) fn run() -> Result<()> {
     };
     figure("accuracy.svg", "MNIST, 5,000 examples: test accuracy after the last epoch", "test accuracy, %", "test_accuracy", 100.0)?;
     figure("eigenvalue.svg", "Largest eigenvalue of the Hessian of the training loss", "eigenvalue", "hessian_largest_eigenvalue", 1.0)?;
-
-    let machine = machine::describe()?;
-    let seconds = started.elapsed().as_secs_f64();
-    let numbers: Vec<_> = cells.iter().zip(&summaries).map(|(cell, values)| json!({ "cell": cell.name, "values": values })).collect();
-    let all = json!({ "machine": machine, "seeds": SEEDS, "seconds": seconds.round(), "cells": numbers });
-    std::fs::write(folder.join("results.json"), serde_json::to_string_pretty(&all)? + "\n")?;
 
     let table = |key: &str, digits: usize, scale: f64| {
         let head = NOISE.map(|noise| format!("{noise} %")).join(" | ");
@@ -73,17 +67,12 @@ pub(super) fn run() -> Result<()> {
          Mean ± standard deviation over seeds {SEEDS:?}. Recipe: `recipes/optim/sam.toml`; again: `cargo xtask reproduce sam`.\n\n\
          ## Test accuracy after the last epoch, %\n\n{}\n![accuracy](accuracy.svg)\n\n\
          ## Test accuracy at the epoch with the best validation accuracy, %\n\n{}\n\
-         ## Largest eigenvalue of the Hessian of the training loss\n\n{}\n![eigenvalue](eigenvalue.svg)\n\n\
-         {}, in {:.0} minutes (less where runs were there already).\n",
+         ## Largest eigenvalue of the Hessian of the training loss\n\n{}\n![eigenvalue](eigenvalue.svg)\n",
         table("test_accuracy", 2, 100.0),
         table("best_test_accuracy", 2, 100.0),
         table("hessian_largest_eigenvalue", 1, 1.0),
-        machine::footer(&machine),
-        seconds / 60.0
     );
-    std::fs::write(folder.join("README.md"), &text)?;
-    println!("{text}");
-    Ok(())
+    Results { folder: &folder, machine, seeds: &SEEDS, cells: &cells, found: &summaries, kept }.write(text)
 }
 
 /// The recipe's arms are tuned at 40 % noise. At 80 % its weight decay leaves nothing to learn: tuned again, in the same
