@@ -175,7 +175,11 @@ impl Work {
         let Encoded { bytes, places, words_sum, numbers_sum, .. } = state.encoded;
         let done = state.frequent.len();
         let same = |name: &str, length: u64, sum: u32| checksum(&self.path(name), length).is_ok_and(|found| found == sum);
+        let order = |(number, &length): (usize, &usize)| {
+            fs::metadata(self.order(number + 1)).is_ok_and(|file| file.len() == length as u64 * ENTRY as u64)
+        };
         same("words", bytes, words_sum)
+            && state.frequent.iter().enumerate().all(order)
             && if done == 0 {
                 same("numbers", places * 4, numbers_sum)
             } else {
@@ -185,6 +189,16 @@ impl Work {
 
     fn save(&self, state: &State) -> Result<()> {
         run::write_json(&self.path("state.json"), state)
+    }
+
+    /// Takes the folder away, and first what tells of the rest: a process that ends in the middle leaves nothing to go on from.
+    fn remove(&self) -> Result<()> {
+        let _ = fs::remove_file(self.path("state.json"));
+        fs::remove_dir_all(&self.folder).map_err(Error::io("remove", &self.folder))
+    }
+
+    fn order(&self, order: usize) -> PathBuf {
+        self.path(&format!("order-{order}"))
     }
 
     fn places(&self, order: usize) -> PathBuf {
@@ -208,7 +222,7 @@ pub fn count(
     // wrong again, and a full disk is given back its room.
     let again = matches!(counted, Err(Error::Interrupted { .. })) || counted.is_err() && matches!(config.engine, Engine::Cluster(_));
     if !again {
-        let removed = fs::remove_dir_all(folder).map_err(Error::io("remove", folder));
+        let removed = work.remove();
         if counted.is_ok() {
             removed?;
         }
@@ -241,7 +255,7 @@ fn count_in(
     let mut orders = Vec::new();
     for order in 1..=config.orders {
         stop_if_requested()?;
-        let path = work.path(&format!("order-{order}"));
+        let path = work.order(order);
         if let Some(&length) = state.frequent.get(order - 1) {
             orders.push(read_order(&path, state.totals[order - 1], length)?);
             continue;
@@ -271,8 +285,11 @@ fn stop_if_requested() -> Result<()> {
     if interrupt::requested() { Err(Error::Interrupted { again: "the same command".into() }) } else { Ok(()) }
 }
 
+/// Bytes of an n-gram in the file of its order.
+const ENTRY: usize = 16;
+
 fn write_order(path: &Path, order: &Order) -> Result<()> {
-    let mut bytes = Vec::with_capacity(order.len() * 16);
+    let mut bytes = Vec::with_capacity(order.len() * ENTRY);
     for ((first, last), count) in order.first.iter().zip(&order.last).zip(&order.counts) {
         bytes.extend(first.to_le_bytes());
         bytes.extend(last.to_le_bytes());
@@ -283,12 +300,12 @@ fn write_order(path: &Path, order: &Order) -> Result<()> {
 
 fn read_order(path: &Path, total: u64, length: usize) -> Result<Order> {
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    if bytes.len() != length * 16 {
-        return Err(Error::damaged(path, format!("{} bytes; allowed: {}", bytes.len(), length * 16)));
+    if bytes.len() != length * ENTRY {
+        return Err(Error::damaged(path, format!("{} bytes; allowed: {}", bytes.len(), length * ENTRY)));
     }
     let mut order = Order { total, ..Order::default() };
     let word = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    for entry in bytes.chunks_exact(16) {
+    for entry in bytes.chunks_exact(ENTRY) {
         order.first.push(word(entry));
         order.last.push(word(&entry[4..]));
         order.counts.push(u64::from(word(&entry[8..])) | u64::from(word(&entry[12..])) << 32);
@@ -405,6 +422,9 @@ mod tests {
         let again = count_in(&work, &corpus, &words, &config, &key, &Progress::quiet()).unwrap();
         assert_eq!(again.orders, counts.orders);
         assert_eq!(fs::metadata(work.path("state.json")).unwrap().modified().unwrap(), before);
+        fs::remove_file(work.order(2)).unwrap();
+        assert!(!work.holds(&state, &config));
+        assert_eq!(count_in(&work, &corpus, &words, &config, &key, &Progress::quiet()).unwrap().orders, counts.orders);
         fs::write(work.path("words"), "new\n").unwrap();
         assert!(!work.holds(&state, &config));
     }
