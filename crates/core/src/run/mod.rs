@@ -61,19 +61,22 @@ pub struct Origin {
 }
 
 impl Run {
-    /// Makes the folder of a new run. The folder must be absent or empty.
+    /// Makes the folder of a new run. The folder must be absent or empty, or hold no more than what a process left that ended
+    /// while it made it.
     pub fn create(folder: &Path, experiment: &dyn AnyExperiment, recipe: &Recipe, progress: Progress) -> Result<Self> {
         let resolved = experiment.resolve(recipe)?;
-        if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        let begun = ["lock", ".run.json.partial", "run.json", ".recipe.toml.partial"];
+        if folder.read_dir().is_ok_and(|entries| entries.flatten().any(|entry| !begun.iter().any(|name| entry.file_name() == *name))) {
             let allowed = "a folder that is absent or empty (or `lyceum resume` on this one)";
             return Err(Error::invalid("the run folder", folder.display(), allowed));
         }
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         let lock = Arc::new(Lock::take(folder)?);
-        atomic::write(&folder.join("recipe.toml"), resolved.as_bytes())?;
         let origin =
             Origin { experiment: recipe.experiment().into(), seed: recipe.seed().root(), version: env!("CARGO_PKG_VERSION").into() };
         write_json(&folder.join("run.json"), &origin)?;
+        // The last: with it the folder is a run.
+        atomic::write(&folder.join("recipe.toml"), resolved.as_bytes())?;
         Self::with_lock(folder, folder, recipe.seed(), progress, lock)
     }
 
@@ -265,6 +268,17 @@ mod tests {
         let run = Run::create(folder, &Demo, &recipe, Progress::quiet()).unwrap();
         Demo.run_recipe(&recipe, &run).unwrap();
         run
+    }
+
+    #[test]
+    fn a_folder_that_a_process_only_began_to_make_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        for left in ["lock", "run.json", ".recipe.toml.partial"] {
+            fs::write(folder.path().join(left), "x").unwrap();
+        }
+        start(folder.path(), 2);
+        assert_eq!(Run::origin(folder.path()).unwrap().unwrap().experiment, "demo");
+        assert!(!folder.path().join(".recipe.toml.partial").exists());
     }
 
     fn finish(folder: &Path, steps: u64) -> Vec<u8> {

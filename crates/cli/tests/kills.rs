@@ -1,0 +1,273 @@
+//! Killed at the calls that change files, one after the other, and started again: the same files, whatever the moment.
+//!
+//! Takes minutes and needs strace: `cargo test --workspace --test kills -- --ignored`.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+/// Between any two of them a process may end.
+const CALLS: [&str; 8] = ["mkdir", "openat", "write", "ftruncate", "fsync", "rename", "unlink", "unlinkat"];
+
+/// So many kills for each of them, spread evenly.
+const KILLS: usize = 25;
+
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// `lyceum` with arguments in which `OUT` stands for where results go; under strace where options for it are given.
+fn lyceum(strace: &[&str], arguments: &[&str], out: &Path) -> Output {
+    let program = env!("CARGO_BIN_EXE_lyceum");
+    let mut command = Command::new(if strace.is_empty() { program } else { "strace" });
+    if !strace.is_empty() {
+        command.args(["-f", "-qq"]).args(strace).arg(program);
+    }
+    let arguments = arguments.iter().map(|argument| argument.replace("OUT", out.to_str().unwrap()));
+    command.arg("--quiet").args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn succeeds(arguments: &[&str], out: &Path) {
+    let ended = lyceum(&[], arguments, out);
+    assert!(ended.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ended.stderr));
+}
+
+/// What must be the same: everything but pages, which have dates, and older checkpoints, which depend on when they were made.
+fn files(folder: &Path) -> Files {
+    let mut files = Files::new();
+    let mut left = vec![folder.to_path_buf()];
+    while let Some(path) = left.pop() {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            let inside = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+            if name == "checkpoints" { left.extend(inside.max()) } else { left.extend(inside) }
+        } else if name != "report.html" && name != "lock" && !name.starts_with("events.out") {
+            let mut content = fs::read(&path).unwrap();
+            if name == "runs.jsonl" {
+                // Simulations are written as they come.
+                let mut lines: Vec<&[u8]> = content.split_inclusive(|byte| *byte == b'\n').collect();
+                lines.sort_unstable();
+                content = lines.concat();
+            }
+            files.insert(path.strip_prefix(folder).unwrap().to_path_buf(), content);
+        }
+    }
+    files
+}
+
+/// `first` is killed, and `again` goes on with it; a run that has no recipe yet is begun again.
+fn ends_the_same(first: &[&str], again: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        folder.path().join(name).join("out")
+    };
+    let whole = place("whole");
+    succeeds(first, &whole);
+    let expected = files(whole.parent().unwrap());
+    assert!(!expected.is_empty());
+    let table = folder.path().join("calls");
+    lyceum(&["-c", "-o", table.to_str().unwrap()], first, &place("counted"));
+    let table = fs::read_to_string(&table).unwrap();
+    let mut killed = 0;
+    for call in CALLS {
+        let line = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|line| line.last() == Some(&call));
+        let count: usize = line.map_or(0, |line| line[3].parse().unwrap());
+        for number in (1..=count).step_by(count.div_ceil(KILLS).max(1)) {
+            let out = place(&format!("{call}-{number}"));
+            let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={number}"));
+            let ended = lyceum(&["-o", "/dev/null", "-e", &trace, "-e", &inject], first, &out);
+            killed += usize::from(!ended.status.success());
+            succeeds(if first[0] == "run" && !out.join("recipe.toml").exists() { first } else { again }, &out);
+            let found = files(out.parent().unwrap());
+            let differ: BTreeSet<&PathBuf> =
+                found.keys().chain(expected.keys()).filter(|path| found.get(*path) != expected.get(*path)).collect();
+            assert!(differ.is_empty(), "{first:?} killed at {call} {number} of {count}: {differ:?}");
+            fs::remove_dir_all(out.parent().unwrap()).unwrap();
+        }
+    }
+    assert!(killed > KILLS, "{killed} kills");
+}
+
+fn recipe_ends_the_same(recipe: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("recipe.toml");
+    fs::write(&path, recipe).unwrap();
+    ends_the_same(&["run", path.to_str().unwrap(), "--out", "OUT"], &["resume", "OUT"]);
+}
+
+/// Writes lines in which some words always come in pairs.
+fn write_text(path: &Path, lines: usize) {
+    let word = |line: usize, place: usize| match (line * 7 + place * place * 5 + line / 11) % 40 {
+        word if word % 5 == 0 => format!("new york wort{word}"),
+        word => format!("wort{word}"),
+    };
+    let line = |line: usize| (0..9).map(|place| word(line, place)).collect::<Vec<_>>().join(" ") + "\n";
+    fs::write(path, (0..lines).map(line).collect::<String>()).unwrap();
+}
+
+#[test]
+#[ignore = "minutes, and needs strace"]
+fn certify() {
+    recipe_ends_the_same(
+        r#"
+experiment = "certify"
+[data]
+name = "digits"
+[model.cnn]
+channels = [4]
+hidden = 16
+[training]
+epochs = 2
+checkpoint_seconds = 0
+[[arm]]
+name = "SAM"
+estimator.sam = {}
+"#,
+    );
+}
+
+#[test]
+#[ignore = "minutes, and needs strace"]
+fn continual() {
+    recipe_ends_the_same(
+        r#"
+experiment = "continual"
+[data]
+name = "digits"
+limit = 150
+[model]
+mlp = { hidden = [12] }
+[stream]
+permuted = { tasks = 3 }
+[training]
+epochs = 1
+batch_size = 15
+learning_rate = 0.02
+[[strategy]]
+method = { gpm = { thresholds = [0.9], samples = 50 } }
+[[strategy]]
+method = { replay = { memory = 40 } }
+"#,
+    );
+}
+
+/// With clients' states on disk.
+#[test]
+#[ignore = "minutes, and needs strace"]
+fn federated() {
+    recipe_ends_the_same(
+        r#"
+experiment = "federated"
+rounds = 4
+checkpoint_seconds = 0
+state_memory_mb = 0.01
+[data]
+name = "digits"
+limit = 400
+[model]
+mlp = { hidden = [12] }
+[clients]
+count = 9
+split = { dirichlet = 0.3 }
+[participation]
+fraction = 0.5
+lost_replies = 0.2
+[local]
+epochs = 1
+batch_size = 10
+[[arm]]
+method = { feddyn = { alpha = 0.1 } }
+[[arm]]
+method = { scaffold = {} }
+"#,
+    );
+}
+
+#[test]
+#[ignore = "minutes, and needs strace"]
+fn pretraining() {
+    let folder = tempfile::tempdir().unwrap();
+    write_text(&folder.path().join("a.txt"), 1_500);
+    recipe_ends_the_same(&format!(
+        r#"
+experiment = "pretraining"
+[data]
+folder = {:?}
+vocabulary = 500
+length = 24
+held_out = 40
+min_count = 5
+collocations = 200
+[model]
+width = 16
+heads = 2
+feed_forward = 16
+layers = 1
+[training]
+steps = 10
+batch_size = 8
+evaluate_every = 5
+[[arm]]
+name = "PMI"
+method = "collocations"
+"#,
+        folder.path().to_string_lossy()
+    ));
+}
+
+#[test]
+#[ignore = "minutes, and needs strace"]
+fn masking_build() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("a.txt");
+    write_text(&text, 40_000);
+    let build = ["masking", "build", text.to_str().unwrap(), "--memory", "64M", "--out", "OUT"];
+    ends_the_same(&build, &build);
+}
+
+#[test]
+#[ignore = "minutes, and needs strace"]
+fn epidemic_run() {
+    let run = [
+        "epidemic",
+        "run",
+        "--people",
+        "600",
+        "--days",
+        "12",
+        "--checkpoint-every",
+        "3",
+        "--policy",
+        "heuristic1",
+        "--contacts",
+        "--out",
+        "OUT",
+    ];
+    ends_the_same(&run, &run);
+}
+
+#[test]
+#[ignore = "minutes, and needs strace"]
+fn epidemic_compare() {
+    let compare = [
+        "epidemic",
+        "compare",
+        "--people",
+        "600",
+        "--days",
+        "10",
+        "--policies",
+        "none,bct1",
+        "--mobility",
+        "0.7,1",
+        "--seeds",
+        "2",
+        "--out",
+        "OUT",
+    ];
+    ends_the_same(&compare, &compare);
+}
