@@ -62,22 +62,21 @@ pub struct Origin {
 
 impl Run {
     /// Makes the folder of a new run. The folder must be absent or empty, or hold no more than what a process left that ended
-    /// while it made it.
+    /// before it had written the recipe.
     pub fn create(folder: &Path, experiment: &dyn AnyExperiment, recipe: &Recipe, progress: Progress) -> Result<Self> {
         let resolved = experiment.resolve(recipe)?;
-        let begun = ["lock", ".run.json.partial", "run.json", ".recipe.toml.partial"];
-        if folder.read_dir().is_ok_and(|entries| entries.flatten().any(|entry| !begun.iter().any(|name| entry.file_name() == *name))) {
+        let left = |entry: &fs::DirEntry| match entry.file_name().to_str() {
+            Some("lock") => entry.metadata().is_ok_and(|lock| lock.is_file() && lock.len() == 0),
+            name => name == Some(".recipe.toml.partial"),
+        };
+        if folder.read_dir().is_ok_and(|mut entries| entries.any(|entry| !entry.is_ok_and(|entry| left(&entry)))) {
             let allowed = "a folder that is absent or empty (or `lyceum resume` on this one)";
             return Err(Error::invalid("the run folder", folder.display(), allowed));
         }
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         let lock = Arc::new(Lock::take(folder)?);
-        let origin =
-            Origin { experiment: recipe.experiment().into(), seed: recipe.seed().root(), version: env!("CARGO_PKG_VERSION").into() };
-        write_json(&folder.join("run.json"), &origin)?;
-        // The last: with it the folder is a run.
         atomic::write(&folder.join("recipe.toml"), resolved.as_bytes())?;
-        Self::with_lock(folder, folder, recipe.seed(), progress, lock)
+        Self::of_recipe(folder, recipe, progress, lock)
     }
 
     /// Opens a run that was interrupted or has ended.
@@ -88,7 +87,17 @@ impl Run {
         }
         let recipe = Recipe::read(&path, &[])?;
         let lock = Arc::new(Lock::take(folder)?);
-        Ok((Self::with_lock(folder, folder, recipe.seed(), progress, lock)?, recipe))
+        Ok((Self::of_recipe(folder, &recipe, progress, lock)?, recipe))
+    }
+
+    /// The run of a folder that has its recipe, and maybe nothing else yet.
+    fn of_recipe(folder: &Path, recipe: &Recipe, progress: Progress, lock: Arc<Lock>) -> Result<Self> {
+        let path = folder.join("run.json");
+        if !path.exists() {
+            let version = env!("CARGO_PKG_VERSION").into();
+            write_json(&path, &Origin { experiment: recipe.experiment().into(), seed: recipe.seed().root(), version })?;
+        }
+        Self::with_lock(folder, folder, recipe.seed(), progress, lock)
     }
 
     fn with_lock(folder: &Path, root: &Path, seed: Seed, progress: Progress, lock: Arc<Lock>) -> Result<Self> {
@@ -273,12 +282,13 @@ mod tests {
     #[test]
     fn a_folder_that_a_process_only_began_to_make_is_made() {
         let folder = tempfile::tempdir().unwrap();
-        for left in ["lock", "run.json", ".recipe.toml.partial"] {
-            fs::write(folder.path().join(left), "x").unwrap();
-        }
-        start(folder.path(), 2);
-        assert_eq!(Run::origin(folder.path()).unwrap().unwrap().experiment, "demo");
+        fs::write(folder.path().join("lock"), "").unwrap();
+        fs::write(folder.path().join(".recipe.toml.partial"), "experi").unwrap();
+        drop(start(folder.path(), 2));
         assert!(!folder.path().join(".recipe.toml.partial").exists());
+        fs::remove_file(folder.path().join("run.json")).unwrap();
+        finish(folder.path(), 2);
+        assert_eq!(Run::origin(folder.path()).unwrap().unwrap().experiment, "demo");
     }
 
     fn finish(folder: &Path, steps: u64) -> Vec<u8> {
@@ -345,10 +355,14 @@ mod tests {
     #[test]
     fn a_run_never_overwrites_a_folder_with_something_in_it() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("precious"), "x").unwrap();
         let recipe = Recipe::parse("demo.toml", "experiment = \"demo\"\nsteps = 1\n").unwrap();
-        let error = Run::create(folder.path(), &Demo, &recipe, Progress::quiet()).err().unwrap();
-        assert_eq!(error.exit_code(), 2);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        for name in ["precious", "run.json", "lock"] {
+            fs::write(folder.path().join(name), "x").unwrap();
+            let error = Run::create(folder.path(), &Demo, &recipe, Progress::quiet()).err().unwrap();
+            assert_eq!(error.exit_code(), 2);
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+            assert_eq!(fs::read(folder.path().join(name)).unwrap(), b"x");
+            fs::remove_file(folder.path().join(name)).unwrap();
+        }
     }
 }
