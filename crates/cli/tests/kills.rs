@@ -4,11 +4,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod common;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output, Stdio},
+};
+
+use common::{
+    Files, assert_same,
+    recipes::{self, FEDERATED, RECIPE, STREAM, write_text},
 };
 
 /// Between any two of them a process may end.
@@ -16,8 +22,6 @@ const CALLS: [&str; 8] = ["mkdir", "openat", "write", "ftruncate", "fsync", "ren
 
 /// So many kills for each of them, spread evenly.
 const KILLS: usize = 25;
-
-type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// `lyceum` with arguments in which `OUT` stands for where results go; under strace where options for it are given.
 fn lyceum(strace: &[&str], arguments: &[&str], out: &Path) -> Output {
@@ -82,10 +86,7 @@ fn ends_the_same(first: &[&str], again: &[&str]) {
             let ended = lyceum(&["-o", "/dev/null", "-e", &trace, "-e", &inject], first, &out);
             killed += usize::from(!ended.status.success());
             succeeds(if first[0] == "run" && !out.join("recipe.toml").exists() { first } else { again }, &out);
-            let found = files(out.parent().unwrap());
-            let differ: BTreeSet<&PathBuf> =
-                found.keys().chain(expected.keys()).filter(|path| found.get(*path) != expected.get(*path)).collect();
-            assert!(differ.is_empty(), "{first:?} killed at {call} {number} of {count}: {differ:?}");
+            assert_same(&files(out.parent().unwrap()), &expected, &format!("{first:?} killed at {call} {number} of {count}"));
             fs::remove_dir_all(out.parent().unwrap()).unwrap();
         }
     }
@@ -99,124 +100,30 @@ fn recipe_ends_the_same(recipe: &str) {
     ends_the_same(&["run", path.to_str().unwrap(), "--out", "OUT"], &["resume", "OUT"]);
 }
 
-/// Writes lines in which some words always come in pairs.
-fn write_text(path: &Path, lines: usize) {
-    let word = |line: usize, place: usize| match (line * 7 + place * place * 5 + line / 11) % 40 {
-        word if word % 5 == 0 => format!("new york wort{word}"),
-        word => format!("wort{word}"),
-    };
-    let line = |line: usize| (0..9).map(|place| word(line, place)).collect::<Vec<_>>().join(" ") + "\n";
-    fs::write(path, (0..lines).map(line).collect::<String>()).unwrap();
-}
-
 #[test]
 #[ignore = "minutes, and needs strace"]
 fn certify() {
-    recipe_ends_the_same(
-        r#"
-experiment = "certify"
-[data]
-name = "digits"
-[model.cnn]
-channels = [4]
-hidden = 16
-[training]
-epochs = 2
-checkpoint_seconds = 0
-[[arm]]
-name = "SAM"
-estimator.sam = {}
-"#,
-    );
+    recipe_ends_the_same(&RECIPE.replace("epochs = 8", "epochs = 2"));
 }
 
 #[test]
 #[ignore = "minutes, and needs strace"]
 fn continual() {
-    recipe_ends_the_same(
-        r#"
-experiment = "continual"
-[data]
-name = "digits"
-limit = 150
-[model]
-mlp = { hidden = [12] }
-[stream]
-permuted = { tasks = 3 }
-[training]
-epochs = 1
-batch_size = 15
-learning_rate = 0.02
-[[strategy]]
-method = { gpm = { thresholds = [0.9], samples = 50 } }
-[[strategy]]
-method = { replay = { memory = 40 } }
-"#,
-    );
+    recipe_ends_the_same(&STREAM.replace("epochs = 3", "epochs = 1"));
 }
 
 /// With clients' states on disk.
 #[test]
 #[ignore = "minutes, and needs strace"]
 fn federated() {
-    recipe_ends_the_same(
-        r#"
-experiment = "federated"
-rounds = 4
-checkpoint_seconds = 0
-state_memory_mb = 0.01
-[data]
-name = "digits"
-limit = 400
-[model]
-mlp = { hidden = [12] }
-[clients]
-count = 9
-split = { dirichlet = 0.3 }
-[participation]
-fraction = 0.5
-lost_replies = 0.2
-[local]
-epochs = 1
-batch_size = 10
-[[arm]]
-method = { feddyn = { alpha = 0.1 } }
-[[arm]]
-method = { scaffold = {} }
-"#,
-    );
+    recipe_ends_the_same(&FEDERATED.replace("rounds = 12", "rounds = 4").replace("[data]", "state_memory_mb = 0.01\n[data]"));
 }
 
 #[test]
 #[ignore = "minutes, and needs strace"]
 fn pretraining() {
     let folder = tempfile::tempdir().unwrap();
-    write_text(&folder.path().join("a.txt"), 1_500);
-    recipe_ends_the_same(&format!(
-        r#"
-experiment = "pretraining"
-[data]
-folder = {:?}
-vocabulary = 500
-length = 24
-held_out = 40
-min_count = 5
-collocations = 200
-[model]
-width = 16
-heads = 2
-feed_forward = 16
-layers = 1
-[training]
-steps = 10
-batch_size = 8
-evaluate_every = 5
-[[arm]]
-name = "PMI"
-method = "collocations"
-"#,
-        folder.path().to_string_lossy()
-    ));
+    recipe_ends_the_same(&recipes::pretraining(folder.path()).replace("steps = 30", "steps = 10"));
 }
 
 #[test]

@@ -2,37 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod common;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::Duration,
 };
 
-const RECIPE: &str = r#"
-experiment = "certify"
-seed = 3
-[data]
-name = "digits"
-label_noise = 0.3
-[model.cnn]
-channels = [4]
-hidden = 16
-dropout = 0.1
-[training]
-epochs = 8
-checkpoint_seconds = 0
-[sharpness]
-examples = 100
-iterations = 3
-[[arm]]
-name = "SGD"
-estimator = "plain"
-[[arm]]
-name = "LookSAM"
-estimator.looksam = { every = 3 }
-"#;
+use common::{
+    Files, assert_same,
+    recipes::{FEDERATED, RECIPE, STREAM, pretraining},
+};
 
 fn lyceum(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lyceum"));
@@ -56,8 +39,6 @@ fn with_recipe(recipe: &str) -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-type Files = BTreeMap<PathBuf, Vec<u8>>;
-
 /// Every file of a run whose bytes must not depend on how often it was interrupted.
 fn fingerprint(run: &Path) -> Files {
     let mut files = BTreeMap::new();
@@ -76,12 +57,6 @@ fn fingerprint(run: &Path) -> Files {
         }
     }
     files
-}
-
-/// Names the files in which two runs differ, or which only one has.
-fn assert_same(found: &Files, expected: &Files, when: &str) {
-    let differ: BTreeSet<&PathBuf> = found.keys().chain(expected.keys()).filter(|path| found.get(*path) != expected.get(*path)).collect();
-    assert!(differ.is_empty(), "{when}: {differ:?}");
 }
 
 fn finished(recipe: &str, run: &Path, threads: &str) -> Files {
@@ -106,45 +81,6 @@ fn a_run_killed_at_any_moment_ends_with_the_same_bytes_on_any_number_of_threads(
     ends_with_the_same_bytes(RECIPE, "LookSAM");
 }
 
-/// Every strategy of a stream with all that it keeps, and the three methods that change gradients together.
-const STREAM: &str = r#"
-experiment = "continual"
-[data]
-name = "digits"
-limit = 150
-[model]
-mlp = { hidden = [12], dropout = 0.1 }
-[stream]
-permuted = { tasks = 3 }
-[training]
-epochs = 3
-batch_size = 15
-learning_rate = 0.02
-[[strategy]]
-method = { gpm = { thresholds = [0.9], samples = 50 } }
-[[strategy]]
-name = "SGP"
-method = { gpm = { thresholds = [0.9], samples = 50, scale = 5.0 } }
-[[strategy]]
-method = { hat = {} }
-[[strategy]]
-method = { ewc = { samples = 20 } }
-[[strategy]]
-method = { si = {} }
-[[strategy]]
-method = { lwf = {} }
-[[strategy]]
-method = { ogd = { samples = 10 } }
-[[strategy]]
-method = { a-gem = { memory = 40, reference = 20 } }
-[[strategy]]
-method = { replay = { memory = 40 } }
-[[strategy]]
-method = { dark-replay = { memory = 40 } }
-[[strategy]]
-method = "multitask"
-"#;
-
 #[test]
 fn a_stream_killed_at_any_moment_ends_with_the_same_bytes() {
     ends_with_the_same_bytes(STREAM, "DER++");
@@ -155,38 +91,6 @@ fn a_stream_without_boundaries_resumes() {
     let free = STREAM.replace("[stream]", "[free]\nchunk = 90\nblur = 0.1\n[stream]").replace("[[strategy]]\nmethod = { hat = {} }\n", "");
     ends_with_the_same_bytes(&free, "SGP");
 }
-
-/// Methods with state on both sides, slow clients, lost replies.
-const FEDERATED: &str = r#"
-experiment = "federated"
-rounds = 12
-checkpoint_seconds = 0.0
-[data]
-name = "digits"
-limit = 400
-[model]
-mlp = { hidden = [12] }
-[clients]
-count = 9
-split = { dirichlet = 0.3 }
-size_deviation = 0.4
-[participation]
-fraction = 0.5
-independent = true
-stragglers = 0.3
-lost_replies = 0.2
-[local]
-epochs = 2
-batch_size = 10
-[[arm]]
-method = { feddyn = { alpha = 0.1 } }
-[[arm]]
-method = { scaffold = {} }
-[[arm]]
-method = { fedyogi = {} }
-[[arm]]
-method = "fednova"
-"#;
 
 #[test]
 fn a_federation_killed_at_any_moment_ends_with_the_same_bytes() {
@@ -289,44 +193,7 @@ mixing_temperature = 5.0
 #[test]
 fn pretraining_resumes_to_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
-    let mut text = String::new();
-    for line in 0..1_500_usize {
-        for place in 0..9 {
-            let word = (line * 7 + place * place * 5 + line / 11) % 40;
-            text.push_str(if word % 5 == 0 { "new york " } else { "" });
-            text.push_str(&format!("wort{word} "));
-        }
-        text.push('\n');
-    }
-    fs::write(folder.path().join("a.txt"), text).unwrap();
-    let recipe = format!(
-        r#"
-experiment = "pretraining"
-[data]
-folder = {:?}
-vocabulary = 500
-length = 24
-held_out = 40
-min_count = 5
-collocations = 200
-[model]
-width = 16
-heads = 2
-feed_forward = 16
-layers = 1
-[training]
-steps = 30
-batch_size = 8
-evaluate_every = 5
-[[arm]]
-name = "PMI"
-method = "collocations"
-[[arm]]
-name = "spans"
-method = {{ span = {{ p = 0.3, longest = 4 }} }}
-"#,
-        folder.path().to_string_lossy()
-    );
+    let recipe = pretraining(folder.path());
     let summary: serde_json::Value = serde_json::from_slice(&ends_with_the_same_bytes(&recipe, "spans")).unwrap();
     for arm in ["PMI", "spans"] {
         let loss = |probe: &str| summary["values"][format!("{arm}/{probe}/loss")].as_f64().unwrap();

@@ -2,8 +2,11 @@
 
 #![allow(dead_code, reason = "not every test calls it in every way")]
 
+pub(crate) mod recipes;
+
 use std::{
-    path::Path,
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
@@ -28,4 +31,13 @@ pub(crate) fn refused(folder: &Path, line: &str) -> String {
     let message = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(2), "{line}: {message}");
     message
+}
+
+/// Files by their place, with what is in them.
+pub(crate) type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// Names the files in which two runs differ, or which only one has.
+pub(crate) fn assert_same(found: &Files, expected: &Files, when: &str) {
+    let differ: BTreeSet<&PathBuf> = found.keys().chain(expected.keys()).filter(|path| found.get(*path) != expected.get(*path)).collect();
+    assert!(differ.is_empty(), "{when}: {differ:?}");
 }
