@@ -6,7 +6,7 @@ use lyceum_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    parameters::Parameters,
+    interventions::{Intervention, Period, periods},
     random::Random,
     region::Region,
     tracing::{Policy, binary::Binary, heuristic::Heuristic, learnt::Predictor, oracle::Oracle},
@@ -46,6 +46,9 @@ pub struct Config {
     /// Changes of parameters, for example `transmission.contagion = 30`.
     #[serde(skip_serializing_if = "toml::Table::is_empty")]
     pub parameters: toml::Table,
+    /// What is done besides on some days: closures, masks, vaccination and the like.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub interventions: Vec<Intervention>,
 }
 
 impl Default for Config {
@@ -65,6 +68,7 @@ impl Default for Config {
             oracle_noise: [0.0; 2],
             predictor: None,
             parameters: toml::Table::new(),
+            interventions: Vec::new(),
         }
     }
 }
@@ -172,6 +176,26 @@ impl Config {
         Ok(config)
     }
 
+    /// With some values changed; `name` is for errors. What is no key of a configuration is one of the parameters, and what is in a list
+    /// goes by its number, as in `interventions.0.contagion`.
+    pub fn changed(&self, name: &str, changes: toml::Table) -> Result<Self> {
+        let table = |config: &Self| toml::Table::try_from(config).map_err(|error| Error::Failed(error.to_string()));
+        // With everything that is left out where it is empty.
+        let known = table(&Self {
+            predictor: Some(PathBuf::new()),
+            parameters: toml::toml! { any = 1 },
+            interventions: vec![Intervention::default()],
+            ..Self::default()
+        })?;
+        let (own, parameters): (toml::Table, toml::Table) = changes.into_iter().partition(|(key, _)| known.contains_key(key));
+        let mut all = toml::Value::Table(table(self)?);
+        merge(&mut all, own.into());
+        if !parameters.is_empty() {
+            merge(&mut all, toml::Table::from_iter([("parameters".to_owned(), parameters.into())]).into());
+        }
+        Self::parse(name, &toml::to_string(&all).map_err(|error| Error::Failed(error.to_string()))?)
+    }
+
     /// The tracing policy, if there is one.
     pub fn tracing(&self) -> Result<Option<Arc<dyn Policy>>> {
         let [add, multiply] = self.oracle_noise;
@@ -196,8 +220,8 @@ impl Config {
         self.load().map(|_| ())
     }
 
-    /// The region and the parameters with their changes, when all of the configuration is right.
-    pub fn load(&self) -> Result<(Region, Parameters)> {
+    /// The region and what holds when, when all of the configuration is right.
+    pub(crate) fn load(&self) -> Result<(Region, Vec<Period>)> {
         if !(1..=MOST_PEOPLE).contains(&self.people) {
             return Err(Error::invalid("people", self.people, format!("1 to {MOST_PEOPLE}")));
         }
@@ -215,8 +239,27 @@ impl Config {
         if self.policy == PolicyName::Learnt && self.predictor.is_none() {
             return Err(no_predictor());
         }
-        let parameters = Parameters::changed(&self.parameters)?;
-        Ok((Region::load(&self.region)?, parameters))
+        Ok((Region::load(&self.region)?, periods(self)?))
+    }
+}
+
+fn merge(into: &mut toml::Value, changes: toml::Value) {
+    use toml::Value::{Array, Table};
+    match (into, changes) {
+        (Table(into), Table(changes)) => {
+            for (key, value) in changes {
+                match into.get_mut(&key) {
+                    Some(old) => merge(old, value),
+                    None => _ = into.insert(key, value),
+                }
+            }
+        }
+        (Array(list), Table(changes)) if changes.keys().all(|place| place.parse().is_ok_and(|place: usize| place < list.len())) => {
+            for (place, value) in changes {
+                merge(&mut list[place.parse::<usize>().unwrap_or_default()], value);
+            }
+        }
+        (into, value) => *into = value,
     }
 }
 

@@ -109,8 +109,8 @@ pub struct Mixing {
 const NEAR: f32 = 200.0;
 
 impl Mixing {
-    /// The contacts of a region, with behaviour and as much mobility as this (1 is as before).
-    pub fn new(region: &Region, parameters: &Parameters, reductions: &Reductions, mobility: f64) -> Self {
+    /// The contacts of a region, with behaviour and the share of contacts that take place, by kind (1 is as before).
+    pub fn new(region: &Region, parameters: &Parameters, reductions: &Reductions, shares: [f64; 4]) -> Self {
         let contacts = &region.contacts;
         let matrices = &contacts.matrices;
         let by_kind: [(&Matrix, f64, f64); 4] = [
@@ -127,7 +127,7 @@ impl Mixing {
             for level in 0..LEVELS {
                 for j in 0..AGE_GROUPS {
                     let own = if all > 0.0 { mean * column(matrix, j) / all } else { 0.0 };
-                    counts.push(Counts::new(own * f64::from(1.0 - reductions.0[level][kind]), mobility * reached));
+                    counts.push(Counts::new(own * f64::from(1.0 - reductions.0[level][kind]), shares[kind] * reached));
                 }
             }
         }
@@ -177,7 +177,7 @@ impl Mixing {
             * if contacts.unknown_seconds >= f64::from(parameters.transmission.least_seconds) { 0.5 } else { 0.0 };
         Self {
             counts,
-            unknown: Counts::new(contacts.unknown * near, mobility),
+            unknown: Counts::new(contacts.unknown * near, shares[Kind::Other as usize]),
             ready: std::array::from_fn(|kind| {
                 std::array::from_fn(|level| reductions.0.get(level).map_or(0, |reduction| ((1.0 - reduction[kind]) * 65_535.0) as u32))
             }),

@@ -7,6 +7,7 @@ use crate::{
     population::{Condition, Person},
     random::{Draws, Purpose, Random},
     symptoms::{self, COUGH, Constitution, EXTREMELY_SEVERE, MODERATE, SEVERE, Symptoms},
+    vaccination::Protection,
 };
 
 /// An infection. Days from 0 are days of the simulation, with parts of a day; other days are from the infection.
@@ -56,9 +57,10 @@ pub struct Infection {
 
 /// Where an infection happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum Setting {
-    /// Before the simulation.
+    /// Before the simulation, or elsewhere than among its people.
     Outside,
     /// At home.
     Home,
@@ -107,7 +109,7 @@ pub fn asymptomatic(parameters: &CourseParameters, age: u8) -> f32 {
 }
 
 impl Infection {
-    /// Draws the course that the infection of a person takes.
+    /// Draws the course that the infection of a person takes, with what a vaccine spares.
     #[allow(clippy::too_many_arguments, reason = "who, by whom, where and when, and the rules")]
     pub fn new(
         person: &Person,
@@ -118,6 +120,7 @@ impl Infection {
         random: Random,
         course: &CourseParameters,
         severity: &Severity,
+        protection: Protection,
     ) -> Self {
         let mut draws = random.draws(Purpose::Course, number, 0);
         let incubation = again(&mut draws, |draws| draws.gamma(course.incubation_shape) * course.incubation_scale, course.incubation_least);
@@ -134,7 +137,8 @@ impl Infection {
         let between = |draws: &mut Draws, [low, high]: [f32; 2]| low + (high - low) * draws.uniform();
         let peak_height = between(&mut draws, course.peak_height);
         let plateau_height = peak_height * between(&mut draws, course.plateau_height);
-        let without_symptoms = draws.chance(asymptomatic(course, person.age));
+        let asymptomatic = asymptomatic(course, person.age);
+        let without_symptoms = draws.chance(asymptomatic + (1.0 - asymptomatic) * protection.symptoms);
         let dose = draws.uniform();
         let body = Constitution {
             age: person.age,
@@ -175,7 +179,7 @@ impl Infection {
             peak_height,
             plateau_height,
             asymptomatic: without_symptoms,
-            factor: ratio * weak / course.infectiousness_norm,
+            factor: ratio * weak / course.infectiousness_norm * (1.0 - protection.transmission),
             cough_factor: (weak + course.infectiousness_cough) / weak,
             symptoms,
             phase_ends,
@@ -183,14 +187,14 @@ impl Infection {
             critical: [f32::INFINITY; 2],
             death: f32::INFINITY,
         };
-        infection.draw_hospital(person, severity, &mut draws);
+        infection.draw_hospital(person, severity, 1.0 - protection.hospital, &mut draws);
         infection
     }
 
-    /// Whether it is a hospital case, and how that goes on.
-    fn draw_hospital(&mut self, person: &Person, severity: &Severity, draws: &mut Draws) {
+    /// Whether it is a hospital case, with a probability that is multiplied by `share`, and how that goes on.
+    fn draw_hospital(&mut self, person: &Person, severity: &Severity, share: f32, draws: &mut Draws) {
         let decade = person.decade();
-        if self.asymptomatic || !draws.chance(severity.hospital[decade]) {
+        if self.asymptomatic || !draws.chance(severity.hospital[decade] * share) {
             return;
         }
         let from = self.incubation + draws.exponential(severity.to_hospital);
@@ -264,7 +268,8 @@ mod tests {
     }
 
     fn draw(number: u32, age: u8, parameters: &Parameters) -> Infection {
-        Infection::new(&person(age), number, None, Setting::Home, 0.0, Random(9), &parameters.course, &parameters.severity)
+        let Parameters { course, severity, .. } = parameters;
+        Infection::new(&person(age), number, None, Setting::Home, 0.0, Random(9), course, severity, Protection::default())
     }
 
     /// Case 2 of the page.

@@ -77,19 +77,20 @@ pub fn generation_times(infections: &[Infection]) -> Vec<f64> {
 /// The reproduction number of each day by the renewal equation, from the days of a window up to it:
 ///
 /// ```text
-/// R ~ Gamma(a + Σ I_t, 1/(1/b + Σ Λ_t)),   Λ_t = Σ_s w_s I_{t−s}
+/// R ~ Gamma(a + Σ (I_t − J_t), 1/(1/b + Σ Λ_t)),   Λ_t = Σ_s w_s I_{t−s}
 /// ```
 ///
-/// with new infections I, generation times w, and the prior a = 1, b = 5 (Cori, Ferguson, Fraser and Cauchemez, *A new framework and
+/// with new infections I, those of them J that came from outside, generation times w, and the prior a = 1, b = 5 (Cori, Ferguson, Fraser and Cauchemez, *A new framework and
 /// software to estimate time-varying reproduction numbers during epidemics*, 2013, equation 1). The interval is exact.
-pub fn by_renewal(new_infections: &[f64], generation_times: &[f64], window: usize) -> Vec<Option<Estimate>> {
+pub fn by_renewal(new_infections: &[f64], imported: &[f64], generation_times: &[f64], window: usize) -> Vec<Option<Estimate>> {
     let pressure: Vec<f64> = (0..new_infections.len())
         .map(|day| generation_times.iter().enumerate().skip(1).filter(|(s, _)| *s <= day).map(|(s, w)| w * new_infections[day - s]).sum())
         .collect();
     (0..new_infections.len())
         .map(|day| {
             let from = (day + 1).checked_sub(window)?;
-            let (count, pressure): (f64, f64) = (new_infections[from..=day].iter().sum(), pressure[from..=day].iter().sum());
+            let sum = |values: &[f64]| values[from..=day].iter().sum::<f64>();
+            let (count, pressure) = (sum(new_infections) - sum(imported), sum(&pressure));
             if from == 0 || pressure <= 0.0 {
                 return None;
             }
@@ -242,7 +243,6 @@ pub fn pareto(points: &[(f64, f64)]) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    /// With generations of exactly five days and twice as many in each, all ways give two.
     #[test]
     fn areas_worked_by_hand() {
         assert_eq!(area_under_curve(vec![3.0, 2.0], vec![1.0, 0.0]), 1.0);
@@ -250,12 +250,13 @@ mod tests {
         assert!(area_under_curve(vec![1.0], Vec::new()).is_nan());
     }
 
+    /// With generations of exactly five days and twice as many in each, all ways give two.
     #[test]
     fn doubling_every_generation_is_two() {
         let mut times = vec![0.0; 61];
         times[5] = 1.0;
         let new: Vec<f64> = (0..40).map(|day| 100.0 * 2.0_f64.powf(f64::from(day) / 5.0)).collect();
-        let renewal = by_renewal(&new, &times, 7);
+        let renewal = by_renewal(&new, &[0.0; 40], &times, 7);
         let ratio = by_case_ratio(&new, 5, 7);
         let last = renewal[39].unwrap();
         assert!((last.value - 2.0).abs() < 0.01 && last.low < 2.0 && last.high > 2.0, "{last:?}");
@@ -263,7 +264,8 @@ mod tests {
         assert!(renewal[3].is_none() && ratio[8].is_none());
     }
 
-    /// The posterior after 12 infections under a pressure of 10: Gamma(13, 10.2), whose quantiles are R's `qgamma`.
+    /// The posterior after 12 infections under a pressure of 10: Gamma(13, 10.2), whose quantiles are R's `qgamma`; those that came from
+    /// outside are not counted.
     #[test]
     fn the_interval_is_that_of_the_gamma_distribution() {
         let mut new = vec![0.0; 8];
@@ -271,9 +273,12 @@ mod tests {
         new[5] = 12.0;
         let mut times = vec![0.0; 10];
         times[5] = 1.0;
-        let found = by_renewal(&new, &times, 1)[5].unwrap();
+        let found = by_renewal(&new, &[0.0; 8], &times, 1)[5].unwrap();
         assert!((found.value - 13.0 / 10.2).abs() < 1e-12);
         assert!((found.low - 0.678_6).abs() < 2e-3 && (found.high - 2.054_8).abs() < 2e-3, "{found:?}");
+        let mut imported = vec![0.0; 8];
+        (new[5], imported[5]) = (20.0, 8.0);
+        assert_eq!(by_renewal(&new, &imported, &times, 1)[5], Some(found));
     }
 
     #[test]

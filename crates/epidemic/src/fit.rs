@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{config::Config, simulation::Simulation};
 
-/// A parameter that is looked for, uniformly between two values: `mobility`, `initially_infected`, `uptake`, or a parameter of the
-/// disease such as `transmission.contagion`.
+/// A parameter that is looked for, uniformly between two values: one of the configuration (`mobility`, `initially_infected`, `uptake`,
+/// `interventions.0.contagion`), or of the disease such as `transmission.contagion`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Free {
@@ -125,28 +125,11 @@ pub fn distance(found: &[f64], seen: &[f64]) -> f64 {
 
 /// A configuration with some values changed.
 pub fn with(config: &Config, free: &[Free], values: &[f64]) -> Result<Config> {
-    let mut config = config.clone();
-    for (Free { name, .. }, value) in free.iter().zip(values) {
-        match name.as_str() {
-            "mobility" => config.mobility = *value,
-            "initially_infected" => config.initially_infected = *value,
-            "uptake" => config.uptake = *value,
-            path => set(&mut config.parameters, path, *value)?,
-        }
-    }
-    Ok(config)
-}
-
-fn set(table: &mut toml::Table, path: &str, value: f64) -> Result<()> {
-    let Some((first, rest)) = path.split_once('.') else {
-        table.insert(path.into(), value.into());
-        return Ok(());
-    };
-    let inner = table.entry(first).or_insert_with(|| toml::Table::new().into());
-    match inner.as_table_mut() {
-        Some(inner) => set(inner, rest, value),
-        None => Err(Error::invalid("parameter", path, "a name such as transmission.contagion")),
-    }
+    free.iter().zip(values).try_fold(config.clone(), |config, (Free { name, .. }, value)| {
+        let allowed = "a name such as transmission.contagion, mobility or interventions.0.contagion";
+        let change = toml::from_str(&format!("{name} = {value:?}")).map_err(|_| Error::invalid("parameter", name, allowed))?;
+        config.changed(name, change)
+    })
 }
 
 /// Looks for the values under which a simulation is like what was seen on its first days.

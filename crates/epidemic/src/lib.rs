@@ -24,7 +24,9 @@
 //! | [`contacts`] | who meets whom |
 //! | [`disease`], [`symptoms`] | the course of an infection |
 //! | [`behaviour`] | how much people meet at each level |
+//! | [`interventions`] | what is done on some days: closures, masks, tests, vaccination |
 //! | [`tracing`] | phones, messages and policies |
+//! | [`vaccination`] | what a vaccine spares |
 //! | [`simulation`] | [`Simulation`]: a day after the other |
 //! | [`record`] | what comes out |
 //! | [`table`] | the same as columns, and as Parquet (feature `parquet`) |
@@ -41,6 +43,7 @@ pub mod contacts;
 pub mod disease;
 pub mod evaluate;
 pub mod fit;
+pub mod interventions;
 pub mod parameters;
 mod phones;
 pub mod picture;
@@ -54,8 +57,10 @@ pub mod symptoms;
 pub mod table;
 mod testing;
 pub mod tracing;
+pub mod vaccination;
 
 pub use config::{Config, PolicyName};
+pub use interventions::Intervention;
 pub use parameters::Parameters;
 pub use region::Region;
 pub use simulation::Simulation;

@@ -197,7 +197,12 @@ impl Parameters {
 
     /// The same with some changed, for example `transmission.contagion`.
     pub fn changed(changes: &toml::Table) -> Result<Self> {
-        let parameters: Self = read("parameters", COVID, Some(changes))?;
+        Self::changed_by([changes])
+    }
+
+    /// The same with several changes, one after the other.
+    pub(crate) fn changed_by<'a>(changes: impl IntoIterator<Item = &'a toml::Table>) -> Result<Self> {
+        let parameters: Self = read("parameters", COVID, changes)?;
         parameters.check()?;
         Ok(parameters)
     }
@@ -323,11 +328,14 @@ impl Parameters {
 }
 
 /// Reads TOML, with some of its values changed.
-pub(crate) fn read<T: DeserializeOwned>(name: &str, text: &str, changes: Option<&toml::Table>) -> Result<T> {
+pub(crate) fn read<'a, T: DeserializeOwned>(name: &str, text: &str, changes: impl IntoIterator<Item = &'a toml::Table>) -> Result<T> {
     let damaged = |error: &dyn std::fmt::Display| Error::damaged(name, error.to_string());
-    let Some(changes) = changes else { return toml::from_str(text).map_err(|error| damaged(&error)) };
+    let mut changes = changes.into_iter().peekable();
+    if changes.peek().is_none() {
+        return toml::from_str(text).map_err(|error| damaged(&error));
+    }
     let mut table: toml::Table = toml::from_str(text).map_err(|error| damaged(&error))?;
-    merge(&mut table, changes, "")?;
+    changes.try_for_each(|changes| merge(&mut table, changes, ""))?;
     T::deserialize(table).map_err(|error| damaged(&error))
 }
 

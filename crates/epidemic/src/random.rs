@@ -42,6 +42,10 @@ pub enum Purpose {
     Policy,
     /// What is kept to learn from.
     Sample,
+    /// Infections from outside.
+    Import,
+    /// Who is vaccinated, and when.
+    Vaccine,
 }
 
 /// All randomness of a simulation.

@@ -39,6 +39,12 @@ pub struct Day {
     pub contacts: Option<u64>,
     /// Pairs of phones that noted each other today.
     pub noted: u64,
+    /// Of the new infections, those that came from outside.
+    #[serde(default)]
+    pub imported: u32,
+    /// People who have had a dose of a vaccine.
+    #[serde(default)]
+    pub vaccinated: u32,
 }
 
 impl Day {

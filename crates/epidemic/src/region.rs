@@ -176,7 +176,7 @@ impl Region {
     pub fn load(name: &str) -> Result<Self> {
         let known: BTreeMap<&str, &str> = REGIONS.into_iter().collect();
         let region: Self = match known.get(name) {
-            Some(text) => read(name, text, None)?,
+            Some(text) => read(name, text, [])?,
             None if Path::new(name).extension().is_some_and(|end| end == "toml") => {
                 let path = Path::new(name);
                 let text = std::fs::read_to_string(path).map_err(Error::missing_or_io(
@@ -184,7 +184,7 @@ impl Region {
                     path,
                     "Give a region's file, or one of the known regions.",
                 ))?;
-                read(name, &text, None)?
+                read(name, &text, [])?
             }
             None => {
                 let names: Vec<&str> = known.keys().copied().collect();

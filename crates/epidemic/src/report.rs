@@ -54,11 +54,21 @@ impl Summary {
 
     fn new_infections(&self) -> Vec<f64> {
         let mut new: Vec<f64> = self.days.iter().map(|day| f64::from(day.new_infections)).collect();
-        // Those from outside come on the first day: what others owe to them is not owed to nobody.
+        // Those who are infected at first come on the first day: what others owe to them is not owed to nobody.
         if let Some(first) = new.first_mut() {
-            *first += self.settings.get(Setting::Outside.name()).copied().unwrap_or(0) as f64;
+            let outside = self.settings.get(Setting::Outside.name()).copied().unwrap_or(0) as f64;
+            *first += outside - self.imported().iter().sum::<f64>();
         }
         new
+    }
+
+    fn imported(&self) -> Vec<f64> {
+        self.days.iter().map(|day| f64::from(day.imported)).collect()
+    }
+
+    fn by_renewal(&self) -> impl Iterator<Item = (f64, Estimate)> {
+        let renewal = evaluate::by_renewal(&self.new_infections(), &self.imported(), &self.generation_times, 7);
+        renewal.into_iter().enumerate().skip(7).filter_map(|(day, found)| found.map(|found| (day as f64, found)))
     }
 }
 
@@ -89,17 +99,25 @@ pub fn of_run(summary: &Summary) -> Report {
         facts.push([name.to_owned(), value]);
     }
     let share = |of: fn(&Day) -> u32| days.iter().map(move |day| (f64::from(day.day), 100.0 * f64::from(of(day)) / n)).collect::<Vec<_>>();
-    let states = Chart::new("People by state", Axis::linear("day"), Axis::linear("% of people"))
+    let most = |of: fn(&Day) -> u32| days.iter().map(|day| f64::from(of(day))).fold(0.0, f64::max);
+    let mut states = Chart::new("People by state", Axis::linear("day"), Axis::linear("% of people"))
         .with(Series::line("susceptible", share(|day| day.susceptible)))
         .with(Series::line("exposed", share(|day| day.exposed)))
         .with(Series::line("infectious", share(|day| day.infectious)))
         .with(Series::line("recovered", share(|day| day.recovered)));
     let count = |of: fn(&Day) -> u32| days.iter().map(move |day| (f64::from(day.day), f64::from(of(day)))).collect::<Vec<_>>();
-    let flows = Chart::new("New infections, tests and hospital", Axis::linear("day"), Axis::linear("people"))
+    let mut flows = Chart::new("New infections, tests and hospital", Axis::linear("day"), Axis::linear("people"))
         .with(Series::line("new infections", count(|day| day.new_infections)))
         .with(Series::line("positive tests", count(|day| day.positive)))
         .with(Series::line("in hospital", count(|day| day.in_hospital)))
         .with(Series::line("dead", count(|day| day.dead)));
+    if days.iter().any(|day| day.vaccinated > 0) {
+        states = states.with(Series::line("vaccinated", share(|day| day.vaccinated)));
+    }
+    if !config.interventions.is_empty() {
+        states = states.with(marks(config, 100.0));
+        flows = flows.with(marks(config, most(|day| day.new_infections.max(day.positive).max(day.in_hospital).max(day.dead))));
+    }
     let places: Vec<(&str, f64)> = Setting::ALL
         .iter()
         .filter_map(|setting| summary.settings.get(setting.name()).map(|count| (setting.name(), *count as f64)))
@@ -111,7 +129,7 @@ pub fn of_run(summary: &Summary) -> Report {
             config.people, config.region, config.days, config.seed, config.mobility, config.uptake
         ),
     )
-    .section("In short", [Block::Table(facts)])
+    .section("In short", std::iter::once(Block::Table(facts)).chain(interventions(config).map(Block::Table)))
     .section("The epidemic", [Block::Chart(states), Block::Chart(flows)])
     .section("How many each infects", [Block::Chart(reproduction(summary))]);
     report = report.section(
@@ -147,15 +165,29 @@ pub fn of_run(summary: &Summary) -> Report {
     report.section("Configuration", [Block::Code(toml::to_string(config).unwrap_or_default())])
 }
 
+/// What is done when.
+fn interventions(config: &Config) -> Option<Table> {
+    let mut table = Table::new(["from day", "until day", "what is done"]);
+    for intervention in &config.interventions {
+        let until = intervention.until.map_or_else(|| "the end".into(), |until| until.to_string());
+        table.push([intervention.from.to_string(), until, intervention.about()]);
+    }
+    (!config.interventions.is_empty()).then_some(table)
+}
+
+/// A line up to this height wherever an intervention begins or ends.
+fn marks(config: &Config, height: f64) -> Series {
+    let days = config.interventions.iter().flat_map(|intervention| std::iter::once(intervention.from).chain(intervention.until));
+    let mut days: Vec<u32> = days.filter(|day| *day < config.days).collect();
+    days.sort_unstable();
+    days.dedup();
+    let points = days.into_iter().map(f64::from).flat_map(|day| [(day, 0.0), (day, height), (f64::NAN, f64::NAN)]);
+    Series::new("interventions begin and end", Shape::Reference, points)
+}
+
 fn reproduction(summary: &Summary) -> Chart {
     let new = summary.new_infections();
-    let renewal = evaluate::by_renewal(&new, &summary.generation_times, 7);
-    let found: Vec<(f64, Estimate)> = renewal
-        .iter()
-        .enumerate()
-        .filter_map(|(day, found)| found.map(|found| (day as f64, found)))
-        .filter(|(day, _)| *day >= 7.0)
-        .collect();
+    let found: Vec<(f64, Estimate)> = summary.by_renewal().collect();
     let mean_generation: f64 = summary.generation_times.iter().enumerate().map(|(days, share)| (days as f64 + 0.5) * share).sum();
     let ratio = evaluate::by_case_ratio(&new, (mean_generation.round() as usize).max(1), 7);
     let weeks: Vec<(f64, Estimate)> = summary
@@ -362,9 +394,7 @@ pub fn of_several(summaries: &[(String, Summary)]) -> Report {
     }
     let r =
         summaries.iter().fold(Chart::new("R by the renewal equation", Axis::linear("day"), Axis::linear("R")), |chart, (name, summary)| {
-            let renewal = evaluate::by_renewal(&summary.new_infections(), &summary.generation_times, 7);
-            let found = renewal.iter().enumerate().filter_map(|(day, found)| found.filter(|_| day >= 7).map(|found| (day as f64, found)));
-            let found: Vec<(f64, Estimate)> = found.collect();
+            let found: Vec<(f64, Estimate)> = summary.by_renewal().collect();
             chart.with(
                 Series::line(name.clone(), found.iter().map(|(day, found)| (*day, found.value)))
                     .with_band(found.iter().map(|(_, found)| (found.low, found.high))),

@@ -11,14 +11,17 @@ use crate::{
     config::{Config, PolicyName},
     contacts::{ABSENT, Cell, Meeting, Mixing, STAYS, Status},
     disease::{Infection, Setting},
-    parameters::Parameters,
+    interventions::Period,
+    parameters::{Parameters, Transmission},
     phones::{NONE, Phones},
     population::{NOWHERE, Population},
-    random::{Purpose, Random, mix, seed, uniform},
+    random::{Purpose, Random, below, mix, seed, uniform},
     record::Day,
+    region::Region,
     symptoms::{self, Constitution, Symptoms},
     testing::{Candidate, Tests},
     tracing::{Needs, Policy},
+    vaccination::{Doses, Queue},
 };
 
 /// Everything that changes from day to day.
@@ -41,6 +44,7 @@ pub(crate) struct State {
     /// When someone infectious was last at a household and at a workplace, and how long that lasts.
     surfaces: Vec<[f32; 2]>,
     pub(crate) phones: Phones,
+    doses: Doses,
     pub(crate) days: Vec<Day>,
 }
 
@@ -56,6 +60,10 @@ struct Illness {
 /// A simulation. The same configuration gives the same days, whatever the number of threads.
 pub struct Simulation {
     config: Config,
+    region: Region,
+    /// What holds when, and which of it holds now.
+    periods: Vec<Period>,
+    period: usize,
     parameters: Parameters,
     population: Arc<Population>,
     mixing: Mixing,
@@ -64,6 +72,8 @@ pub struct Simulation {
     random: Random,
     cells: Vec<Cell>,
     symptoms: Vec<Symptoms>,
+    /// Of each intervention with a vaccine that has begun.
+    queues: Vec<Option<Queue>>,
     /// Contacts are not only counted.
     note: bool,
     pub(crate) state: State,
@@ -121,8 +131,8 @@ impl Simulation {
 
     /// The people of a configuration: they depend on region, number and seed alone, and can be shared.
     pub fn population_of(config: &Config) -> Result<Population> {
-        let (region, parameters) = config.load()?;
-        Ok(Population::new(&region, &parameters, config.people, Random(config.seed)))
+        let region = config.load()?.0;
+        Ok(Population::new(&region, &Parameters::changed(&config.parameters)?, config.people, Random(config.seed)))
     }
 
     /// The same with people that were drawn before.
@@ -133,14 +143,9 @@ impl Simulation {
     }
 
     pub(crate) fn prepare(config: &Config, policy: Option<Arc<dyn Policy>>, population: Arc<Population>) -> Result<Self> {
-        let (region, parameters) = config.load()?;
-        let reductions = match config.policy {
-            PolicyName::Unmitigated if policy.is_none() => Reductions::unmitigated(),
-            PolicyName::Lockdown if policy.is_none() => Reductions::lockdown(&parameters.behaviour),
-            _ => Reductions::graded(&parameters.behaviour),
-        };
-        let mixing = Mixing::new(&region, &parameters, &reductions, config.mobility);
-        let before = Mixing::new(&region, &parameters, &Reductions::unmitigated(), config.mobility);
+        let (region, periods) = config.load()?;
+        let [mixing, before] = mixing_of(&region, &periods[0], config, policy.is_some());
+        let parameters = periods[0].parameters.clone();
         let n = population.len();
         let uptake = if policy.as_ref().is_some_and(|policy| policy.needs() > Needs::Nothing) { config.uptake } else { 0.0 };
         let phones = Phones::new(&population, uptake);
@@ -167,11 +172,15 @@ impl Simulation {
                 Vec::new()
             },
             phones,
+            doses: Doses::default(),
             days: Vec::new(),
         };
         let random = Random(config.seed);
         Ok(Self {
             config: config.clone(),
+            region,
+            periods,
+            period: 0,
             parameters,
             population,
             mixing,
@@ -180,6 +189,7 @@ impl Simulation {
             random,
             cells,
             symptoms: vec![0; n],
+            queues: vec![None; config.interventions.len()],
             note: false,
             state,
         })
@@ -192,7 +202,8 @@ impl Simulation {
             && state.illnesses.len() == self.population.len()
             && state.quarantine.len() == self.population.len()
             && state.household_quarantine.len() == self.population.residence.len()
-            && state.tests.records.len() == self.population.len();
+            && state.tests.records.len() == self.population.len()
+            && state.doses.fit(self.population.len());
         if !fits {
             return Err(Error::Failed("the saved state is of other people".into()));
         }
@@ -221,7 +232,9 @@ impl Simulation {
     fn infect(&mut self, passed: Passed) {
         let Parameters { course, severity, .. } = &self.parameters;
         let person = &self.population.people[passed.to as usize];
-        let infection = Infection::new(person, passed.to, passed.from, passed.setting, passed.at, self.random, course, severity);
+        let protection = self.state.doses.protection(passed.to, passed.at);
+        let Passed { to, from, at, setting } = passed;
+        let infection = Infection::new(person, to, from, setting, at, self.random, course, severity, protection);
         let number = self.state.infections.len() as u32;
         self.state.infection_of[passed.to as usize] = number;
         self.state.statuses[passed.to as usize] = Status::Exposed as u8;
@@ -292,12 +305,15 @@ impl Simulation {
         let day = self.state.day;
         let started = day >= self.config.intervention_day;
         let mut row = Day { day, ..Day::default() };
+        self.arrange(day);
+        self.import(day, &mut row);
+        self.vaccinate(day, &mut row);
         self.progress(day, &mut row);
         self.behave(day, started, &mut row);
         let mut met = self.meet(day, started);
         row.noted = met.iter().map(|met| met.pairs.len() as u64).sum();
         row.contacts = self.config.count_contacts.then(|| 2 * met.iter().map(|met| met.contacts).sum::<u64>());
-        row.new_infections = self.commit(&met);
+        row.new_infections = row.imported + self.commit(&met);
         if self.config.testing {
             self.test(day, started, &mut row);
         }
@@ -314,6 +330,43 @@ impl Simulation {
         self.state.days.push(row);
         self.state.day += 1;
         (row, met.into_iter().flat_map(|met| met.noted).collect())
+    }
+
+    /// What holds today, where it is not what held yesterday.
+    fn arrange(&mut self, day: u32) {
+        let now = self.periods.iter().rposition(|period| period.from <= day).unwrap_or(0);
+        if now != self.period {
+            self.period = now;
+            let period = &self.periods[now];
+            [self.mixing, self.before] = mixing_of(&self.region, period, &self.config, self.policy.is_some());
+            self.parameters = period.parameters.clone();
+        }
+    }
+
+    /// Infections from outside; who cannot be infected does not bring one.
+    fn import(&mut self, day: u32, row: &mut Day) {
+        for number in 0..whole_part(self.periods[self.period].imported, day) {
+            let [who, when, ..] = self.random.at(Purpose::Import, number as u32, day, 0);
+            let to = below(who, self.population.len() as u32);
+            if self.state.statuses[to as usize] == Status::Susceptible as u8 {
+                self.infect(Passed { to, from: None, at: day as f32 + uniform(when), setting: Setting::Outside });
+                row.imported += 1;
+            }
+        }
+    }
+
+    /// The doses of today.
+    fn vaccinate(&mut self, day: u32, row: &mut Day) {
+        let Self { config, population, random, queues, state, .. } = self;
+        let State { doses, statuses, .. } = state;
+        let n = population.len();
+        for (number, intervention) in config.interventions.iter().enumerate().filter(|(_, intervention)| intervention.in_force(day)) {
+            let Some(vaccination) = &intervention.vaccination else { continue };
+            let queue = queues[number].get_or_insert_with(|| Queue::new(vaccination, number as u32, population, *random));
+            let count = whole_part(n as f64 * vaccination.a_day, day - intervention.from);
+            doses.give(vaccination, queue, count, day, |person| statuses[person as usize] != Status::Dead as u8, n);
+        }
+        row.vaccinated = doses.count;
     }
 
     /// Infections go on: who is infectious, in hospital, well or dead today.
@@ -361,7 +414,7 @@ impl Simulation {
     fn behave(&mut self, day: u32, started: bool, row: &mut Day) {
         let Self { population, parameters, random, cells, symptoms, state, .. } = self;
         let State { illnesses, quarantine, household_quarantine, phones, tests, level: least, .. } = state;
-        let least = *least;
+        let least = (*least).max(self.periods[self.period].level);
         let (population, parameters, random, phones, tests) = (&**population, &*parameters, *random, &*phones, &*tests);
         let recommended = |person: u32| -> u8 {
             let phone = phones.of[person as usize];
@@ -459,6 +512,7 @@ impl Simulation {
         };
         let handle = |met: &mut Met, meeting: Meeting| this.handle(met, mixing, meeting, day, traced);
         let homes = population.residence.len();
+        let period = &this.periods[this.period];
         let at_home = (0..homes.div_ceil(HOUSEHOLDS)).into_par_iter().map(|chunk| {
             let mut met = Met::default();
             for household in chunk * HOUSEHOLDS..((chunk + 1) * HOUSEHOLDS).min(homes) {
@@ -483,7 +537,7 @@ impl Simulation {
                 let place = &population.workplaces[workplace];
                 let staff = &population.staff[place.staff.start as usize..place.staff.end as usize];
                 // Monday to Friday; hospitals, shops and the like are always open.
-                if day % 7 >= 5 && matches!(place.kind, Setting::Work | Setting::School) {
+                if day % 7 >= 5 && matches!(place.kind, Setting::Work | Setting::School) || period.closes(place.kind) {
                     continue;
                 }
                 here.clear();
@@ -540,6 +594,9 @@ impl Simulation {
     #[inline(never)]
     fn near(&self, met: &mut Met, mixing: &Mixing, meeting: Meeting, day: u32, phones: bool, source: Option<(u32, u32)>) {
         let Some(seconds) = mixing.seconds(&meeting, &self.cells) else { return };
+        if self.periods[self.period].closes(meeting.setting) {
+            return;
+        }
         met.contacts += 1;
         if self.note {
             met.noted.push(Noted {
@@ -556,9 +613,15 @@ impl Simulation {
         if let Some((source, to)) = source {
             let infection = &self.state.infections[self.state.infection_of[source as usize] as usize];
             let at = day as f32 + meeting.time();
-            let (symptoms, decade) = (self.symptoms[source as usize], self.population.people[to as usize].decade());
-            let p = passes_on(&self.parameters, infection, at - infection.at, seconds, symptoms, meeting.setting, decade);
-            if meeting.luck() < p {
+            let exposure = Exposure {
+                days: at - infection.at,
+                seconds,
+                symptoms: self.symptoms[source as usize],
+                setting: meeting.setting,
+                decade: self.population.people[to as usize].decade(),
+                left: self.state.doses.susceptibility(to, at),
+            };
+            if meeting.luck() < passes_on(&self.parameters.transmission, infection, &exposure) {
                 met.infected.push(Passed { to, from: Some(source), at, setting: meeting.setting });
             }
         }
@@ -580,10 +643,10 @@ impl Simulation {
         let transmission = &self.parameters.transmission;
         for person in people.filter(|person| self.cells[*person as usize].status == Status::Susceptible as u8) {
             let [luck, when, ..] = self.random.at(Purpose::Surface, person, day, place);
-            if uniform(luck)
-                < strength * transmission.surfaces * transmission.susceptibility[self.population.people[person as usize].decade()]
-            {
-                met.infected.push(Passed { to: person, from: None, at: day as f32 + uniform(when), setting: Setting::Surface });
+            let at = day as f32 + uniform(when);
+            let susceptibility = transmission.susceptibility[self.population.people[person as usize].decade()];
+            if uniform(luck) < strength * transmission.surfaces * susceptibility * self.state.doses.susceptibility(person, at) {
+                met.infected.push(Passed { to: person, from: None, at, setting: Setting::Surface });
             }
         }
     }
@@ -655,15 +718,13 @@ impl Simulation {
                 })
             })
             .collect();
-        let n = self.population.len() as f64;
-        // Parts of a test a day add up over the days.
-        let capacity = ((f64::from(day) + 1.0) * n * testing.capacity).floor() - (f64::from(day) * n * testing.capacity).floor();
         let State { tests, infections, infection_of, statuses, .. } = &mut self.state;
         let exposed = |person: u32| {
             let ill = [Status::Exposed as u8, Status::Infectious as u8].contains(&statuses[person as usize]);
             ill.then(|| day as f32 + 0.5 - infections[infection_of[person as usize] as usize].at)
         };
-        let tested = tests.take(candidates, capacity as usize, day, &testing, self.random, exposed);
+        let capacity = whole_part(self.population.len() as f64 * testing.capacity, day) as usize;
+        let tested = tests.take(candidates, capacity, day, &testing, self.random, exposed);
         row.tests = tested.len() as u32;
         for person in tested {
             let waits = self.state.tests.records[person as usize].waits;
@@ -695,6 +756,22 @@ impl Simulation {
     }
 }
 
+/// How people meet in a period, and how they did before anyone knew of the epidemic.
+fn mixing_of(region: &Region, period: &Period, config: &Config, traces: bool) -> [Mixing; 2] {
+    let behaviour = &period.parameters.behaviour;
+    let reductions = match config.policy {
+        PolicyName::Unmitigated if !traces => Reductions::unmitigated(),
+        PolicyName::Lockdown if !traces => Reductions::lockdown(behaviour),
+        _ => Reductions::graded(behaviour),
+    };
+    [reductions, Reductions::unmitigated()].map(|reductions| Mixing::new(region, &period.parameters, &reductions, period.shares))
+}
+
+/// Of what there is so much of a day, as much as is whole after this many days and was not before: parts add up over the days.
+fn whole_part(a_day: f64, days: u32) -> u64 {
+    ((f64::from(days) + 1.0) * a_day).floor() as u64 - (f64::from(days) * a_day).floor() as u64
+}
+
 /// Whether one is infectious and the other susceptible.
 #[inline(always)]
 fn passes(from: Cell, to: Cell) -> bool {
@@ -707,24 +784,33 @@ fn passes(from: Cell, to: Cell) -> bool {
 /// Up to this age a child does not stay at home alone.
 const ALONE_FROM: u8 = 14;
 
-/// The probability that a contact passes the infection on, so many days after it began:
+/// A contact of someone infectious with someone who can be infected.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Exposure {
+    /// When it begins, in days from the infection of the one.
+    pub days: f32,
+    /// How long it takes.
+    pub seconds: f32,
+    /// The symptoms of the one on that day.
+    pub symptoms: Symptoms,
+    /// Where.
+    pub setting: Setting,
+    /// The age of the other in tens of years.
+    pub decade: usize,
+    /// What a vaccine leaves of the other's susceptibility, from 0 to 1.
+    pub left: f32,
+}
+
+/// The probability that a contact passes the infection on:
 ///
 /// ```text
 /// p = 1 − exp(−κ · S · C · A / I),   A = (seconds/86400) · (infectiousness at the start + at the end)/2
 /// ```
 ///
-/// with the contagion κ, the susceptibility S by age, the factor C of the place, and the contacts I a day by age (COVI-AgentSim, after
-/// OpenABM-Covid19).
-pub fn passes_on(
-    parameters: &Parameters,
-    infection: &Infection,
-    days: f32,
-    seconds: f32,
-    symptoms: Symptoms,
-    setting: Setting,
-    decade: usize,
-) -> f32 {
-    let transmission = &parameters.transmission;
+/// with the contagion κ, the susceptibility S by age and vaccine, the factor C of the place, and the contacts I a day by age
+/// (COVI-AgentSim, after OpenABM-Covid19).
+pub fn passes_on(transmission: &Transmission, infection: &Infection, exposure: &Exposure) -> f32 {
+    let Exposure { days, seconds, symptoms, setting, decade, left } = *exposure;
     let part = seconds / 86_400.0;
     let area = part * (infection.infectiousness(days, symptoms) + infection.infectiousness(days + part, symptoms)) / 2.0;
     let places = &transmission.places;
@@ -738,7 +824,7 @@ pub fn passes_on(
         Setting::Venue => places.venue,
         Setting::Park => places.park,
     };
-    1.0 - (-transmission.contagion * transmission.susceptibility[decade] * place * area / transmission.contacts_a_day[decade]).exp()
+    1.0 - (-transmission.contagion * transmission.susceptibility[decade] * place * area / transmission.contacts_a_day[decade] * left).exp()
 }
 
 fn starts_illness(word: u32, population: &Population, person: u32, parameters: &Parameters, illness: &mut Illness) -> bool {

@@ -9,7 +9,8 @@ use lyceum_epidemic::{
     disease::{Infection, Setting},
     random::Random,
     region::REGIONS,
-    simulation::passes_on,
+    simulation::{Exposure, passes_on},
+    vaccination::Protection,
 };
 
 fn run(config: &Config) -> Simulation {
@@ -191,6 +192,7 @@ fn passed_on(config: &Config) -> Vec<f64> {
             Random(77),
             &parameters.course,
             &parameters.severity,
+            Protection::default(),
         );
         for (day, all) in by_day.iter_mut().enumerate() {
             for step in 0..steps {
@@ -198,7 +200,8 @@ fn passed_on(config: &Config) -> Vec<f64> {
                 let symptoms = infection.symptoms(days);
                 let p: f64 = seconds
                     .iter()
-                    .map(|seconds| f64::from(passes_on(&parameters, &infection, days, *seconds as f32, symptoms, Setting::Venue, 4)))
+                    .map(|seconds| Exposure { days, seconds: *seconds as f32, symptoms, setting: Setting::Venue, decade: 4, left: 1.0 })
+                    .map(|exposure| f64::from(passes_on(&parameters.transmission, &infection, &exposure)))
                     .sum::<f64>()
                     / 64.0;
                 // Four meetings begun by each, so that each has eight.

@@ -72,6 +72,8 @@ pub fn days(days: &[Day]) -> Table {
             ("level_3", whole(|day| day.levels[4])),
             ("contacts", Column::Number(days.iter().map(|day| day.contacts.map(|contacts| contacts as f64)).collect())),
             ("noted", Column::Whole(days.iter().map(|day| day.noted).collect())),
+            ("imported", whole(|day| day.imported)),
+            ("vaccinated", whole(|day| day.vaccinated)),
         ],
     }
 }

@@ -110,33 +110,14 @@ impl Simulated {
     }
 }
 
-/// With a value changed; what is no key of the configuration is one of the parameters.
+/// With a value changed: `KEY=VALUE`.
 fn changed(config: &Config, change: &str) -> Result<Config> {
     let wrong = || Error::invalid("--set", change, "KEY=VALUE, for example transmission.contagion=30");
     let (key, value) = change.split_once('=').ok_or_else(wrong)?;
-    let mut table = toml::Table::try_from(config).map_err(|error| Error::Failed(error.to_string()))?;
     let line = |value: &str| toml::from_str::<toml::Table>(&format!("{key} = {value}"));
     // A word need not be quoted.
     let new = line(value).or_else(|_| line(&format!("\"{value}\""))).map_err(|_| wrong())?;
-    let root = key.split('.').next().unwrap_or(key);
-    let known = toml::Table::try_from(Config { parameters: toml::toml! { a = 1 }, ..Config::default() })
-        .map_err(|error| Error::Failed(error.to_string()))?;
-    let into = if known.contains_key(root) {
-        &mut table
-    } else {
-        table.entry("parameters").or_insert_with(|| toml::Table::new().into()).as_table_mut().ok_or_else(wrong)?
-    };
-    merge(into, new);
-    Config::parse("--set", &toml::to_string(&table).map_err(|error| Error::Failed(error.to_string()))?)
-}
-
-fn merge(into: &mut toml::Table, new: toml::Table) {
-    for (key, value) in new {
-        match (into.get_mut(&key), value) {
-            (Some(toml::Value::Table(into)), toml::Value::Table(new)) => merge(into, new),
-            (_, value) => _ = into.insert(key, value),
-        }
-    }
+    config.changed("--set", new)
 }
 
 /// A policy as an option.
