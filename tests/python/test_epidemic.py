@@ -104,6 +104,21 @@ def test_a_policy_of_ones_own():
     assert nothing.outcome["attack"] > own.outcome["attack"]
 
 
+def test_interventions_on_their_days():
+    vaccine = {"a_day": 0.1, "delay": 2, "against_infection": 1.0}
+    plan = [{"from": 5, "until": 12, "closed": ["school"], "contacts": {"work": 0.2}}, {"from": 10, "vaccination": vaccine}]
+    with_plan, without = Simulation(**SMALL, interventions=plan), Simulation(**SMALL)
+    days, before = pd.DataFrame(with_plan.run()), pd.DataFrame(without.run())
+    assert (days.contacts[:5] == before.contacts[:5]).all()
+    assert (days.contacts[5:12] < before.contacts[5:12]).all()
+    infections = pd.DataFrame(with_plan.infections)
+    assert not ((infections.setting == "school") & infections.infected_at.between(5, 12)).any()
+    assert days.vaccinated.tolist()[8:20] == [0, 0, *range(150, 1_501, 150)]
+    # All are protected from day 21 on, and what is told as a configuration is what was asked for.
+    assert (days.new_infections[22:] == 0).all() and (before.new_infections[22:] > 0).any()
+    assert with_plan.config["interventions"][0]["closed"] == ["school"]
+
+
 def test_what_a_policy_raises_comes_out():
     def broken(phones):
         raise RuntimeError("not today")
@@ -123,6 +138,8 @@ def test_what_a_policy_raises_comes_out():
         ({"region": "nowhere"}, "montreal"),
         ({"parameters": {"transmission": {"contagoin": 3}}}, "contagoin"),
         ({"mobility": float("nan")}, "option"),
+        ({"interventions": [{"from": 3, "until": 3}]}, r"interventions\[0\].until"),
+        ({"interventions": [{"closed": ["moon"]}]}, "moon"),
     ],
 )
 def test_mistakes_are_told(options, told):

@@ -84,6 +84,70 @@ fn policies_are_compared_and_what_is_missing_is_run() {
 }
 
 #[test]
+fn scenarios_are_compared_and_kept_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let plan = "people = 900\ndays = 30\ninitially_infected = 0.02\nmobility = 0.6\n[[interventions]]\nfrom = 4\ncontagion = 1.0\n";
+    fs::write(path.join("open.toml"), plan).unwrap();
+    fs::write(path.join("masks.toml"), plan.replace("1.0", "0.1")).unwrap();
+    let line = "epidemic compare --scenario open=open.toml --scenario masks=masks.toml --out out --seeds";
+    succeeds(path, &format!("{line} 2"));
+    let table = json(&path.join("out/table.json"));
+    let arms: Vec<&str> = table.as_array().unwrap().iter().map(|run| run["arm"].as_str().unwrap()).collect();
+    assert_eq!(arms, ["open", "open", "masks", "masks"]);
+    assert_eq!(table[0]["mobility"], 0.6, "as the file has it");
+    let attack = |place: usize| table[place]["outcome"]["attack"].as_f64().unwrap();
+    assert!(attack(0) > 1.5 * attack(2) && attack(1) > 1.5 * attack(3), "{table}");
+    // A scenario whose file changed is simulated anew, the other is kept.
+    let lines = || fs::read_to_string(path.join("out/runs.jsonl")).unwrap();
+    let before = lines();
+    fs::write(path.join("masks.toml"), plan.replace("1.0", "0.0")).unwrap();
+    succeeds(path, &format!("{line} 2"));
+    let kept = |name: &str, text: &str| text.lines().filter(|line| line.contains(name)).map(str::to_owned).collect::<Vec<String>>();
+    assert_eq!(kept("\"open\"", &before), kept("\"open\"", &lines()));
+    assert_ne!(kept("\"masks\"", &before), kept("\"masks\"", &lines()));
+    // Policies in scenarios.
+    succeeds(path, &format!("{line} 1 --policies none,bct1"));
+    assert_eq!(json(&path.join("out/table.json"))[3]["arm"], "masks, bct1");
+    for (line, told) in [
+        ("epidemic compare --scenario open --out x", "NAME=FILE"),
+        ("epidemic compare --scenario a=open.toml --scenario a=masks.toml --out x", "`a` twice"),
+        ("epidemic compare open.toml --scenario a=masks.toml --out x", "cannot be used with"),
+        ("epidemic compare --scenario a=none.toml --out x", "none.toml"),
+    ] {
+        let message = refused(path, line);
+        assert!(message.contains(told), "{line}: {message}");
+        assert!(!path.join("x").exists(), "{line}");
+    }
+}
+
+#[test]
+fn interventions_come_with_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/epidemic/closures.toml");
+    fs::copy(example, path.join("plan.toml")).unwrap();
+    succeeds(path, "epidemic run plan.toml --people 2000 --days 200 --out out");
+    let report = fs::read_to_string(path.join("out/report.html")).unwrap();
+    for text in ["closed: school, venue; contacts work × 0.5", "vaccination of 0.6 % a day, ages 65 to 120", "interventions begin and end"]
+    {
+        assert!(report.contains(text), "{text}");
+    }
+    assert!(json(&path.join("out/summary.json"))["days"][199]["vaccinated"].as_u64().unwrap() > 500);
+    succeeds(
+        path,
+        "epidemic run plan.toml --people 500 --days 10 --set interventions.1.until=60 --set interventions.0.imported=0 --out changed",
+    );
+    assert_eq!(json(&path.join("changed/summary.json"))["config"]["interventions"][1]["until"], 60);
+    // How much masks do can be found from a series.
+    let cases: Vec<String> = (0..21).map(|day| (5 + day).to_string()).collect();
+    fs::write(path.join("cases.txt"), cases.join("\n")).unwrap();
+    let fit =
+        "epidemic fit cases.txt plan.toml --people 500 --candidates 4 --generations 1 --free interventions.0.imported=0..9 --out fitted";
+    assert!(succeeds(path, fit).starts_with("interventions.0.imported "));
+}
+
+#[test]
 fn a_series_is_fitted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
@@ -161,6 +225,7 @@ fn mistakes_are_told_and_nothing_is_written() {
     let path = folder.path();
     fs::write(path.join("bad.toml"), "peple = 3\n").unwrap();
     fs::write(path.join("state"), "LYCEUMEP and no more").unwrap();
+    fs::write(path.join("plan.toml"), "[[interventions]]\nfrom = 7\nuntil = 3\n").unwrap();
     for (line, told) in [
         ("epidemic run --people 0 --out x", "people"),
         ("epidemic run --uptake 1.5 --out x", "uptake"),
@@ -170,6 +235,8 @@ fn mistakes_are_told_and_nothing_is_written() {
         ("epidemic run --set transmission.contagion --out x", "KEY=VALUE"),
         ("epidemic run bad.toml --out x", "peple"),
         ("epidemic run none.toml --out x", "none.toml"),
+        ("epidemic run plan.toml --out x", "interventions[0].until"),
+        ("epidemic run --set interventions.0.contagion=1 --out x", "interventions"),
         ("epidemic run --from state --out x", "state"),
         ("epidemic run --set count_contacts=false --contacts --out x", "count_contacts"),
         ("epidemic compare --seeds 0 --out x", "--seeds"),

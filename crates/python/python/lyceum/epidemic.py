@@ -75,6 +75,12 @@ class Simulation:
         Noise of the oracle: added, and multiplied.
     parameters
         Changes, for example ``{"transmission": {"contagion": 30}}``; see :func:`parameters`.
+    interventions
+        What is done on some days, each a dictionary: ``from`` and ``until`` (days; the second is the first without it), and any of
+        ``closed`` (places: ``"work"``, ``"school"``, ``"store"``, ``"venue"``, ``"park"``), ``contacts`` (shares by ``home``, ``work``,
+        ``school``, ``other``), ``contagion`` (a factor), ``level`` (of behaviour, at least), ``imported`` (infections a day),
+        ``parameters``, and ``vaccination`` (``a_day``, ``ages``, ``coverage``, ``oldest_first``, ``delay``, ``against_infection``,
+        ``against_symptoms``, ``against_hospital``, ``against_transmission``).
     """
 
     def __init__(
@@ -94,6 +100,7 @@ class Simulation:
         oracle_noise: Sequence[float] = (0.0, 0.0),
         predictor: str | PathLike[str] | None = None,
         parameters: Mapping[str, Any] | None = None,
+        interventions: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         function = policy if callable(policy) else None
         config = {
@@ -111,6 +118,7 @@ class Simulation:
             "oracle_noise": list(oracle_noise),
             "predictor": None if predictor is None else fspath(predictor),
             "parameters": dict(parameters or {}),
+            "interventions": [dict(intervention) for intervention in interventions],
         }
         self._native = _native.Simulation(json.dumps(config), function)
 

@@ -1,6 +1,7 @@
 //! `lyceum epidemic compare`.
 
 use std::{
+    collections::BTreeMap,
     io::Write,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -14,12 +15,12 @@ use lyceum_epidemic::{
     report::{self, Compared},
 };
 use rayon::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Policy, Simulated, folder, write_report};
 use crate::commands::said;
 
-/// Simulate policies beside one another, with many seeds
+/// Simulate policies and scenarios beside one another, with many seeds
 ///
 /// Writes OUT/runs.jsonl (one line a simulation, as they come), OUT/table.json, OUT/matched.json and OUT/report.html: curves by policy, R against
 /// contacts with a Gaussian process for each, and what no other policy beats. Killed and started again with the same arguments it runs
@@ -29,25 +30,31 @@ use crate::commands::said;
 Examples:
   lyceum epidemic compare --policies none,bct1,heuristic1,oracle --seeds 5 --people 3000 --out runs/compare
   lyceum epidemic compare --policies none,bct1 --predictor deep-set=runs/predictors/deep-set/predictor.safetensors --out runs/learnt
+  lyceum epidemic compare --scenario open=open.toml --scenario closed=closed.toml --seeds 10 --out runs/scenarios
   lyceum epidemic compare --policies none,bct1 --uptake 0.4215,0.8415 --mobility 0.3,0.5,0.7 --seeds 10 --out runs/frontier")]
 pub(crate) struct Compare {
     #[command(flatten)]
     simulated: Simulated,
 
-    /// The policies
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "none,bct1,heuristic1,oracle")]
+    /// The policies [default: none,bct1,heuristic1,oracle, or those of the scenarios]
+    #[arg(long, value_enum, value_delimiter = ',')]
     policies: Vec<Policy>,
+
+    /// A scenario: a name, and a configuration with its interventions. Each policy is simulated in each scenario
+    #[arg(long = "scenario", value_name = "NAME=FILE", conflicts_with = "config")]
+    scenarios: Vec<String>,
 
     /// A learnt predictor besides: a name, and a file that the experiment `infectiousness` wrote
     #[arg(long = "predictor", value_name = "NAME=FILE")]
     predictors: Vec<String>,
 
     /// Shares of phone owners with the app; 0.4215, 0.5618 and 0.8415 are 30, 40 and 60 % of all. Policies without one run once
-    #[arg(long, value_delimiter = ',', default_value = "0.8415")]
+    /// [default: the configuration's, 0.8415]
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     uptake: Vec<f64>,
 
-    /// Shares of contacts that take place, on top of what policies do
-    #[arg(long, value_delimiter = ',', default_value = "1.0")]
+    /// Shares of contacts that take place, on top of what policies do [default: the configuration's, 1]
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     mobility: Vec<f64>,
 
     /// How many seeds, from 1 on
@@ -71,27 +78,15 @@ impl Compare {
         if cells.is_empty() {
             return Err(Error::invalid("--seeds", self.seeds, "1 and more"));
         }
-        // Runs of another plan are not those of this one.
-        let mut predictors = std::collections::BTreeMap::new();
-        for cell in &cells {
-            if let Some(path) = &cell.config.predictor
-                && !predictors.contains_key(path)
-            {
-                // What cannot be read is found before anything is written; a changed file is another plan.
-                cell.config.tracing()?;
-                predictors.insert(path.clone(), crc32c::crc32c(&std::fs::read(path).map_err(Error::io("read", path))?));
-            }
-        }
+        let mine = plan(&cells)?;
         folder(&self.out)?;
-        let path = self.out.join("runs.jsonl");
-        let plan = self.out.join("plan.json");
-        let settings = json!({ "config": self.simulated.config()?, "predictors": predictors, "version": env!("CARGO_PKG_VERSION") });
-        let mut runs = if run_files::read_json::<serde_json::Value>(&plan).ok().flatten().as_ref() == Some(&settings) {
-            kept(&path)
-        } else {
-            Vec::new()
-        };
-        run_files::write_json(&plan, &settings)?;
+        let (path, kept_plan) = (self.out.join("runs.jsonl"), self.out.join("plan.json"));
+        // Runs of another plan are not those of this one; those of arms that it does not have are kept for one that does.
+        let mut plan: BTreeMap<String, Value> = run_files::read_json(&kept_plan).ok().flatten().unwrap_or_default();
+        let mut runs = kept(&path);
+        runs.retain(|run| mine.get(&run.arm).or(plan.get(&run.arm)).is_some_and(|arm| plan.get(&run.arm) == Some(arm)));
+        plan.extend(mine);
+        run_files::write_json(&kept_plan, &plan)?;
         let text: String = runs.iter().filter_map(|run| serde_json::to_string(run).ok()).map(|line| line + "\n").collect();
         lyceum_core::atomic::write(&path, text.as_bytes())?;
         let same =
@@ -155,29 +150,18 @@ impl Compare {
     }
 
     fn cells(&self) -> Result<Vec<Cell>> {
-        let base = self.simulated.config()?;
-        let mut cells = Vec::new();
-        let mut arms: Vec<(&str, PolicyName, Option<PathBuf>)> =
-            self.policies.iter().map(|Policy(policy)| (policy.name(), *policy, base.predictor.clone())).collect();
-        for predictor in &self.predictors {
-            let wrong = || Error::invalid("--predictor", predictor, "NAME=FILE");
-            let (name, file) = predictor.split_once('=').filter(|(name, file)| !name.is_empty() && !file.is_empty()).ok_or_else(wrong)?;
-            if arms.iter().any(|(other, ..)| *other == name) {
-                return Err(Error::invalid("--predictor", predictor, "a name that no other arm has"));
-            }
-            arms.push((name, PolicyName::Learnt, Some(file.into())));
-        }
-        for (name, policy, predictor) in arms {
-            let traces = policy.traces();
-            for (place, uptake) in self.uptake.iter().enumerate() {
+        let or = |given: &[f64], own: f64| if given.is_empty() { vec![own] } else { given.to_vec() };
+        let mut cells: Vec<Cell> = Vec::new();
+        for Cell { arm, config: base } in self.arms()? {
+            let traces = base.policy.traces();
+            for (place, uptake) in or(&self.uptake, base.uptake).into_iter().enumerate() {
                 if !traces && place > 0 {
                     continue;
                 }
-                let arm = if traces && self.uptake.len() > 1 { format!("{name}, uptake {uptake}") } else { name.to_owned() };
-                for mobility in &self.mobility {
+                let arm = if traces && self.uptake.len() > 1 { format!("{arm}, uptake {uptake}") } else { arm.clone() };
+                for mobility in or(&self.mobility, base.mobility) {
                     for seed in 1..=self.seeds {
-                        let predictor = predictor.clone();
-                        let config = Config { policy, predictor, uptake: *uptake, mobility: *mobility, seed, ..base.clone() };
+                        let config = Config { uptake, mobility, seed, ..base.clone() };
                         config.check()?;
                         cells.push(Cell { arm: arm.clone(), config });
                     }
@@ -186,6 +170,75 @@ impl Compare {
         }
         Ok(cells)
     }
+
+    /// What is compared, whatever adoption, mobility and seed: policies, in scenarios if there are some.
+    fn arms(&self) -> Result<Vec<Cell>> {
+        let mut scenarios = Vec::new();
+        for scenario in &self.scenarios {
+            let (name, file) = named("--scenario", scenario)?;
+            scenarios.push((Some(name), self.simulated.changing(Some(Path::new(file)))?));
+        }
+        if scenarios.is_empty() {
+            scenarios.push((None, self.simulated.config()?));
+        }
+        let given = self.policies.iter().map(|Policy(policy)| *policy);
+        let policies = if self.policies.is_empty() && self.scenarios.is_empty() { POLICIES.to_vec() } else { given.collect() };
+        let mut policies: Vec<(&str, PolicyName, Option<PathBuf>)> =
+            policies.into_iter().map(|policy| (policy.name(), policy, None)).collect();
+        for predictor in &self.predictors {
+            let (name, file) = named("--predictor", predictor)?;
+            policies.push((name, PolicyName::Learnt, Some(file.into())));
+        }
+        let mut arms: Vec<Cell> = Vec::new();
+        for (scenario, base) in scenarios {
+            let of = |(name, policy, predictor): &(&str, PolicyName, Option<PathBuf>)| Cell {
+                arm: scenario.map_or_else(|| (*name).to_owned(), |scenario| format!("{scenario}, {name}")),
+                config: Config { policy: *policy, predictor: predictor.clone().or_else(|| base.predictor.clone()), ..base.clone() },
+            };
+            match scenario {
+                Some(scenario) if policies.is_empty() => arms.push(Cell { arm: scenario.to_owned(), config: base.clone() }),
+                _ => arms.extend(policies.iter().map(of)),
+            }
+        }
+        for (place, Cell { arm, .. }) in arms.iter().enumerate() {
+            if arms[..place].iter().any(|other| other.arm == *arm) {
+                return Err(Error::invalid("what is compared", format!("`{arm}` twice"), "names that no other has"));
+            }
+        }
+        Ok(arms)
+    }
+}
+
+/// What each arm simulates, with whatever mobility and seed: what it comes to must not change between runs that are kept.
+fn plan(cells: &[Cell]) -> Result<BTreeMap<String, Value>> {
+    let mut plan = BTreeMap::new();
+    for Cell { arm, config } in cells {
+        if plan.contains_key(arm) {
+            continue;
+        }
+        let predictor = match &config.predictor {
+            Some(path) => {
+                // What cannot be read is found before anything is written; a changed file is another plan.
+                config.tracing()?;
+                Some(crc32c::crc32c(&std::fs::read(path).map_err(Error::io("read", path))?))
+            }
+            None => None,
+        };
+        let uptake = if config.policy.traces() { config.uptake } else { 0.0 };
+        let config = Config { seed: 0, mobility: 1.0, uptake, ..config.clone() };
+        plan.insert(arm.clone(), json!({ "config": config, "predictor": predictor, "version": env!("CARGO_PKG_VERSION") }));
+    }
+    Ok(plan)
+}
+
+/// What is compared where nothing is said.
+const POLICIES: [PolicyName; 4] = [PolicyName::None, PolicyName::Bct1, PolicyName::Heuristic1, PolicyName::Oracle];
+
+/// A name and a file.
+fn named<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str)> {
+    text.split_once('=')
+        .filter(|(name, file)| !name.is_empty() && !file.is_empty())
+        .ok_or_else(|| Error::invalid(option, text, "NAME=FILE"))
 }
 
 /// Runs that were finished before; a line that was being written is none.

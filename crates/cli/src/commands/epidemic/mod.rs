@@ -86,7 +86,12 @@ struct Simulated {
 
 impl Simulated {
     fn config(&self) -> Result<Config> {
-        let mut config = match &self.config {
+        self.changing(self.config.as_deref())
+    }
+
+    /// A file, or what goes without one, with the options' changes.
+    fn changing(&self, file: Option<&Path>) -> Result<Config> {
+        let mut config = match file {
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(Error::missing_or_io(
                     "read",
