@@ -187,7 +187,9 @@ impl Config {
             interventions: vec![Intervention::default()],
             ..Self::default()
         })?;
-        let (own, parameters): (toml::Table, toml::Table) = changes.into_iter().partition(|(key, _)| known.contains_key(key));
+        // `testing` is whether people are tested, and `testing.capacity` how many.
+        let own = |key: &str, value: &toml::Value| known.get(key).is_some_and(|own| !value.is_table() || own.is_table() || own.is_array());
+        let (own, parameters): (toml::Table, toml::Table) = changes.into_iter().partition(|(key, value)| own(key, value));
         let mut all = toml::Value::Table(table(self)?);
         merge(&mut all, own.into());
         if !parameters.is_empty() {

@@ -163,8 +163,8 @@ impl Intervention {
         self.from <= day && self.until.is_none_or(|until| day < until)
     }
 
-    /// In a line: what it changes.
-    pub fn about(&self) -> String {
+    /// What it changes, in some words each.
+    pub fn changes(&self) -> Vec<String> {
         let mut parts = Vec::new();
         if !self.closed.is_empty() {
             let names: Vec<&str> = self.closed.iter().map(|place| place.name()).collect();
@@ -189,10 +189,8 @@ impl Intervention {
             let [from, to] = vaccination.ages;
             parts.push(format!("vaccination of {} % a day, ages {from} to {to}", 100.0 * vaccination.a_day));
         }
-        if !self.parameters.is_empty() {
-            parts.push(self.parameters.to_string().trim().replace('\n', ", "));
-        }
-        if parts.is_empty() { "nothing".into() } else { parts.join("; ") }
+        leaves(&self.parameters, "", &mut |name, value| parts.push(format!("{name} = {value}")));
+        parts
     }
 
     fn check(&self, place: usize) -> Result<()> {
@@ -236,6 +234,17 @@ impl Intervention {
             return Err(Error::invalid(name("vaccination.ages"), format!("[{youngest}, {oldest}]"), "the youngest, then the oldest"));
         }
         Ok(())
+    }
+}
+
+/// Every value of a table, with its dotted name.
+fn leaves(table: &toml::Table, path: &str, each: &mut impl FnMut(&str, &toml::Value)) {
+    for (key, value) in table {
+        let name = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        match value {
+            toml::Value::Table(inner) => leaves(inner, &name, each),
+            value => each(&name, value),
+        }
     }
 }
 

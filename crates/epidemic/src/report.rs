@@ -167,10 +167,12 @@ pub fn of_run(summary: &Summary) -> Report {
 
 /// What is done when.
 fn interventions(config: &Config) -> Option<Table> {
-    let mut table = Table::new(["from day", "until day", "what is done"]);
+    let mut table = Table::new(["what is done", "from day", "until day"]);
     for intervention in &config.interventions {
         let until = intervention.until.map_or_else(|| "the end".into(), |until| until.to_string());
-        table.push([intervention.from.to_string(), until, intervention.about()]);
+        for change in intervention.changes() {
+            table.push([change, intervention.from.to_string(), until.clone()]);
+        }
     }
     (!config.interventions.is_empty()).then_some(table)
 }

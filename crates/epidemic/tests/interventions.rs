@@ -231,6 +231,8 @@ fn values_are_changed_by_their_path() {
     assert_eq!((changed.interventions[1].contagion, changed.interventions[1].from), (0.25, 7));
     assert_eq!(changed.interventions[0], base.interventions[0]);
     assert_eq!(change("transmission.contagion = 9").unwrap().parameters["transmission"]["contagion"].as_integer(), Some(9));
+    assert_eq!(change("testing.capacity = 0.01").unwrap().parameters["testing"]["capacity"].as_float(), Some(0.01));
+    assert!(!change("testing = false").unwrap().testing);
     assert_eq!(change("people = 77").unwrap().people, 77);
     assert!(change("interventions = []").unwrap().interventions.is_empty());
     for (text, told) in
