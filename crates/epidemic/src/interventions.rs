@@ -5,12 +5,7 @@
 use lyceum_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    behaviour::{Kind, LEVELS},
-    config::Config,
-    disease::Setting,
-    parameters::Parameters,
-};
+use crate::{behaviour::LEVELS, config::Config, disease::Setting, parameters::Parameters};
 
 /// Something that is done from one day until another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,12 +77,9 @@ impl Contacts {
         *self == Self::default()
     }
 
-    fn by_kind(self) -> [f64; 4] {
-        let mut all = [0.0; 4];
-        for (kind, share) in [(Kind::Home, self.home), (Kind::Work, self.work), (Kind::School, self.school), (Kind::Other, self.other)] {
-            all[kind as usize] = share;
-        }
-        all
+    /// Names and shares, in the order of [`Kind`](crate::behaviour::Kind).
+    fn by_kind(self) -> [(&'static str, f64); 4] {
+        [("home", self.home), ("work", self.work), ("school", self.school), ("other", self.other)]
     }
 }
 
@@ -152,8 +144,12 @@ impl Period {
     }
 }
 
-/// More would be no plan but a mistake.
+/// The most interventions; more would be no plan but a mistake.
 const MOST: usize = 1_000;
+/// The greatest share of contacts, factor of contagion and number of infections a day from outside, of one and of all together.
+const MOST_CONTACTS: f64 = 2.0;
+const MOST_CONTAGION: f64 = 100.0;
+const MOST_IMPORTED: f64 = 1e6;
 
 /// Places that can be closed.
 const PLACES: [Setting; 5] = [Setting::Work, Setting::School, Setting::Store, Setting::Venue, Setting::Park];
@@ -170,11 +166,8 @@ impl Intervention {
             let names: Vec<&str> = self.closed.iter().map(|place| place.name()).collect();
             parts.push(format!("closed: {}", names.join(", ")));
         }
-        let Contacts { home, work, school, other } = self.contacts;
-        for (name, share) in [("home", home), ("work", work), ("school", school), ("other", other)] {
-            if share != 1.0 {
-                parts.push(format!("contacts {name} × {share}"));
-            }
+        for (name, share) in self.contacts.by_kind().into_iter().filter(|(_, share)| *share != 1.0) {
+            parts.push(format!("contacts {name} × {share}"));
         }
         if self.contagion != 1.0 {
             parts.push(format!("contagion × {}", self.contagion));
@@ -202,15 +195,11 @@ impl Intervention {
             let names: Vec<&str> = PLACES.iter().map(|place| place.name()).collect();
             return Err(Error::invalid(name("closed"), closed.name(), names.join(", ")));
         }
-        let Contacts { home, work, school, other } = self.contacts;
-        for (field, share) in [("home", home), ("work", work), ("school", school), ("other", other)] {
-            if !(0.0..=2.0).contains(&share) {
-                return Err(Error::invalid(name(&format!("contacts.{field}")), share, "a number from 0 to 2"));
-            }
-        }
-        for (field, value, most) in [("contagion", self.contagion, 100.0), ("imported", self.imported, 1e6)] {
+        let contacts = self.contacts.by_kind().map(|(field, share)| (format!("contacts.{field}"), share, MOST_CONTACTS));
+        let others = [("contagion".into(), self.contagion, MOST_CONTAGION), ("imported".into(), self.imported, MOST_IMPORTED)];
+        for (field, value, most) in contacts.into_iter().chain(others) {
             if !(0.0..=most).contains(&value) {
-                return Err(Error::invalid(name(field), value, format!("a number from 0 to {most}")));
+                return Err(Error::invalid(name(&field), value, format!("a number from 0 to {most}")));
             }
         }
         if usize::from(self.level) >= LEVELS {
@@ -265,14 +254,23 @@ pub(crate) fn periods(config: &Config) -> Result<Vec<Period>> {
         let changes = std::iter::once(&config.parameters).chain(in_force().map(|intervention| &intervention.parameters));
         let parameters = Parameters::changed_by(changes)?;
         let mut period = Period { from, parameters, shares: [config.mobility; 4], closed: 0, level: 0, imported: 0.0 };
+        let mut contagion = 1.0;
         for intervention in in_force() {
-            period.shares.iter_mut().zip(intervention.contacts.by_kind()).for_each(|(all, share)| *all *= share);
+            period.shares.iter_mut().zip(intervention.contacts.by_kind()).for_each(|(all, (_, share))| *all *= share);
             period.closed |= intervention.closed.iter().fold(0, |closed, place| closed | 1 << *place as u16);
             period.level = period.level.max(intervention.level);
             period.imported += intervention.imported;
-            period.parameters.transmission.contagion *= intervention.contagion as f32;
+            contagion *= intervention.contagion;
         }
-        Ok(period)
+        period.parameters.transmission.contagion *= contagion as f32;
+        let together = period.shares.map(|share| ("shares of contacts", share, MOST_CONTACTS)).into_iter();
+        let mut together = together.chain([("contagion", contagion, MOST_CONTAGION), ("imported", period.imported, MOST_IMPORTED)]);
+        match together.find(|(_, value, most)| !(0.0..=*most).contains(value)) {
+            Some((what, value, most)) => {
+                Err(Error::invalid(format!("{what} on day {from}, of all interventions"), value, format!("{most} at most")))
+            }
+            None => Ok(period),
+        }
     };
     days.into_iter().map(period).collect()
 }

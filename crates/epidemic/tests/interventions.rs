@@ -217,6 +217,10 @@ fn mistakes_name_their_place() {
         ("[[interventions]]\nparameters.testing.capacty = 1", "testing.capacty"),
         ("[[interventions]]\nfrom = 500\nparameters.testing.capacity = 7", "testing.capacity"),
         ("[[intervention]]\nfrom = 5", "intervention"),
+        (&"[[interventions]]\nfrom = 3\ncontacts.school = 1.5\n".repeat(2), "contacts on day 3"),
+        (&"[[interventions]]\nuntil = 9\nimported = 1e6\n".repeat(3), "imported on day 0"),
+        (&"[[interventions]]\ncontagion = 100\n".repeat(9), "contagion on day 0"),
+        (&"[[interventions]]\n".repeat(1_001), "1000 at most"),
     ] {
         let message = Config::parse("plan.toml", text).unwrap_err().to_string();
         assert!(message.contains(told), "{text}: {message}");

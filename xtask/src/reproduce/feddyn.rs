@@ -73,10 +73,10 @@ impl Setting {
 pub(super) fn run(extent: Extent) -> Result<()> {
     data::bring("mnist")?;
     let seeds = &SEEDS[..extent.seeds.unwrap_or(SEEDS.len()).clamp(1, SEEDS.len())];
-    // The cheap network and settings first, with all seeds, so that what has been done when somebody stops it is as even as can be.
+    // What is cheap first, with all seeds, so that what has been done when somebody stops it is as even as can be.
     let mut grid: Vec<(Setting, u64)> =
         seeds.iter().flat_map(|seed| Setting::all().into_iter().map(move |setting| (setting, *seed))).collect();
-    grid.sort_by_key(|(setting, seed)| (setting.network, *seed, std::cmp::Reverse(setting.participation)));
+    grid.sort_by_key(|(setting, seed)| (setting.network, std::cmp::Reverse(setting.participation), *seed));
     let cells: Vec<Cell> = grid.iter().map(|(setting, seed)| setting.cell(*seed)).collect();
     let folder = root().join("results/feddyn");
     let kept = kept_cells(&folder, extent)?;
