@@ -1,9 +1,10 @@
 """Whether FedDyn, SCAFFOLD, FedAvg and FedProx do what the code of FedDyn's authors does: feddyn_agrees.py FOLDER
 
-FOLDER is a copy of the authors' repository (alpemreacar/FedDyn), which is run as it is, beside Lyceum: same initial weights, same
-batches, same active clients, five rounds; the server's models must agree to 1e-5. With unequal clients and a decaying learning rate for
-FedDyn, FedAvg and FedProx. SCAFFOLD's authors' form divides by the rate before its decay and gives all clients as many steps, so it is
-compared with equal clients and a constant rate.
+FOLDER is a copy of the authors' repository (alpemreacar/FedDyn), or of that of FedDC's (gaoliang13/FedDC), which is run for FedDC alone.
+It is run as it is, beside Lyceum: same initial weights, same batches, same active clients, five rounds; the server's models must agree
+to 1e-5. With unequal clients and a decaying learning rate for
+FedDyn, FedAvg and FedProx. SCAFFOLD's and FedDC's authors' form divides by the rate before its decay and gives all clients as many steps,
+so they are compared with equal clients and a constant rate.
 """
 
 import contextlib
@@ -38,6 +39,7 @@ def authors(folder: pathlib.Path) -> types.ModuleType:
     sys.modules["torchvision"].models = sys.modules["torchvision.models"]
     sys.modules["matplotlib"].pyplot = sys.modules["matplotlib.pyplot"]
     stand_in("scipy", io=types.ModuleType("scipy.io"))
+    stand_in("tensorboardX", SummaryWriter=lambda *a, **k: types.SimpleNamespace(add_scalars=lambda *a, **k: None))
     stand_in("LEAF")
     stand_in("LEAF.utils_eval")
     stand_in("LEAF.utils_eval.language_utils")
@@ -45,6 +47,9 @@ def authors(folder: pathlib.Path) -> types.ModuleType:
     sys.path.insert(0, str(folder))
     import utils_general
     import utils_methods
+
+    if (folder / "utils_methods_FedDC.py").exists():
+        import utils_methods_FedDC as utils_methods
 
     loader = torch.utils.data.DataLoader
     utils_general.data = types.SimpleNamespace(DataLoader=lambda *a, shuffle=False, **k: loader(*a, shuffle=False, **k))
@@ -101,9 +106,12 @@ def compare(methods: types.ModuleType, name: str, sizes: list[int], decay: float
             theirs = methods.train_FedAvg(epoch=EPOCHS, **common)[0]
         elif name == "fedprox":
             theirs = methods.train_FedProx(epoch=EPOCHS, mu=MU, **common)[0]
+        elif name == "feddc":
+            steps = EPOCHS * -(-sizes[0] // BATCH)
+            theirs = methods.train_FedDC(epoch=EPOCHS, alpha_coef=ALPHA, n_minibatch=steps, sch_step=1, sch_gamma=1, **common)[1]
         else:
             theirs = methods.train_SCAFFOLD(n_minibatch=EPOCHS * -(-sizes[0] // BATCH), **common)[0]
-    options = {"feddyn": {"alpha": ALPHA}, "fedprox": {"mu": MU}}.get(name, {})
+    options = {"feddyn": {"alpha": ALPHA}, "feddc": {"alpha": ALPHA}, "fedprox": {"mu": MU}}.get(name, {})
     network = Network({"mlp": {"hidden": [200, 200]}}, shape=(1, 28, 28), classes=10)
     local = Local(epochs=EPOCHS, batch_size=BATCH, learning_rate=RATE, decay=decay, clip_norm=10.0, weight_decay=WEIGHT_DECAY, shuffle=False)
     x, y = np.concatenate(xs), np.concatenate(ys).reshape(-1)
@@ -122,7 +130,10 @@ def main() -> None:
     found = {}
     with tempfile.TemporaryDirectory() as work:
         os.chdir(work)
-        for name, sizes, decay in [("feddyn", unequal, 0.9), ("fedavg", unequal, 0.9), ("fedprox", unequal, 0.9), ("scaffold", equal, 1.0)]:
+        runs = [("feddyn", unequal, 0.9), ("fedavg", unequal, 0.9), ("fedprox", unequal, 0.9), ("scaffold", equal, 1.0)]
+        if hasattr(methods, "train_FedDC"):
+            runs = [("feddc", equal, 1.0)]
+        for name, sizes, decay in runs:
             found[name] = compare(methods, name, sizes, decay)
     print(json.dumps({"largest difference of the server's model over five rounds": found}))
     if max(found.values()) > 1e-5:

@@ -32,7 +32,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`method`] | [`Method`]: what a client keeps, what goes up, what comes down; [`MethodConfig`] |
-//! | [`methods`] | FedDyn, FedAvg, FedProx, SCAFFOLD, FedNova, FedAvgM, FedAdam, FedYogi, FedAdagrad |
+//! | [`methods`] | FedDyn, FedDC, FedAvg, FedProx, SCAFFOLD, FedNova, FedAvgM, FedAdam, FedYogi, FedAdagrad |
 //! | [`client`] | a client's state, its local problem |
 //! | [`journal`] | what clients keep, exactly once, in memory or on disk |
 //! | [`message`] | what is sent, and how many bytes that is |
@@ -62,7 +62,7 @@ pub use guard::Guard;
 pub use journal::{Journal, Journals};
 pub use message::Message;
 pub use method::{Method, MethodConfig, Reply};
-pub use methods::{FedAvg, FedDyn, FedNova, FedOpt, FedProx, Scaffold, ServerOptimizer};
+pub use methods::{FedAvg, FedDc, FedDyn, FedNova, FedOpt, FedProx, Scaffold, ServerOptimizer};
 pub use participation::Participation;
 pub use privacy::Privacy;
 pub use round::Rules;

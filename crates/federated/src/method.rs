@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Client, LocalProblem, LocalResult, Message, Server,
     client::State,
-    methods::{FedAvg, FedDyn, FedNova, FedOpt, FedProx, Scaffold, ServerOptimizer},
+    methods::{FedAvg, FedDc, FedDyn, FedNova, FedOpt, FedProx, Scaffold, ServerOptimizer},
     server::MODEL,
 };
 
@@ -68,6 +68,16 @@ pub enum MethodConfig {
         #[serde(default = "dyn_strength", deserialize_with = "range::positive")]
         alpha: f64,
         /// Whether a client with more data is pulled less: α_k = α/w_k.
+        #[serde(default = "yes")]
+        by_share: bool,
+    },
+    /// [`FedDc`].
+    #[serde(rename = "feddc")]
+    FedDc {
+        /// α.
+        #[serde(default = "drift_strength", deserialize_with = "range::positive")]
+        alpha: f64,
+        /// Whether clients count by their data, w_k.
         #[serde(default = "yes")]
         by_share: bool,
     },
@@ -133,6 +143,10 @@ fn dyn_strength() -> f64 {
     0.01
 }
 
+fn drift_strength() -> f64 {
+    0.1
+}
+
 fn yes() -> bool {
     true
 }
@@ -152,6 +166,7 @@ impl MethodConfig {
             Self::FedAvg => Box::new(FedAvg),
             Self::FedProx { mu } => Box::new(FedProx { mu }),
             Self::FedDyn { alpha, by_share } => Box::new(FedDyn { alpha, by_share }),
+            Self::FedDc { alpha, by_share } => Box::new(FedDc { alpha, by_share }),
             Self::Scaffold { server_rate } => Box::new(Scaffold { server_rate }),
             Self::FedNova => Box::new(FedNova),
             Self::FedAvgM { rate, momentum } => Box::new(FedOpt { rate, optimizer: ServerOptimizer::Momentum(momentum) }),
@@ -163,7 +178,7 @@ impl MethodConfig {
 
     /// Whether all that a client sends is its move, weighed as those of the others: what [`Privacy`](crate::Privacy) covers.
     pub fn is_private(self) -> bool {
-        !matches!(self, Self::Scaffold { .. } | Self::FedNova)
+        !matches!(self, Self::FedDc { .. } | Self::Scaffold { .. } | Self::FedNova)
     }
 
     /// Its name in tables.
@@ -172,6 +187,7 @@ impl MethodConfig {
             Self::FedAvg => "FedAvg",
             Self::FedProx { .. } => "FedProx",
             Self::FedDyn { .. } => "FedDyn",
+            Self::FedDc { .. } => "FedDC",
             Self::Scaffold { .. } => "SCAFFOLD",
             Self::FedNova => "FedNova",
             Self::FedAvgM { .. } => "FedAvgM",

@@ -4,7 +4,7 @@
 
 use lyceum_core::{Result, Seed};
 use lyceum_federated::{
-    Client, FedAvg, FedDyn, FedNova, FedOpt, FedProx, Guard, Journals, LocalProblem, LocalResult, LocalTrainer, Message, Method,
+    Client, FedAvg, FedDc, FedDyn, FedNova, FedOpt, FedProx, Guard, Journals, LocalProblem, LocalResult, LocalTrainer, Message, Method,
     Participation, Privacy, Reply, Rules, Scaffold, ServerOptimizer, Simulation, method::AdaptiveConfig, simulation::World,
 };
 use proptest::prelude::*;
@@ -157,6 +157,20 @@ fn two_gradient_steps_of_each_method() {
     rounds(&FedDyn { alpha: 1.0, by_share: false }, &two(Some(2)), &[5, 5], 3, |round, world| {
         close(f64::from(world.ledger.server.arrays["gradient"][0]), h[round]);
     });
+    after(&FedDc { alpha: 0.1, by_share: false }, [0.507, 0.931_409_7, 1.136_881_290_9], 0.75);
+    let (drift, gradient) = ([0.253_5, 0.338_954_85, 0.272_213_220_4], [-1.267_5, -0.427_274_25, 0.333_708_147_8]);
+    rounds(&FedDc { alpha: 0.1, by_share: false }, &two(Some(2)), &[5, 5], 3, |round, world| {
+        close(f64::from(world.ledger.server.arrays["drift"][0]), drift[round]);
+        close(f64::from(world.ledger.server.arrays["gradient"][0]), gradient[round]);
+    });
+    // w = (1.5, 0.5): the optimum of the loss over all examples.
+    let theta = [0.504, 0.761_465_6, 0.824_522_511_9];
+    let end = rounds(&FedDc { alpha: 0.1, by_share: true }, &two(Some(2)), &[3, 1], 400, |round, world| {
+        if round < 3 {
+            close(f64::from(world.ledger.server.model()[0]), theta[round]);
+        }
+    });
+    assert!((end - 0.5).abs() < 2e-6, "{end}");
     // With exact local solutions FedAvg stays where it is wrong.
     close(rounds(&FedAvg, &two(None), &[5, 5], 50, |_, _| ()), 0.5);
 }
@@ -182,7 +196,12 @@ fn a_large_alpha_holds_the_model_and_none_is_fedprox() {
 
 #[test]
 fn bytes_are_exact() {
-    for (method, each) in [(&FedDyn { alpha: 0.1, by_share: true } as &dyn Method, 4), (&Scaffold { server_rate: 1.0 }, 8), (&FedAvg, 4)] {
+    for (method, each) in [
+        (&FedDyn { alpha: 0.1, by_share: true } as &dyn Method, 4),
+        (&FedDc { alpha: 0.1, by_share: true }, 8),
+        (&Scaffold { server_rate: 1.0 }, 8),
+        (&FedAvg, 4),
+    ] {
         rounds(method, &two(None), &[1, 1], 3, |round, world| {
             let expected = each * 2 * (round as u64 + 1);
             assert_eq!((world.ledger.traffic.down, world.ledger.traffic.up), (expected, expected), "{method:?}");

@@ -201,7 +201,7 @@ impl PyRules {
         let config: MethodConfig = parsed("method", method)?;
         let privacy: Option<Privacy> = parsed("privacy", privacy)?;
         if privacy.is_some() && !config.is_private() {
-            let allowed = "a method that sends nothing but a move: not scaffold or fednova";
+            let allowed = "a method that sends nothing but a move: not feddc, scaffold or fednova";
             return Err(exception(Error::invalid("method with privacy", config.name(), allowed)));
         }
         let (participation, guard) = (parsed("participation", participation)?, parsed("guard", guard)?);

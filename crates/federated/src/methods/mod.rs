@@ -1,6 +1,7 @@
 //! The methods, a file each.
 
 mod fedavg;
+mod feddc;
 mod feddyn;
 mod fednova;
 mod fedopt;
@@ -8,6 +9,7 @@ mod fedprox;
 mod scaffold;
 
 pub use fedavg::FedAvg;
+pub use feddc::FedDc;
 pub use feddyn::FedDyn;
 pub use fednova::FedNova;
 pub use fedopt::{FedOpt, ServerOptimizer};

@@ -1,4 +1,4 @@
-"""Federated learning: FedDyn, FedAvg, FedProx, SCAFFOLD, FedNova and server optimisers.
+"""Federated learning: FedDyn, FedDC, FedAvg, FedProx, SCAFFOLD, FedNova and server optimisers.
 
 In one process, with networks that are trained in Rust, a thread a client::
 
@@ -39,11 +39,11 @@ from ._methods import method_json
 __all__ = ["Client", "Local", "Message", "Network", "Problem", "Result", "Rules", "Server", "Solution", "epsilon", "partition", "simulate"]
 
 Vector = NDArray[np.float32]
-Method = Literal["feddyn", "fedavg", "fedprox", "scaffold", "fednova", "fedavgm", "fedadam", "fedyogi", "fedadagrad"]
+Method = Literal["feddyn", "feddc", "fedavg", "fedprox", "scaffold", "fednova", "fedavgm", "fedadam", "fedyogi", "fedadagrad"]
 
 _ADAPTIVE = ("rate", "beta1", "beta2", "adaptivity")
 _OPTIONS: dict[str, tuple[str, ...]] = {
-    "feddyn": ("alpha", "by_share"), "fedavg": (), "fedprox": ("mu",), "scaffold": ("server_rate",), "fednova": (),
+    "feddyn": ("alpha", "by_share"), "feddc": ("alpha", "by_share"), "fedavg": (), "fedprox": ("mu",), "scaffold": ("server_rate",), "fednova": (),
     "fedavgm": ("rate", "momentum"), "fedadam": _ADAPTIVE, "fedyogi": _ADAPTIVE, "fedadagrad": _ADAPTIVE,
 }
 
@@ -56,8 +56,8 @@ class Rules:
     client's move is cut to norm `clip` and the sum gets noise of deviation `noise * clip` (differential privacy towards clients, see
     :func:`epsilon`); `random_state`: who takes part, and the order of batches.
 
-    Options by method: `alpha` (feddyn, 0.01) and `by_share` (feddyn: a client with more examples is pulled less, as in the authors'
-    code; True), `mu` (fedprox, 1e-4), `server_rate` (scaffold, 1), `rate` and `momentum` (fedavgm, 1 and 0.9), `rate`, `beta1`,
+    Options by method: `alpha` (feddyn 0.01, feddc 0.1) and `by_share` (both: a client with more examples is pulled less, as in the
+    authors' code; True), `mu` (fedprox, 1e-4), `server_rate` (scaffold, 1), `rate` and `momentum` (fedavgm, 1 and 0.9), `rate`, `beta1`,
     `beta2` and `adaptivity` (the adaptive ones, 0.01, 0.9, 0.99, 1e-3).
 
     >>> Rules("feddyn", mu=1.0)

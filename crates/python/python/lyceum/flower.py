@@ -1,4 +1,4 @@
-"""Federated learning over Flower: FedDyn, SCAFFOLD, FedNova and the others as a `Strategy`, and a `ClientApp` that trains in Rust.
+"""Federated learning over Flower: FedDyn, FedDC, SCAFFOLD, FedNova and the others as a `Strategy`, and a `ClientApp` that trains in Rust.
 
 The server's app::
 
