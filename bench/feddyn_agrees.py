@@ -8,6 +8,7 @@ so they are compared with equal clients and a constant rate.
 """
 
 import contextlib
+import copy
 import io
 import json
 import os
@@ -39,17 +40,25 @@ def authors(folder: pathlib.Path) -> types.ModuleType:
     sys.modules["torchvision"].models = sys.modules["torchvision.models"]
     sys.modules["matplotlib"].pyplot = sys.modules["matplotlib.pyplot"]
     stand_in("scipy", io=types.ModuleType("scipy.io"))
-    stand_in("tensorboardX", SummaryWriter=lambda *a, **k: types.SimpleNamespace(add_scalars=lambda *a, **k: None))
     stand_in("LEAF")
     stand_in("LEAF.utils_eval")
     stand_in("LEAF.utils_eval.language_utils")
     stand_in("LEAF.utils_eval.model_utils")
     sys.path.insert(0, str(folder))
+    feddc = (folder / "utils_methods_FedDC.py").exists()
+    if feddc:
+        writer = {"SummaryWriter": lambda *a, **k: types.SimpleNamespace(add_scalars=lambda *a, **k: None)}
+        stand_in("tensorboardX", **writer)
+        stand_in("torch.utils.tensorboard", **writer)
+        # What theirs imports, of which most is never used.
+        libraries = {"os": os, "np": np, "copy": copy, "torch": torch, "nn": torch.nn, "F": torch.nn.functional, "data": torch.utils.data}
+        stand_in("utils_libs", torchvision=sys.modules["torchvision"], transforms=sys.modules["torchvision.transforms"], **libraries)
     import utils_general
-    import utils_methods
 
-    if (folder / "utils_methods_FedDC.py").exists():
+    if feddc:
         import utils_methods_FedDC as utils_methods
+    else:
+        import utils_methods
 
     loader = torch.utils.data.DataLoader
     utils_general.data = types.SimpleNamespace(DataLoader=lambda *a, shuffle=False, **k: loader(*a, shuffle=False, **k))
@@ -92,7 +101,7 @@ def compare(methods: types.ModuleType, name: str, sizes: list[int], decay: float
         n_client=CLIENTS, clnt_x=xs, clnt_y=ys, tst_x=xs[0], tst_y=ys[0], name=f"tiny-{name}", dataset="mnist",
     )
     torch.manual_seed(0)
-    make = lambda: utils_models.client_model("mnist")  # noqa: E731
+    make = lambda: utils_models.client_model("mnist_2NN" if name == "feddc" else "mnist")  # noqa: E731
     first = make()
     common = dict(
         data_obj=data, act_prob=ACTIVE, learning_rate=RATE, batch_size=BATCH, com_amount=ROUNDS, print_per=10**9, weight_decay=WEIGHT_DECAY,

@@ -110,6 +110,8 @@ def test_private_rounds_cut_moves_and_add_noise() -> None:
     assert 0.02 < noisy.std() < 0.1
     with pytest.raises(ValueError, match="scaffold|SCAFFOLD"):
         Rules("scaffold", clip=1.0, noise=1.0)
+    with pytest.raises(ValueError, match="FedDC"):
+        Rules("feddc", alpha=0.1, clip=1.0, noise=1.0)
     with pytest.raises(ValueError, match="both or neither"):
         Rules("fedavg", clip=1.0)
     assert epsilon(1.0, 0) == 0.0
