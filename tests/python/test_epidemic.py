@@ -23,6 +23,9 @@ def test_a_simulation_as_frames():
     assert len(people) == 1_500 and infections.person.is_unique
     assert (infections.age.to_numpy() == people.age.to_numpy()[infections.person]).all()
     assert (infections.setting == "outside").sum() == 15
+    hours = pd.DataFrame(simulation.hours)
+    assert len(hours) == 720 and (hours.drop(columns=["hour", "new_infections"]).sum(axis=1) == 1_500).all()
+    assert (hours.susceptible[23::24].to_numpy() == days.susceptible).all()
     outcome = simulation.outcome
     assert outcome["attack"] == len(infections) / 1_500
     assert 0.55 < outcome["adoption"] < 0.65

@@ -19,9 +19,18 @@ const SMALL: &str = "--people 1200 --days 30 --initially-infected 0.01";
 fn a_run_its_files_and_what_if() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let said = succeeds(path, &format!("epidemic run {SMALL} --policy bct1 --contacts --out one"));
+    let said = succeeds(path, &format!("epidemic run {SMALL} --policy bct1 --contacts --hours --out one"));
     assert!(said.contains("of 1200 people were infected"), "{said}");
-    for file in ["days.parquet", "infections.parquet", "summary.json", "report.html", "report.json", "state", "contacts/day-0029.parquet"] {
+    for file in [
+        "days.parquet",
+        "hours.parquet",
+        "infections.parquet",
+        "summary.json",
+        "report.html",
+        "report.json",
+        "state",
+        "contacts/day-0029.parquet",
+    ] {
         assert!(path.join("one").join(file).exists(), "{file}");
     }
     let report = fs::read_to_string(path.join("one/report.html")).unwrap();

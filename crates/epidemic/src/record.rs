@@ -1,6 +1,8 @@
-//! What a simulation gives: a row a day, and a line for each infection.
+//! What a simulation gives: a row a day, a line for each infection, and what follows from these for each hour.
 
 use serde::{Deserialize, Serialize};
+
+use crate::disease::Infection;
 
 /// A day.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -52,4 +54,63 @@ impl Day {
     pub fn people(&self) -> u32 {
         self.susceptible + self.exposed + self.infectious + self.recovered + self.dead
     }
+}
+
+/// An hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Hour {
+    /// From 0: 24 a day.
+    pub hour: u32,
+    /// People who can be infected, at the end of the hour, as all counts of people.
+    pub susceptible: u32,
+    /// Infected but not infectious yet.
+    pub exposed: u32,
+    /// Infectious.
+    pub infectious: u32,
+    /// Recovered.
+    pub recovered: u32,
+    /// Dead.
+    pub dead: u32,
+    /// Infected in this hour; those who were infected at the beginning are not counted.
+    pub new_infections: u32,
+}
+
+/// The hours of so many days, by the times at which infections began, became infectious and ended. (A [`Day`] counts as recovered or
+/// dead who is so when it begins.)
+pub fn hours(infections: &[Infection], people: u32, days: u32) -> Vec<Hour> {
+    let count = days as usize * 24;
+    // How many begin to be exposed, infectious, recovered, dead in each hour.
+    let mut begin = vec![[0_u32; 4]; count];
+    let mut note = |state: usize, at: f32| {
+        // Before the simulation is at its beginning; never is later than its end.
+        let hour = (f64::from(at) * 24.0).max(0.0);
+        if hour < count as f64 {
+            begin[hour as usize][state] += 1;
+        }
+    };
+    for infection in infections {
+        note(0, infection.at);
+        note(1, infection.at + infection.onset);
+        if infection.death.is_finite() {
+            note(3, infection.at + infection.death);
+        } else {
+            note(2, infection.at + infection.recovery);
+        }
+    }
+    let first = infections.iter().filter(|infection| infection.at <= 0.0).count() as u32;
+    let mut sum = [0; 4];
+    let rows = begin.into_iter().enumerate().map(|(hour, begin)| {
+        sum.iter_mut().zip(begin).for_each(|(sum, begin)| *sum += begin);
+        let [infected, onsets, recovered, dead] = sum;
+        Hour {
+            hour: hour as u32,
+            susceptible: people - infected,
+            exposed: infected - onsets,
+            infectious: onsets - recovered - dead,
+            recovered,
+            dead,
+            new_infections: begin[0] - if hour == 0 { first } else { 0 },
+        }
+    });
+    rows.collect()
 }

@@ -8,6 +8,7 @@ use lyceum_epidemic::{
     Config, Parameters, PolicyName, Simulation,
     disease::{Infection, Setting},
     random::Random,
+    record::hours,
     region::REGIONS,
     simulation::{Exposure, passes_on},
     vaccination::Protection,
@@ -55,7 +56,7 @@ fn without_transmission_nobody_else_is_infected() {
 }
 
 #[test]
-fn everyone_is_somewhere_every_day() {
+fn everyone_is_somewhere_every_day_and_every_hour() {
     // A learnt one needs a file.
     for policy in PolicyName::ALL.into_iter().filter(|policy| *policy != PolicyName::Learnt) {
         let config = Config { people: 2_000, days: 40, initially_infected: 0.01, policy, ..Config::default() };
@@ -67,6 +68,17 @@ fn everyone_is_somewhere_every_day() {
             assert_eq!(day.susceptible, 2_000 - infected, "{policy:?}, day {}", day.day);
             assert!(day.falsely_quarantined <= day.quarantined && day.critical <= day.in_hospital);
             assert!(day.levels.iter().sum::<u32>() <= 2_000);
+        }
+        let hours = hours(simulation.infections(), 2_000, 40);
+        assert_eq!(hours.len(), 24 * 40);
+        for (hours, day) in hours.chunks(24).zip(simulation.days()) {
+            for hour in hours {
+                assert_eq!(hour.susceptible + hour.exposed + hour.infectious + hour.recovered + hour.dead, 2_000, "{hour:?}");
+            }
+            assert_eq!(hours.iter().map(|hour| hour.new_infections).sum::<u32>(), day.new_infections);
+            assert_eq!((hours[23].susceptible, hours[23].exposed), (day.susceptible, day.exposed), "{day:?}");
+            // Who recovers or dies in the course of a day does so for the day's row when the next begins.
+            assert!(hours[23].recovered >= day.recovered && hours[23].dead >= day.dead && hours[23].infectious <= day.infectious);
         }
         // Nobody twice, and nobody by someone who was infected later.
         let mut people: Vec<u32> = simulation.infections().iter().map(|infection| infection.person).collect();

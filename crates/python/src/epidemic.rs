@@ -200,6 +200,10 @@ impl PySimulation {
         columns(py, table::days(self.simulation.days()))
     }
 
+    fn hours<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        columns(py, table::hours(&self.simulation))
+    }
+
     fn infections<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         columns(py, table::infections(&self.simulation))
     }

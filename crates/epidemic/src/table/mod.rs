@@ -5,7 +5,7 @@ mod parquet;
 
 use crate::{
     population::{NOWHERE, Person, Population, SEXES},
-    record::Day,
+    record::{self, Day},
     simulation::{Noted, Simulation},
 };
 
@@ -74,6 +74,24 @@ pub fn days(days: &[Day]) -> Table {
             ("noted", Column::Whole(days.iter().map(|day| day.noted).collect())),
             ("imported", whole(|day| day.imported)),
             ("vaccinated", whole(|day| day.vaccinated)),
+        ],
+    }
+}
+
+/// A row an hour.
+pub fn hours(simulation: &Simulation) -> Table {
+    let hours = record::hours(simulation.infections(), simulation.population().len() as u32, simulation.days().len() as u32);
+    let whole = |of: fn(&record::Hour) -> u32| Column::Whole(hours.iter().map(|hour| u64::from(of(hour))).collect());
+    Table {
+        name: "hours",
+        columns: vec![
+            ("hour", whole(|hour| hour.hour)),
+            ("susceptible", whole(|hour| hour.susceptible)),
+            ("exposed", whole(|hour| hour.exposed)),
+            ("infectious", whole(|hour| hour.infectious)),
+            ("recovered", whole(|hour| hour.recovered)),
+            ("dead", whole(|hour| hour.dead)),
+            ("new_infections", whole(|hour| hour.new_infections)),
         ],
     }
 }

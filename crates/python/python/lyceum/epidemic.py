@@ -181,6 +181,11 @@ class Simulation:
         return self._native.days()
 
     @property
+    def hours(self) -> dict[str, Any]:
+        """A row an hour, as columns: how many are in which state, and new infections."""
+        return self._native.hours()
+
+    @property
     def infections(self) -> dict[str, Any]:
         """A line for each infection, as columns."""
         return self._native.infections()

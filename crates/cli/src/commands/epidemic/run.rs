@@ -57,6 +57,10 @@ pub(crate) struct Run {
     #[arg(long)]
     contacts: bool,
 
+    /// Write the states of people by hour to OUT/hours.parquet
+    #[arg(long)]
+    hours: bool,
+
     /// Days between two checkpoints
     #[arg(long, default_value_t = 20)]
     checkpoint_every: u32,
@@ -100,6 +104,9 @@ impl Run {
         drop(task);
         let seconds = begun.elapsed().as_secs_f64();
         write(&self.out, &simulation)?;
+        if self.hours {
+            table::hours(&simulation).write_parquet(&self.out.join("hours.parquet"))?;
+        }
         simulation.save(&state)?;
         let summary = report::Summary::of(&simulation);
         let text = format!(
