@@ -56,7 +56,7 @@ impl Epidemic {
 /// What is simulated: a file, and options that change it.
 #[derive(Args)]
 struct Simulated {
-    /// A configuration (TOML); what it does not say is as in the options below
+    /// A configuration (TOML), with interventions if wanted; what it does not say is as in the options below
     config: Option<PathBuf>,
 
     /// How many people

@@ -23,6 +23,7 @@ Examples:
   lyceum epidemic run --people 100000 --policy bct1 --out runs/bct1
   lyceum epidemic run --people 1000000 --days 100 --policy heuristic1 --uptake 0.56 --out runs/large
   lyceum epidemic run --predictor runs/predictors/deep-set/predictor.safetensors --out runs/learnt
+  lyceum epidemic run recipes/epidemic/closures.toml --out runs/closures
   lyceum epidemic run montreal.toml --set transmission.contagion=30 --seed 7 --out runs/more
   lyceum epidemic run --from runs/none/state --policy lockdown --days 120 --out runs/what-if")]
 pub(crate) struct Run {
