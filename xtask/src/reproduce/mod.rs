@@ -148,7 +148,21 @@ fn run_cell(lyceum: &Path, cell: &Cell, run: &Path) -> Result<()> {
         arguments.extend(["run", cell.recipe, "--out", &folder]);
         cell.overrides.iter().for_each(|change| arguments.extend(["--set", change]));
     }
-    output(command(lyceum, &arguments).env("RAYON_NUM_THREADS", "1")).map(drop)
+    output(command(lyceum, &arguments).env("RAYON_NUM_THREADS", "1"))?;
+    clear(run)
+}
+
+/// Removes the checkpoints of a run that has ended, and of its arms: those of a whole grid would fill a disk.
+fn clear(run: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(run)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name == "checkpoints") {
+            std::fs::remove_dir_all(path)?;
+        } else if path.is_dir() {
+            clear(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn summary(run: &Path) -> Result<BTreeMap<String, f64>> {
