@@ -64,7 +64,6 @@ pub struct Simulation {
     /// What holds when, and which of it holds now.
     periods: Vec<Period>,
     period: usize,
-    parameters: Parameters,
     population: Arc<Population>,
     mixing: Mixing,
     before: Mixing,
@@ -145,7 +144,6 @@ impl Simulation {
     pub(crate) fn prepare(config: &Config, policy: Option<Arc<dyn Policy>>, population: Arc<Population>) -> Result<Self> {
         let (region, periods) = config.load()?;
         let [mixing, before] = mixing_of(&region, &periods[0], config, policy.is_some());
-        let parameters = periods[0].parameters.clone();
         let n = population.len();
         let uptake = if policy.as_ref().is_some_and(|policy| policy.needs() > Needs::Nothing) { config.uptake } else { 0.0 };
         let phones = Phones::new(&population, uptake);
@@ -181,7 +179,6 @@ impl Simulation {
             region,
             periods,
             period: 0,
-            parameters,
             population,
             mixing,
             before,
@@ -230,7 +227,7 @@ impl Simulation {
     }
 
     fn infect(&mut self, passed: Passed) {
-        let Parameters { course, severity, .. } = &self.parameters;
+        let Parameters { course, severity, .. } = &self.now().parameters;
         let person = &self.population.people[passed.to as usize];
         let protection = self.state.doses.protection(passed.to, passed.at);
         let Passed { to, from, at, setting } = passed;
@@ -332,20 +329,24 @@ impl Simulation {
         (row, met.into_iter().flat_map(|met| met.noted).collect())
     }
 
-    /// What holds today, where it is not what held yesterday.
+    /// What holds today.
+    #[inline]
+    fn now(&self) -> &Period {
+        &self.periods[self.period]
+    }
+
+    /// Changes what holds today, where it is not what held yesterday.
     fn arrange(&mut self, day: u32) {
         let now = self.periods.iter().rposition(|period| period.from <= day).unwrap_or(0);
         if now != self.period {
             self.period = now;
-            let period = &self.periods[now];
-            [self.mixing, self.before] = mixing_of(&self.region, period, &self.config, self.policy.is_some());
-            self.parameters = period.parameters.clone();
+            [self.mixing, self.before] = mixing_of(&self.region, self.now(), &self.config, self.policy.is_some());
         }
     }
 
     /// Infections from outside; who cannot be infected does not bring one.
     fn import(&mut self, day: u32, row: &mut Day) {
-        for number in 0..whole_part(self.periods[self.period].imported, day) {
+        for number in 0..whole_part(self.now().imported, day) {
             let [who, when, ..] = self.random.at(Purpose::Import, number as u32, day, 0);
             let to = below(who, self.population.len() as u32);
             if self.state.statuses[to as usize] == Status::Susceptible as u8 {
@@ -412,10 +413,11 @@ impl Simulation {
 
     /// Other illnesses, and how careful everyone is today.
     fn behave(&mut self, day: u32, started: bool, row: &mut Day) {
-        let Self { population, parameters, random, cells, symptoms, state, .. } = self;
+        let Self { periods, period, population, random, cells, symptoms, state, .. } = self;
+        let Period { parameters, level, .. } = &periods[*period];
         let State { illnesses, quarantine, household_quarantine, phones, tests, level: least, .. } = state;
-        let least = (*least).max(self.periods[self.period].level);
-        let (population, parameters, random, phones, tests) = (&**population, &*parameters, *random, &*phones, &*tests);
+        let least = (*least).max(*level);
+        let (population, random, phones, tests) = (&**population, *random, &*phones, &*tests);
         let recommended = |person: u32| -> u8 {
             let phone = phones.of[person as usize];
             let ignores = tests.records[person as usize].positive;
@@ -512,7 +514,7 @@ impl Simulation {
         };
         let handle = |met: &mut Met, meeting: Meeting| this.handle(met, mixing, meeting, day, traced);
         let homes = population.residence.len();
-        let period = &this.periods[this.period];
+        let period = this.now();
         let at_home = (0..homes.div_ceil(HOUSEHOLDS)).into_par_iter().map(|chunk| {
             let mut met = Met::default();
             for household in chunk * HOUSEHOLDS..((chunk + 1) * HOUSEHOLDS).min(homes) {
@@ -594,7 +596,7 @@ impl Simulation {
     #[inline(never)]
     fn near(&self, met: &mut Met, mixing: &Mixing, meeting: Meeting, day: u32, phones: bool, source: Option<(u32, u32)>) {
         let Some(seconds) = mixing.seconds(&meeting, &self.cells) else { return };
-        if self.periods[self.period].closes(meeting.setting) {
+        if self.now().closes(meeting.setting) {
             return;
         }
         met.contacts += 1;
@@ -621,7 +623,7 @@ impl Simulation {
                 decade: self.population.people[to as usize].decade(),
                 left: self.state.doses.susceptibility(to, at),
             };
-            if meeting.luck() < passes_on(&self.parameters.transmission, infection, &exposure) {
+            if meeting.luck() < passes_on(&self.now().parameters.transmission, infection, &exposure) {
                 met.infected.push(Passed { to, from: Some(source), at, setting: meeting.setting });
             }
         }
@@ -640,7 +642,7 @@ impl Simulation {
         if strength <= 0.0 {
             return;
         }
-        let transmission = &self.parameters.transmission;
+        let transmission = &self.now().parameters.transmission;
         for person in people.filter(|person| self.cells[*person as usize].status == Status::Susceptible as u8) {
             let [luck, when, ..] = self.random.at(Purpose::Surface, person, day, place);
             let at = day as f32 + uniform(when);
@@ -653,7 +655,7 @@ impl Simulation {
 
     /// Who is infectious leaves something on the surfaces of the home and the workplace.
     fn contaminate(&mut self, day: u32) {
-        let transmission = &self.parameters.transmission;
+        let transmission = &self.periods[self.period].parameters.transmission;
         for &number in &self.state.active {
             let person = self.state.infections[number as usize].person;
             if self.cells[person as usize].status != Status::Infectious as u8 || self.cells[person as usize].mode & ABSENT != 0 {
@@ -684,7 +686,7 @@ impl Simulation {
     }
 
     fn test(&mut self, day: u32, started: bool, row: &mut Day) {
-        let testing = self.parameters.testing.clone();
+        let testing = self.now().parameters.testing.clone();
         // Results first: they change who stays at home from tomorrow on.
         for result in self.state.tests.results(day, &testing, self.random) {
             row.positive += u32::from(result.positive);
@@ -750,7 +752,7 @@ impl Simulation {
             &self.symptoms,
             &state.infections,
             &state.infection_of,
-            &self.parameters,
+            &self.periods[self.period].parameters,
             self.random,
         );
     }

@@ -160,11 +160,9 @@ impl Compare {
                 }
                 let arm = if traces && self.uptake.len() > 1 { format!("{arm}, uptake {uptake}") } else { arm.clone() };
                 for mobility in or(&self.mobility, base.mobility) {
-                    for seed in 1..=self.seeds {
-                        let config = Config { uptake, mobility, seed, ..base.clone() };
-                        config.check()?;
-                        cells.push(Cell { arm: arm.clone(), config });
-                    }
+                    let config = Config { uptake, mobility, ..base.clone() };
+                    config.check()?;
+                    cells.extend((1..=self.seeds).map(|seed| Cell { arm: arm.clone(), config: Config { seed, ..config.clone() } }));
                 }
             }
         }
