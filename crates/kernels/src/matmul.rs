@@ -32,6 +32,8 @@ impl Left<'_> {
 pub(crate) enum Into<'a> {
     /// C ← A·B; C need not hold anything yet.
     Set(&'a mut [MaybeUninit<f32>]),
+    /// C ← A·B over what C holds.
+    Over(&'a mut [f32]),
     /// C ← C + A·B.
     Add(&'a mut [f32]),
 }
@@ -48,10 +50,11 @@ impl<'c> Multiply<'_, 'c> {
     /// Runs on this thread with the widest instructions of this machine; gives C.
     pub(crate) fn run(self) -> &'c mut [f32] {
         let [m, n, k] = [self.a.rows.len(), self.n, self.a.columns.len()];
-        let (c, add) = match self.c {
-            Into::Set(c) => (c, false),
+        let add = matches!(self.c, Into::Add(_));
+        let c = match self.c {
+            Into::Set(c) => c,
             // SAFETY: a slice of numbers is one of numbers that may be missing; none is taken away below.
-            Into::Add(c) => (unsafe { &mut *(std::ptr::from_mut(c) as *mut [MaybeUninit<f32>]) }, true),
+            Into::Over(c) | Into::Add(c) => unsafe { &mut *(std::ptr::from_mut(c) as *mut [MaybeUninit<f32>]) },
         };
         assert_eq!(c.len(), m * n, "C has m × n numbers");
         assert_eq!(self.b.len(), k * n, "B has k × n numbers");
