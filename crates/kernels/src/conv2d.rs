@@ -8,15 +8,22 @@
 //! between many channels.
 
 mod direct;
+mod epilogue;
 mod winograd;
 
 use burn::{
     backend::{
         Autodiff, Backend, Dispatch, Flex, autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
     },
-    tensor::{Tensor, activation as burn_activation, module, ops::ConvOptions},
+    tensor::{
+        Tensor, activation as burn_activation, module,
+        ops::{ConvOptions, MaxPoolOptions},
+    },
 };
 
+use rayon::prelude::*;
+
+use self::epilogue::Epilogue;
 use crate::{
     Activation,
     autodiff::differentiable,
@@ -30,19 +37,33 @@ use crate::{
 /// * `bias`: `o`.
 /// * `options`: stride, padding, dilation, groups. Padding must be the same on both ends of an axis.
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, options: ConvOptions<2>, activation: Activation) -> Tensor<4> {
-    let symmetric = options.padding.iter().all(|(begin, end)| begin == end);
-    if is_flex(&x.device()) && symmetric {
-        let geometry = Geometry::new(x.dims(), weight.dims(), &options);
-        let bias = bias.unwrap_or_else(|| Tensor::zeros([0], &x.device()));
-        let relu = activation == Activation::Relu;
-        let output = <Dispatch as Conv2d>::conv2d_fused(x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch(), geometry, relu);
-        return Tensor::from_dispatch(output);
+    let epilogue = if activation == Activation::Relu { Epilogue::Relu } else { Epilogue::Bias };
+    match on_flex(&x, &weight, bias.as_ref(), &options, epilogue) {
+        Some(y) => y,
+        None if activation == Activation::Relu => burn_activation::relu(module::conv2d(x, weight, bias, options)),
+        None => module::conv2d(x, weight, bias, options),
     }
-    let y = module::conv2d(x, weight, bias, options);
-    match activation {
-        Activation::None => y,
-        Activation::Relu => burn_activation::relu(y),
+}
+
+/// [`conv2d`], the maximum over windows of 2 × 2 that touch, and ReLU. Rows and columns that do not fill a window are left
+/// out. The convolution itself, four times as large as what is given out, never leaves the cache.
+pub fn conv2d_max_pool_relu(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, options: ConvOptions<2>) -> Tensor<4> {
+    match on_flex(&x, &weight, bias.as_ref(), &options, Epilogue::MaxPool) {
+        Some(y) => y,
+        None => burn_activation::relu(module::max_pool2d(module::conv2d(x, weight, bias, options), MaxPoolOptions::new([2, 2]))),
     }
+}
+
+/// The convolution on burn's CPU backend; nothing on another device, or where the padding is not the same on both ends.
+fn on_flex(x: &Tensor<4>, weight: &Tensor<4>, bias: Option<&Tensor<1>>, options: &ConvOptions<2>, epilogue: Epilogue) -> Option<Tensor<4>> {
+    if !is_flex(&x.device()) || options.padding.iter().any(|(begin, end)| begin != end) {
+        return None;
+    }
+    let geometry = Geometry::new(x.dims(), weight.dims(), options);
+    let bias = bias.cloned().unwrap_or_else(|| Tensor::zeros([geometry.channels[1]], &x.device()));
+    let [x, weight] = [x, weight].map(|tensor| tensor.clone().into_dispatch());
+    let (y, _) = <Dispatch as Conv2d>::conv2d_fused(x, weight, bias.into_dispatch(), geometry, epilogue);
+    Some(Tensor::from_dispatch(y))
 }
 
 /// Every extent of a convolution.
@@ -108,6 +129,25 @@ impl Geometry {
         self.group_channels()[0] * self.kernel[0] * self.kernel[1]
     }
 
+    /// The output, and what the epilogue keeps for the way back, made by `work` from so many images at once, in parallel.
+    fn by_images<S>(
+        &self,
+        epilogue: Epilogue,
+        at_once: usize,
+        x: &[f32],
+        scratch: impl Fn() -> S + Sync + Send,
+        work: impl Fn(&mut S, &[f32], &mut [f32], &mut [f32]) + Sync + Send,
+    ) -> [Vec<f32>; 2] {
+        let len = self.channels[1] * epilogue.extent(self.output).iter().product::<usize>();
+        let mut output = vec![0.0; self.images * len];
+        let mut winners = vec![0.0; output.len() * epilogue.kept()];
+        let mut kept: Vec<&mut [f32]> = winners.chunks_mut(at_once * len).collect();
+        kept.resize_with(self.images.div_ceil(at_once), Default::default);
+        let chunks = output.par_chunks_mut(at_once * len).zip(x.par_chunks(at_once * self.input_len())).zip(kept);
+        chunks.for_each_init(scratch, |scratch, ((output, x), winners)| work(scratch, x, output, winners));
+        [output, winners]
+    }
+
     /// The frame of zeros around an input image.
     fn frame(&self) -> Frame {
         Frame { channels: self.channels[0], inner: self.input, before: self.padding, after: self.padding }
@@ -167,24 +207,34 @@ fn sum_of(values: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest.iter().sum::<f32>()
 }
 
+/// The sum of vectors, one after the other.
+fn summed<'a>(mut parts: impl Iterator<Item = &'a [f32]>) -> Vec<f32> {
+    let mut total = parts.next().unwrap_or_default().to_vec();
+    for part in parts {
+        total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
+    }
+    total
+}
+
 #[backend_extension(Flex, Autodiff)]
 trait Conv2d: Backend {
+    /// The output, and what the backward pass shall be given of it: nothing, the output, or the winners of the windows.
     fn conv2d_fused(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         geometry: Geometry,
-        relu: bool,
-    ) -> FloatTensor<Self>;
+        epilogue: Epilogue,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Gradients to x, weight and bias; what is not wanted is empty. Without ReLU `output` is not looked at.
+    /// Gradients to x, weight and bias; what is not wanted is empty.
     fn conv2d_fused_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        output: FloatTensor<Self>,
+        kept: FloatTensor<Self>,
         output_gradient: FloatTensor<Self>,
         geometry: Geometry,
-        relu: bool,
+        epilogue: Epilogue,
         wanted: [bool; 3],
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
@@ -195,27 +245,33 @@ impl Conv2d for Flex {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         geometry: Geometry,
-        relu: bool,
-    ) -> FloatTensor<Self> {
+        epilogue: Epilogue,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let (x, weight, bias) = (Values::of(&x), Values::of(&weight), Values::of(&bias));
         let forward = if winograd::pays(&geometry) { winograd::forward } else { direct::forward };
-        let y = forward(geometry, x.as_slice(), weight.as_slice(), bias.as_slice(), relu);
-        tensor(y, [geometry.images, geometry.channels[1], geometry.output[0], geometry.output[1]])
+        let [y, winners] = forward(geometry, epilogue, x.as_slice(), weight.as_slice(), bias.as_slice());
+        let [height, width] = epilogue.extent(geometry.output);
+        let y: FloatTensor<Self> = tensor(y, [geometry.images, geometry.channels[1], height, width]);
+        let kept = match epilogue {
+            Epilogue::Bias => tensor(Vec::new(), [0]),
+            Epilogue::Relu => y.clone(),
+            Epilogue::MaxPool => tensor(winners, [geometry.images, height, width, geometry.channels[1]]),
+        };
+        (y, kept)
     }
 
     fn conv2d_fused_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        output: FloatTensor<Self>,
+        kept: FloatTensor<Self>,
         output_gradient: FloatTensor<Self>,
         geometry: Geometry,
-        relu: bool,
+        epilogue: Epilogue,
         wanted: [bool; 3],
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let (x, weight, output, gradient) = (Values::of(&x), Values::of(&weight), Values::of(&output), Values::of(&output_gradient));
-        let output = relu.then(|| output.as_slice());
+        let (x, weight, kept, gradient) = (Values::of(&x), Values::of(&weight), Values::of(&kept), Values::of(&output_gradient));
         let backward = if winograd::pays(&geometry) { winograd::backward } else { direct::backward };
-        let [dx, dw, db] = backward(geometry, x.as_slice(), weight.as_slice(), output, gradient.as_slice(), wanted);
+        let [dx, dw, db] = backward(geometry, epilogue, x.as_slice(), weight.as_slice(), kept.as_slice(), gradient.as_slice(), wanted);
         let [c, o] = geometry.channels;
         let [h, w] = geometry.input;
         let [kh, kw] = geometry.kernel;
@@ -232,30 +288,31 @@ impl<B: Conv2d, C: CheckpointStrategy> Conv2d for Autodiff<B, C> {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         geometry: Geometry,
-        relu: bool,
-    ) -> FloatTensor<Self> {
+        epilogue: Epilogue,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let (x_value, w_value) = (x.primitive().clone(), weight.primitive().clone());
-        let output = B::conv2d_fused(x_value.clone(), w_value.clone(), bias.primitive().clone(), geometry, relu);
-        let kept = relu.then(|| output.clone());
-        differentiable::<B, C, 3>([&x, &weight, &bias], output, move |gradient, wanted| {
-            let kept = kept.clone().unwrap_or_else(|| gradient.clone());
-            let (dx, dw, db) = B::conv2d_fused_backward(x_value.clone(), w_value.clone(), kept, gradient, geometry, relu, wanted);
+        let (output, kept) = B::conv2d_fused(x_value.clone(), w_value.clone(), bias.primitive().clone(), geometry, epilogue);
+        let found = kept.clone();
+        let output = differentiable::<B, C, 3>([&x, &weight, &bias], output, move |gradient, wanted| {
+            let (dx, dw, db) =
+                B::conv2d_fused_backward(x_value.clone(), w_value.clone(), kept.clone(), gradient, geometry, epilogue, wanted);
             [wanted[0].then_some(dx), wanted[1].then_some(dw), wanted[2].then_some(db)]
-        })
+        });
+        (output, FloatTensor::<Self>::new(found))
     }
 
     /// A gradient of a gradient is not offered: the results are constants.
     fn conv2d_fused_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        output: FloatTensor<Self>,
+        kept: FloatTensor<Self>,
         output_gradient: FloatTensor<Self>,
         geometry: Geometry,
-        relu: bool,
+        epilogue: Epilogue,
         wanted: [bool; 3],
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let (x, weight, output) = (x.into_primitive(), weight.into_primitive(), output.into_primitive());
-        let (dx, dw, db) = B::conv2d_fused_backward(x, weight, output, output_gradient.into_primitive(), geometry, relu, wanted);
+        let (x, weight, kept) = (x.into_primitive(), weight.into_primitive(), kept.into_primitive());
+        let (dx, dw, db) = B::conv2d_fused_backward(x, weight, kept, output_gradient.into_primitive(), geometry, epilogue, wanted);
         (FloatTensor::<Self>::new(dx), FloatTensor::<Self>::new(dw), FloatTensor::<Self>::new(db))
     }
 }

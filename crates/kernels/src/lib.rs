@@ -18,6 +18,7 @@
 //! | operator | with it in the same sweep |
 //! |---|---|
 //! | [`conv2d`] | bias, ReLU |
+//! | [`conv2d_max_pool_relu`] | bias, maximum over windows, ReLU |
 //! | [`linear`] | bias, ReLU |
 //! | [`batch_norm`] | residual, ReLU |
 //! | [`max_pool`] | ReLU |
@@ -62,7 +63,7 @@ pub mod vector;
 pub use activation::Activation;
 pub use attention::attention;
 pub use batch_norm::{BatchNormOutput, batch_norm};
-pub use conv2d::conv2d;
+pub use conv2d::{conv2d, conv2d_max_pool_relu};
 pub use gather_rows::gather_rows;
 pub use gelu::gelu;
 pub use label_cross_entropy::label_cross_entropy;

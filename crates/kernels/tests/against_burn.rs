@@ -9,8 +9,8 @@ use burn::tensor::{
     ops::{ConvOptions, MaxPoolOptions},
 };
 use lyceum_kernels::{
-    Activation, AdamConstants, adam_step, attention, batch_norm, conv2d, gather_rows, gelu, label_cross_entropy, layer_norm, linear,
-    max_pool, sgd_step, softmax_cross_entropy,
+    Activation, AdamConstants, adam_step, attention, batch_norm, conv2d, conv2d_max_pool_relu, gather_rows, gelu, label_cross_entropy,
+    layer_norm, linear, max_pool, sgd_step, softmax_cross_entropy,
 };
 use proptest::prelude::*;
 
@@ -114,6 +114,35 @@ proptest! {
     ) {
         let case = Case { images, channels: [16 * c, 16 * o], groups: 1, extent, kernel: [5; 2], stride: [1; 2], padding, dilation: [1; 2] };
         check_convolution(&case, with_bias, Activation::None, 1e-4);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+    /// Of shapes of both kinds: what is fused gives what is done apart, but for the order in which ∂b is summed.
+    #[test]
+    fn pooled_convolutions(case in case(), in_tiles: bool, with_bias: bool) {
+        let mut case = case;
+        if in_tiles {
+            case = Case { channels: [16, 32], groups: 1, kernel: [5; 2], stride: [1; 2], dilation: [1; 2], ..case };
+        }
+        let span = |axis: usize| (case.dilation[axis] * (case.kernel[axis] - 1) + 1 + case.stride[axis]).saturating_sub(2 * case.padding[axis]);
+        let [h, w] = [0, 1].map(|axis| case.extent[axis].max(span(axis)));
+        let [c, o] = case.channels;
+        let (x, weight) = (random([case.images, c, h, w], 1), random([o, c / case.groups, case.kernel[0], case.kernel[1]], 2));
+        let bias = with_bias.then(|| random([o], 3));
+        let options = || ConvOptions::new(case.stride, case.padding, case.dilation, case.groups);
+        let apart = max_pool(conv2d(x.clone(), weight.clone(), bias.clone(), options(), Activation::None), 2, Activation::Relu);
+        let fused = conv2d_max_pool_relu(x.clone(), weight.clone(), bias.clone(), options());
+        prop_assert_eq!(fused.dims(), apart.dims());
+        prop_assert_eq!(values(fused.clone()), values(apart.clone()));
+        let direction = random(fused.dims(), 4).inner().autodiff();
+        let (fused, apart) = ((fused * direction.clone()).sum().backward(), (apart * direction).sum().backward());
+        prop_assert_eq!(values(x.grad(&fused).unwrap()), values(x.grad(&apart).unwrap()));
+        prop_assert_eq!(values(weight.grad(&fused).unwrap()), values(weight.grad(&apart).unwrap()));
+        if let Some(bias) = bias {
+            close("db", &values(bias.grad(&fused).unwrap()), &values(bias.grad(&apart).unwrap()), 1e-6);
+        }
     }
 }
 

@@ -13,9 +13,12 @@ use std::{mem::MaybeUninit, ops::Range};
 
 use rayon::prelude::*;
 
-use super::{Frame, Geometry, sum_of};
+use super::{
+    Frame, Geometry,
+    epilogue::{Buffers, Epilogue},
+    summed,
+};
 use crate::{
-    activation::{add_and_activate, gate_all},
     layout::transpose,
     matmul::{Into, Left, Multiply},
 };
@@ -25,9 +28,8 @@ use crate::{
 struct Scratch {
     framed: Vec<f32>,
     framed_gradient: Vec<f32>,
-    masked: Vec<f32>,
+    epilogue: Buffers,
     pixels_first: Vec<MaybeUninit<f32>>,
-    gradient_pixels_first: Vec<f32>,
 }
 
 /// Tables and weights of the forward product.
@@ -71,28 +73,27 @@ impl Forward {
         &framed[group * size..(group + 1) * size]
     }
 
-    fn image(&self, image: &[f32], bias: &[f32], rectify: bool, output: &mut [f32], scratch: &mut Scratch) {
+    fn image(&self, image: &[f32], epilogue: Epilogue, bias: &[f32], output: &mut [f32], winners: &mut [f32], scratch: &mut Scratch) {
         let [_, o] = self.geometry.group_channels();
         let pixels = self.pixels.len();
         let framed = self.geometry.frame().around(image, &mut scratch.framed);
         scratch.pixels_first.resize(pixels * o, MaybeUninit::uninit());
-        for (group, output) in output.chunks_exact_mut(o * pixels).enumerate() {
+        let len = output.len() / self.geometry.groups;
+        for (group, (output, bias)) in output.chunks_exact_mut(len).zip(bias.chunks_exact(o)).enumerate() {
             let a = Left { values: self.group(framed, group), rows: &self.pixels, columns: &self.taps };
             let product = Multiply { a, b: &self.weights[group], n: o, c: Into::Set(&mut scratch.pixels_first) }.run();
-            transpose(product, [pixels, o], output, pixels);
-            for (channel, output) in output.chunks_exact_mut(pixels).enumerate() {
-                add_and_activate(output, bias.get(group * o + channel).copied().unwrap_or(0.0), rectify);
-            }
+            let winners = &mut winners[group * len * epilogue.kept()..][..len * epilogue.kept()];
+            epilogue.apply(product, self.geometry.output, bias, output, winners, &mut scratch.epilogue);
         }
     }
 }
 
-pub(super) fn forward(geometry: Geometry, x: &[f32], weight: &[f32], bias: &[f32], relu: bool) -> Vec<f32> {
+/// The output, and what the epilogue keeps.
+pub(super) fn forward(geometry: Geometry, epilogue: Epilogue, x: &[f32], weight: &[f32], bias: &[f32]) -> [Vec<f32>; 2] {
     let forward = Forward::new(geometry, weight);
-    let mut output = vec![0.0; geometry.images * geometry.output_len()];
-    let images = output.par_chunks_exact_mut(geometry.output_len()).zip(x.par_chunks_exact(geometry.input_len()));
-    images.for_each_init(Scratch::default, |scratch, (output, image)| forward.image(image, bias, relu, output, scratch));
-    output
+    geometry.by_images(epilogue, 1, x, Scratch::default, |scratch, image, output, winners| {
+        forward.image(image, epilogue, bias, output, winners, scratch);
+    })
 }
 
 /// One phase of the stride along one axis: input positions `stride·t + phase`, and the kernel positions that reach them.
@@ -266,9 +267,10 @@ struct Sums {
 /// Gradients to x, weight and bias; empty where they are not wanted.
 pub(super) fn backward(
     geometry: Geometry,
+    epilogue: Epilogue,
     x: &[f32],
     weight: &[f32],
-    output: Option<&[f32]>,
+    kept: &[f32],
     output_gradient: &[f32],
     [want_x, want_weight, want_bias]: [bool; 3],
 ) -> [Vec<f32>; 3] {
@@ -286,31 +288,24 @@ pub(super) fn backward(
     let work = |(index, x_gradient): (usize, &mut [f32])| {
         let mut sums = Sums { weight: vec![0.0; if want_weight { weight.len() } else { 0 }], bias: vec![0.0; geometry.channels[1]] };
         let mut scratch = Scratch::default();
-        let range = slices(geometry.output_len(), index);
-        let gradients = output_gradient[range.clone()].chunks_exact(geometry.output_len());
+        let outputs = geometry.channels[1] * epilogue.extent(geometry.output).iter().product::<usize>();
+        let gradients = output_gradient[slices(outputs, index)].chunks_exact(outputs);
         let inputs = x[slices(geometry.input_len(), index)].chunks_exact(geometry.input_len());
         let mut x_gradients = x_gradient.chunks_exact_mut(geometry.input_len());
+        let mut pixels_first = vec![0.0; geometry.output_len()];
         for (image, (gradient, input)) in gradients.zip(inputs).enumerate() {
-            let mut masked = std::mem::take(&mut scratch.masked);
-            let gradient = match output {
-                None => gradient,
-                Some(output) => {
-                    let start = range.start + image * geometry.output_len();
-                    gate_all(&mut masked, gradient, &output[start..]);
-                    &masked
-                }
-            };
-            if want_bias {
-                let channels = gradient.chunks_exact(geometry.output_pixels());
-                sums.bias.iter_mut().zip(channels).for_each(|(sum, channel)| *sum += sum_of(channel));
-            }
+            let start = (index * images + image) * outputs;
+            let kept = if epilogue == Epilogue::Bias { &[] } else { &kept[start..start + outputs] };
+            let (extent, groups) = (geometry.output, geometry.groups);
+            let mut buffers = std::mem::take(&mut scratch.epilogue);
+            let gradient = epilogue.gradient(gradient, kept, extent, groups, &mut sums.bias, &mut pixels_first, &mut buffers, want_x);
             if want_weight {
-                add_weight_gradient(&forward, input, gradient, o, &mut sums.weight, &mut scratch);
+                add_weight_gradient(&forward, input, &pixels_first, o, &mut sums.weight, &mut scratch);
             }
             if let (Some(product), Some(x_gradient)) = (&input_gradient, x_gradients.next()) {
                 product.image(gradient, x_gradient, &mut scratch);
             }
-            scratch.masked = masked;
+            scratch.epilogue = buffers;
         }
         sums
     };
@@ -319,28 +314,19 @@ pub(super) fn backward(
     } else {
         (0..geometry.images.div_ceil(images)).into_par_iter().map(|index| work((index, &mut []))).collect()
     };
-    let sum = |pick: fn(&Sums) -> &[f32]| {
-        let mut total = pick(&all[0]).to_vec();
-        for sums in &all[1..] {
-            total.iter_mut().zip(pick(sums)).for_each(|(total, part)| *total += part);
-        }
-        total
-    };
     let mut weight_gradient = vec![0.0; if want_weight { weight.len() } else { 0 }];
-    let taps_first = sum(|sums| &sums.weight);
+    let taps_first = summed(all.iter().map(|sums| &sums.weight[..]));
     let groups = taps_first.chunks_exact(o * geometry.taps()).zip(weight_gradient.chunks_exact_mut(o * geometry.taps()));
     groups.for_each(|(from, to)| transpose(from, [geometry.taps(), o], to, geometry.taps()));
-    [x_gradient, weight_gradient, if want_bias { sum(|sums| &sums.bias) } else { Vec::new() }]
+    [x_gradient, weight_gradient, if want_bias { summed(all.iter().map(|sums| &sums.bias[..])) } else { Vec::new() }]
 }
 
-/// Adds one image's part of ∂w.
+/// Adds one image's part of ∂w, from ∂y pixel by pixel.
 fn add_weight_gradient(forward: &Forward, input: &[f32], gradient: &[f32], o: usize, sums: &mut [f32], scratch: &mut Scratch) {
     let pixels = forward.pixels.len();
     let framed = forward.geometry.frame().around(input, &mut scratch.framed);
-    scratch.gradient_pixels_first.resize(pixels * o, 0.0);
     for (group, (sums, gradient)) in sums.chunks_exact_mut(o * forward.geometry.taps()).zip(gradient.chunks_exact(o * pixels)).enumerate() {
-        transpose(gradient, [o, pixels], &mut scratch.gradient_pixels_first, o);
         let a = Left { values: forward.group(framed, group), rows: &forward.taps, columns: &forward.pixels };
-        Multiply { a, b: &scratch.gradient_pixels_first, n: o, c: Into::Add(sums) }.run();
+        Multiply { a, b: gradient, n: o, c: Into::Add(sums) }.run();
     }
 }

@@ -23,9 +23,12 @@ use std::marker::PhantomData;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Frame, Geometry, sum_of};
+use super::{
+    Frame, Geometry,
+    epilogue::{Buffers, Epilogue},
+    summed,
+};
 use crate::{
-    activation::{add_and_activate, gate_all},
     layout::transpose,
     matmul::{Into, Left, Multiply, strided},
 };
@@ -323,7 +326,7 @@ struct Scratch {
     output_pixels: Vec<f32>,
     input_points: Vec<f32>,
     output_points: Vec<f32>,
-    gated: Vec<f32>,
+    epilogue: Buffers,
 }
 
 impl Tiling {
@@ -418,7 +421,16 @@ impl Tiling {
     }
 
     /// The outputs of some images.
-    fn forward(&self, x: &[f32], kernels: &[f32], bias: &[f32], rectify: bool, output: &mut [f32], scratch: &mut Scratch) {
+    fn forward(
+        &self,
+        x: &[f32],
+        kernels: &[f32],
+        epilogue: Epilogue,
+        bias: &[f32],
+        output: &mut [f32],
+        winners: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
         let ([c, o], pixels) = (self.geometry.channels, self.geometry.output_pixels());
         let images = x.len() / self.geometry.input_len();
         let tiles = images * self.tiles_of_an_image();
@@ -428,11 +440,11 @@ impl Tiling {
         scratch.output_pixels.resize(images * pixels * o, 0.0);
         let (from, to) = ((&scratch.output_points[..], &Grid::points(tiles)), (&mut scratch.output_pixels[..], &self.output(images)));
         Transform { from, to, channels: o, add: false, line: PhantomData }.run(Output);
-        for (output, from) in output.chunks_exact_mut(o * pixels).zip(scratch.output_pixels.chunks_exact(o * pixels)) {
-            transpose(from, [pixels, o], output, pixels);
-            for (channel, output) in output.chunks_exact_mut(pixels).enumerate() {
-                add_and_activate(output, bias.get(channel).copied().unwrap_or(0.0), rectify);
-            }
+        let len = output.len() / images;
+        let products = scratch.output_pixels.chunks_exact(o * pixels);
+        for (image, (output, products)) in output.chunks_exact_mut(len).zip(products).enumerate() {
+            let winners = &mut winners[image * len * epilogue.kept()..][..len * epilogue.kept()];
+            epilogue.apply(products, self.geometry.output, bias, output, winners, &mut scratch.epilogue);
         }
     }
 }
@@ -445,14 +457,13 @@ fn multiply(a: &[f32], b: &[f32], [m, k, n]: [usize; 3], c: &mut [f32]) {
     }
 }
 
-pub(super) fn forward(geometry: Geometry, x: &[f32], weight: &[f32], bias: &[f32], relu: bool) -> Vec<f32> {
+/// The output, and what the epilogue keeps.
+pub(super) fn forward(geometry: Geometry, epilogue: Epilogue, x: &[f32], weight: &[f32], bias: &[f32]) -> [Vec<f32>; 2] {
     let tiling = Tiling::new(geometry);
     let kernels = tiling.kernels(weight);
-    let images = tiling.images_at_once();
-    let mut output = vec![0.0; geometry.images * geometry.output_len()];
-    let chunks = output.par_chunks_mut(images * geometry.output_len()).zip(x.par_chunks(images * geometry.input_len()));
-    chunks.for_each_init(Scratch::default, |scratch, (output, x)| tiling.forward(x, &kernels, bias, relu, output, scratch));
-    output
+    geometry.by_images(epilogue, tiling.images_at_once(), x, Scratch::default, |scratch, x, output, winners| {
+        tiling.forward(x, &kernels, epilogue, bias, output, winners, scratch);
+    })
 }
 
 /// The sums over one group of images.
@@ -467,8 +478,9 @@ struct Backward<'a> {
     tiling: Tiling,
     /// At each point `o × c`; empty if ∂x is not wanted.
     kernels: Vec<f32>,
+    epilogue: Epilogue,
     x: &'a [f32],
-    output: Option<&'a [f32]>,
+    kept: &'a [f32],
     output_gradient: &'a [f32],
     wanted: [bool; 3],
 }
@@ -479,22 +491,20 @@ impl Backward<'_> {
         let (geometry, tiling) = (&self.tiling.geometry, &self.tiling);
         let ([c, o], pixels) = (geometry.channels, geometry.output_pixels());
         let tiles = count * tiling.tiles_of_an_image();
-        let part = |len: usize| first * len..(first + count) * len;
-        let mut gradient = &self.output_gradient[part(geometry.output_len())];
-        if let Some(output) = self.output {
-            gate_all(&mut scratch.gated, gradient, &output[part(geometry.output_len())]);
-            gradient = &scratch.gated;
-        }
+        let part = |len: usize, image: usize| image * len..(image + 1) * len;
+        let outputs = o * self.epilogue.extent(geometry.output).iter().product::<usize>();
         scratch.output_pixels.resize(count * pixels * o, 0.0);
-        for (image, to) in gradient.chunks_exact(o * pixels).zip(scratch.output_pixels.chunks_exact_mut(o * pixels)) {
-            sums.bias.iter_mut().zip(image.chunks_exact(pixels)).for_each(|(sum, channel)| *sum += sum_of(channel));
-            transpose(image, [o, pixels], to, o);
+        for (image, to) in (first..).zip(scratch.output_pixels.chunks_exact_mut(o * pixels)) {
+            let gradient = &self.output_gradient[part(outputs, image)];
+            let kept = if self.epilogue == Epilogue::Bias { &[] } else { &self.kept[part(outputs, image)] };
+            self.epilogue.gradient(gradient, kept, geometry.output, 1, &mut sums.bias, to, &mut scratch.epilogue, false);
         }
         scratch.output_points.resize(POINTS * tiles * o, 0.0);
         let (from, to) = ((&scratch.output_pixels[..], &tiling.output(count)), (&mut scratch.output_points[..], &Grid::points(tiles)));
         Transform { from, to, channels: o, add: false, line: PhantomData }.run(OutputAdjoint);
         if self.wanted[1] {
-            tiling.transform_input(&self.x[part(geometry.input_len())], scratch);
+            let len = geometry.input_len();
+            tiling.transform_input(&self.x[first * len..(first + count) * len], scratch);
             let (rows, columns) = (strided(c, 1), strided(tiles, c));
             let factors = scratch.input_points.chunks_exact(tiles * c).zip(scratch.output_points.chunks_exact(tiles * o));
             for ((a, b), c) in factors.zip(sums.kernels.chunks_exact_mut(c * o)) {
@@ -512,9 +522,10 @@ impl Backward<'_> {
 /// Gradients to x, weight and bias; empty where they are not wanted.
 pub(super) fn backward(
     geometry: Geometry,
+    epilogue: Epilogue,
     x: &[f32],
     weight: &[f32],
-    output: Option<&[f32]>,
+    kept: &[f32],
     output_gradient: &[f32],
     wanted: [bool; 3],
 ) -> [Vec<f32>; 3] {
@@ -522,7 +533,7 @@ pub(super) fn backward(
     let tiling = Tiling::new(geometry);
     let kernels = if want_x { transposed(&tiling.kernels(weight), [c, o]) } else { Vec::new() };
     let at_once = tiling.images_at_once();
-    let pass = Backward { tiling, kernels, x, output, output_gradient, wanted };
+    let pass = Backward { tiling, kernels, epilogue, x, kept, output_gradient, wanted };
     let images = geometry.images.div_ceil(GROUPS);
     let mut x_gradient = vec![0.0; if want_x { x.len() } else { 0 }];
     let mut parts: Vec<&mut [f32]> = x_gradient.chunks_mut(images * geometry.input_len()).collect();
@@ -538,15 +549,9 @@ pub(super) fn backward(
         sums
     };
     let all: Vec<Sums> = parts.into_par_iter().enumerate().map(group).collect();
-    let sum = |pick: fn(&Sums) -> &[f32]| {
-        let mut total = pick(&all[0]).to_vec();
-        for sums in &all[1..] {
-            total.iter_mut().zip(pick(sums)).for_each(|(total, part)| *total += part);
-        }
-        total
-    };
-    let weight_gradient = if want_weight { pass.tiling.kernel_gradient(&sum(|sums| &sums.kernels)) } else { Vec::new() };
-    [x_gradient, weight_gradient, if want_bias { sum(|sums| &sums.bias) } else { Vec::new() }]
+    let weight_gradient =
+        if want_weight { pass.tiling.kernel_gradient(&summed(all.iter().map(|sums| &sums.kernels[..]))) } else { Vec::new() };
+    [x_gradient, weight_gradient, if want_bias { summed(all.iter().map(|sums| &sums.bias[..])) } else { Vec::new() }]
 }
 
 /// At each point the transpose of `m × n`.

@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, Tensor, ops::ConvOptions},
 };
 use lyceum_core::Stream;
-use lyceum_kernels::{Activation, conv2d};
+use lyceum_kernels::{Activation, conv2d, conv2d_max_pool_relu};
 
 use super::{he_uniform, trained};
 use crate::{Pass, pass::Window};
@@ -48,9 +48,19 @@ impl Conv2d {
 
     /// The convolution through an activation.
     pub fn forward(&self, x: Tensor<4>, activation: Activation, pass: &mut Pass) -> Tensor<4> {
-        let kernel = self.weight.dims()[2];
-        pass.meet_images(self.weight.id, &x, Window { kernel, stride: self.stride, padding: self.padding });
-        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1; 2], 1);
+        let options = self.meet(&x, pass);
         conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), options, activation)
+    }
+
+    /// The convolution through the maximum over windows of 2 × 2 and ReLU.
+    pub fn forward_max_pool_relu(&self, x: Tensor<4>, pass: &mut Pass) -> Tensor<4> {
+        let options = self.meet(&x, pass);
+        conv2d_max_pool_relu(x, self.weight.val(), self.bias.as_ref().map(Param::val), options)
+    }
+
+    fn meet(&self, x: &Tensor<4>, pass: &mut Pass) -> ConvOptions<2> {
+        let kernel = self.weight.dims()[2];
+        pass.meet_images(self.weight.id, x, Window { kernel, stride: self.stride, padding: self.padding });
+        ConvOptions::new([self.stride; 2], [self.padding; 2], [1; 2], 1)
     }
 }

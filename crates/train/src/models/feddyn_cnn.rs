@@ -6,7 +6,7 @@ use burn::{
 };
 use lyceum_core::Stream;
 use lyceum_data::Extent;
-use lyceum_kernels::{Activation, max_pool};
+use lyceum_kernels::Activation;
 
 use super::{Network, flat, images};
 use crate::{
@@ -43,9 +43,8 @@ impl FedDynCnn {
 
 impl Network for FedDynCnn {
     fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
-        // ReLU after the maximum is the maximum after ReLU, on a quarter of the numbers.
-        let x = max_pool(self.conv1.forward(images(inputs, self.extent), Activation::None, pass), 2, Activation::Relu);
-        let x = flat(max_pool(self.conv2.forward(x, Activation::None, pass), 2, Activation::Relu));
+        let x = self.conv1.forward_max_pool_relu(images(inputs, self.extent), pass);
+        let x = flat(self.conv2.forward_max_pool_relu(x, pass));
         let x = self.fc1.forward(x, Activation::Relu, pass);
         let x = self.fc2.forward(x, Activation::Relu, pass);
         self.fc3.forward(x, Activation::None, pass)

@@ -1,0 +1,160 @@
+//! What is done with a convolution's numbers while those of one image are in cache, and the way back.
+//!
+//! They come pixel by pixel, `pixels × o`, which makes the maximum over windows a maximum of whole rows.
+
+use lyceum_core::vectorize;
+
+use super::sum_of;
+use crate::{
+    activation::{add_and_activate, gate_all, relu},
+    layout::transpose,
+};
+
+/// What follows the products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Epilogue {
+    /// The bias.
+    Bias,
+    /// The bias and ReLU.
+    Relu,
+    /// The bias, the maximum over windows of 2 × 2, and ReLU. Rows and columns that do not fill a window are left out.
+    MaxPool,
+}
+
+/// Of a maximum that ReLU has cut.
+const NOBODY: f32 = -1.0;
+
+/// Buffers for one image after another.
+#[derive(Default)]
+pub(super) struct Buffers {
+    pooled: Vec<f32>,
+    planar: Vec<f32>,
+}
+
+impl Epilogue {
+    /// Rows and columns that are given out, of those of the convolution.
+    pub(super) fn extent(self, convolution: [usize; 2]) -> [usize; 2] {
+        if self == Self::MaxPool { convolution.map(|extent| extent / 2) } else { convolution }
+    }
+
+    /// How many numbers [`Self::apply`] keeps for the way back, for each that it gives out.
+    pub(super) fn kept(self) -> usize {
+        usize::from(self == Self::MaxPool)
+    }
+
+    /// Of one image's products (`pixels × o`, in rows and columns of `extent`) the output, channel by channel; in `winners`
+    /// the places 0 to 3 of the maxima, pixel by pixel.
+    pub(super) fn apply(
+        self,
+        products: &[f32],
+        extent: [usize; 2],
+        bias: &[f32],
+        output: &mut [f32],
+        winners: &mut [f32],
+        buffers: &mut Buffers,
+    ) {
+        let (pixels, o) = (extent[0] * extent[1], bias.len());
+        if self == Self::MaxPool {
+            let pooled = output.len() / o;
+            buffers.pooled.resize(output.len(), 0.0);
+            pool(products, extent[1], bias, &mut buffers.pooled, winners);
+            return transpose(&buffers.pooled, [pooled, o], output, pooled);
+        }
+        transpose(products, [pixels, o], output, pixels);
+        for (output, bias) in output.chunks_exact_mut(pixels).zip(bias) {
+            add_and_activate(output, *bias, self == Self::Relu);
+        }
+    }
+
+    /// The gradient to one image's products, of each group of channels pixel by pixel in `products`; given back channel by
+    /// channel if that is wanted or comes for nothing, else empty. Adds the gradient to the bias. `kept`: with ReLU the
+    /// output, with the maximum the winners.
+    pub(super) fn gradient<'a>(
+        self,
+        gradient: &'a [f32],
+        kept: &[f32],
+        extent: [usize; 2],
+        groups: usize,
+        bias: &mut [f32],
+        products: &mut [f32],
+        buffers: &'a mut Buffers,
+        want_planar: bool,
+    ) -> &'a [f32] {
+        let (pixels, o) = (extent[0] * extent[1], bias.len() / groups);
+        let Buffers { pooled, planar } = buffers;
+        if self == Self::MaxPool {
+            let len = gradient.len() / groups;
+            pooled.resize(len, 0.0);
+            let parts = gradient.chunks_exact(len).zip(kept.chunks_exact(len)).zip(bias.chunks_exact_mut(o));
+            for (((gradient, winners), bias), products) in parts.zip(products.chunks_exact_mut(pixels * o)) {
+                transpose(gradient, [o, len / o], pooled, o);
+                products.fill(0.0);
+                unpool(pooled, winners, extent[1], products, bias);
+            }
+            planar.resize(if want_planar { products.len() } else { 0 }, 0.0);
+            for (from, to) in products.chunks_exact(pixels * o).zip(planar.chunks_exact_mut(pixels * o)) {
+                transpose(from, [pixels, o], to, pixels);
+            }
+            return planar;
+        }
+        let gradient = if self == Self::Relu {
+            gate_all(planar, gradient, kept);
+            planar
+        } else {
+            gradient
+        };
+        bias.iter_mut().zip(gradient.chunks_exact(pixels)).for_each(|(sum, channel)| *sum += sum_of(channel));
+        for (from, to) in gradient.chunks_exact(pixels * o).zip(products.chunks_exact_mut(pixels * o)) {
+            transpose(from, [o, pixels], to, o);
+        }
+        gradient
+    }
+}
+
+/// Where the four rows of each window begin, in products of rows `width` pixels long, in units of pixels.
+#[inline(always)]
+fn corners(windows: usize, width: usize) -> impl Iterator<Item = [usize; 4]> {
+    (0..windows).map(move |window| {
+        let corner = window / (width / 2) * 2 * width + window % (width / 2) * 2;
+        [corner, corner + 1, corner + width, corner + width + 1]
+    })
+}
+
+vectorize! {
+    fn pool(products: &[f32], width: usize, bias: &[f32], pooled: &mut [f32], winners: &mut [f32]) {
+        let o = bias.len();
+        let corners = corners(pooled.len() / o, width);
+        for ((pooled, winners), corners) in pooled.chunks_exact_mut(o).zip(winners.chunks_exact_mut(o)).zip(corners) {
+            let [a, b, c, d] = corners.map(|pixel| &products[pixel * o..(pixel + 1) * o]);
+            for i in 0..o {
+                let (mut max, mut winner) = (a[i] + bias[i], 0.0);
+                for (place, other) in [(1.0, b[i]), (2.0, c[i]), (3.0, d[i])] {
+                    let value = other + bias[i];
+                    let above = (value > max) | value.is_nan();
+                    max = if above { value } else { max };
+                    winner = if above { place } else { winner };
+                }
+                pooled[i] = relu(max);
+                winners[i] = if max > 0.0 { winner } else { NOBODY };
+            }
+        }
+    }
+}
+
+vectorize! {
+    /// Products outside every window are left as they are.
+    fn unpool(pooled: &[f32], winners: &[f32], width: usize, products: &mut [f32], bias: &mut [f32]) {
+        let o = bias.len();
+        let corners = corners(pooled.len() / o, width);
+        for ((gradient, winners), corners) in pooled.chunks_exact(o).zip(winners.chunks_exact(o)).zip(corners) {
+            for (place, pixel) in [0.0, 1.0, 2.0, 3.0].into_iter().zip(corners) {
+                for ((to, g), winner) in products[pixel * o..(pixel + 1) * o].iter_mut().zip(gradient).zip(winners) {
+                    *to = if *winner == place { *g } else { 0.0 };
+                }
+            }
+            for ((sum, g), winner) in bias.iter_mut().zip(gradient).zip(winners) {
+                *sum += if *winner == NOBODY { 0.0 } else { *g };
+            }
+        }
+    }
+}
