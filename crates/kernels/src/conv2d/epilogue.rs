@@ -88,7 +88,9 @@ impl Epilogue {
             let parts = gradient.chunks_exact(len).zip(kept.chunks_exact(len)).zip(bias.chunks_exact_mut(o));
             for (((gradient, winners), bias), products) in parts.zip(products.chunks_exact_mut(pixels * o)) {
                 transpose(gradient, [o, len / o], pooled, o);
-                products.fill(0.0);
+                if extent.iter().any(|extent| !extent.is_multiple_of(2)) {
+                    products.fill(0.0);
+                }
                 unpool(pooled, winners, extent[1], products, bias);
             }
             planar.resize(if want_planar { products.len() } else { 0 }, 0.0);

@@ -42,8 +42,9 @@ const POINTS: usize = TILE * TILE;
 const CHANNELS: usize = 16;
 /// Tiles that are worked on at once, or those of one image: so many that the transformed kernels are seldom read anew.
 const ROWS: usize = 64;
-/// Groups of images whose ∂w are added up in the end, whatever the number of threads.
-const GROUPS: usize = 4;
+/// Groups of images whose ∂w are added up in the end, whatever the number of threads: at most so many, of so many tiles.
+const GROUPS: usize = 8;
+const GROUP_ROWS: usize = 2 * ROWS;
 
 /// Whether a convolution can be done this way, and with less than half of the multiplications.
 pub(super) fn pays(geometry: &Geometry) -> bool {
@@ -534,7 +535,8 @@ pub(super) fn backward(
     let kernels = if want_x { transposed(&tiling.kernels(weight), [c, o]) } else { Vec::new() };
     let at_once = tiling.images_at_once();
     let pass = Backward { tiling, kernels, epilogue, x, kept, output_gradient, wanted };
-    let images = geometry.images.div_ceil(GROUPS);
+    let groups = (geometry.images * pass.tiling.tiles_of_an_image()).div_ceil(GROUP_ROWS).min(GROUPS);
+    let images = geometry.images.div_ceil(groups);
     let mut x_gradient = vec![0.0; if want_x { x.len() } else { 0 }];
     let mut parts: Vec<&mut [f32]> = x_gradient.chunks_mut(images * geometry.input_len()).collect();
     parts.resize_with(geometry.images.div_ceil(images), Default::default);
