@@ -9,6 +9,7 @@
 
 mod direct;
 mod epilogue;
+mod transform;
 mod winograd;
 
 use burn::{
