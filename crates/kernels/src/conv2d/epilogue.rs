@@ -127,7 +127,9 @@ vectorize! {
         let o = bias.len();
         let corners = corners(pooled.len() / o, width);
         for ((pooled, winners), corners) in pooled.chunks_exact_mut(o).zip(winners.chunks_exact_mut(o)).zip(corners) {
-            let [a, b, c, d] = corners.map(|pixel| &products[pixel * o..(pixel + 1) * o]);
+            // Cut so that the compiler sees that each is as long as the others.
+            let [a, b, c, d] = corners.map(|pixel| &products[pixel * o..][..o]);
+            let (pooled, winners) = (&mut pooled[..o], &mut winners[..o]);
             for i in 0..o {
                 let (mut max, mut winner) = (a[i] + bias[i], 0.0);
                 for (place, other) in [(1.0, b[i]), (2.0, c[i]), (3.0, d[i])] {
@@ -150,7 +152,7 @@ vectorize! {
         let corners = corners(pooled.len() / o, width);
         for ((gradient, winners), corners) in pooled.chunks_exact(o).zip(winners.chunks_exact(o)).zip(corners) {
             for (place, pixel) in [0.0, 1.0, 2.0, 3.0].into_iter().zip(corners) {
-                for ((to, g), winner) in products[pixel * o..(pixel + 1) * o].iter_mut().zip(gradient).zip(winners) {
+                for ((to, g), winner) in products[pixel * o..][..o].iter_mut().zip(gradient).zip(winners) {
                     *to = if *winner == place { *g } else { 0.0 };
                 }
             }

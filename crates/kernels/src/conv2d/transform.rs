@@ -230,7 +230,6 @@ impl<L: Line<N, M>, const N: usize, const M: usize> WithSimd for Transform<'_, L
         let blocks = self.channels / S::F32_LANES;
         let ((from, source), (to, target)) = (self.from, self.to);
         let (from, to) = (S::as_simd_f32s(from).0, S::as_mut_simd_f32s(to).0);
-        let zero = simd.splat_f32s(0.0);
         for (read, write) in source.squares.iter().zip(&target.squares) {
             let ([rows, columns], [rows_to, columns_to]) = (read.inside.map(|n| n.min(N)), write.inside.map(|m| m.min(M)));
             let last = |square: &Square, strides: [usize; 2], [rows, columns]: [usize; 2]| {
@@ -238,34 +237,76 @@ impl<L: Line<N, M>, const N: usize, const M: usize> WithSimd for Transform<'_, L
             };
             assert!(last(read, source.strides, [rows, columns]) <= from.len(), "a square is read inside its slice");
             assert!(last(write, target.strides, [rows_to, columns_to]) <= to.len(), "a square is written inside its slice");
-            for block in 0..blocks {
-                let mut half = [[zero; N]; M];
-                for j in 0..N {
-                    let mut column = [zero; N];
-                    for i in 0..N {
-                        if i < rows && j < columns {
-                            // SAFETY: no number of the square lies behind its last one, which the assertion has covered.
-                            column[i] = unsafe {
-                                *from.get_unchecked((read.corner + i * source.strides[0] + j * source.strides[1]) * blocks + block)
-                            };
-                        }
-                    }
-                    let column = L::along(simd, column);
-                    for i in 0..M {
-                        half[i][j] = column[i];
-                    }
+            let (read, write) = (Steps::new(read.corner, source.strides, blocks), Steps::new(write.corner, target.strides, blocks));
+            // SAFETY: no number of a square lies behind its last one, which the assertions have covered.
+            unsafe {
+                if [rows, columns, rows_to, columns_to] == [N, N, M, M] {
+                    square::<S, L, N, M>(simd, from, read, [N, N], to, write, [M, M], self.add);
+                } else {
+                    square::<S, L, N, M>(simd, from, read, [rows, columns], to, write, [rows_to, columns_to], self.add);
                 }
-                for i in 0..M {
-                    let row = L::along(simd, half[i]);
-                    for j in 0..M {
-                        if i < rows_to && j < columns_to {
-                            // SAFETY: as above.
-                            let to = unsafe {
-                                to.get_unchecked_mut((write.corner + i * target.strides[0] + j * target.strides[1]) * blocks + block)
-                            };
-                            *to = if self.add { simd.add_f32s(*to, row[j]) } else { row[j] };
-                        }
-                    }
+            }
+        }
+    }
+}
+
+/// Where a square's numbers lie in a slice of registers.
+#[derive(Clone, Copy)]
+struct Steps {
+    corner: usize,
+    strides: [usize; 2],
+    blocks: usize,
+}
+
+impl Steps {
+    fn new(corner: usize, strides: [usize; 2], blocks: usize) -> Self {
+        Self { corner: corner * blocks, strides: strides.map(|stride| stride * blocks), blocks }
+    }
+
+    #[inline(always)]
+    fn at(self, i: usize, j: usize) -> usize {
+        self.corner + i * self.strides[0] + j * self.strides[1]
+    }
+}
+
+/// L along both axes of one square, all channels. `inside`, `inside_to`: the rows and columns that there are.
+///
+/// # Safety
+/// The numbers of the square that are inside, in all channels, lie inside `from`, and those of the result inside `to`.
+#[inline(always)]
+unsafe fn square<S: Simd, L: Line<N, M>, const N: usize, const M: usize>(
+    simd: S,
+    from: &[S::f32s],
+    read: Steps,
+    inside: [usize; 2],
+    to: &mut [S::f32s],
+    write: Steps,
+    inside_to: [usize; 2],
+    add: bool,
+) {
+    let zero = simd.splat_f32s(0.0);
+    for block in 0..read.blocks {
+        let mut half = [[zero; N]; M];
+        for j in 0..N {
+            let mut column = [zero; N];
+            for i in 0..N {
+                if i < inside[0] && j < inside[1] {
+                    // SAFETY: the caller's promise.
+                    column[i] = unsafe { *from.get_unchecked(read.at(i, j) + block) };
+                }
+            }
+            let column = L::along(simd, column);
+            for i in 0..M {
+                half[i][j] = column[i];
+            }
+        }
+        for i in 0..M {
+            let row = L::along(simd, half[i]);
+            for j in 0..M {
+                if i < inside_to[0] && j < inside_to[1] {
+                    // SAFETY: the caller's promise.
+                    let to = unsafe { to.get_unchecked_mut(write.at(i, j) + block) };
+                    *to = if add { simd.add_f32s(*to, row[j]) } else { row[j] };
                 }
             }
         }
