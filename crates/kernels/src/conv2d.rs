@@ -21,7 +21,6 @@ use burn::{
         ops::{ConvOptions, MaxPoolOptions},
     },
 };
-
 use rayon::prelude::*;
 
 use self::epilogue::Epilogue;
@@ -61,6 +60,7 @@ fn on_flex(x: &Tensor<4>, weight: &Tensor<4>, bias: Option<&Tensor<1>>, options:
         return None;
     }
     let geometry = Geometry::new(x.dims(), weight.dims(), options);
+    assert!(geometry.given_len(epilogue) > 0, "windows of 2 in a convolution of {:?}", geometry.output);
     let bias = bias.cloned().unwrap_or_else(|| Tensor::zeros([geometry.channels[1]], &x.device()));
     let [x, weight] = [x, weight].map(|tensor| tensor.clone().into_dispatch());
     let (y, _) = <Dispatch as Conv2d>::conv2d_fused(x, weight, bias.into_dispatch(), geometry, epilogue);
@@ -130,6 +130,11 @@ impl Geometry {
         self.group_channels()[0] * self.kernel[0] * self.kernel[1]
     }
 
+    /// How many numbers the epilogue gives out of an image.
+    fn given_len(&self, epilogue: Epilogue) -> usize {
+        self.channels[1] * epilogue.extent(self.output).iter().product::<usize>()
+    }
+
     /// The output, and what the epilogue keeps for the way back, made by `work` from so many images at once, in parallel.
     fn by_images<S>(
         &self,
@@ -139,7 +144,7 @@ impl Geometry {
         scratch: impl Fn() -> S + Sync + Send,
         work: impl Fn(&mut S, &[f32], &mut [f32], &mut [f32]) + Sync + Send,
     ) -> [Vec<f32>; 2] {
-        let len = self.channels[1] * epilogue.extent(self.output).iter().product::<usize>();
+        let len = self.given_len(epilogue);
         let mut output = vec![0.0; self.images * len];
         let mut winners = vec![0.0; output.len() * epilogue.kept()];
         let mut kept: Vec<&mut [f32]> = winners.chunks_mut(at_once * len).collect();

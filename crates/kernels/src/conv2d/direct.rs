@@ -288,7 +288,7 @@ pub(super) fn backward(
     let work = |(index, x_gradient): (usize, &mut [f32])| {
         let mut sums = Sums { weight: vec![0.0; if want_weight { weight.len() } else { 0 }], bias: vec![0.0; geometry.channels[1]] };
         let mut scratch = Scratch::default();
-        let outputs = geometry.channels[1] * epilogue.extent(geometry.output).iter().product::<usize>();
+        let outputs = geometry.given_len(epilogue);
         let gradients = output_gradient[slices(outputs, index)].chunks_exact(outputs);
         let inputs = x[slices(geometry.input_len(), index)].chunks_exact(geometry.input_len());
         let mut x_gradients = x_gradient.chunks_exact_mut(geometry.input_len());

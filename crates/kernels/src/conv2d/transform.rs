@@ -204,7 +204,7 @@ pub(super) fn transform<L: Line<N, M>, const N: usize, const M: usize>(
     to: (&mut [f32], &Grid),
     store: Store,
 ) {
-    pulp::Arch::new().dispatch(Transform { _line: line, channels, from, to, add: store == Store::Add });
+    pulp::Arch::new().dispatch(Transform { _line: line, channels, from, to, store });
 }
 
 /// What is done with the results of a transform.
@@ -219,7 +219,7 @@ struct Transform<'a, L, const N: usize, const M: usize> {
     channels: usize,
     from: (&'a [f32], &'a Grid),
     to: (&'a mut [f32], &'a Grid),
-    add: bool,
+    store: Store,
 }
 
 impl<L: Line<N, M>, const N: usize, const M: usize> WithSimd for Transform<'_, L, N, M> {
@@ -241,9 +241,9 @@ impl<L: Line<N, M>, const N: usize, const M: usize> WithSimd for Transform<'_, L
             // SAFETY: no number of a square lies behind its last one, which the assertions have covered.
             unsafe {
                 if [rows, columns, rows_to, columns_to] == [N, N, M, M] {
-                    square::<S, L, N, M>(simd, from, read, [N, N], to, write, [M, M], self.add);
+                    square::<S, L, N, M>(simd, from, read, [N, N], to, write, [M, M], self.store);
                 } else {
-                    square::<S, L, N, M>(simd, from, read, [rows, columns], to, write, [rows_to, columns_to], self.add);
+                    square::<S, L, N, M>(simd, from, read, [rows, columns], to, write, [rows_to, columns_to], self.store);
                 }
             }
         }
@@ -282,7 +282,7 @@ unsafe fn square<S: Simd, L: Line<N, M>, const N: usize, const M: usize>(
     to: &mut [S::f32s],
     write: Steps,
     inside_to: [usize; 2],
-    add: bool,
+    store: Store,
 ) {
     let zero = simd.splat_f32s(0.0);
     for block in 0..read.blocks {
@@ -306,7 +306,7 @@ unsafe fn square<S: Simd, L: Line<N, M>, const N: usize, const M: usize>(
                 if i < inside_to[0] && j < inside_to[1] {
                     // SAFETY: the caller's promise.
                     let to = unsafe { to.get_unchecked_mut(write.at(i, j) + block) };
-                    *to = if add { simd.add_f32s(*to, row[j]) } else { row[j] };
+                    *to = if store == Store::Add { simd.add_f32s(*to, row[j]) } else { row[j] };
                 }
             }
         }

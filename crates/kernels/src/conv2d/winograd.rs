@@ -240,7 +240,7 @@ impl Backward<'_> {
         let ([c, o], pixels) = (geometry.channels, geometry.output_pixels());
         let tiles = count * tiling.tiles_of_an_image();
         let part = |len: usize, image: usize| image * len..(image + 1) * len;
-        let outputs = o * self.epilogue.extent(geometry.output).iter().product::<usize>();
+        let outputs = geometry.given_len(self.epilogue);
         scratch.output_pixels.resize(count * pixels * o, 0.0);
         for (image, to) in (first..).zip(scratch.output_pixels.chunks_exact_mut(o * pixels)) {
             let gradient = &self.output_gradient[part(outputs, image)];
