@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use crate::{
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
-    layout::{columns, transpose},
+    layout::{columns, transpose_part},
     matmul::{Into, Left, Multiply, strided},
 };
 
@@ -112,13 +112,18 @@ impl Work {
 
     /// A head's queries (0), keys (1) or values (2) as `s × e`.
     fn copy(&self, sequence: &[f32], head: usize, which: usize) -> Vec<f32> {
-        columns(sequence, self.width, which * self.width / 3 + head * self.e, self.e)
+        columns(sequence, self.width, self.column(head, which), self.e)
     }
 
-    fn transposed(&self, matrix: &[f32]) -> Vec<f32> {
-        let mut to = vec![0.0; matrix.len()];
-        transpose(matrix, [self.s, self.e], &mut to, self.s);
+    /// The same as `e × s`.
+    fn transposed(&self, sequence: &[f32], head: usize, which: usize) -> Vec<f32> {
+        let mut to = vec![0.0; self.e * self.s];
+        transpose_part(&sequence[self.column(head, which)..], self.width, [self.s, self.e], &mut to, self.s);
         to
+    }
+
+    fn column(&self, head: usize, which: usize) -> usize {
+        which * self.width / 3 + head * self.e
     }
 
     /// A·B with A `s × s`, or its transpose, and B `s × e`.
@@ -144,7 +149,7 @@ fn forward(qkv: &[f32], mask: &[f32], shape: [usize; 4]) -> (Vec<f32>, Vec<f32>)
     let sequences = output.par_chunks_exact_mut(s * h * e).zip(places.par_chunks_exact_mut(h * s * s));
     sequences.zip(qkv.par_chunks_exact(s * work.width).zip(mask.par_chunks_exact(s))).for_each(|((output, weights), (qkv, mask))| {
         for (head, weights) in weights.chunks_exact_mut(s * s).enumerate() {
-            let keys = work.transposed(&work.copy(qkv, head, 1));
+            let keys = work.transposed(qkv, head, 1);
             let weights = work.times_transposed(&qkv[head * e..], &work.packed_rows, &keys, weights);
             weights.chunks_exact_mut(s).for_each(|row| softmax_row(row, mask, scale));
             let values = work.square_times(weights, false, &work.copy(qkv, head, 2));
@@ -170,7 +175,7 @@ fn backward(qkv: &[f32], weights: &[f32], gradient: &[f32], shape: [usize; 4]) -
         for (head, weights) in weights.chunks_exact(s * s).enumerate() {
             let dout = columns(gradient, h * e, head * e, e);
             let dv = work.square_times(weights, true, &dout);
-            let dp = work.times_transposed(&dout, &work.rows_e, &work.transposed(&work.copy(qkv, head, 2)), &mut dp);
+            let dp = work.times_transposed(&dout, &work.rows_e, &work.transposed(qkv, head, 2), &mut dp);
             weights.chunks_exact(s).zip(dp.chunks_exact_mut(s)).for_each(|(p, dp)| softmax_backward_row(p, dp, scale));
             let dq = work.square_times(dp, false, &work.copy(qkv, head, 1));
             let dk = work.square_times(dp, true, &work.copy(qkv, head, 0));

@@ -12,40 +12,47 @@ pub(crate) fn columns(matrix: &[f32], width: usize, first: usize, count: usize) 
 
 /// The rows of `to` become the columns of `from` (`m × n`); they are `m` long and `stride` apart.
 pub(crate) fn transpose(from: &[f32], [m, n]: [usize; 2], to: &mut [f32], stride: usize) {
+    assert_eq!(from.len(), m * n, "a matrix of m × n");
+    transpose_part(from, n, [m, n], to, stride);
+}
+
+/// As [`transpose`], out of a matrix whose rows are `width` apart.
+pub(crate) fn transpose_part(from: &[f32], width: usize, [m, n]: [usize; 2], to: &mut [f32], stride: usize) {
     if m == 0 || n == 0 {
         return;
     }
-    assert!(from.len() == m * n && stride >= m && to.len() >= (n - 1) * stride + m, "both matrices lie inside their slices");
+    assert!(width >= n && from.len() >= (m - 1) * width + n, "the matrix lies inside its slice");
+    assert!(stride >= m && to.len() >= (n - 1) * stride + m, "its transpose lies inside its slice");
     for i in (0..m).step_by(BLOCK) {
         for j in (0..n).step_by(BLOCK) {
-            block(from, n, to, stride, [i, j], [BLOCK.min(m - i), BLOCK.min(n - j)]);
+            block(from, width, to, stride, [i, j], [BLOCK.min(m - i), BLOCK.min(n - j)]);
         }
     }
 }
 
-fn block(from: &[f32], n: usize, to: &mut [f32], stride: usize, [i0, j0]: [usize; 2], [rows, columns]: [usize; 2]) {
-    let [whole_rows, whole_columns] = squares(from, n, to, stride, [i0, j0], [rows, columns]);
+fn block(from: &[f32], width: usize, to: &mut [f32], stride: usize, [i0, j0]: [usize; 2], [rows, columns]: [usize; 2]) {
+    let [whole_rows, whole_columns] = squares(from, width, to, stride, [i0, j0], [rows, columns]);
     for i in i0..i0 + rows {
         let first = if i < i0 + whole_rows { j0 + whole_columns } else { j0 };
         for j in first..j0 + columns {
-            to[j * stride + i] = from[i * n + j];
+            to[j * stride + i] = from[i * width + j];
         }
     }
 }
 
 /// Transposes the whole squares of eight by eight; gives how many rows and columns they cover.
 #[cfg(target_arch = "x86_64")]
-fn squares(from: &[f32], n: usize, to: &mut [f32], stride: usize, [i0, j0]: [usize; 2], [rows, columns]: [usize; 2]) -> [usize; 2] {
+fn squares(from: &[f32], width: usize, to: &mut [f32], stride: usize, [i0, j0]: [usize; 2], [rows, columns]: [usize; 2]) -> [usize; 2] {
     if !is_x86_feature_detected!("avx") {
         return [0, 0];
     }
     let (whole_rows, whole_columns) = (rows / 8 * 8, columns / 8 * 8);
     for i in (i0..i0 + whole_rows).step_by(8) {
         for j in (j0..j0 + whole_columns).step_by(8) {
-            let (from, to) = (&from[i * n + j..], &mut to[j * stride + i..]);
-            assert!(from.len() >= 7 * n + 8 && to.len() >= 7 * stride + 8, "eight rows of eight");
+            let (from, to) = (&from[i * width + j..], &mut to[j * stride + i..]);
+            assert!(from.len() >= 7 * width + 8 && to.len() >= 7 * stride + 8, "eight rows of eight");
             // SAFETY: the processor has AVX; the assertion covers the eight rows that are read and written.
-            unsafe { square(from.as_ptr(), n, to.as_mut_ptr(), stride) };
+            unsafe { square(from.as_ptr(), width, to.as_mut_ptr(), stride) };
         }
     }
     [whole_rows, whole_columns]
@@ -59,16 +66,16 @@ fn squares(_: &[f32], _: usize, _: &mut [f32], _: usize, _: [usize; 2], _: [usiz
 /// One square of eight by eight.
 ///
 /// # Safety
-/// The processor has AVX; eight numbers can be read at each of eight places `n` apart from `from`, and written at each
+/// The processor has AVX; eight numbers can be read at each of eight places `width` apart from `from`, and written at each
 /// of eight places `stride` apart from `to`.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx")]
-unsafe fn square(from: *const f32, n: usize, to: *mut f32, stride: usize) {
+unsafe fn square(from: *const f32, width: usize, to: *mut f32, stride: usize) {
     use std::arch::x86_64::{
         __m256, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
     };
     // SAFETY: the caller's promise.
-    let row: [__m256; 8] = std::array::from_fn(|i| unsafe { _mm256_loadu_ps(from.add(i * n)) });
+    let row: [__m256; 8] = std::array::from_fn(|i| unsafe { _mm256_loadu_ps(from.add(i * width)) });
     let pair: [__m256; 8] = std::array::from_fn(|i| {
         let (a, b) = (row[i / 2 * 2], row[i / 2 * 2 + 1]);
         if i % 2 == 0 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) }
@@ -96,13 +103,13 @@ mod tests {
     #[test]
     fn every_element_finds_its_place_and_nothing_else_is_touched() {
         for (m, n) in [(0, 3), (1, 1), (4, 4), (8, 8), (3, 5), (64, 64), (65, 70), (130, 9)] {
-            for stride in [m, m + 3] {
-                let from: Vec<f32> = (0..m * n).map(|i| i as f32).collect();
+            for (width, stride) in [(n, m), (n, m + 3), (n + 2, m)] {
+                let from: Vec<f32> = (0..m * width).map(|i| i as f32).collect();
                 let mut to = vec![-1.0; n * stride];
-                transpose(&from, [m, n], &mut to, stride);
+                transpose_part(&from, width, [m, n], &mut to, stride);
                 for (index, found) in to.iter().enumerate() {
                     let (j, i) = (index / stride, index % stride);
-                    assert_eq!(*found, if i < m { from[i * n + j] } else { -1.0 }, "{m} × {n} at {i}, {j}");
+                    assert_eq!(*found, if i < m { from[i * width + j] } else { -1.0 }, "{m} × {n} of {width} at {i}, {j}");
                 }
             }
         }

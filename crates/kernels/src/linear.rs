@@ -5,7 +5,7 @@
 //! ∂x = ∂y Wᵀ,  ∂W = xᵀ ∂y,  ∂b = column sums of ∂y
 //! ```
 
-use std::{mem::MaybeUninit, ops::Range};
+use std::mem::MaybeUninit;
 
 use burn::{
     backend::{
@@ -20,8 +20,8 @@ use crate::{
     activation::{gate_all, relu},
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
-    layout::{columns, transpose},
-    matmul::{Into, Left, Multiply, strided},
+    layout::transpose,
+    matmul::{self, Into, Left, Multiply, strided},
 };
 
 /// xW + b through an activation.
@@ -62,54 +62,34 @@ pub fn linear(x: Tensor<2>, gradient_input: Option<Tensor<2>>, weight: Tensor<2>
     }
 }
 
-/// Rows of a product that one task makes. The cut does not depend on the number of threads.
+/// Rows that one task makes at least, a multiple of all tiles' rows.
 const ROWS: usize = 24;
+/// Tasks that a thread gets of a product with many rows.
+const TASKS: usize = 4;
 /// Below this many multiplications a product is made on the thread that asks for it.
 const PARALLEL: usize = 1 << 19;
 
-/// A matrix of `m × n` numbers in blocks of rows, in parallel where it pays; a number takes `inner` multiplications.
-/// `block` gets the range of a block's rows and the block, and gives it back with every number written.
-fn in_blocks<F>(m: usize, n: usize, inner: usize, block: F) -> Vec<f32>
-where
-    F: for<'c> Fn(Range<usize>, &'c mut [MaybeUninit<f32>]) -> &'c mut [f32] + Sync,
-{
-    let len = m * n;
+/// A·B in parallel where it pays; each block of rows goes through `finish` while it is in cache.
+fn product(values: &[f32], rows: &[usize], columns: &[usize], b: &[f32], n: usize, finish: impl Fn(&mut [f32]) + Sync) -> Vec<f32> {
+    let len = rows.len() * n;
     let mut matrix = Vec::with_capacity(len);
     if len == 0 {
         return matrix;
     }
     let c = &mut matrix.spare_capacity_mut()[..len];
-    let work = |(number, c): (usize, &mut [MaybeUninit<f32>])| {
-        let (first, rows) = (number * ROWS, c.len() / n);
-        block(first..first + rows, c);
+    // A number is summed in the same order wherever the cuts are.
+    let at_once = rows.len().div_ceil(TASKS * rayon::current_num_threads()).next_multiple_of(ROWS).min(matmul::ROWS);
+    let block = |(rows, c): (&[usize], &mut [MaybeUninit<f32>])| {
+        finish(Multiply { a: Left { values, rows, columns }, b, n, c: Into::Set(c) }.run());
     };
-    if len * inner < PARALLEL {
-        c.chunks_mut(ROWS * n).enumerate().for_each(work);
+    if len * columns.len() < PARALLEL {
+        rows.chunks(at_once).zip(c.chunks_mut(at_once * n)).for_each(block);
     } else {
-        c.par_chunks_mut(ROWS * n).enumerate().for_each(work);
+        rows.par_chunks(at_once).zip(c.par_chunks_mut(at_once * n)).for_each(block);
     }
-    // SAFETY: the blocks cover the matrix, and each was given back with every number written.
+    // SAFETY: `Multiply` has written every number of every block, and the blocks cover the matrix.
     unsafe { matrix.set_len(len) };
     matrix
-}
-
-/// A·B; each block of rows goes through `finish` while it is in cache.
-fn product(values: &[f32], rows: &[usize], columns: &[usize], b: &[f32], n: usize, finish: impl Fn(&mut [f32]) + Sync) -> Vec<f32> {
-    in_blocks(rows.len(), n, columns.len(), |block, c| {
-        let c = Multiply { a: Left { values, rows: &rows[block], columns }, b, n, c: Into::Set(c) }.run();
-        finish(c);
-        c
-    })
-}
-
-/// AᵀB for A `n × m` and B `n × k`. A block of A's columns is laid out before it is multiplied: read in place, each of
-/// its numbers would lie in another cache line, and all of these in a few of the cache's sets.
-fn product_of_transposed(a: &[f32], [n, m]: [usize; 2], b: &[f32], k: usize) -> Vec<f32> {
-    in_blocks(m, k, n, |block, c| {
-        let packed = columns(a, m, block.start, block.len());
-        let left = Left { values: &packed, rows: &strided(block.len(), 1), columns: &strided(n, block.len()) };
-        Multiply { a: left, b, n: k, c: Into::Set(c) }.run()
-    })
 }
 
 fn forward(x: &[f32], weight: &[f32], bias: &[f32], [n, d, k]: [usize; 3], rectify: bool) -> Vec<f32> {
@@ -146,7 +126,7 @@ fn backward(
         found[0] = product(gradient, &strided(n, k), &strided(k, 1), &transposed, d, |_| ());
     }
     if want_weight {
-        found[1] = product_of_transposed(x, [n, d], gradient, k);
+        found[1] = product(x, &strided(d, 1), &strided(n, d), gradient, k, |_| ());
     }
     if want_bias {
         found[2] = vec![0.0; k];

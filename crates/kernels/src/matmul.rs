@@ -1,12 +1,18 @@
 //! Matrix products on one thread: the engine under convolutions and fully connected layers.
 //!
-//! C ← A·B, or C ← C + A·B. The rows of B and C are contiguous. A is never laid out: element (i, r) lies at
-//! `rows[i] + columns[r]`, which describes a matrix of any strides, and also the patches of an image that a convolution
-//! multiplies with its weights. A tile of C stays in registers while r runs; the numbers of A are broadcast one by one.
+//! C ← A·B, or C ← C + A·B. The rows of B and C are contiguous. Element (i, r) of A lies at `rows[i] + columns[r]`, which
+//! describes a matrix of any strides, and also the patches of an image that a convolution multiplies with its weights. A tile
+//! of C stays in registers while r runs; the numbers of A are broadcast one by one.
+//!
+//! What fits in the cache is read where it lies. Else blocks of A and panels of B are laid out first, as in Goto and van de
+//! Geijn, "Anatomy of high-performance matrix multiplication" (2008). Whatever the blocks, a number of C is the sum over r in
+//! its order, by fused multiplications and additions from 0 or from what C held: the same bits.
 
 use std::mem::MaybeUninit;
 
-use pulp::{Simd, WithSimd};
+use pulp::{MemMask, Simd, WithSimd};
+
+use crate::layout::transpose_part;
 
 /// A matrix that is read number by number: element (i, r) lies at `rows[i] + columns[r]`.
 #[derive(Clone, Copy)]
@@ -61,14 +67,28 @@ impl<'c> Multiply<'_, 'c> {
         if let (Some(row), Some(column)) = (self.a.rows.iter().max(), self.a.columns.iter().max()) {
             assert!(row + column < self.a.values.len(), "A lies inside its slice");
         }
-        pulp::Arch::new().dispatch(Tiles { a: self.a, b: self.b, n, c: c.as_mut_ptr().cast(), add });
-        // SAFETY: the tiles cover all rows and columns of C, and each writes all that it covers.
+        pulp::Arch::new().dispatch(Blocks { a: self.a, b: self.b, n, c: c.as_mut_ptr().cast(), add });
+        // SAFETY: the blocks cover all rows and columns of C, and each writes all that it covers.
         unsafe { c.assume_init_mut() }
     }
 }
 
+/// Rows of A that are worked on at once: with [`INNER`] columns they stay in the second-level cache while all panels of B
+/// go by.
+pub(crate) const ROWS: usize = 192;
+/// Numbers of the inner dimension that are added up before C is written: so many rows of a panel of B stay in the
+/// first-level cache while the rows of A go by.
+const INNER: usize = 256;
+/// Numbers of B beyond which its panels are laid out, if so many rows of A share them.
+const LARGE: usize = 1 << 16;
+const SHARED: usize = 16;
+/// A is laid out, if so many columns of B share it, where B is large, or beyond so many numbers where A is the transpose of
+/// a matrix in rows: read in place, each of its numbers would lie in another cache line.
+const WIDE: usize = 64;
+const TALL: usize = 1 << 14;
+
 /// A product whose extents [`Multiply::run`] has checked: every element that it asks for lies inside its slice.
-struct Tiles<'a> {
+struct Blocks<'a> {
     a: Left<'a>,
     b: &'a [f32],
     n: usize,
@@ -76,102 +96,257 @@ struct Tiles<'a> {
     add: bool,
 }
 
-impl WithSimd for Tiles<'_> {
+impl WithSimd for Blocks<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let mut column = 0;
-        while column < self.n {
-            let left = (self.n - column).div_ceil(S::F32_LANES);
-            // Accumulators enough to hide the latency of the additions, and no more row pointers than there are general
-            // registers: beyond 8 rows the compiler spills.
-            column += if S::F32_LANES >= 16 {
-                match left {
-                    1 => self.columns::<S, 1, 8>(simd, column),
-                    2 => self.columns::<S, 2, 8>(simd, column),
-                    3 => self.columns::<S, 3, 8>(simd, column),
-                    // Rather than four and a lone one.
-                    5 => self.columns::<S, 5, 5>(simd, column),
-                    _ => self.columns::<S, 4, 6>(simd, column),
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (m, k) = (self.a.rows.len(), self.a.columns.len());
+        let large = k * self.n > LARGE && m >= SHARED;
+        let lay_out = self.n >= WIDE && (large || m * k > TALL && step(self.a.rows) == Some(1));
+        let (mut right, mut left) = (large.then(Vec::new), LaidOut::default());
+        let mut first = 0;
+        while first < m {
+            let rows = &self.a.rows[first..(first + ROWS).min(m)];
+            let mut inner = 0;
+            loop {
+                let columns = &self.a.columns[inner..(inner + INNER).min(k)];
+                let part = Left { values: self.a.values, rows, columns };
+                let a = if lay_out { left.lay_out(part) } else { part };
+                // SAFETY: both are elements of their matrices, or right behind the last.
+                let (b, c) = unsafe { (self.b.as_ptr().add(inner * self.n), self.c.add(first * self.n)) };
+                Block { a, b, n: self.n, c, add: self.add || inner > 0 }.run(simd, right.as_mut());
+                inner += columns.len();
+                if inner == k {
+                    break;
                 }
-            } else {
-                match left {
-                    1 => self.columns::<S, 1, 8>(simd, column),
-                    _ => self.columns::<S, 2, 6>(simd, column),
-                }
-            };
+            }
+            first += rows.len();
         }
     }
 }
 
-impl Tiles<'_> {
-    /// All rows of at most N registers of columns, in tiles of at most R rows; gives the number of columns.
+/// A part of A in rows one behind the other.
+#[derive(Default)]
+struct LaidOut {
+    values: Vec<f32>,
+    rows: Vec<usize>,
+    columns: Vec<usize>,
+}
+
+impl LaidOut {
+    /// The part laid out, or as it is where neither its rows nor its columns are contiguous.
+    fn lay_out<'a>(&'a mut self, part: Left<'a>) -> Left<'a> {
+        let (m, k) = (part.rows.len(), part.columns.len());
+        let from = &part.values[part.rows[0] + part.columns[0]..];
+        match (step(part.rows), step(part.columns)) {
+            (_, Some(1)) => {
+                self.values.clear();
+                part.rows.iter().for_each(|row| self.values.extend_from_slice(&from[row - part.rows[0]..][..k]));
+            }
+            (Some(1), Some(width)) if width >= m => {
+                self.values.resize(m * k, 0.0);
+                transpose_part(from, width, [k, m], &mut self.values, k);
+            }
+            _ => return part,
+        }
+        (self.rows, self.columns) = (strided(m, k), strided(k, 1));
+        Left { values: &self.values, rows: &self.rows, columns: &self.columns }
+    }
+}
+
+/// The distance of all neighbours; none if they differ or there are no two.
+fn step(offsets: &[usize]) -> Option<usize> {
+    let step = offsets.get(1)?.checked_sub(offsets[0])?;
+    offsets.windows(2).all(|pair| pair[0] + step == pair[1]).then_some(step)
+}
+
+/// The rows of a part of A times all columns of as many rows of B, into rows of C. B and C have n columns.
+struct Block<'a> {
+    a: Left<'a>,
+    b: *const f32,
+    n: usize,
+    c: *mut f32,
+    add: bool,
+}
+
+/// Some columns of B, at most N registers of them; their rows are `stride` apart.
+#[derive(Clone, Copy)]
+struct Panel {
+    b: *const f32,
+    stride: usize,
+    /// The first column of C.
+    first: usize,
+}
+
+impl Panel {
+    /// Puts the rows one behind the other into `buffer`.
+    ///
+    /// # Safety
+    /// The panel has `rows` rows of the width of `row_of`.
     #[inline(always)]
-    fn columns<S: Simd, const N: usize, const R: usize>(&mut self, simd: S, column: usize) -> usize {
-        let columns = (N * S::F32_LANES).min(self.n - column);
-        let m = self.a.rows.len();
-        let mut row = 0;
-        while row < m {
-            // SAFETY: `Multiply::run` has shown that every row and column of the three matrices lies inside its slice, and the
-            // tile's rows and columns are among them.
-            row += unsafe {
-                match m - row {
-                    left if left >= R => self.tile::<S, N, R>(simd, row, column, columns),
-                    left if left >= 4 => self.tile::<S, N, 4>(simd, row, column, columns),
-                    left if left >= 2 => self.tile::<S, N, 2>(simd, row, column, columns),
-                    _ => self.tile::<S, N, 1>(simd, row, column, columns),
+    unsafe fn lay_out<S: Simd, const N: usize, const WHOLE: bool>(&mut self, row_of: Row<S, N, WHOLE>, rows: usize, buffer: &mut Vec<f32>) {
+        let width = N * S::F32_LANES;
+        buffer.resize(buffer.len().max(rows * width), 0.0);
+        let (mut from, mut to) = (self.b, buffer.as_mut_ptr());
+        for _ in 0..rows {
+            // SAFETY: the caller's promise; the buffer has room for all rows.
+            unsafe { row_of.write(to, &row_of.read(from)) };
+            from = from.wrapping_add(self.stride);
+            to = to.wrapping_add(width);
+        }
+        (self.b, self.stride) = (buffer.as_ptr(), width);
+    }
+}
+
+/// How a row of columns is read and written: N registers, of which the last is not full unless they are WHOLE.
+#[derive(Clone, Copy)]
+struct Row<S: Simd, const N: usize, const WHOLE: bool> {
+    simd: S,
+    mask: MemMask<S::m32s>,
+}
+
+impl<S: Simd, const N: usize, const WHOLE: bool> Row<S, N, WHOLE> {
+    #[inline(always)]
+    fn new(simd: S, columns: usize) -> Self {
+        Self { simd, mask: simd.mask_between_m32s(0, (columns - (N - 1) * S::F32_LANES) as u32) }
+    }
+
+    /// # Safety
+    /// The columns can be read from `from`.
+    #[inline(always)]
+    unsafe fn read(self, from: *const f32) -> [S::f32s; N] {
+        let mut row = [self.simd.splat_f32s(0.0); N];
+        for (j, register) in row.iter_mut().enumerate() {
+            let from = from.wrapping_add(j * S::F32_LANES);
+            // SAFETY: the caller's promise.
+            *register = unsafe {
+                if WHOLE || j + 1 < N { from.cast::<S::f32s>().read_unaligned() } else { self.simd.mask_load_ptr_f32s(self.mask, from) }
+            };
+        }
+        row
+    }
+
+    /// # Safety
+    /// The columns can be written to `to`.
+    #[inline(always)]
+    unsafe fn write(self, to: *mut f32, row: &[S::f32s; N]) {
+        for (j, &register) in row.iter().enumerate() {
+            let to = to.wrapping_add(j * S::F32_LANES);
+            // SAFETY: the caller's promise.
+            unsafe {
+                if WHOLE || j + 1 < N {
+                    to.cast::<S::f32s>().write_unaligned(register);
+                } else {
+                    self.simd.mask_store_ptr_f32s(self.mask, to, register);
+                }
+            }
+        }
+    }
+}
+
+impl Block<'_> {
+    /// Panel by panel, each laid out in `buffer` if there is one.
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S, mut buffer: Option<&mut Vec<f32>>) {
+        let mut first = 0;
+        while first < self.n {
+            let left = (self.n - first).div_ceil(S::F32_LANES);
+            let buffer = buffer.as_deref_mut();
+            // Accumulators enough to hide the latency of the additions, and no more row pointers than there are general
+            // registers: beyond 8 rows the compiler spills.
+            first += if S::F32_LANES >= 16 {
+                match left {
+                    1 => self.panel::<S, 1, 8>(simd, first, buffer),
+                    2 => self.panel::<S, 2, 8>(simd, first, buffer),
+                    3 => self.panel::<S, 3, 8>(simd, first, buffer),
+                    // Rather than four and a lone one.
+                    5 => self.panel::<S, 5, 5>(simd, first, buffer),
+                    _ => self.panel::<S, 4, 6>(simd, first, buffer),
+                }
+            } else {
+                match left {
+                    1 => self.panel::<S, 1, 8>(simd, first, buffer),
+                    _ => self.panel::<S, 2, 6>(simd, first, buffer),
                 }
             };
         }
+    }
+
+    /// All rows of at most N registers of columns, in tiles of at most R rows; gives the number of columns.
+    #[inline(always)]
+    fn panel<S: Simd, const N: usize, const R: usize>(&self, simd: S, first: usize, buffer: Option<&mut Vec<f32>>) -> usize {
+        let columns = (N * S::F32_LANES).min(self.n - first);
+        if columns == N * S::F32_LANES {
+            self.tiles::<S, N, R, true>(Row::new(simd, columns), first, buffer);
+        } else {
+            self.tiles::<S, N, R, false>(Row::new(simd, columns), first, buffer);
+        }
         columns
+    }
+
+    #[inline(always)]
+    fn tiles<S: Simd, const N: usize, const R: usize, const WHOLE: bool>(
+        &self,
+        row_of: Row<S, N, WHOLE>,
+        first: usize,
+        buffer: Option<&mut Vec<f32>>,
+    ) {
+        // SAFETY: `Multiply::run` has shown that every row and column of the three matrices lies inside its slice, and the
+        // panel's and the tiles' are among them.
+        unsafe {
+            let mut panel = Panel { b: self.b.add(first), stride: self.n, first };
+            if let Some(buffer) = buffer {
+                panel.lay_out(row_of, self.a.columns.len(), buffer);
+            }
+            let mut row = 0;
+            while row < self.a.rows.len() {
+                row += match self.a.rows.len() - row {
+                    left if left >= R => self.tile::<S, N, R, WHOLE>(row_of, row, panel),
+                    left if left >= 4 => self.tile::<S, N, 4, WHOLE>(row_of, row, panel),
+                    left if left >= 2 => self.tile::<S, N, 2, WHOLE>(row_of, row, panel),
+                    _ => self.tile::<S, N, 1, WHOLE>(row_of, row, panel),
+                };
+            }
+        }
     }
 
     /// One tile; gives R.
     ///
     /// # Safety
-    /// Rows `row..row + R` and columns `column..column + columns` exist, and N registers hold that many columns, the
-    /// last of them at least one.
+    /// Rows `row..row + R` exist, and the panel's are of the width of `row_of`.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const N: usize, const R: usize>(&mut self, simd: S, row: usize, column: usize, columns: usize) -> usize {
-        let lanes = S::F32_LANES;
-        let last = columns - (N - 1) * lanes;
-        let whole = last == lanes;
-        let mask = simd.mask_between_m32s(0, last as u32);
-        let zero = simd.splat_f32s(0.0);
-        let mut sums = [[zero; N]; R];
+    unsafe fn tile<S: Simd, const N: usize, const R: usize, const WHOLE: bool>(
+        &self,
+        row_of: Row<S, N, WHOLE>,
+        row: usize,
+        panel: Panel,
+    ) -> usize {
+        let simd = row_of.simd;
+        let mut sums = [[simd.splat_f32s(0.0); N]; R];
         // SAFETY: by the caller's promise and `Multiply::run`, every address below is that of an element of A, B or C, or is
         // read and written under a mask that holds only such addresses.
         unsafe {
-            let rows: [*const f32; R] = std::array::from_fn(|i| self.a.values.as_ptr().add(*self.a.rows.get_unchecked(row + i)));
-            let mut b = self.b.as_ptr().add(column);
-            for &at in self.a.columns {
-                let mut right = [zero; N];
-                for (j, register) in right.iter_mut().enumerate() {
-                    let from = b.add(j * lanes);
-                    *register =
-                        if j + 1 < N || whole { from.cast::<S::f32s>().read_unaligned() } else { simd.mask_load_ptr_f32s(mask, from) };
+            let c = self.c.add(row * self.n + panel.first);
+            if self.add {
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    *sums = row_of.read(c.add(i * self.n));
                 }
+            }
+            let rows: [*const f32; R] = std::array::from_fn(|i| self.a.values.as_ptr().add(*self.a.rows.get_unchecked(row + i)));
+            let mut b = panel.b;
+            for &at in self.a.columns {
+                let right = row_of.read(b);
                 for (pointer, sums) in rows.iter().zip(&mut sums) {
                     let left = simd.splat_f32s(*pointer.add(at));
                     for (sum, right) in sums.iter_mut().zip(right) {
                         *sum = simd.mul_add_e_f32s(left, right, *sum);
                     }
                 }
-                b = b.wrapping_add(self.n);
+                b = b.wrapping_add(panel.stride);
             }
-            let c = self.c.add(row * self.n + column);
-            for (i, row) in sums.iter().enumerate() {
-                for (j, &sum) in row.iter().enumerate() {
-                    let to = c.add(i * self.n + j * lanes);
-                    if j + 1 < N || whole {
-                        let old = if self.add { to.cast::<S::f32s>().read_unaligned() } else { zero };
-                        to.cast::<S::f32s>().write_unaligned(simd.add_f32s(old, sum));
-                    } else {
-                        let old = if self.add { simd.mask_load_ptr_f32s(mask, to) } else { zero };
-                        simd.mask_store_ptr_f32s(mask, to, simd.add_f32s(old, sum));
-                    }
-                }
+            for (i, sums) in sums.iter().enumerate() {
+                row_of.write(c.add(i * self.n), sums);
             }
         }
         R
@@ -204,6 +379,30 @@ mod tests {
                 let product: f32 = (0..k).map(|r| a[rows[i] + columns[r]] * b[r * n + j]).sum();
                 assert_eq!(c[i * n + j], if add { before[i * n + j] + product } else { product }, "{m} {n} {k} at {i}, {j}");
             }
+        }
+    }
+
+    #[test]
+    fn products_in_blocks_equal_the_definition() {
+        // Beyond each of the limits from which on a matrix is laid out, and over the edges of blocks and panels.
+        for (m, n, k) in [(16, 260, 300), (15, 260, 300), (200, 70, 90), (193, 513, 257), (400, 10, 700), (17, 66_000, 1)] {
+            for (transposed, add) in [(false, false), (true, true)] {
+                check(m, n, k, transposed, add);
+            }
+        }
+    }
+
+    #[test]
+    fn a_matrix_that_cannot_be_laid_out_is_read_where_it_lies() {
+        let value = |i: usize| (i % 13) as f32 - 6.0;
+        let values: Vec<f32> = (0..2000).map(value).collect();
+        let rows: Vec<usize> = (0..20).map(|i| i * i).collect();
+        let columns: Vec<usize> = (0..300).map(|r| r * 5 + r % 2).collect();
+        let (n, b) = (300, (0..300 * 300).map(value).collect::<Vec<f32>>());
+        let product = Left { values: &values, rows: &rows, columns: &columns }.times(&b, n);
+        for (index, found) in product.iter().enumerate() {
+            let (i, j) = (index / n, index % n);
+            assert_eq!(*found, columns.iter().enumerate().map(|(r, at)| values[rows[i] + at] * b[r * n + j]).sum::<f32>());
         }
     }
 

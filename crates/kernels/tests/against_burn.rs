@@ -161,20 +161,30 @@ fn convolutions_in_tiles_through_relu() {
     assert_eq!(values(bias.grad(&fused).unwrap()), values(bias.grad(&apart).unwrap()));
 }
 
+fn linear_layer([n, d, k]: [usize; 3], rectified: bool) {
+    let (x, weight, bias) = (random([n, d], 1), random([d, k], 2), random([k], 3));
+    let theirs = module::linear(x.clone(), weight.clone(), Some(bias.clone()));
+    let theirs = if rectified { relu(theirs) } else { theirs };
+    let ours = linear(x.clone(), None, weight.clone(), bias.clone(), if rectified { Activation::Relu } else { Activation::None });
+    close("y", &values(ours.clone()), &values(theirs.clone()), 5e-6);
+    let direction = random([n, k], 4).inner().autodiff();
+    let (ours, theirs) = ((ours * direction.clone()).sum().backward(), (theirs * direction).sum().backward());
+    close("dx", &values(x.grad(&ours).unwrap()), &values(x.grad(&theirs).unwrap()), 5e-6);
+    close("dw", &values(weight.grad(&ours).unwrap()), &values(weight.grad(&theirs).unwrap()), 5e-6);
+    close("db", &values(bias.grad(&ours).unwrap()), &values(bias.grad(&theirs).unwrap()), 5e-6);
+}
+
+#[test]
+fn linear_layers_beyond_the_cache() {
+    linear_layer([300, 520, 260], false);
+    linear_layer([530, 40, 2000], true);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn linear_layers(n in 1_usize..40, d in 1_usize..50, k in 1_usize..80, rectified: bool) {
-        let (x, weight, bias) = (random([n, d], 1), random([d, k], 2), random([k], 3));
-        let theirs = module::linear(x.clone(), weight.clone(), Some(bias.clone()));
-        let theirs = if rectified { relu(theirs) } else { theirs };
-        let ours = linear(x.clone(), None, weight.clone(), bias.clone(), if rectified { Activation::Relu } else { Activation::None });
-        close("y", &values(ours.clone()), &values(theirs.clone()), 5e-6);
-        let direction = random([n, k], 4).inner().autodiff();
-        let (ours, theirs) = ((ours * direction.clone()).sum().backward(), (theirs * direction).sum().backward());
-        close("dx", &values(x.grad(&ours).unwrap()), &values(x.grad(&theirs).unwrap()), 5e-6);
-        close("dw", &values(weight.grad(&ours).unwrap()), &values(weight.grad(&theirs).unwrap()), 5e-6);
-        close("db", &values(bias.grad(&ours).unwrap()), &values(bias.grad(&theirs).unwrap()), 5e-6);
+        linear_layer([n, d, k], rectified);
     }
 
     #[test]
