@@ -62,9 +62,11 @@ pub fn linear(x: Tensor<2>, gradient_input: Option<Tensor<2>>, weight: Tensor<2>
     }
 }
 
-/// Rows that one task makes at least, a multiple of all tiles' rows.
-const ROWS: usize = 24;
-/// Tasks that a thread gets of a product with many rows.
+/// Rows of a tile: those of a task are a multiple of it.
+const TILE: usize = 6;
+/// Rows that share what a task lays out: a task has fewer only if the threads would not all get one.
+const SHARED: usize = 96;
+/// Tasks that a thread gets of a product with very many rows.
 const TASKS: usize = 4;
 /// Below this many multiplications a product is made on the thread that asks for it.
 const PARALLEL: usize = 1 << 19;
@@ -78,7 +80,8 @@ fn product(values: &[f32], rows: &[usize], columns: &[usize], b: &[f32], n: usiz
     }
     let c = &mut matrix.spare_capacity_mut()[..len];
     // A number is summed in the same order wherever the cuts are.
-    let at_once = rows.len().div_ceil(TASKS * rayon::current_num_threads()).next_multiple_of(ROWS).min(matmul::ROWS);
+    let a_thread = rows.len().div_ceil(rayon::current_num_threads());
+    let at_once = a_thread.div_ceil(TASKS).max(SHARED.min(a_thread)).next_multiple_of(TILE).min(matmul::ROWS);
     let block = |(rows, c): (&[usize], &mut [MaybeUninit<f32>])| {
         finish(Multiply { a: Left { values, rows, columns }, b, n, c: Into::Set(c) }.run());
     };
