@@ -4,11 +4,12 @@
 //! y[n,o,p,q] = b[o] + Σ_{c,i,j} w[o,c,i,j] · x[n, c, s·p + d·i − pad, s·q + d·j − pad]
 //! ```
 //!
-//! Two ways: [`direct`], for every shape, and [`winograd`], with about a sixth of the multiplications, for kernels of 5 × 5
-//! between many channels.
+//! Two ways: [`direct`], for every shape, and [`winograd`], with a quarter or a sixth of the multiplications, for kernels
+//! of 3 × 3 and 5 × 5 between many channels.
 
 mod direct;
 mod epilogue;
+mod filters;
 mod transform;
 mod winograd;
 

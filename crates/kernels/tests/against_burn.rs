@@ -106,13 +106,14 @@ fn convolutions_of_the_models() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
-    /// Shapes that go through transformed tiles: 5 × 5 between multiples of sixteen channels; tiles at the edges reach over.
+    /// Shapes that go through transformed tiles: 3 × 3 and 5 × 5 between multiples of sixteen channels; tiles at the edges reach over.
     #[test]
     fn convolutions_in_tiles(
         images in 1_usize..8, c in 1_usize..4, o in 1_usize..4, extent in [8_usize..14, 8_usize..14], padding in [0_usize..5, 0_usize..5],
-        with_bias: bool,
+        five: bool, with_bias: bool,
     ) {
-        let case = Case { images, channels: [16 * c, 16 * o], groups: 1, extent, kernel: [5; 2], stride: [1; 2], padding, dilation: [1; 2] };
+        let kernel = if five { [5; 2] } else { [3; 2] };
+        let case = Case { images, channels: [16 * c, 16 * o], groups: 1, extent, kernel, stride: [1; 2], padding, dilation: [1; 2] };
         check_convolution(&case, with_bias, Activation::None, 1e-4);
     }
 }
@@ -121,10 +122,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
     /// Of shapes of both kinds: what is fused gives what is done apart, but for the order in which ∂b is summed.
     #[test]
-    fn pooled_convolutions(case in case(), in_tiles: bool, with_bias: bool) {
+    fn pooled_convolutions(case in case(), tiles_for in prop_oneof![Just(None), Just(Some(3)), Just(Some(5))], with_bias: bool) {
         let mut case = case;
-        if in_tiles {
-            case = Case { channels: [16, 32], groups: 1, kernel: [5; 2], stride: [1; 2], dilation: [1; 2], ..case };
+        if let Some(kernel) = tiles_for {
+            case = Case { channels: [16, 32], groups: 1, kernel: [kernel; 2], stride: [1; 2], dilation: [1; 2], ..case };
         }
         let span = |axis: usize| (case.dilation[axis] * (case.kernel[axis] - 1) + 1 + case.stride[axis]).saturating_sub(2 * case.padding[axis]);
         let [h, w] = [0, 1].map(|axis| case.extent[axis].max(span(axis)));
@@ -149,16 +150,18 @@ proptest! {
 /// Where an output is nearly 0 its sign is a matter of rounding: with ReLU the tiles are compared with themselves.
 #[test]
 fn convolutions_in_tiles_through_relu() {
-    let (x, weight, bias) = (random([9, 16, 11, 13], 1), random([32, 16, 5, 5], 2), random([32], 3));
-    let options = || ConvOptions::new([1; 2], [2, 1], [1; 2], 1);
-    let fused = conv2d(x.clone(), weight.clone(), Some(bias.clone()), options(), Activation::Relu);
-    let apart = relu(conv2d(x.clone(), weight.clone(), Some(bias.clone()), options(), Activation::None));
-    assert_eq!(values(fused.clone()), values(apart.clone()));
-    let direction = random(fused.dims(), 4).inner().autodiff();
-    let (fused, apart) = ((fused * direction.clone()).sum().backward(), (apart * direction).sum().backward());
-    assert_eq!(values(x.grad(&fused).unwrap()), values(x.grad(&apart).unwrap()));
-    assert_eq!(values(weight.grad(&fused).unwrap()), values(weight.grad(&apart).unwrap()));
-    assert_eq!(values(bias.grad(&fused).unwrap()), values(bias.grad(&apart).unwrap()));
+    for kernel in [3, 5] {
+        let (x, weight, bias) = (random([9, 16, 11, 13], 1), random([32, 16, kernel, kernel], 2), random([32], 3));
+        let options = || ConvOptions::new([1; 2], [2, 1], [1; 2], 1);
+        let fused = conv2d(x.clone(), weight.clone(), Some(bias.clone()), options(), Activation::Relu);
+        let apart = relu(conv2d(x.clone(), weight.clone(), Some(bias.clone()), options(), Activation::None));
+        assert_eq!(values(fused.clone()), values(apart.clone()));
+        let direction = random(fused.dims(), 4).inner().autodiff();
+        let (fused, apart) = ((fused * direction.clone()).sum().backward(), (apart * direction).sum().backward());
+        assert_eq!(values(x.grad(&fused).unwrap()), values(x.grad(&apart).unwrap()));
+        assert_eq!(values(weight.grad(&fused).unwrap()), values(weight.grad(&apart).unwrap()));
+        assert_eq!(values(bias.grad(&fused).unwrap()), values(bias.grad(&apart).unwrap()));
+    }
 }
 
 fn linear_layer([n, d, k]: [usize; 3], rectified: bool) {

@@ -1,15 +1,15 @@
-//! Convolutions with kernels of 5 × 5 by Winograd's minimal filtering, F(4×4, 5×5) (Lavin and Gray, "Fast algorithms for
-//! convolutional neural networks", CVPR 2016).
+//! Convolutions with kernels of 3 × 3 and 5 × 5 by Winograd's minimal filtering, F(4×4, 3×3) and F(4×4, 5×5) (Lavin and Gray,
+//! "Fast algorithms for convolutional neural networks", CVPR 2016).
 //!
 //! ```text
-//! y = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A      for each tile: 4 × 4 of y out of 8 × 8 of x
+//! y = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A      for each tile: 4 × 4 of y out of 6 × 6 or 8 × 8 of x
 //! ```
 //!
-//! A product of polynomials is found from its values at the points 0, ±1, ±2, ±½ and ∞: 64 multiplications give the 16
-//! outputs that take 400 by the definition. The sum over channels is one matrix product a point. All three products run in
-//! the transformed domain; the backward pass is the adjoint of the forward pass, step by step:
+//! A product of polynomials is found from its values at some [points](super::filters): 36 and 64 multiplications give the 16
+//! outputs that take 144 and 400 by the definition. The sum over channels is one matrix product a point. All three products run
+//! in the transformed domain; the backward pass is the adjoint of the forward pass, step by step:
 //!
-//! | product | at each of the 64 points |
+//! | product | at each of the points |
 //! |---|---|
 //! | y | `tiles × c` times `c × o` |
 //! | ∂x | `tiles × o` times `o × c` |
@@ -18,21 +18,22 @@
 //! The transforms work on several channels at once, so images are laid out pixel by pixel for them. Results are within 1e-4 of
 //! the largest of those of the definition, mostly within 1e-5.
 
+use std::marker::PhantomData;
+
 use rayon::prelude::*;
 
 use super::{
     Frame, Geometry,
     epilogue::{Buffers, Epilogue},
+    filters::{Filter, Five, OUT, Three},
     summed,
-    transform::{Grid, Input, InputAdjoint, KERNEL, Kernel, KernelAdjoint, OUT, Output, OutputAdjoint, Square, Store, TILE, transform},
+    transform::{Grid, Map, Square, Store},
 };
 use crate::{
     layout::transpose,
     matmul::{Into, Left, Multiply, strided},
 };
 
-/// Products in the transformed domain for each tile.
-const POINTS: usize = TILE * TILE;
 /// Channels come in such numbers that no register is filled in part.
 const CHANNELS: usize = 16;
 /// Tiles that are worked on at once, or those of one image: so many that the transformed kernels are seldom read anew.
@@ -44,19 +45,26 @@ const GROUP_ROWS: usize = 2 * ROWS;
 /// Whether a convolution can be done this way, and with less than half of the multiplications.
 pub(super) fn pays(geometry: &Geometry) -> bool {
     let Geometry { channels, groups, kernel, stride, dilation, .. } = geometry;
-    let shape = *kernel == [KERNEL; 2] && *stride == [1; 2] && *dilation == [1; 2] && *groups == 1;
+    let points = match kernel {
+        [Three::KERNEL, Three::KERNEL] => Three::POINTS,
+        [Five::KERNEL, Five::KERNEL] => Five::POINTS,
+        _ => return false,
+    };
     let tiles = geometry.output.map(|extent| extent.div_ceil(OUT)).iter().product::<usize>();
-    shape
+    *stride == [1; 2]
+        && *dilation == [1; 2]
+        && *groups == 1
         && channels.iter().all(|channels| channels.is_multiple_of(CHANNELS))
-        && 2 * POINTS * tiles <= KERNEL * KERNEL * geometry.output_pixels()
+        && 2 * points * tiles <= kernel[0] * kernel[1] * geometry.output_pixels()
 }
 
 /// A convolution in tiles.
-struct Tiling {
+struct Tiling<F> {
     geometry: Geometry,
     tiles: [usize; 2],
     /// The zeros around an image that the tiles reach into.
     frame: Frame,
+    _filter: PhantomData<F>,
 }
 
 /// Buffers that a thread uses for one chunk of images after another.
@@ -70,12 +78,12 @@ struct Scratch {
     epilogue: Buffers,
 }
 
-impl Tiling {
+impl<F: Filter> Tiling<F> {
     fn new(geometry: Geometry) -> Self {
         let tiles = geometry.output.map(|extent| extent.div_ceil(OUT));
         let mut frame = geometry.frame();
-        frame.after = [0, 1].map(|axis| OUT * tiles[axis] + KERNEL - 1 - geometry.padding[axis] - geometry.input[axis]);
-        Self { geometry, tiles, frame }
+        frame.after = [0, 1].map(|axis| OUT * tiles[axis] + F::KERNEL - 1 - geometry.padding[axis] - geometry.input[axis]);
+        Self { geometry, tiles, frame, _filter: PhantomData }
     }
 
     fn tiles_of_an_image(&self) -> usize {
@@ -108,8 +116,8 @@ impl Tiling {
         let [c, o] = self.geometry.channels;
         let mut taps_first = vec![0.0; weight.len()];
         transpose(weight, [o, self.geometry.taps()], &mut taps_first, o);
-        let mut points = vec![0.0; POINTS * c * o];
-        transform(Kernel, o, (&taps_first[..], &Grid::kernels(c)), (&mut points[..], &Grid::points(c)), Store::Set);
+        let mut points = vec![0.0; F::POINTS * c * o];
+        F::Kernel::squares(o, (&taps_first, &Grid::in_turn(F::KERNEL, c)), (&mut points, &Grid::points(F::TILE, c)), Store::Set);
         points
     }
 
@@ -117,7 +125,7 @@ impl Tiling {
     fn kernel_gradient(&self, points: &[f32]) -> Vec<f32> {
         let [c, o] = self.geometry.channels;
         let mut taps_first = vec![0.0; self.geometry.taps() * o];
-        transform(KernelAdjoint, o, (points, &Grid::points(c)), (&mut taps_first[..], &Grid::kernels(c)), Store::Set);
+        F::KernelAdjoint::squares(o, (points, &Grid::points(F::TILE, c)), (&mut taps_first, &Grid::in_turn(F::KERNEL, c)), Store::Set);
         let mut gradient = vec![0.0; taps_first.len()];
         transpose(&taps_first, [self.geometry.taps(), o], &mut gradient, self.geometry.taps());
         gradient
@@ -133,14 +141,9 @@ impl Tiling {
             transpose(self.frame.around(image, &mut scratch.framed), [c, pixels], to, c);
         }
         let tiles = images * self.tiles_of_an_image();
-        scratch.input_points.resize(POINTS * tiles * c, 0.0);
-        transform(
-            Input,
-            c,
-            (&scratch.input_pixels[..], &self.input(images)),
-            (&mut scratch.input_points[..], &Grid::points(tiles)),
-            Store::Set,
-        );
+        scratch.input_points.resize(F::POINTS * tiles * c, 0.0);
+        let points = Grid::points(F::TILE, tiles);
+        F::Input::squares(c, (&scratch.input_pixels, &self.input(images)), (&mut scratch.input_points, &points), Store::Set);
     }
 
     /// ∂x of some images from the gradient to their transformed tiles, which overlap.
@@ -150,8 +153,8 @@ impl Tiling {
         let pixels = extent[0] * extent[1];
         scratch.input_pixels.clear();
         scratch.input_pixels.resize(images * pixels * c, 0.0);
-        let points = Grid::points(images * self.tiles_of_an_image());
-        transform(InputAdjoint, c, (&scratch.input_points[..], &points), (&mut scratch.input_pixels[..], &self.input(images)), Store::Add);
+        let points = Grid::points(F::TILE, images * self.tiles_of_an_image());
+        F::InputAdjoint::squares(c, (&scratch.input_points, &points), (&mut scratch.input_pixels, &self.input(images)), Store::Add);
         for (to, from) in x_gradient.chunks_exact_mut(self.geometry.input_len()).zip(scratch.input_pixels.chunks_exact(pixels * c)) {
             if extent == self.geometry.input {
                 transpose(from, [pixels, c], to, pixels);
@@ -178,16 +181,11 @@ impl Tiling {
         let images = x.len() / self.geometry.input_len();
         let tiles = images * self.tiles_of_an_image();
         self.transform_input(x, scratch);
-        scratch.output_points.resize(POINTS * tiles * o, 0.0);
+        scratch.output_points.resize(F::POINTS * tiles * o, 0.0);
         multiply(&scratch.input_points, kernels, [tiles, c, o], &mut scratch.output_points);
         scratch.output_pixels.resize(images * pixels * o, 0.0);
-        transform(
-            Output,
-            o,
-            (&scratch.output_points[..], &Grid::points(tiles)),
-            (&mut scratch.output_pixels[..], &self.output(images)),
-            Store::Set,
-        );
+        let points = Grid::points(F::TILE, tiles);
+        F::Output::squares(o, (&scratch.output_points, &points), (&mut scratch.output_pixels, &self.output(images)), Store::Set);
         let len = output.len() / images;
         let products = scratch.output_pixels.chunks_exact(o * pixels);
         for (image, (output, products)) in output.chunks_exact_mut(len).zip(products).enumerate() {
@@ -207,7 +205,12 @@ fn multiply(a: &[f32], b: &[f32], [m, k, n]: [usize; 3], c: &mut [f32]) {
 
 /// The output, and what the epilogue keeps.
 pub(super) fn forward(geometry: Geometry, epilogue: Epilogue, x: &[f32], weight: &[f32], bias: &[f32]) -> [Vec<f32>; 2] {
-    let tiling = Tiling::new(geometry);
+    let forward = if geometry.kernel[0] == Three::KERNEL { forward_by::<Three> } else { forward_by::<Five> };
+    forward(geometry, epilogue, x, weight, bias)
+}
+
+fn forward_by<F: Filter + Sync>(geometry: Geometry, epilogue: Epilogue, x: &[f32], weight: &[f32], bias: &[f32]) -> [Vec<f32>; 2] {
+    let tiling = Tiling::<F>::new(geometry);
     let kernels = tiling.kernels(weight);
     geometry.by_images(epilogue, tiling.images_at_once(), x, Scratch::default, |scratch, x, output, winners| {
         tiling.forward(x, &kernels, epilogue, bias, output, winners, scratch);
@@ -222,8 +225,8 @@ struct Sums {
 }
 
 /// What one backward pass needs for every chunk of images.
-struct Backward<'a> {
-    tiling: Tiling,
+struct Backward<'a, F> {
+    tiling: Tiling<F>,
     /// At each point `o × c`; empty if ∂x is not wanted.
     kernels: Vec<f32>,
     epilogue: Epilogue,
@@ -233,7 +236,7 @@ struct Backward<'a> {
     wanted: [bool; 3],
 }
 
-impl Backward<'_> {
+impl<F: Filter> Backward<'_, F> {
     /// Images `first..first + count`: ∂x into `x_gradient`, their part of ∂w and ∂b onto `sums`.
     fn images(&self, first: usize, count: usize, x_gradient: &mut [f32], sums: &mut Sums, scratch: &mut Scratch) {
         let (geometry, tiling) = (&self.tiling.geometry, &self.tiling);
@@ -247,14 +250,9 @@ impl Backward<'_> {
             let kept = if self.epilogue == Epilogue::Bias { &[] } else { &self.kept[part(outputs, image)] };
             self.epilogue.gradient(gradient, kept, geometry.output, 1, &mut sums.bias, to, &mut scratch.epilogue, false);
         }
-        scratch.output_points.resize(POINTS * tiles * o, 0.0);
-        transform(
-            OutputAdjoint,
-            o,
-            (&scratch.output_pixels[..], &tiling.output(count)),
-            (&mut scratch.output_points[..], &Grid::points(tiles)),
-            Store::Set,
-        );
+        scratch.output_points.resize(F::POINTS * tiles * o, 0.0);
+        let points = Grid::points(F::TILE, tiles);
+        F::OutputAdjoint::squares(o, (&scratch.output_pixels, &tiling.output(count)), (&mut scratch.output_points, &points), Store::Set);
         if self.wanted[1] {
             let len = geometry.input_len();
             tiling.transform_input(&self.x[first * len..(first + count) * len], scratch);
@@ -265,7 +263,7 @@ impl Backward<'_> {
             }
         }
         if self.wanted[0] {
-            scratch.input_points.resize(POINTS * tiles * c, 0.0);
+            scratch.input_points.resize(F::POINTS * tiles * c, 0.0);
             multiply(&scratch.output_points, &self.kernels, [tiles, o, c], &mut scratch.input_points);
             tiling.spread_input(count, x_gradient, scratch);
         }
@@ -282,8 +280,21 @@ pub(super) fn backward(
     output_gradient: &[f32],
     wanted: [bool; 3],
 ) -> [Vec<f32>; 3] {
+    let backward = if geometry.kernel[0] == Three::KERNEL { backward_by::<Three> } else { backward_by::<Five> };
+    backward(geometry, epilogue, x, weight, kept, output_gradient, wanted)
+}
+
+fn backward_by<F: Filter + Sync>(
+    geometry: Geometry,
+    epilogue: Epilogue,
+    x: &[f32],
+    weight: &[f32],
+    kept: &[f32],
+    output_gradient: &[f32],
+    wanted: [bool; 3],
+) -> [Vec<f32>; 3] {
     let ([c, o], [want_x, want_weight, want_bias]) = (geometry.channels, wanted);
-    let tiling = Tiling::new(geometry);
+    let tiling = Tiling::<F>::new(geometry);
     let kernels = if want_x { transposed(&tiling.kernels(weight), [c, o]) } else { Vec::new() };
     let at_once = tiling.images_at_once();
     let pass = Backward { tiling, kernels, epilogue, x, kept, output_gradient, wanted };
@@ -293,7 +304,7 @@ pub(super) fn backward(
     let mut parts: Vec<&mut [f32]> = x_gradient.chunks_mut(images * geometry.input_len()).collect();
     parts.resize_with(geometry.images.div_ceil(images), Default::default);
     let group = |(index, x_gradient): (usize, &mut [f32])| {
-        let mut sums = Sums { kernels: vec![0.0; if want_weight { POINTS * c * o } else { 0 }], bias: vec![0.0; o] };
+        let mut sums = Sums { kernels: vec![0.0; if want_weight { F::POINTS * c * o } else { 0 }], bias: vec![0.0; o] };
         let mut scratch = Scratch::default();
         let mut x_gradients = x_gradient.chunks_mut(at_once * geometry.input_len());
         let end = ((index + 1) * images).min(geometry.images);
