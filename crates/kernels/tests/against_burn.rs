@@ -109,12 +109,12 @@ proptest! {
     /// Shapes that go through transformed tiles: 3 × 3 and 5 × 5 between multiples of sixteen channels; tiles at the edges reach over.
     #[test]
     fn convolutions_in_tiles(
-        images in 1_usize..8, c in 1_usize..4, o in 1_usize..4, extent in [8_usize..14, 8_usize..14], padding in [0_usize..5, 0_usize..5],
+        images in 1_usize..8, c in 1_usize..4, o in 2_usize..4, extent in [8_usize..14, 8_usize..14], padding in [0_usize..5, 0_usize..5],
         five: bool, with_bias: bool,
     ) {
         let kernel = if five { [5; 2] } else { [3; 2] };
         let case = Case { images, channels: [16 * c, 16 * o], groups: 1, extent, kernel, stride: [1; 2], padding, dilation: [1; 2] };
-        check_convolution(&case, with_bias, Activation::None, 1e-4);
+        check_convolution(&case, with_bias, Activation::None, if five { 1e-4 } else { 3e-5 });
     }
 }
 
@@ -142,7 +142,7 @@ proptest! {
         prop_assert_eq!(values(x.grad(&fused).unwrap()), values(x.grad(&apart).unwrap()));
         prop_assert_eq!(values(weight.grad(&fused).unwrap()), values(weight.grad(&apart).unwrap()));
         if let Some(bias) = bias {
-            close("db", &values(bias.grad(&fused).unwrap()), &values(bias.grad(&apart).unwrap()), 1e-6);
+            close("db", &values(bias.grad(&fused).unwrap()), &values(bias.grad(&apart).unwrap()), 5e-6);
         }
     }
 }
@@ -151,7 +151,7 @@ proptest! {
 #[test]
 fn convolutions_in_tiles_through_relu() {
     for kernel in [3, 5] {
-        let (x, weight, bias) = (random([9, 16, 11, 13], 1), random([32, 16, kernel, kernel], 2), random([32], 3));
+        let (x, weight, bias) = (random([9, 32, 11, 13], 1), random([64, 32, kernel, kernel], 2), random([64], 3));
         let options = || ConvOptions::new([1; 2], [2, 1], [1; 2], 1);
         let fused = conv2d(x.clone(), weight.clone(), Some(bias.clone()), options(), Activation::Relu);
         let apart = relu(conv2d(x.clone(), weight.clone(), Some(bias.clone()), options(), Activation::None));
