@@ -68,12 +68,14 @@ impl Network for Cnn {
     fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
         let mut x = images(inputs, self.extent);
         for (index, convolution) in self.convolutions.iter().enumerate() {
-            x = convolution.forward(x, Activation::None, pass);
-            if let Some(norm) = self.norms.get(index) {
-                x = norm.forward(x, None, Activation::None, pass);
-            }
             // ReLU after the maximum is the maximum after ReLU, on a quarter of the numbers.
-            x = max_pool(x, 2, Activation::Relu);
+            x = match self.norms.get(index) {
+                Some(norm) => {
+                    let x = convolution.forward(x, Activation::None, pass);
+                    max_pool(norm.forward(x, None, Activation::None, pass), 2, Activation::Relu)
+                }
+                None => convolution.forward_max_pool_relu(x, pass),
+            };
         }
         let x = match &self.hidden_norm {
             // Without it the features, which are all positive, let one large step switch every hidden unit off for good.
