@@ -138,15 +138,14 @@ impl LaidOut {
     /// The part laid out, or as it is where neither its rows nor its columns are contiguous.
     fn lay_out<'a>(&'a mut self, part: Left<'a>) -> Left<'a> {
         let (m, k) = (part.rows.len(), part.columns.len());
-        let from = &part.values[part.rows[0] + part.columns[0]..];
         match (step(part.rows), step(part.columns)) {
             (_, Some(1)) => {
                 self.values.clear();
-                part.rows.iter().for_each(|row| self.values.extend_from_slice(&from[row - part.rows[0]..][..k]));
+                part.rows.iter().for_each(|row| self.values.extend_from_slice(&part.values[row + part.columns[0]..][..k]));
             }
             (Some(1), Some(width)) if width >= m => {
                 self.values.resize(m * k, 0.0);
-                transpose_part(from, width, [k, m], &mut self.values, k);
+                transpose_part(&part.values[part.rows[0] + part.columns[0]..], width, [k, m], &mut self.values, k);
             }
             _ => return part,
         }
@@ -393,16 +392,25 @@ mod tests {
     }
 
     #[test]
-    fn a_matrix_that_cannot_be_laid_out_is_read_where_it_lies() {
+    fn rows_and_columns_lie_anywhere() {
         let value = |i: usize| (i % 13) as f32 - 6.0;
         let values: Vec<f32> = (0..2000).map(value).collect();
-        let rows: Vec<usize> = (0..20).map(|i| i * i).collect();
-        let columns: Vec<usize> = (0..300).map(|r| r * 5 + r % 2).collect();
         let (n, b) = (300, (0..300 * 300).map(value).collect::<Vec<f32>>());
-        let product = Left { values: &values, rows: &rows, columns: &columns }.times(&b, n);
-        for (index, found) in product.iter().enumerate() {
-            let (i, j) = (index / n, index % n);
-            assert_eq!(*found, columns.iter().enumerate().map(|(r, at)| values[rows[i] + at] * b[r * n + j]).sum::<f32>());
+        let (squares, descending, contiguous) = (|i: usize| i * i, |i: usize| 700 - 30 * i, |i: usize| i);
+        let tables: [(fn(usize) -> usize, fn(usize) -> usize); 5] = [
+            (squares, |r| r * 5 + r % 2),
+            (descending, contiguous),
+            (contiguous, contiguous),
+            (contiguous, |r| 3 * r),
+            (|_| 7, |r| 900 - r),
+        ];
+        for (row, column) in tables {
+            let (rows, columns): (Vec<usize>, Vec<usize>) = ((0..20).map(row).collect(), (0..300).map(column).collect());
+            let product = Left { values: &values, rows: &rows, columns: &columns }.times(&b, n);
+            for (index, found) in product.iter().enumerate() {
+                let (i, j) = (index / n, index % n);
+                assert_eq!(*found, columns.iter().enumerate().map(|(r, at)| values[rows[i] + at] * b[r * n + j]).sum::<f32>());
+            }
         }
     }
 
