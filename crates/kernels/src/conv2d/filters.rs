@@ -9,7 +9,7 @@
 
 use pulp::Simd;
 
-use super::transform::{Along, Map};
+use super::transform::{Along, Line, Map};
 
 /// The side of a tile of the output.
 pub(super) const OUT: usize = 4;
@@ -61,11 +61,6 @@ impl Filter for Five {
     type OutputAdjoint = Along<OutputAdjoint, OUT, 8>;
     type Kernel = Along<Kernel, 5, 8>;
     type KernelAdjoint = Along<KernelAdjoint, 8, 5>;
-}
-
-/// What a transform does along one axis: of N numbers it makes M.
-pub(super) trait Line<const N: usize, const M: usize> {
-    fn along<S: Simd>(simd: S, x: [S::f32s; N]) -> [S::f32s; M];
 }
 
 /// a·x + y.

@@ -4,7 +4,10 @@ use std::marker::PhantomData;
 
 use pulp::{Simd, WithSimd};
 
-use super::filters::Line;
+/// What a transform does along one axis: of N numbers it makes M.
+pub(super) trait Line<const N: usize, const M: usize> {
+    fn along<S: Simd>(simd: S, x: [S::f32s; N]) -> [S::f32s; M];
+}
 
 /// What makes squares of squares.
 pub(super) trait Map {
