@@ -24,7 +24,10 @@ use burn::{
 };
 use rayon::prelude::*;
 
-use self::epilogue::Epilogue;
+use self::{
+    epilogue::Epilogue,
+    filters::{Five, Three},
+};
 use crate::{
     Activation,
     autodiff::differentiable,
@@ -161,6 +164,26 @@ impl Geometry {
     }
 }
 
+/// How a convolution is done.
+struct Way {
+    /// The output, and what the epilogue keeps, from x, weight and bias.
+    forward: fn(Geometry, Epilogue, &[f32], &[f32], &[f32]) -> [Vec<f32>; 2],
+    /// Gradients to x, weight and bias, where they are wanted, from x, weight, what was kept, and the gradient to the output.
+    backward: fn(Geometry, Epilogue, &[f32], &[f32], &[f32], &[f32], [bool; 3]) -> [Vec<f32>; 3],
+}
+
+impl Way {
+    fn of(geometry: &Geometry) -> Self {
+        if winograd::pays::<Three>(geometry) {
+            return Self { forward: winograd::forward::<Three>, backward: winograd::backward::<Three> };
+        }
+        if winograd::pays::<Five>(geometry) {
+            return Self { forward: winograd::forward::<Five>, backward: winograd::backward::<Five> };
+        }
+        Self { forward: direct::forward, backward: direct::backward }
+    }
+}
+
 /// An image inside a frame of zeros.
 #[derive(Debug, Clone, Copy)]
 struct Frame {
@@ -255,8 +278,7 @@ impl Conv2d for Flex {
         epilogue: Epilogue,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let (x, weight, bias) = (Values::of(&x), Values::of(&weight), Values::of(&bias));
-        let forward = if winograd::pays(&geometry) { winograd::forward } else { direct::forward };
-        let [y, winners] = forward(geometry, epilogue, x.as_slice(), weight.as_slice(), bias.as_slice());
+        let [y, winners] = (Way::of(&geometry).forward)(geometry, epilogue, x.as_slice(), weight.as_slice(), bias.as_slice());
         let [height, width] = epilogue.extent(geometry.output);
         let y: FloatTensor<Self> = tensor(y, [geometry.images, geometry.channels[1], height, width]);
         let kept = match epilogue {
@@ -277,8 +299,15 @@ impl Conv2d for Flex {
         wanted: [bool; 3],
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (x, weight, kept, gradient) = (Values::of(&x), Values::of(&weight), Values::of(&kept), Values::of(&output_gradient));
-        let backward = if winograd::pays(&geometry) { winograd::backward } else { direct::backward };
-        let [dx, dw, db] = backward(geometry, epilogue, x.as_slice(), weight.as_slice(), kept.as_slice(), gradient.as_slice(), wanted);
+        let [dx, dw, db] = (Way::of(&geometry).backward)(
+            geometry,
+            epilogue,
+            x.as_slice(),
+            weight.as_slice(),
+            kept.as_slice(),
+            gradient.as_slice(),
+            wanted,
+        );
         let [c, o] = geometry.channels;
         let [h, w] = geometry.input;
         let [kh, kw] = geometry.kernel;

@@ -25,7 +25,7 @@ use rayon::prelude::*;
 use super::{
     Frame, Geometry,
     epilogue::{Buffers, Epilogue},
-    filters::{Filter, Five, OUT, Three},
+    filters::{Filter, OUT},
     summed,
     transform::{Grid, Map, Square, Store},
 };
@@ -46,20 +46,15 @@ const GROUP_ROWS: usize = 2 * ROWS;
 
 /// Whether a convolution can be done this way and takes less time so. The number of images does not count: an image gives the
 /// same bits in every batch.
-pub(super) fn pays(geometry: &Geometry) -> bool {
-    let Geometry { channels, groups, kernel, stride, dilation, .. } = geometry;
-    let points = match kernel {
-        [Three::KERNEL, Three::KERNEL] => Three::POINTS,
-        [Five::KERNEL, Five::KERNEL] => Five::POINTS,
-        _ => return false,
-    };
+pub(super) fn pays<F: Filter>(geometry: &Geometry) -> bool {
     let tiles = geometry.output.map(|extent| extent.div_ceil(OUT)).iter().product::<usize>();
-    let [c, o] = *channels;
-    *stride == [1; 2]
-        && *dilation == [1; 2]
-        && *groups == 1
-        && channels.iter().all(|channels| channels.is_multiple_of(CHANNELS))
-        && points * tiles * (c * o + TRANSFORM * (c + o)) < geometry.taps() * o * geometry.output_pixels()
+    let [c, o] = geometry.channels;
+    geometry.kernel == [F::KERNEL; 2]
+        && geometry.stride == [1; 2]
+        && geometry.dilation == [1; 2]
+        && geometry.groups == 1
+        && geometry.channels.iter().all(|channels| channels.is_multiple_of(CHANNELS))
+        && F::POINTS * tiles * (c * o + TRANSFORM * (c + o)) < geometry.taps() * o * geometry.output_pixels()
 }
 
 /// A convolution in tiles.
@@ -208,12 +203,7 @@ fn multiply(a: &[f32], b: &[f32], [m, k, n]: [usize; 3], c: &mut [f32]) {
 }
 
 /// The output, and what the epilogue keeps.
-pub(super) fn forward(geometry: Geometry, epilogue: Epilogue, x: &[f32], weight: &[f32], bias: &[f32]) -> [Vec<f32>; 2] {
-    let forward = if geometry.kernel[0] == Three::KERNEL { forward_by::<Three> } else { forward_by::<Five> };
-    forward(geometry, epilogue, x, weight, bias)
-}
-
-fn forward_by<F: Filter + Sync>(geometry: Geometry, epilogue: Epilogue, x: &[f32], weight: &[f32], bias: &[f32]) -> [Vec<f32>; 2] {
+pub(super) fn forward<F: Filter + Sync>(geometry: Geometry, epilogue: Epilogue, x: &[f32], weight: &[f32], bias: &[f32]) -> [Vec<f32>; 2] {
     let tiling = Tiling::<F>::new(geometry);
     let kernels = tiling.kernels(weight);
     geometry.by_images(epilogue, tiling.images_at_once(), x, Scratch::default, |scratch, x, output, winners| {
@@ -275,20 +265,7 @@ impl<F: Filter> Backward<'_, F> {
 }
 
 /// Gradients to x, weight and bias; empty where they are not wanted.
-pub(super) fn backward(
-    geometry: Geometry,
-    epilogue: Epilogue,
-    x: &[f32],
-    weight: &[f32],
-    kept: &[f32],
-    output_gradient: &[f32],
-    wanted: [bool; 3],
-) -> [Vec<f32>; 3] {
-    let backward = if geometry.kernel[0] == Three::KERNEL { backward_by::<Three> } else { backward_by::<Five> };
-    backward(geometry, epilogue, x, weight, kept, output_gradient, wanted)
-}
-
-fn backward_by<F: Filter + Sync>(
+pub(super) fn backward<F: Filter + Sync>(
     geometry: Geometry,
     epilogue: Epilogue,
     x: &[f32],
