@@ -392,6 +392,19 @@ mod tests {
     }
 
     #[test]
+    fn the_bits_do_not_depend_on_what_is_laid_out() {
+        let value = |i: usize| ((i * 2_654_435_761) % 1_000_003) as f32 / 1e6 - 0.5;
+        let (m, n, k) = (210, 270, 600);
+        let (a, b): (Vec<f32>, Vec<f32>) = ((0..m * k).map(value).collect(), (0..k * n).map(|i| value(i + 7)).collect());
+        for (rows, columns) in [(strided(m, k), strided(k, 1)), (strided(m, 1), strided(k, m))] {
+            let whole = Left { values: &a, rows: &rows, columns: &columns }.times(&b, n);
+            // Too few rows to share anything.
+            let each: Vec<f32> = rows.chunks(5).flat_map(|rows| Left { values: &a, rows, columns: &columns }.times(&b, n)).collect();
+            assert!(whole == each);
+        }
+    }
+
+    #[test]
     fn rows_and_columns_lie_anywhere() {
         let value = |i: usize| (i % 13) as f32 - 6.0;
         let values: Vec<f32> = (0..2000).map(value).collect();
