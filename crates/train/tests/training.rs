@@ -34,7 +34,8 @@ fn models() -> Vec<(&'static str, ModelConfig, Extent)> {
         ("linear", ModelConfig::Linear, EXTENT),
         ("mlp", ModelConfig::Mlp { hidden: vec![20, 10], dropout: 0.0 }, EXTENT),
         ("cnn", ModelConfig::Cnn { channels: vec![4, 6], hidden: 10, batch_norm: true, dropout: 0.3 }, EXTENT),
-        // Large enough for the second convolution to go through transformed tiles.
+        // The second convolutions of these two go through transformed tiles, of 3 × 3 and of 5 × 5.
+        ("cnn without normalisation", ModelConfig::Cnn { channels: vec![16, 32], hidden: 10, batch_norm: false, dropout: 0.3 }, EXTENT),
         ("feddyn-cnn", ModelConfig::FeddynCnn, Extent { channels: 3, height: 20, width: 23 }),
         ("resnet", ModelConfig::Resnet { widths: vec![4, 8], blocks: 1 }, colour),
         ("lstm", ModelConfig::Lstm { embedding: 3, hidden: 4, layers: 2 }, SYMBOLS),
