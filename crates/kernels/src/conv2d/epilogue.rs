@@ -127,19 +127,18 @@ vectorize! {
         let o = bias.len();
         let corners = corners(pooled.len() / o, width);
         for ((pooled, winners), corners) in pooled.chunks_exact_mut(o).zip(winners.chunks_exact_mut(o)).zip(corners) {
-            // Cut so that the compiler sees that each is as long as the others.
-            let [a, b, c, d] = corners.map(|pixel| &products[pixel * o..][..o]);
-            let (pooled, winners) = (&mut pooled[..o], &mut winners[..o]);
-            for i in 0..o {
-                let (mut max, mut winner) = (a[i] + bias[i], 0.0);
-                for (place, other) in [(1.0, b[i]), (2.0, c[i]), (3.0, d[i])] {
-                    let value = other + bias[i];
+            // Zipped, not indexed: with a check of bounds in it the loop would end in a tail of single numbers.
+            let [a, b, c, d] = corners.map(|pixel| products[pixel * o..][..o].iter());
+            let windows = a.zip(b).zip(c.zip(d)).zip(bias);
+            for ((pooled, winner), (((a, b), (c, d)), bias)) in pooled.iter_mut().zip(winners).zip(windows) {
+                let (mut max, mut place) = (a + bias, 0.0);
+                for (other, value) in [(1.0, b + bias), (2.0, c + bias), (3.0, d + bias)] {
                     let above = (value > max) | value.is_nan();
                     max = if above { value } else { max };
-                    winner = if above { place } else { winner };
+                    place = if above { other } else { place };
                 }
-                pooled[i] = relu(max);
-                winners[i] = if max > 0.0 { winner } else { NOBODY };
+                *pooled = relu(max);
+                *winner = if max > 0.0 { place } else { NOBODY };
             }
         }
     }
