@@ -13,6 +13,8 @@ mod filters;
 mod transform;
 mod winograd;
 
+use std::{cell::RefCell, thread::LocalKey};
+
 use burn::{
     backend::{
         Autodiff, Backend, Dispatch, Flex, autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
@@ -140,13 +142,12 @@ impl Geometry {
     }
 
     /// The output, and what the epilogue keeps for the way back, made by `work` from so many images at once, in parallel.
-    fn by_images<S>(
+    fn by_images(
         &self,
         epilogue: Epilogue,
         at_once: usize,
         x: &[f32],
-        scratch: impl Fn() -> S + Sync + Send,
-        work: impl Fn(&mut S, &[f32], &mut [f32], &mut [f32]) + Sync + Send,
+        work: impl Fn(&[f32], &mut [f32], &mut [f32]) + Sync + Send,
     ) -> [Vec<f32>; 2] {
         let len = self.given_len(epilogue);
         let mut output = vec![0.0; self.images * len];
@@ -154,7 +155,7 @@ impl Geometry {
         let mut kept: Vec<&mut [f32]> = winners.chunks_mut(at_once * len).collect();
         kept.resize_with(self.images.div_ceil(at_once), Default::default);
         let chunks = output.par_chunks_mut(at_once * len).zip(x.par_chunks(at_once * self.input_len())).zip(kept);
-        chunks.for_each_init(scratch, |scratch, ((output, x), winners)| work(scratch, x, output, winners));
+        chunks.for_each(|((output, x), winners)| work(x, output, winners));
         [output, winners]
     }
 
@@ -227,6 +228,15 @@ impl Frame {
             pixels.copy_from_slice(&framed[start..start + pixels.len()]);
         }
     }
+}
+
+/// Numbers of an image up to which a thread keeps its buffers.
+const KEPT: usize = 1 << 20;
+
+/// Lends `work` the buffers of this thread, which are kept from one call to the next: made anew, they would be cleared, page by
+/// page. Those for large images are not kept.
+fn lend<S: Default, R>(buffers: &'static LocalKey<RefCell<S>>, geometry: &Geometry, work: impl FnOnce(&mut S) -> R) -> R {
+    if geometry.input_len().max(geometry.output_len()) <= KEPT { buffers.with_borrow_mut(work) } else { work(&mut S::default()) }
 }
 
 /// The sum with sixteen running sums, so that the additions do not wait for one another.

@@ -72,8 +72,13 @@ fn squares(_: &[f32], _: usize, _: &mut [f32], _: usize, _: [usize; 2], _: [usiz
 #[target_feature(enable = "avx")]
 unsafe fn square(from: *const f32, width: usize, to: *mut f32, stride: usize) {
     use std::arch::x86_64::{
-        __m256, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+        __m256, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_shuffle_ps, _mm256_storeu_ps,
+        _mm256_unpackhi_ps, _mm256_unpacklo_ps,
     };
+    // Eight rows are more than the processor foresees by itself. What is asked for need not exist.
+    for i in 8..16 {
+        _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(i * width).cast());
+    }
     // SAFETY: the caller's promise.
     let row: [__m256; 8] = std::array::from_fn(|i| unsafe { _mm256_loadu_ps(from.add(i * width)) });
     let pair: [__m256; 8] = std::array::from_fn(|i| {

@@ -9,19 +9,27 @@
 //!
 //! Images are worked on in parallel. ∂w is summed over groups of images whose number does not depend on the threads.
 
-use std::{mem::MaybeUninit, ops::Range};
+use std::{
+    cell::RefCell,
+    mem::{MaybeUninit, take},
+    ops::Range,
+};
 
 use rayon::prelude::*;
 
 use super::{
     Frame, Geometry,
     epilogue::{Buffers, Epilogue},
-    summed,
+    lend, summed,
 };
 use crate::{
     layout::transpose,
     matmul::{Into, Left, Multiply},
 };
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
 
 /// Buffers that a thread uses for one image after another.
 #[derive(Default)]
@@ -30,6 +38,7 @@ struct Scratch {
     framed_gradient: Vec<f32>,
     epilogue: Buffers,
     pixels_first: Vec<MaybeUninit<f32>>,
+    output_gradient: Vec<f32>,
 }
 
 /// Tables and weights of the forward product.
@@ -91,8 +100,8 @@ impl Forward {
 /// The output, and what the epilogue keeps.
 pub(super) fn forward(geometry: Geometry, epilogue: Epilogue, x: &[f32], weight: &[f32], bias: &[f32]) -> [Vec<f32>; 2] {
     let forward = Forward::new(geometry, weight);
-    geometry.by_images(epilogue, 1, x, Scratch::default, |scratch, image, output, winners| {
-        forward.image(image, epilogue, bias, output, winners, scratch);
+    geometry.by_images(epilogue, 1, x, |image, output, winners| {
+        lend(&SCRATCH, &geometry, |scratch| forward.image(image, epilogue, bias, output, winners, scratch));
     })
 }
 
@@ -285,30 +294,30 @@ pub(super) fn backward(
         let end = ((index + 1) * images).min(geometry.images);
         (index * images * len).min(end * len)..end * len
     };
-    let work = |(index, x_gradient): (usize, &mut [f32])| {
+    let work = |(index, x_gradient): (usize, &mut [f32]), scratch: &mut Scratch| {
         let mut sums = Sums { weight: vec![0.0; if want_weight { weight.len() } else { 0 }], bias: vec![0.0; geometry.channels[1]] };
-        let mut scratch = Scratch::default();
         let outputs = geometry.given_len(epilogue);
         let gradients = output_gradient[slices(outputs, index)].chunks_exact(outputs);
         let inputs = x[slices(geometry.input_len(), index)].chunks_exact(geometry.input_len());
         let mut x_gradients = x_gradient.chunks_exact_mut(geometry.input_len());
-        let mut pixels_first = vec![0.0; geometry.output_len()];
+        let (mut buffers, mut pixels_first) = (take(&mut scratch.epilogue), take(&mut scratch.output_gradient));
+        pixels_first.resize(geometry.output_len(), 0.0);
         for (image, (gradient, input)) in gradients.zip(inputs).enumerate() {
             let start = (index * images + image) * outputs;
             let kept = if epilogue == Epilogue::Bias { &[] } else { &kept[start..start + outputs] };
             let (extent, groups) = (geometry.output, geometry.groups);
-            let mut buffers = std::mem::take(&mut scratch.epilogue);
             let gradient = epilogue.gradient(gradient, kept, extent, groups, &mut sums.bias, &mut pixels_first, &mut buffers, want_x);
             if want_weight {
-                add_weight_gradient(&forward, input, &pixels_first, o, &mut sums.weight, &mut scratch);
+                add_weight_gradient(&forward, input, &pixels_first, o, &mut sums.weight, scratch);
             }
             if let (Some(product), Some(x_gradient)) = (&input_gradient, x_gradients.next()) {
-                product.image(gradient, x_gradient, &mut scratch);
+                product.image(gradient, x_gradient, scratch);
             }
-            scratch.epilogue = buffers;
         }
+        (scratch.epilogue, scratch.output_gradient) = (buffers, pixels_first);
         sums
     };
+    let work = |part: (usize, &mut [f32])| lend(&SCRATCH, &geometry, |scratch| work(part, scratch));
     let all: Vec<Sums> = if want_x {
         x_gradient.par_chunks_mut(images * geometry.input_len()).enumerate().map(work).collect()
     } else {

@@ -1,6 +1,6 @@
 //! Transforms of squares of numbers along both axes, and where these numbers lie.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, mem::MaybeUninit};
 
 use pulp::{Simd, WithSimd};
 
@@ -31,6 +31,10 @@ pub(super) struct Grid {
     pub(super) strides: [usize; 2],
 }
 
+/// Vectors between those of one point and the next. A power of two apart, the points of a square would all fall into a few sets of
+/// the cache and throw one another out before their lines are full.
+pub(super) const GAP: usize = 1;
+
 pub(super) struct Square {
     pub(super) corner: usize,
     /// Rows and columns that there are; others are read as 0 and not written.
@@ -42,9 +46,9 @@ impl Grid {
         Self { squares: corners.map(|corner| Square { corner, inside: [usize::MAX; 2] }).collect(), strides }
     }
 
-    /// Squares of the transformed domain, where all vectors of one point follow one another.
+    /// Squares of the transformed domain, where all vectors of one point follow one another, and after them [`GAP`] unused ones.
     pub(super) fn points(side: usize, count: usize) -> Self {
-        Self::whole(0..count, [side * count, count])
+        Self::whole(0..count, [side * (count + GAP), count + GAP])
     }
 
     /// Squares one after another.
@@ -131,8 +135,10 @@ unsafe fn square<S: Simd, L: Line<N, M>, const N: usize, const M: usize>(
     store: Store,
 ) {
     let zero = simd.splat_f32s(0.0);
+    // The M × N numbers in between, not cleared for each block: all of them are written before they are read.
+    let mut half = MaybeUninit::<[[S::f32s; N]; M]>::uninit();
+    let half = half.as_mut_ptr().cast::<[S::f32s; N]>();
     for block in 0..read.blocks {
-        let mut half = [[zero; N]; M];
         for j in 0..N {
             let mut column = [zero; N];
             for i in 0..N {
@@ -143,11 +149,13 @@ unsafe fn square<S: Simd, L: Line<N, M>, const N: usize, const M: usize>(
             }
             let column = L::along(simd, column);
             for i in 0..M {
-                half[i][j] = column[i];
+                // SAFETY: row i and column j of M and N.
+                unsafe { half.add(i).cast::<S::f32s>().add(j).write(column[i]) };
             }
         }
         for i in 0..M {
-            let row = L::along(simd, half[i]);
+            // SAFETY: row i of M, whose N numbers have been written.
+            let row = L::along(simd, unsafe { half.add(i).read() });
             for j in 0..M {
                 if i < inside_to[0] && j < inside_to[1] {
                     // SAFETY: the caller's promise.

@@ -18,7 +18,7 @@
 //! The transforms work on several channels at once, so images are laid out pixel by pixel for them. Results are within 1e-4 of
 //! the largest of those of the definition, mostly within 1e-5; with 3 × 3, within 3e-5.
 
-use std::marker::PhantomData;
+use std::{cell::RefCell, marker::PhantomData};
 
 use rayon::prelude::*;
 
@@ -26,8 +26,8 @@ use super::{
     Frame, Geometry,
     epilogue::{Buffers, Epilogue},
     filters::{Filter, OUT},
-    summed,
-    transform::{Grid, Map, Square, Store},
+    lend, summed,
+    transform::{GAP, Grid, Map, Square, Store},
 };
 use crate::{
     layout::transpose,
@@ -64,6 +64,10 @@ struct Tiling<F> {
     /// The zeros around an image that the tiles reach into.
     frame: Frame,
     _filter: PhantomData<F>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// Buffers that a thread uses for one chunk of images after another.
@@ -115,7 +119,7 @@ impl<F: Filter> Tiling<F> {
         let [c, o] = self.geometry.channels;
         let mut taps_first = vec![0.0; weight.len()];
         transpose(weight, [o, self.geometry.taps()], &mut taps_first, o);
-        let mut points = vec![0.0; F::POINTS * c * o];
+        let mut points = vec![0.0; F::POINTS * (c + GAP) * o];
         F::Kernel::squares(o, (&taps_first, &Grid::in_turn(F::KERNEL, c)), (&mut points, &Grid::points(F::TILE, c)), Store::Set);
         points
     }
@@ -140,7 +144,7 @@ impl<F: Filter> Tiling<F> {
             transpose(self.frame.around(image, &mut scratch.framed), [c, pixels], to, c);
         }
         let tiles = images * self.tiles_of_an_image();
-        scratch.input_points.resize(F::POINTS * tiles * c, 0.0);
+        scratch.input_points.resize(F::POINTS * (tiles + GAP) * c, 0.0);
         let points = Grid::points(F::TILE, tiles);
         F::Input::squares(c, (&scratch.input_pixels, &self.input(images)), (&mut scratch.input_points, &points), Store::Set);
     }
@@ -180,7 +184,7 @@ impl<F: Filter> Tiling<F> {
         let images = x.len() / self.geometry.input_len();
         let tiles = images * self.tiles_of_an_image();
         self.transform_input(x, scratch);
-        scratch.output_points.resize(F::POINTS * tiles * o, 0.0);
+        scratch.output_points.resize(F::POINTS * (tiles + GAP) * o, 0.0);
         multiply(&scratch.input_points, kernels, [tiles, c, o], &mut scratch.output_points);
         scratch.output_pixels.resize(images * pixels * o, 0.0);
         let points = Grid::points(F::TILE, tiles);
@@ -194,11 +198,16 @@ impl<F: Filter> Tiling<F> {
     }
 }
 
+/// The matrix of `m × n` at each point.
+fn at_points(points: &[f32], m: usize, n: usize) -> impl Iterator<Item = &[f32]> {
+    points.chunks_exact((m + GAP) * n).map(move |chunk| &chunk[..m * n])
+}
+
 /// At each point A (`m × k`) times B (`k × n`), in C.
 fn multiply(a: &[f32], b: &[f32], [m, k, n]: [usize; 3], c: &mut [f32]) {
     let (rows, columns) = (strided(m, k), strided(k, 1));
-    for ((a, b), c) in a.chunks_exact(m * k).zip(b.chunks_exact(k * n)).zip(c.chunks_exact_mut(m * n)) {
-        Multiply { a: Left { values: a, rows: &rows, columns: &columns }, b, n, c: Into::Over(c) }.run();
+    for ((a, b), c) in at_points(a, m, k).zip(at_points(b, k, n)).zip(c.chunks_exact_mut((m + GAP) * n)) {
+        Multiply { a: Left { values: a, rows: &rows, columns: &columns }, b, n, c: Into::Over(&mut c[..m * n]) }.run();
     }
 }
 
@@ -206,8 +215,8 @@ fn multiply(a: &[f32], b: &[f32], [m, k, n]: [usize; 3], c: &mut [f32]) {
 pub(super) fn forward<F: Filter + Sync>(geometry: Geometry, epilogue: Epilogue, x: &[f32], weight: &[f32], bias: &[f32]) -> [Vec<f32>; 2] {
     let tiling = Tiling::<F>::new(geometry);
     let kernels = tiling.kernels(weight);
-    geometry.by_images(epilogue, tiling.images_at_once(), x, Scratch::default, |scratch, x, output, winners| {
-        tiling.forward(x, &kernels, epilogue, bias, output, winners, scratch);
+    geometry.by_images(epilogue, tiling.images_at_once(), x, |x, output, winners| {
+        lend(&SCRATCH, &geometry, |scratch| tiling.forward(x, &kernels, epilogue, bias, output, winners, scratch));
     })
 }
 
@@ -244,20 +253,20 @@ impl<F: Filter> Backward<'_, F> {
             let kept = if self.epilogue == Epilogue::Bias { &[] } else { &self.kept[part(outputs, image)] };
             self.epilogue.gradient(gradient, kept, geometry.output, 1, &mut sums.bias, to, &mut scratch.epilogue, false);
         }
-        scratch.output_points.resize(F::POINTS * tiles * o, 0.0);
+        scratch.output_points.resize(F::POINTS * (tiles + GAP) * o, 0.0);
         let points = Grid::points(F::TILE, tiles);
         F::OutputAdjoint::squares(o, (&scratch.output_pixels, &tiling.output(count)), (&mut scratch.output_points, &points), Store::Set);
         if self.wanted[1] {
             let len = geometry.input_len();
             tiling.transform_input(&self.x[first * len..(first + count) * len], scratch);
             let (rows, columns) = (strided(c, 1), strided(tiles, c));
-            let factors = scratch.input_points.chunks_exact(tiles * c).zip(scratch.output_points.chunks_exact(tiles * o));
-            for ((a, b), c) in factors.zip(sums.kernels.chunks_exact_mut(c * o)) {
-                Multiply { a: Left { values: a, rows: &rows, columns: &columns }, b, n: o, c: Into::Add(c) }.run();
+            let factors = at_points(&scratch.input_points, tiles, c).zip(at_points(&scratch.output_points, tiles, o));
+            for ((a, b), sum) in factors.zip(sums.kernels.chunks_exact_mut((c + GAP) * o)) {
+                Multiply { a: Left { values: a, rows: &rows, columns: &columns }, b, n: o, c: Into::Add(&mut sum[..c * o]) }.run();
             }
         }
         if self.wanted[0] {
-            scratch.input_points.resize(F::POINTS * tiles * c, 0.0);
+            scratch.input_points.resize(F::POINTS * (tiles + GAP) * c, 0.0);
             multiply(&scratch.output_points, &self.kernels, [tiles, o, c], &mut scratch.input_points);
             tiling.spread_input(count, x_gradient, scratch);
         }
@@ -285,12 +294,12 @@ pub(super) fn backward<F: Filter + Sync>(
     let mut parts: Vec<&mut [f32]> = x_gradient.chunks_mut(images * geometry.input_len()).collect();
     parts.resize_with(geometry.images.div_ceil(images), Default::default);
     let group = |(index, x_gradient): (usize, &mut [f32])| {
-        let mut sums = Sums { kernels: vec![0.0; if want_weight { F::POINTS * c * o } else { 0 }], bias: vec![0.0; o] };
-        let mut scratch = Scratch::default();
+        let mut sums = Sums { kernels: vec![0.0; if want_weight { F::POINTS * (c + GAP) * o } else { 0 }], bias: vec![0.0; o] };
         let mut x_gradients = x_gradient.chunks_mut(at_once * geometry.input_len());
         let end = ((index + 1) * images).min(geometry.images);
         for first in (index * images..end).step_by(at_once) {
-            pass.images(first, at_once.min(end - first), x_gradients.next().unwrap_or_default(), &mut sums, &mut scratch);
+            let x_gradient = x_gradients.next().unwrap_or_default();
+            lend(&SCRATCH, &geometry, |scratch| pass.images(first, at_once.min(end - first), x_gradient, &mut sums, scratch));
         }
         sums
     };
@@ -302,7 +311,7 @@ pub(super) fn backward<F: Filter + Sync>(
 
 /// At each point the transpose of `m × n`.
 fn transposed(points: &[f32], [m, n]: [usize; 2]) -> Vec<f32> {
-    let mut to = vec![0.0; points.len()];
-    points.chunks_exact(m * n).zip(to.chunks_exact_mut(m * n)).for_each(|(from, to)| transpose(from, [m, n], to, m));
+    let mut to = vec![0.0; points.len() / (m + GAP) / n * (n + GAP) * m];
+    at_points(points, m, n).zip(to.chunks_exact_mut((n + GAP) * m)).for_each(|(from, to)| transpose(from, [m, n], to, m));
     to
 }
