@@ -21,13 +21,13 @@ use lyceum_core::{Progress, Result, interrupt, progress::Mode};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What a training step, or a day of an epidemic, gives back the next one needs again: memory goes back to the system after ten seconds, not after ten
-/// milliseconds, since the system clears each page that it lends.
+/// What a training step, or a day of an epidemic, gives back the next one needs again, and the system clears each page that it
+/// lends: memory is kept until the program ends.
 fn keep_memory() {
-    /// mimalloc's `mi_option_purge_delay`, in milliseconds.
+    /// mimalloc's `mi_option_purge_delay`, in milliseconds; with -1 nothing is given back.
     const PURGE_DELAY: std::ffi::c_int = 15;
     // SAFETY: sets a number; the option exists in versions 2 and 3, at this place in both.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 10_000) };
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
 }
 
 /// Train, search, certify and deploy learned models.
