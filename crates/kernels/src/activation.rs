@@ -37,12 +37,14 @@ vectorize! {
 }
 
 vectorize! {
-    /// y ← act(y + b).
-    pub(crate) fn add_and_activate(y: &mut [f32], b: f32, rectify: bool) {
-        if rectify {
-            y.iter_mut().for_each(|y| *y = relu(*y + b));
-        } else if b != 0.0 {
-            y.iter_mut().for_each(|y| *y += b);
+    /// y ← act(y + b), row by row.
+    pub(crate) fn add_and_activate(y: &mut [f32], bias: &[f32], rectify: bool) {
+        for row in y.chunks_exact_mut(bias.len().max(1)) {
+            if rectify {
+                row.iter_mut().zip(bias).for_each(|(y, b)| *y = relu(*y + b));
+            } else {
+                row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+            }
         }
     }
 }

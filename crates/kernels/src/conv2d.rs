@@ -13,7 +13,7 @@ mod filters;
 mod transform;
 mod winograd;
 
-use std::{cell::RefCell, thread::LocalKey};
+use std::{cell::RefCell, mem::MaybeUninit, thread::LocalKey};
 
 use burn::{
     backend::{
@@ -141,22 +141,28 @@ impl Geometry {
         self.channels[1] * epilogue.extent(self.output).iter().product::<usize>()
     }
 
-    /// The output, and what the epilogue keeps for the way back, made by `work` from so many images at once, in parallel.
+    /// The output, and what the epilogue keeps for the way back, made by `work` from at most so many images at once, in parallel.
+    /// `work` writes every number of both.
     fn by_images(
         &self,
         epilogue: Epilogue,
         at_once: usize,
         x: &[f32],
-        work: impl Fn(&[f32], &mut [f32], &mut [f32]) + Sync + Send,
+        work: impl Fn(&[f32], &mut [MaybeUninit<f32>], &mut [MaybeUninit<f32>]) + Sync + Send,
     ) -> [Vec<f32>; 2] {
+        let at_once = evenly(self.images, at_once);
         let len = self.given_len(epilogue);
-        let mut output = vec![0.0; self.images * len];
-        let mut winners = vec![0.0; output.len() * epilogue.kept()];
-        let mut kept: Vec<&mut [f32]> = winners.chunks_mut(at_once * len).collect();
+        let lens = [self.images * len, self.images * len * epilogue.kept()];
+        let mut found = lens.map(Vec::with_capacity);
+        let [output, winners] = &mut found;
+        let mut kept: Vec<_> = winners.spare_capacity_mut()[..lens[1]].chunks_mut(at_once * len).collect();
         kept.resize_with(self.images.div_ceil(at_once), Default::default);
-        let chunks = output.par_chunks_mut(at_once * len).zip(x.par_chunks(at_once * self.input_len())).zip(kept);
+        let output = output.spare_capacity_mut()[..lens[0]].par_chunks_mut(at_once * len);
+        let chunks = output.zip(x.par_chunks(at_once * self.input_len())).zip(kept);
         chunks.for_each(|((output, x), winners)| work(x, output, winners));
-        [output, winners]
+        // SAFETY: the chunks cover both, and `work` has written every number of each.
+        found.iter_mut().zip(lens).for_each(|(found, len)| unsafe { found.set_len(len) });
+        found
     }
 
     /// The frame of zeros around an input image.
@@ -228,6 +234,11 @@ impl Frame {
             pixels.copy_from_slice(&framed[start..start + pixels.len()]);
         }
     }
+}
+
+/// Of `count` things how many at once, at most so many, so that the pieces are alike.
+fn evenly(count: usize, at_most: usize) -> usize {
+    count.div_ceil(count.div_ceil(at_most))
 }
 
 /// Numbers of an image up to which a thread keeps its buffers.

@@ -1,5 +1,7 @@
 //! Matrices laid out anew: some of their columns, and their transpose, eight by eight where the processor has AVX.
 
+use std::mem::MaybeUninit;
+
 /// The side of a block whose rows and columns stay in the first-level cache.
 const BLOCK: usize = 64;
 
@@ -16,8 +18,25 @@ pub(crate) fn transpose(from: &[f32], [m, n]: [usize; 2], to: &mut [f32], stride
     transpose_part(from, n, [m, n], to, stride);
 }
 
+/// The transpose of `m × n`.
+pub(crate) fn transposed(from: &[f32], [m, n]: [usize; 2]) -> Vec<f32> {
+    assert_eq!(from.len(), m * n, "a matrix of m × n");
+    let mut to = Vec::with_capacity(m * n);
+    transpose_into(from, n, [m, n], to.spare_capacity_mut(), m);
+    // SAFETY: each of the n rows of m numbers has been written.
+    unsafe { to.set_len(m * n) };
+    to
+}
+
 /// As [`transpose`], out of a matrix whose rows are `width` apart.
-pub(crate) fn transpose_part(from: &[f32], width: usize, [m, n]: [usize; 2], to: &mut [f32], stride: usize) {
+pub(crate) fn transpose_part(from: &[f32], width: usize, extents: [usize; 2], to: &mut [f32], stride: usize) {
+    // SAFETY: nothing is written there but numbers.
+    let to = unsafe { &mut *(std::ptr::from_mut(to) as *mut [MaybeUninit<f32>]) };
+    transpose_into(from, width, extents, to, stride);
+}
+
+/// As [`transpose_part`], into memory that holds nothing yet: after it, the first `m` numbers of each of `n` rows.
+pub(crate) fn transpose_into(from: &[f32], width: usize, [m, n]: [usize; 2], to: &mut [MaybeUninit<f32>], stride: usize) {
     if m == 0 || n == 0 {
         return;
     }
@@ -30,19 +49,26 @@ pub(crate) fn transpose_part(from: &[f32], width: usize, [m, n]: [usize; 2], to:
     }
 }
 
-fn block(from: &[f32], width: usize, to: &mut [f32], stride: usize, [i0, j0]: [usize; 2], [rows, columns]: [usize; 2]) {
+fn block(from: &[f32], width: usize, to: &mut [MaybeUninit<f32>], stride: usize, [i0, j0]: [usize; 2], [rows, columns]: [usize; 2]) {
     let [whole_rows, whole_columns] = squares(from, width, to, stride, [i0, j0], [rows, columns]);
     for i in i0..i0 + rows {
         let first = if i < i0 + whole_rows { j0 + whole_columns } else { j0 };
         for j in first..j0 + columns {
-            to[j * stride + i] = from[i * width + j];
+            to[j * stride + i].write(from[i * width + j]);
         }
     }
 }
 
 /// Transposes the whole squares of eight by eight; gives how many rows and columns they cover.
 #[cfg(target_arch = "x86_64")]
-fn squares(from: &[f32], width: usize, to: &mut [f32], stride: usize, [i0, j0]: [usize; 2], [rows, columns]: [usize; 2]) -> [usize; 2] {
+fn squares(
+    from: &[f32],
+    width: usize,
+    to: &mut [MaybeUninit<f32>],
+    stride: usize,
+    [i0, j0]: [usize; 2],
+    [rows, columns]: [usize; 2],
+) -> [usize; 2] {
     if !is_x86_feature_detected!("avx") {
         return [0, 0];
     }
@@ -52,14 +78,14 @@ fn squares(from: &[f32], width: usize, to: &mut [f32], stride: usize, [i0, j0]: 
             let (from, to) = (&from[i * width + j..], &mut to[j * stride + i..]);
             assert!(from.len() >= 7 * width + 8 && to.len() >= 7 * stride + 8, "eight rows of eight");
             // SAFETY: the processor has AVX; the assertion covers the eight rows that are read and written.
-            unsafe { square(from.as_ptr(), width, to.as_mut_ptr(), stride) };
+            unsafe { square(from.as_ptr(), width, to.as_mut_ptr().cast(), stride) };
         }
     }
     [whole_rows, whole_columns]
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn squares(_: &[f32], _: usize, _: &mut [f32], _: usize, _: [usize; 2], _: [usize; 2]) -> [usize; 2] {
+fn squares(_: &[f32], _: usize, _: &mut [MaybeUninit<f32>], _: usize, _: [usize; 2], _: [usize; 2]) -> [usize; 2] {
     [0, 0]
 }
 

@@ -17,10 +17,10 @@ use rayon::prelude::*;
 
 use crate::{
     Activation,
-    activation::{gate_all, relu},
+    activation::{add_and_activate, gate_all},
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
-    layout::transpose,
+    layout::transposed,
     matmul::{self, Into, Left, Multiply, strided},
 };
 
@@ -96,14 +96,7 @@ fn product(values: &[f32], rows: &[usize], columns: &[usize], b: &[f32], n: usiz
 }
 
 fn forward(x: &[f32], weight: &[f32], bias: &[f32], [n, d, k]: [usize; 3], rectify: bool) -> Vec<f32> {
-    product(x, &strided(n, d), &strided(d, 1), weight, k, |y| {
-        for row in y.chunks_exact_mut(k) {
-            row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-            if rectify {
-                row.iter_mut().for_each(|y| *y = relu(*y));
-            }
-        }
-    })
+    product(x, &strided(n, d), &strided(d, 1), weight, k, |y| add_and_activate(y, bias, rectify))
 }
 
 fn backward(
@@ -124,9 +117,7 @@ fn backward(
     };
     let mut found = [Vec::new(), Vec::new(), Vec::new()];
     if want_x {
-        let mut transposed = vec![0.0; d * k];
-        transpose(weight, [d, k], &mut transposed, d);
-        found[0] = product(gradient, &strided(n, k), &strided(k, 1), &transposed, d, |_| ());
+        found[0] = product(gradient, &strided(n, k), &strided(k, 1), &transposed(weight, [d, k]), d, |_| ());
     }
     if want_weight {
         found[1] = product(x, &strided(d, 1), &strided(n, d), gradient, k, |_| ());

@@ -23,7 +23,7 @@ use super::{
     lend, summed,
 };
 use crate::{
-    layout::transpose,
+    layout::{transpose, transposed},
     matmul::{Into, Left, Multiply},
 };
 
@@ -67,12 +67,7 @@ impl Forward {
                 taps.extend((0..geometry.kernel[1]).map(|j| channel * area + i * geometry.dilation[0] * width + j * geometry.dilation[1]));
             }
         }
-        let group = |weight: &[f32]| {
-            let mut transposed = vec![0.0; weight.len()];
-            transpose(weight, [o, geometry.taps()], &mut transposed, o);
-            transposed
-        };
-        let weights = weight.chunks_exact(o * geometry.taps()).map(group).collect();
+        let weights = weight.chunks_exact(o * geometry.taps()).map(|weight| transposed(weight, [o, geometry.taps()])).collect();
         Self { geometry, pixels: (0..geometry.output_pixels()).map(pixel).collect(), taps, weights }
     }
 
@@ -82,7 +77,15 @@ impl Forward {
         &framed[group * size..(group + 1) * size]
     }
 
-    fn image(&self, image: &[f32], epilogue: Epilogue, bias: &[f32], output: &mut [f32], winners: &mut [f32], scratch: &mut Scratch) {
+    fn image(
+        &self,
+        image: &[f32],
+        epilogue: Epilogue,
+        bias: &[f32],
+        output: &mut [MaybeUninit<f32>],
+        winners: &mut [MaybeUninit<f32>],
+        scratch: &mut Scratch,
+    ) {
         let [_, o] = self.geometry.group_channels();
         let pixels = self.pixels.len();
         let framed = self.geometry.frame().around(image, &mut scratch.framed);

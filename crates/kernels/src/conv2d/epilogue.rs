@@ -2,12 +2,14 @@
 //!
 //! They come pixel by pixel, `pixels × o`, which makes the maximum over windows a maximum of whole rows.
 
+use std::mem::MaybeUninit;
+
 use lyceum_core::vectorize;
 
 use super::sum_of;
 use crate::{
     activation::{add_and_activate, gate_all, relu},
-    layout::transpose,
+    layout::{transpose, transpose_into},
 };
 
 /// What follows the products.
@@ -43,14 +45,14 @@ impl Epilogue {
     }
 
     /// Of one image's products (`pixels × o`, in rows and columns of `extent`) the output, channel by channel; in `winners`
-    /// the places 0 to 3 of the maxima, pixel by pixel.
+    /// the places 0 to 3 of the maxima, pixel by pixel. Writes every number of both.
     pub(super) fn apply(
         self,
-        products: &[f32],
+        products: &mut [f32],
         extent: [usize; 2],
         bias: &[f32],
-        output: &mut [f32],
-        winners: &mut [f32],
+        output: &mut [MaybeUninit<f32>],
+        winners: &mut [MaybeUninit<f32>],
         buffers: &mut Buffers,
     ) {
         let (pixels, o) = (extent[0] * extent[1], bias.len());
@@ -58,12 +60,10 @@ impl Epilogue {
             let pooled = output.len() / o;
             buffers.pooled.resize(output.len(), 0.0);
             pool(products, extent[1], bias, &mut buffers.pooled, winners);
-            return transpose(&buffers.pooled, [pooled, o], output, pooled);
+            return transpose_into(&buffers.pooled, o, [pooled, o], output, pooled);
         }
-        transpose(products, [pixels, o], output, pixels);
-        for (output, bias) in output.chunks_exact_mut(pixels).zip(bias) {
-            add_and_activate(output, *bias, self == Self::Relu);
-        }
+        add_and_activate(products, bias, self == Self::Relu);
+        transpose_into(products, o, [pixels, o], output, pixels);
     }
 
     /// The gradient to one image's products, of each group of channels pixel by pixel in `products`; given back channel by
@@ -123,7 +123,7 @@ fn corners(windows: usize, width: usize) -> impl Iterator<Item = [usize; 4]> {
 }
 
 vectorize! {
-    fn pool(products: &[f32], width: usize, bias: &[f32], pooled: &mut [f32], winners: &mut [f32]) {
+    fn pool(products: &[f32], width: usize, bias: &[f32], pooled: &mut [f32], winners: &mut [MaybeUninit<f32>]) {
         let o = bias.len();
         let corners = corners(pooled.len() / o, width);
         for ((pooled, winners), corners) in pooled.chunks_exact_mut(o).zip(winners.chunks_exact_mut(o)).zip(corners) {
@@ -138,7 +138,7 @@ vectorize! {
                     place = if above { other } else { place };
                 }
                 *pooled = relu(max);
-                *winner = if max > 0.0 { place } else { NOBODY };
+                winner.write(if max > 0.0 { place } else { NOBODY });
             }
         }
     }

@@ -18,19 +18,20 @@
 //! The transforms work on several channels at once, so images are laid out pixel by pixel for them. Results are within 1e-4 of
 //! the largest of those of the definition, mostly within 1e-5; with 3 × 3, within 3e-5.
 
-use std::{cell::RefCell, marker::PhantomData};
+use std::{cell::RefCell, marker::PhantomData, mem::MaybeUninit};
 
 use rayon::prelude::*;
 
 use super::{
     Frame, Geometry,
     epilogue::{Buffers, Epilogue},
+    evenly,
     filters::{Filter, OUT},
     lend, summed,
     transform::{GAP, Grid, Map, Square, Store},
 };
 use crate::{
-    layout::transpose,
+    layout::{transpose, transposed},
     matmul::{Into, Left, Multiply, strided},
 };
 
@@ -93,6 +94,7 @@ impl<F: Filter> Tiling<F> {
         self.tiles[0] * self.tiles[1]
     }
 
+    /// At most so many.
     fn images_at_once(&self) -> usize {
         (ROWS / self.tiles_of_an_image()).max(1)
     }
@@ -117,10 +119,22 @@ impl<F: Filter> Tiling<F> {
     /// G w Gᵀ: at each point `c × o`.
     fn kernels(&self, weight: &[f32]) -> Vec<f32> {
         let [c, o] = self.geometry.channels;
+        Self::transform_kernels(&transposed(weight, [o, self.geometry.taps()]), [c, o])
+    }
+
+    /// The same, at each point `o × c`.
+    fn adjoint_kernels(&self, weight: &[f32]) -> Vec<f32> {
+        let ([c, o], taps) = (self.geometry.channels, F::KERNEL * F::KERNEL);
         let mut taps_first = vec![0.0; weight.len()];
-        transpose(weight, [o, self.geometry.taps()], &mut taps_first, o);
-        let mut points = vec![0.0; F::POINTS * (c + GAP) * o];
-        F::Kernel::squares(o, (&taps_first, &Grid::in_turn(F::KERNEL, c)), (&mut points, &Grid::points(F::TILE, c)), Store::Set);
+        let kernels = weight.chunks_exact(c * taps).zip(taps_first.chunks_exact_mut(c * taps));
+        kernels.for_each(|(from, to)| transpose(from, [c, taps], to, c));
+        Self::transform_kernels(&taps_first, [o, c])
+    }
+
+    /// Of `m × taps × n` at each point `m × n`.
+    fn transform_kernels(taps_first: &[f32], [m, n]: [usize; 2]) -> Vec<f32> {
+        let mut points = vec![0.0; F::POINTS * (m + GAP) * n];
+        F::Kernel::squares(n, (taps_first, &Grid::in_turn(F::KERNEL, m)), (&mut points, &Grid::points(F::TILE, m)), Store::Set);
         points
     }
 
@@ -129,9 +143,7 @@ impl<F: Filter> Tiling<F> {
         let [c, o] = self.geometry.channels;
         let mut taps_first = vec![0.0; self.geometry.taps() * o];
         F::KernelAdjoint::squares(o, (points, &Grid::points(F::TILE, c)), (&mut taps_first, &Grid::in_turn(F::KERNEL, c)), Store::Set);
-        let mut gradient = vec![0.0; taps_first.len()];
-        transpose(&taps_first, [self.geometry.taps(), o], &mut gradient, self.geometry.taps());
-        gradient
+        transposed(&taps_first, [self.geometry.taps(), o])
     }
 
     /// Bᵀ x B of some images, in `scratch.input_points`: at each point `tiles × c`.
@@ -176,8 +188,8 @@ impl<F: Filter> Tiling<F> {
         kernels: &[f32],
         epilogue: Epilogue,
         bias: &[f32],
-        output: &mut [f32],
-        winners: &mut [f32],
+        output: &mut [MaybeUninit<f32>],
+        winners: &mut [MaybeUninit<f32>],
         scratch: &mut Scratch,
     ) {
         let ([c, o], pixels) = (self.geometry.channels, self.geometry.output_pixels());
@@ -190,7 +202,7 @@ impl<F: Filter> Tiling<F> {
         let points = Grid::points(F::TILE, tiles);
         F::Output::squares(o, (&scratch.output_points, &points), (&mut scratch.output_pixels, &self.output(images)), Store::Set);
         let len = output.len() / images;
-        let products = scratch.output_pixels.chunks_exact(o * pixels);
+        let products = scratch.output_pixels.chunks_exact_mut(o * pixels);
         for (image, (output, products)) in output.chunks_exact_mut(len).zip(products).enumerate() {
             let winners = &mut winners[image * len * epilogue.kept()..][..len * epilogue.kept()];
             epilogue.apply(products, self.geometry.output, bias, output, winners, &mut scratch.epilogue);
@@ -285,11 +297,11 @@ pub(super) fn backward<F: Filter + Sync>(
 ) -> [Vec<f32>; 3] {
     let ([c, o], [want_x, want_weight, want_bias]) = (geometry.channels, wanted);
     let tiling = Tiling::<F>::new(geometry);
-    let kernels = if want_x { transposed(&tiling.kernels(weight), [c, o]) } else { Vec::new() };
-    let at_once = tiling.images_at_once();
+    let kernels = if want_x { tiling.adjoint_kernels(weight) } else { Vec::new() };
     let pass = Backward { tiling, kernels, epilogue, x, kept, output_gradient, wanted };
     let groups = (geometry.images * pass.tiling.tiles_of_an_image()).div_ceil(GROUP_ROWS).min(GROUPS);
     let images = geometry.images.div_ceil(groups);
+    let at_once = evenly(images, pass.tiling.images_at_once());
     let mut x_gradient = vec![0.0; if want_x { x.len() } else { 0 }];
     let mut parts: Vec<&mut [f32]> = x_gradient.chunks_mut(images * geometry.input_len()).collect();
     parts.resize_with(geometry.images.div_ceil(images), Default::default);
@@ -307,11 +319,4 @@ pub(super) fn backward<F: Filter + Sync>(
     let weight_gradient =
         if want_weight { pass.tiling.kernel_gradient(&summed(all.iter().map(|sums| &sums.kernels[..]))) } else { Vec::new() };
     [x_gradient, weight_gradient, if want_bias { summed(all.iter().map(|sums| &sums.bias[..])) } else { Vec::new() }]
-}
-
-/// At each point the transpose of `m × n`.
-fn transposed(points: &[f32], [m, n]: [usize; 2]) -> Vec<f32> {
-    let mut to = vec![0.0; points.len() / (m + GAP) / n * (n + GAP) * m];
-    at_points(points, m, n).zip(to.chunks_exact_mut((n + GAP) * m)).for_each(|(from, to)| transpose(from, [m, n], to, m));
-    to
 }
