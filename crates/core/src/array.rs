@@ -1,8 +1,8 @@
 //! Named arrays and the safetensors files that hold them.
 
-use std::{collections::HashMap, path::Path};
+use std::{borrow::Cow, collections::HashMap, path::Path};
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors, View};
 
 use crate::{Error, Result};
 
@@ -32,14 +32,34 @@ pub fn encode(arrays: &[Array]) -> Result<Vec<u8>> {
 
 /// The same with a text beside them, which [`note`] gives back.
 pub fn encode_noted(arrays: &[Array], note: Option<String>) -> Result<Vec<u8>> {
-    let bytes: Vec<Vec<u8>> = arrays.iter().map(|a| a.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-    let failed = |error: safetensors::SafeTensorError| Error::Failed(format!("cannot encode arrays: {error}"));
-    let views = arrays
-        .iter()
-        .zip(&bytes)
-        .map(|(array, bytes)| Ok((array.name.as_str(), TensorView::new(Dtype::F32, array.shape.clone(), bytes).map_err(failed)?)));
     let note = note.map(|note| HashMap::from([(NOTE.to_owned(), note)]));
-    safetensors::serialize(views.collect::<Result<Vec<_>>>()?, note).map_err(failed)
+    let named = arrays.iter().map(|array| (array.name.as_str(), Stored(array)));
+    safetensors::serialize(named, note).map_err(|error| Error::Failed(format!("cannot encode arrays: {error}")))
+}
+
+/// As a file holds it: its own bytes where they are in the file's order.
+struct Stored<'a>(&'a Array);
+
+impl View for Stored<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        if cfg!(target_endian = "little") {
+            bytemuck::cast_slice(&self.0.values).into()
+        } else {
+            self.0.values.iter().flat_map(|value| value.to_le_bytes()).collect()
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.0.values.as_slice())
+    }
 }
 
 const NOTE: &str = "note";

@@ -72,16 +72,30 @@ fn squares(
     if !is_x86_feature_detected!("avx") {
         return [0, 0];
     }
-    let (whole_rows, whole_columns) = (rows / 8 * 8, columns / 8 * 8);
-    for i in (i0..i0 + whole_rows).step_by(8) {
-        for j in (j0..j0 + whole_columns).step_by(8) {
+    let whole = [rows, columns].map(|extent| extent / 8 * 8);
+    // SAFETY: the processor has AVX.
+    unsafe { whole_squares(from, width, to, stride, [i0, j0], whole) };
+    whole
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx")]
+fn whole_squares(
+    from: &[f32],
+    width: usize,
+    to: &mut [MaybeUninit<f32>],
+    stride: usize,
+    [i0, j0]: [usize; 2],
+    [rows, columns]: [usize; 2],
+) {
+    for i in (i0..i0 + rows).step_by(8) {
+        for j in (j0..j0 + columns).step_by(8) {
             let (from, to) = (&from[i * width + j..], &mut to[j * stride + i..]);
             assert!(from.len() >= 7 * width + 8 && to.len() >= 7 * stride + 8, "eight rows of eight");
-            // SAFETY: the processor has AVX; the assertion covers the eight rows that are read and written.
+            // SAFETY: the assertion covers the eight rows that are read and written.
             unsafe { square(from.as_ptr(), width, to.as_mut_ptr().cast(), stride) };
         }
     }
-    [whole_rows, whole_columns]
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -92,10 +106,11 @@ fn squares(_: &[f32], _: usize, _: &mut [MaybeUninit<f32>], _: usize, _: [usize;
 /// One square of eight by eight.
 ///
 /// # Safety
-/// The processor has AVX; eight numbers can be read at each of eight places `width` apart from `from`, and written at each
+/// Eight numbers can be read at each of eight places `width` apart from `from`, and written at each
 /// of eight places `stride` apart from `to`.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx")]
+#[inline]
 unsafe fn square(from: *const f32, width: usize, to: *mut f32, stride: usize) {
     use std::arch::x86_64::{
         __m256, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_shuffle_ps, _mm256_storeu_ps,
