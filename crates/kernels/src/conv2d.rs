@@ -24,6 +24,7 @@ use burn::{
         ops::{ConvOptions, MaxPoolOptions},
     },
 };
+use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use self::{
@@ -33,7 +34,8 @@ use self::{
 use crate::{
     Activation,
     autodiff::differentiable,
-    flex::{Values, is_flex, tensor},
+    flex::{Order, Values, images, is_flex, tensor},
+    max_pool,
 };
 
 /// The convolution of images with a kernel, plus bias, through an activation.
@@ -53,7 +55,12 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, options:
 
 /// [`conv2d`], the maximum over windows of 2 × 2 that touch, and ReLU. Rows and columns that do not fill a window are left
 /// out. The convolution itself, four times as large as what is given out, never leaves the cache.
+///
+/// What is given out lies pixel by pixel in memory, and a next convolution reads it so.
 pub fn conv2d_max_pool_relu(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, options: ConvOptions<2>) -> Tensor<4> {
+    if options.groups > 1 {
+        return max_pool(conv2d(x, weight, bias, options, Activation::None), 2, Activation::Relu);
+    }
     match on_flex(&x, &weight, bias.as_ref(), &options, Epilogue::MaxPool) {
         Some(y) => y,
         None => burn_activation::relu(module::max_pool2d(module::conv2d(x, weight, bias, options), MaxPoolOptions::new([2, 2]))),
@@ -86,6 +93,8 @@ struct Geometry {
     stride: [usize; 2],
     padding: [usize; 2],
     dilation: [usize; 2],
+    /// How the images of x and ∂x lie, and those of ∂y.
+    orders: [Order; 2],
 }
 
 impl Geometry {
@@ -112,6 +121,7 @@ impl Geometry {
             stride,
             padding,
             dilation,
+            orders: [Order::Planar; 2],
         }
     }
 
@@ -173,6 +183,8 @@ impl Geometry {
 
 /// How a convolution is done.
 struct Way {
+    /// Whether x may lie pixel by pixel.
+    pixels_first: bool,
     /// The output, and what the epilogue keeps, from x, weight and bias.
     forward: fn(Geometry, Epilogue, &[f32], &[f32], &[f32]) -> [Vec<f32>; 2],
     /// Gradients to x, weight and bias, where they are wanted, from x, weight, what was kept, and the gradient to the output.
@@ -182,12 +194,17 @@ struct Way {
 impl Way {
     fn of(geometry: &Geometry) -> Self {
         if winograd::pays::<Three>(geometry) {
-            return Self { forward: winograd::forward::<Three>, backward: winograd::backward::<Three> };
+            return Self { pixels_first: true, forward: winograd::forward::<Three>, backward: winograd::backward::<Three> };
         }
         if winograd::pays::<Five>(geometry) {
-            return Self { forward: winograd::forward::<Five>, backward: winograd::backward::<Five> };
+            return Self { pixels_first: true, forward: winograd::forward::<Five>, backward: winograd::backward::<Five> };
         }
-        Self { forward: direct::forward, backward: direct::backward }
+        Self { pixels_first: false, forward: direct::forward, backward: direct::backward }
+    }
+
+    /// x as this way reads it.
+    fn input(&self, x: &FlexTensor) -> (Values, Order) {
+        if self.pixels_first { Values::of_images(x) } else { (Values::of(x), Order::Planar) }
     }
 }
 
@@ -203,6 +220,12 @@ struct Frame {
 impl Frame {
     fn extent(&self) -> [usize; 2] {
         [0, 1].map(|axis| self.before[axis] + self.inner[axis] + self.after[axis])
+    }
+
+    /// The same around an image that lies pixel by pixel.
+    fn of_pixels(&self) -> Self {
+        let wide = |[height, width]: [usize; 2]| [height, width * self.channels];
+        Self { channels: 1, inner: wide(self.inner), before: wide(self.before), after: wide(self.after) }
     }
 
     /// Where a row of the image begins in the framed one; rows of all channels are counted.
@@ -298,10 +321,12 @@ impl Conv2d for Flex {
         geometry: Geometry,
         epilogue: Epilogue,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let (x, weight, bias) = (Values::of(&x), Values::of(&weight), Values::of(&bias));
-        let [y, winners] = (Way::of(&geometry).forward)(geometry, epilogue, x.as_slice(), weight.as_slice(), bias.as_slice());
+        let way = Way::of(&geometry);
+        let ((x, order), weight, bias) = (way.input(&x), Values::of(&weight), Values::of(&bias));
+        let geometry = Geometry { orders: [order, epilogue.order()], ..geometry };
+        let [y, winners] = (way.forward)(geometry, epilogue, x.as_slice(), weight.as_slice(), bias.as_slice());
         let [height, width] = epilogue.extent(geometry.output);
-        let y: FloatTensor<Self> = tensor(y, [geometry.images, geometry.channels[1], height, width]);
+        let y = images(y, [geometry.images, geometry.channels[1], height, width], epilogue.order());
         let kept = match epilogue {
             Epilogue::Bias => tensor(Vec::new(), [0]),
             Epilogue::Relu => y.clone(),
@@ -319,23 +344,25 @@ impl Conv2d for Flex {
         epilogue: Epilogue,
         wanted: [bool; 3],
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let (x, weight, kept, gradient) = (Values::of(&x), Values::of(&weight), Values::of(&kept), Values::of(&output_gradient));
-        let [dx, dw, db] = (Way::of(&geometry).backward)(
-            geometry,
-            epilogue,
-            x.as_slice(),
-            weight.as_slice(),
-            kept.as_slice(),
-            gradient.as_slice(),
-            wanted,
-        );
+        let way = Way::of(&geometry);
+        let ((x, order), weight, kept) = (way.input(&x), Values::of(&weight), Values::of(&kept));
+        let (gradient, gradient_order) = match epilogue.order() {
+            Order::PixelsFirst => Values::of_images(&output_gradient),
+            Order::Planar => (Values::of(&output_gradient), Order::Planar),
+        };
+        let geometry = Geometry { orders: [order, gradient_order], ..geometry };
+        let [dx, dw, db] =
+            (way.backward)(geometry, epilogue, x.as_slice(), weight.as_slice(), kept.as_slice(), gradient.as_slice(), wanted);
         let [c, o] = geometry.channels;
         let [h, w] = geometry.input;
         let [kh, kw] = geometry.kernel;
-        let shaped =
-            |values: Vec<f32>, shape: [usize; 4]| if values.is_empty() { tensor(values, [0, 1, 1, 1]) } else { tensor(values, shape) };
+        let shaped = |values: Vec<f32>, [n, c, h, w]: [usize; 4], order| {
+            let n = if values.is_empty() { 0 } else { n };
+            images(values, [n, c, h, w], order)
+        };
         let bias = db.len();
-        (shaped(dx, [geometry.images, c, h, w]), shaped(dw, [o, c / geometry.groups, kh, kw]), tensor(db, [bias]))
+        let dw = shaped(dw, [o, c / geometry.groups, kh, kw], Order::Planar);
+        (shaped(dx, [geometry.images, c, h, w], order), dw, tensor(db, [bias]))
     }
 }
 

@@ -8,13 +8,34 @@ pub(crate) fn is_flex(device: &Device) -> bool {
     *device == Device::flex()
 }
 
-/// A tensor's values in row-major order, copied only where the tensor is a view in another order.
+/// How the numbers of images lie in memory; the axes of their tensor are `n × c × h × w` either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Channel by channel: in the order of the axes.
+    Planar,
+    /// Pixel by pixel: all channels of one beside each other.
+    PixelsFirst,
+}
+
+/// A tensor's values one behind the other, copied only where the tensor is a view in another order.
 pub(crate) struct Values(FlexTensor);
 
 impl Values {
+    /// In row-major order.
     pub(crate) fn of(tensor: &FlexTensor) -> Self {
         // A view into a longer vector is in order too; the framework's own conversion would copy it.
         Self(if tensor.is_contiguous() { tensor.clone() } else { tensor.to_contiguous() })
+    }
+
+    /// Of images, in the order in which they lie.
+    pub(crate) fn of_images(tensor: &FlexTensor) -> (Self, Order) {
+        if let [_, c, h, w] = **tensor.layout().shape()
+            && !tensor.is_contiguous()
+            && tensor.layout().strides() == [h * w * c, 1, w * c, c].map(|stride| stride as isize)
+        {
+            return (Self(tensor.clone()), Order::PixelsFirst);
+        }
+        (Self::of(tensor), Order::Planar)
     }
 
     pub(crate) fn as_slice(&self) -> &[f32] {
@@ -40,4 +61,12 @@ pub(crate) fn changed(tensor: FlexTensor, change: impl FnOnce(&mut [f32])) -> Fl
 /// A tensor with these values.
 pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+/// Images of `n × c × h × w` with these values, which lie in this order.
+pub(crate) fn images(values: Vec<f32>, [n, c, h, w]: [usize; 4], order: Order) -> FlexTensor {
+    match order {
+        Order::Planar => tensor(values, [n, c, h, w]),
+        Order::PixelsFirst => tensor(values, [n, h, w, c]).permute(&[0, 3, 1, 2]),
+    }
 }

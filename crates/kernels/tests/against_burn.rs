@@ -147,6 +147,28 @@ proptest! {
     }
 }
 
+type Layer = fn(Tensor<4>, Tensor<4>, Option<Tensor<1>>, ConvOptions<2>) -> Tensor<4>;
+
+/// What lies pixel by pixel in between, read by tiles with and without a frame and directly.
+#[test]
+fn pooled_convolutions_one_after_another() {
+    for (channels, kernel, padding) in [(32, 3, 0), (32, 5, 0), (32, 3, 1), (32, 5, 2), (12, 3, 1)] {
+        let (x, first, second) = (random([5, 3, 23, 21], 1), random([channels, 3, 3, 3], 2), random([16, channels, kernel, kernel], 3));
+        let bias = random([16], 4);
+        let options = |padding| ConvOptions::new([1; 2], [padding; 2], [1; 2], 1);
+        let layers: [Layer; 2] = [conv2d_max_pool_relu, |x, weight, bias, options| {
+            max_pool(conv2d(x, weight, bias, options, Activation::None), 2, Activation::Relu)
+        }];
+        let [fused, apart] = layers.map(|layer| {
+            let between = layer(x.clone(), first.clone(), None, options(0));
+            let y = layer(between, second.clone(), Some(bias.clone()), options(padding));
+            let gradients = (y.clone() * random(y.dims(), 5).inner().autodiff()).sum().backward();
+            [&x, &first, &second].into_iter().map(|of| values(of.grad(&gradients).unwrap())).chain([values(y)]).collect::<Vec<_>>()
+        });
+        assert!(fused == apart, "{channels} channels, {kernel} × {kernel}, padding {padding}");
+    }
+}
+
 /// Where an output is nearly 0 its sign is a matter of rounding: with ReLU the tiles are compared with themselves.
 #[test]
 fn convolutions_in_tiles_through_relu() {

@@ -95,7 +95,7 @@ impl Forward {
             let a = Left { values: self.group(framed, group), rows: &self.pixels, columns: &self.taps };
             let product = Multiply { a, b: &self.weights[group], n: o, c: Into::Set(&mut scratch.pixels_first) }.run();
             let winners = &mut winners[group * len * epilogue.kept()..][..len * epilogue.kept()];
-            epilogue.apply(product, self.geometry.output, bias, output, winners, &mut scratch.epilogue);
+            epilogue.apply(product, self.geometry.output, bias, output, winners);
         }
     }
 }
@@ -309,6 +309,7 @@ pub(super) fn backward(
             let start = (index * images + image) * outputs;
             let kept = if epilogue == Epilogue::Bias { &[] } else { &kept[start..start + outputs] };
             let (extent, groups) = (geometry.output, geometry.groups);
+            let gradient = (gradient, geometry.orders[1]);
             let gradient = epilogue.gradient(gradient, kept, extent, groups, &mut sums.bias, &mut pixels_first, &mut buffers, want_x);
             if want_weight {
                 add_weight_gradient(&forward, input, &pixels_first, o, &mut sums.weight, scratch);

@@ -9,6 +9,7 @@ use lyceum_core::vectorize;
 use super::sum_of;
 use crate::{
     activation::{add_and_activate, gate_all, relu},
+    flex::Order,
     layout::{transpose, transpose_into},
 };
 
@@ -44,8 +45,13 @@ impl Epilogue {
         usize::from(self == Self::MaxPool)
     }
 
-    /// Of one image's products (`pixels × o`, in rows and columns of `extent`) the output, channel by channel; in `winners`
-    /// the places 0 to 3 of the maxima, pixel by pixel. Writes every number of both.
+    /// How the output lies: the maxima as they are found, pixel by pixel, which is how the next convolution likes to read them.
+    pub(super) fn order(self) -> Order {
+        if self == Self::MaxPool { Order::PixelsFirst } else { Order::Planar }
+    }
+
+    /// Of one image's products (`pixels × o`, in rows and columns of `extent`) the output, in its [order](Self::order); in
+    /// `winners` the places 0 to 3 of the maxima, pixel by pixel. Writes every number of both.
     pub(super) fn apply(
         self,
         products: &mut [f32],
@@ -53,14 +59,10 @@ impl Epilogue {
         bias: &[f32],
         output: &mut [MaybeUninit<f32>],
         winners: &mut [MaybeUninit<f32>],
-        buffers: &mut Buffers,
     ) {
         let (pixels, o) = (extent[0] * extent[1], bias.len());
         if self == Self::MaxPool {
-            let pooled = output.len() / o;
-            buffers.pooled.resize(output.len(), 0.0);
-            pool(products, extent[1], bias, &mut buffers.pooled, winners);
-            return transpose_into(&buffers.pooled, o, [pooled, o], output, pooled);
+            return pool(products, extent[1], bias, output, winners);
         }
         add_and_activate(products, bias, self == Self::Relu);
         transpose_into(products, o, [pixels, o], output, pixels);
@@ -68,10 +70,10 @@ impl Epilogue {
 
     /// The gradient to one image's products, of each group of channels pixel by pixel in `products`; given back channel by
     /// channel if that is wanted or comes for nothing, else empty. Adds the gradient to the bias. `kept`: with ReLU the
-    /// output, with the maximum the winners.
+    /// output, with the maximum, of one group, the winners. Only with the maximum `gradient` may lie pixel by pixel.
     pub(super) fn gradient<'a>(
         self,
-        gradient: &'a [f32],
+        (gradient, order): (&'a [f32], Order),
         kept: &[f32],
         extent: [usize; 2],
         groups: usize,
@@ -83,19 +85,21 @@ impl Epilogue {
         let (pixels, o) = (extent[0] * extent[1], bias.len() / groups);
         let Buffers { pooled, planar } = buffers;
         if self == Self::MaxPool {
-            let len = gradient.len() / groups;
-            pooled.resize(len, 0.0);
-            let parts = gradient.chunks_exact(len).zip(kept.chunks_exact(len)).zip(bias.chunks_exact_mut(o));
-            for (((gradient, winners), bias), products) in parts.zip(products.chunks_exact_mut(pixels * o)) {
-                transpose(gradient, [o, len / o], pooled, o);
-                if extent.iter().any(|extent| !extent.is_multiple_of(2)) {
-                    products.fill(0.0);
-                }
-                unpool(pooled, winners, extent[1], products, bias);
+            let gradient = if order == Order::Planar {
+                pooled.resize(gradient.len(), 0.0);
+                transpose(gradient, [o, gradient.len() / o], pooled, o);
+                pooled
+            } else {
+                gradient
+            };
+            if extent.iter().any(|extent| !extent.is_multiple_of(2)) {
+                products.fill(0.0);
             }
-            planar.resize(if want_planar { products.len() } else { 0 }, 0.0);
-            for (from, to) in products.chunks_exact(pixels * o).zip(planar.chunks_exact_mut(pixels * o)) {
-                transpose(from, [pixels, o], to, pixels);
+            unpool(gradient, kept, extent[1], products, bias);
+            planar.clear();
+            if want_planar {
+                planar.resize(products.len(), 0.0);
+                transpose(products, [pixels, o], planar, pixels);
             }
             return planar;
         }
@@ -123,7 +127,7 @@ fn corners(windows: usize, width: usize) -> impl Iterator<Item = [usize; 4]> {
 }
 
 vectorize! {
-    fn pool(products: &[f32], width: usize, bias: &[f32], pooled: &mut [f32], winners: &mut [MaybeUninit<f32>]) {
+    fn pool(products: &[f32], width: usize, bias: &[f32], pooled: &mut [MaybeUninit<f32>], winners: &mut [MaybeUninit<f32>]) {
         let o = bias.len();
         let corners = corners(pooled.len() / o, width);
         for ((pooled, winners), corners) in pooled.chunks_exact_mut(o).zip(winners.chunks_exact_mut(o)).zip(corners) {
@@ -137,7 +141,7 @@ vectorize! {
                     max = if above { value } else { max };
                     place = if above { other } else { place };
                 }
-                *pooled = relu(max);
+                pooled.write(relu(max));
                 winner.write(if max > 0.0 { place } else { NOBODY });
             }
         }

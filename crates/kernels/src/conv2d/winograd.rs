@@ -31,6 +31,7 @@ use super::{
     transform::{GAP, Grid, Map, Square, Store},
 };
 use crate::{
+    flex::Order,
     layout::{transpose, transposed},
     matmul::{Into, Left, Multiply, strided},
 };
@@ -146,32 +147,51 @@ impl<F: Filter> Tiling<F> {
         transposed(&taps_first, [self.geometry.taps(), o])
     }
 
+    /// Whether the pixels of x lie as the tiles want them.
+    fn reads_in_place(&self) -> bool {
+        self.geometry.orders[0] == Order::PixelsFirst && self.frame.extent() == self.geometry.input
+    }
+
     /// Bᵀ x B of some images, in `scratch.input_points`: at each point `tiles × c`.
     fn transform_input(&self, x: &[f32], scratch: &mut Scratch) {
         let c = self.geometry.channels[0];
         let pixels = self.frame.extent().iter().product::<usize>();
         let images = x.len() / self.geometry.input_len();
-        scratch.input_pixels.resize(images * pixels * c, 0.0);
-        for (image, to) in x.chunks_exact(self.geometry.input_len()).zip(scratch.input_pixels.chunks_exact_mut(pixels * c)) {
-            transpose(self.frame.around(image, &mut scratch.framed), [c, pixels], to, c);
-        }
+        let x = if self.reads_in_place() {
+            x
+        } else {
+            scratch.input_pixels.resize(images * pixels * c, 0.0);
+            for (image, to) in x.chunks_exact(self.geometry.input_len()).zip(scratch.input_pixels.chunks_exact_mut(pixels * c)) {
+                match self.geometry.orders[0] {
+                    Order::Planar => transpose(self.frame.around(image, &mut scratch.framed), [c, pixels], to, c),
+                    Order::PixelsFirst => to.copy_from_slice(self.frame.of_pixels().around(image, &mut scratch.framed)),
+                }
+            }
+            &scratch.input_pixels
+        };
         let tiles = images * self.tiles_of_an_image();
         scratch.input_points.resize(F::POINTS * (tiles + GAP) * c, 0.0);
         let points = Grid::points(F::TILE, tiles);
-        F::Input::squares(c, (&scratch.input_pixels, &self.input(images)), (&mut scratch.input_points, &points), Store::Set);
+        F::Input::squares(c, (x, &self.input(images)), (&mut scratch.input_points, &points), Store::Set);
     }
 
-    /// ∂x of some images from the gradient to their transformed tiles, which overlap.
+    /// ∂x of some images, which is 0 before, from the gradient to their transformed tiles, which overlap.
     fn spread_input(&self, images: usize, x_gradient: &mut [f32], scratch: &mut Scratch) {
         let c = self.geometry.channels[0];
         let extent = self.frame.extent();
         let pixels = extent[0] * extent[1];
+        let points = Grid::points(F::TILE, images * self.tiles_of_an_image());
+        let points = (&scratch.input_points[..], &points);
+        if self.reads_in_place() {
+            return F::InputAdjoint::squares(c, points, (x_gradient, &self.input(images)), Store::Add);
+        }
         scratch.input_pixels.clear();
         scratch.input_pixels.resize(images * pixels * c, 0.0);
-        let points = Grid::points(F::TILE, images * self.tiles_of_an_image());
-        F::InputAdjoint::squares(c, (&scratch.input_points, &points), (&mut scratch.input_pixels, &self.input(images)), Store::Add);
+        F::InputAdjoint::squares(c, points, (&mut scratch.input_pixels, &self.input(images)), Store::Add);
         for (to, from) in x_gradient.chunks_exact_mut(self.geometry.input_len()).zip(scratch.input_pixels.chunks_exact(pixels * c)) {
-            if extent == self.geometry.input {
+            if self.geometry.orders[0] == Order::PixelsFirst {
+                self.frame.of_pixels().inside(from, to);
+            } else if extent == self.geometry.input {
                 transpose(from, [pixels, c], to, pixels);
             } else {
                 scratch.framed.resize(pixels * c, 0.0);
@@ -205,7 +225,7 @@ impl<F: Filter> Tiling<F> {
         let products = scratch.output_pixels.chunks_exact_mut(o * pixels);
         for (image, (output, products)) in output.chunks_exact_mut(len).zip(products).enumerate() {
             let winners = &mut winners[image * len * epilogue.kept()..][..len * epilogue.kept()];
-            epilogue.apply(products, self.geometry.output, bias, output, winners, &mut scratch.epilogue);
+            epilogue.apply(products, self.geometry.output, bias, output, winners);
         }
     }
 }
@@ -261,7 +281,7 @@ impl<F: Filter> Backward<'_, F> {
         let outputs = geometry.given_len(self.epilogue);
         scratch.output_pixels.resize(count * pixels * o, 0.0);
         for (image, to) in (first..).zip(scratch.output_pixels.chunks_exact_mut(o * pixels)) {
-            let gradient = &self.output_gradient[part(outputs, image)];
+            let gradient = (&self.output_gradient[part(outputs, image)], geometry.orders[1]);
             let kept = if self.epilogue == Epilogue::Bias { &[] } else { &self.kept[part(outputs, image)] };
             self.epilogue.gradient(gradient, kept, geometry.output, 1, &mut sums.bias, to, &mut scratch.epilogue, false);
         }
