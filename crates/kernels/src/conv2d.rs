@@ -160,6 +160,7 @@ impl Geometry {
         x: &[f32],
         work: impl Fn(&[f32], &mut [MaybeUninit<f32>], &mut [MaybeUninit<f32>]) + Sync + Send,
     ) -> [Vec<f32>; 2] {
+        assert_eq!(x.len(), self.images * self.input_len(), "every image is there");
         let at_once = evenly(self.images, at_once);
         let len = self.given_len(epilogue);
         let lens = [self.images * len, self.images * len * epilogue.kept()];
@@ -268,7 +269,7 @@ fn evenly(count: usize, at_most: usize) -> usize {
 const KEPT: usize = 1 << 20;
 
 /// Lends `work` the buffers of this thread, which are kept from one call to the next: made anew, they would be cleared, page by
-/// page. Those for large images are not kept.
+/// page. Those for large images are not kept. `work` must not wait for other tasks: this thread could be given one that lends them too.
 fn lend<S: Default, R>(buffers: &'static LocalKey<RefCell<S>>, geometry: &Geometry, work: impl FnOnce(&mut S) -> R) -> R {
     if geometry.input_len().max(geometry.output_len()) <= KEPT { buffers.with_borrow_mut(work) } else { work(&mut S::default()) }
 }
