@@ -256,36 +256,41 @@ impl Block<'_> {
             // registers: beyond 8 rows the compiler spills.
             first += if S::F32_LANES >= 16 {
                 match left {
-                    1 => self.panel::<S, 1, 8>(simd, first, buffer),
-                    2 => self.panel::<S, 2, 8>(simd, first, buffer),
-                    3 => self.panel::<S, 3, 8>(simd, first, buffer),
+                    1 => self.panel::<S, 1, 8, 7>(simd, first, buffer),
+                    2 => self.panel::<S, 2, 8, 7>(simd, first, buffer),
+                    3 => self.panel::<S, 3, 8, 7>(simd, first, buffer),
                     // Rather than four and a lone one.
-                    5 => self.panel::<S, 5, 5>(simd, first, buffer),
-                    _ => self.panel::<S, 4, 6>(simd, first, buffer),
+                    5 => self.panel::<S, 5, 5, 4>(simd, first, buffer),
+                    _ => self.panel::<S, 4, 6, 5>(simd, first, buffer),
                 }
             } else {
                 match left {
-                    1 => self.panel::<S, 1, 8>(simd, first, buffer),
-                    _ => self.panel::<S, 2, 6>(simd, first, buffer),
+                    1 => self.panel::<S, 1, 8, 7>(simd, first, buffer),
+                    _ => self.panel::<S, 2, 6, 5>(simd, first, buffer),
                 }
             };
         }
     }
 
-    /// All rows of at most N registers of columns, in tiles of at most R rows; gives the number of columns.
+    /// All rows of at most N registers of columns, in tiles of at most R rows; gives the number of columns. Q is R − 1.
     #[inline(always)]
-    fn panel<S: Simd, const N: usize, const R: usize>(&self, simd: S, first: usize, buffer: Option<&mut Vec<f32>>) -> usize {
+    fn panel<S: Simd, const N: usize, const R: usize, const Q: usize>(
+        &self,
+        simd: S,
+        first: usize,
+        buffer: Option<&mut Vec<f32>>,
+    ) -> usize {
         let columns = (N * S::F32_LANES).min(self.n - first);
         if columns == N * S::F32_LANES {
-            self.tiles::<S, N, R, true>(Row::new(simd, columns), first, buffer);
+            self.tiles::<S, N, R, Q, true>(Row::new(simd, columns), first, buffer);
         } else {
-            self.tiles::<S, N, R, false>(Row::new(simd, columns), first, buffer);
+            self.tiles::<S, N, R, Q, false>(Row::new(simd, columns), first, buffer);
         }
         columns
     }
 
     #[inline(always)]
-    fn tiles<S: Simd, const N: usize, const R: usize, const WHOLE: bool>(
+    fn tiles<S: Simd, const N: usize, const R: usize, const Q: usize, const WHOLE: bool>(
         &self,
         row_of: Row<S, N, WHOLE>,
         first: usize,
@@ -300,7 +305,11 @@ impl Block<'_> {
             }
             let mut row = 0;
             while row < self.a.rows.len() {
-                row += match self.a.rows.len() - row {
+                let left = self.a.rows.len() - row;
+                // So many tiles of Q rows that those after them are whole: in low ones the additions wait for one another.
+                let shorter = (R - left % R) % R;
+                row += match left {
+                    left if shorter > 0 && shorter * Q <= left => self.tile::<S, N, Q, WHOLE>(row_of, row, panel),
                     left if left >= R => self.tile::<S, N, R, WHOLE>(row_of, row, panel),
                     left if left >= 4 => self.tile::<S, N, 4, WHOLE>(row_of, row, panel),
                     left if left >= 2 => self.tile::<S, N, 2, WHOLE>(row_of, row, panel),
