@@ -24,7 +24,6 @@ use burn::{
         ops::{ConvOptions, MaxPoolOptions},
     },
 };
-use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use self::{
@@ -202,11 +201,6 @@ impl Way {
         }
         Self { pixels_first: false, forward: direct::forward, backward: direct::backward }
     }
-
-    /// x as this way reads it.
-    fn input(&self, x: &FlexTensor) -> (Values, Order) {
-        if self.pixels_first { Values::of_images(x) } else { (Values::of(x), Order::Planar) }
-    }
 }
 
 /// An image inside a frame of zeros.
@@ -323,7 +317,7 @@ impl Conv2d for Flex {
         epilogue: Epilogue,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let way = Way::of(&geometry);
-        let ((x, order), weight, bias) = (way.input(&x), Values::of(&weight), Values::of(&bias));
+        let ((x, order), weight, bias) = (Values::of_images(&x, way.pixels_first), Values::of(&weight), Values::of(&bias));
         let geometry = Geometry { orders: [order, epilogue.order()], ..geometry };
         let [y, winners] = (way.forward)(geometry, epilogue, x.as_slice(), weight.as_slice(), bias.as_slice());
         let [height, width] = epilogue.extent(geometry.output);
@@ -346,11 +340,8 @@ impl Conv2d for Flex {
         wanted: [bool; 3],
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let way = Way::of(&geometry);
-        let ((x, order), weight, kept) = (way.input(&x), Values::of(&weight), Values::of(&kept));
-        let (gradient, gradient_order) = match epilogue.order() {
-            Order::PixelsFirst => Values::of_images(&output_gradient),
-            Order::Planar => (Values::of(&output_gradient), Order::Planar),
-        };
+        let ((x, order), weight, kept) = (Values::of_images(&x, way.pixels_first), Values::of(&weight), Values::of(&kept));
+        let (gradient, gradient_order) = Values::of_images(&output_gradient, epilogue.order() == Order::PixelsFirst);
         let geometry = Geometry { orders: [order, gradient_order], ..geometry };
         let [dx, dw, db] =
             (way.backward)(geometry, epilogue, x.as_slice(), weight.as_slice(), kept.as_slice(), gradient.as_slice(), wanted);

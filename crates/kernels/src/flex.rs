@@ -27,9 +27,10 @@ impl Values {
         Self(if tensor.is_contiguous() { tensor.clone() } else { tensor.to_contiguous() })
     }
 
-    /// Of images, in the order in which they lie.
-    pub(crate) fn of_images(tensor: &FlexTensor) -> (Self, Order) {
-        if let [_, c, h, w] = **tensor.layout().shape()
+    /// Of images, in the order in which they lie, if they may lie pixel by pixel, else channel by channel.
+    pub(crate) fn of_images(tensor: &FlexTensor, pixels_first: bool) -> (Self, Order) {
+        if pixels_first
+            && let [_, c, h, w] = **tensor.layout().shape()
             && !tensor.is_contiguous()
             && tensor.layout().strides() == [h * w * c, 1, w * c, c].map(|stride| stride as isize)
         {

@@ -50,44 +50,26 @@ pub(crate) fn transpose_into(from: &[f32], width: usize, [m, n]: [usize; 2], to:
 }
 
 fn block(from: &[f32], width: usize, to: &mut [MaybeUninit<f32>], stride: usize, [i0, j0]: [usize; 2], [rows, columns]: [usize; 2]) {
-    let [whole_rows, whole_columns] = squares(from, width, to, stride, [i0, j0], [rows, columns]);
+    #[allow(unused_mut)]
+    let mut whole = [0, 0];
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx") {
+        whole = [rows, columns].map(|extent| extent / 8 * 8);
+        // SAFETY: the processor has AVX.
+        unsafe { squares(from, width, to, stride, [i0, j0], whole) };
+    }
     for i in i0..i0 + rows {
-        let first = if i < i0 + whole_rows { j0 + whole_columns } else { j0 };
+        let first = if i < i0 + whole[0] { j0 + whole[1] } else { j0 };
         for j in first..j0 + columns {
             to[j * stride + i].write(from[i * width + j]);
         }
     }
 }
 
-/// Transposes the whole squares of eight by eight; gives how many rows and columns they cover.
-#[cfg(target_arch = "x86_64")]
-fn squares(
-    from: &[f32],
-    width: usize,
-    to: &mut [MaybeUninit<f32>],
-    stride: usize,
-    [i0, j0]: [usize; 2],
-    [rows, columns]: [usize; 2],
-) -> [usize; 2] {
-    if !is_x86_feature_detected!("avx") {
-        return [0, 0];
-    }
-    let whole = [rows, columns].map(|extent| extent / 8 * 8);
-    // SAFETY: the processor has AVX.
-    unsafe { whole_squares(from, width, to, stride, [i0, j0], whole) };
-    whole
-}
-
+/// Transposes rows and columns that are multiples of eight.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx")]
-fn whole_squares(
-    from: &[f32],
-    width: usize,
-    to: &mut [MaybeUninit<f32>],
-    stride: usize,
-    [i0, j0]: [usize; 2],
-    [rows, columns]: [usize; 2],
-) {
+fn squares(from: &[f32], width: usize, to: &mut [MaybeUninit<f32>], stride: usize, [i0, j0]: [usize; 2], [rows, columns]: [usize; 2]) {
     for i in (i0..i0 + rows).step_by(8) {
         for j in (j0..j0 + columns).step_by(8) {
             let (from, to) = (&from[i * width + j..], &mut to[j * stride + i..]);
@@ -96,11 +78,6 @@ fn whole_squares(
             unsafe { square(from.as_ptr(), width, to.as_mut_ptr().cast(), stride) };
         }
     }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn squares(_: &[f32], _: usize, _: &mut [MaybeUninit<f32>], _: usize, _: [usize; 2], _: [usize; 2]) -> [usize; 2] {
-    [0, 0]
 }
 
 /// One square of eight by eight.

@@ -96,9 +96,8 @@ impl Epilogue {
                 products.fill(0.0);
             }
             unpool(gradient, kept, extent[1], products, bias);
-            planar.clear();
+            planar.resize(if want_planar { products.len() } else { 0 }, 0.0);
             if want_planar {
-                planar.resize(products.len(), 0.0);
                 transpose(products, [pixels, o], planar, pixels);
             }
             return planar;

@@ -100,6 +100,11 @@ impl<F: Filter> Tiling<F> {
         (ROWS / self.tiles_of_an_image()).max(1)
     }
 
+    /// How many numbers so many vectors are at all points.
+    fn points_len(vectors: usize, channels: usize) -> usize {
+        F::POINTS * (vectors + GAP) * channels
+    }
+
     /// Image, first row and first column of the output of each tile.
     fn places(&self, images: usize) -> impl Iterator<Item = [usize; 3]> {
         let [rows, columns] = self.tiles;
@@ -134,7 +139,7 @@ impl<F: Filter> Tiling<F> {
 
     /// Of `m × taps × n` at each point `m × n`.
     fn transform_kernels(taps_first: &[f32], [m, n]: [usize; 2]) -> Vec<f32> {
-        let mut points = vec![0.0; F::POINTS * (m + GAP) * n];
+        let mut points = vec![0.0; Self::points_len(m, n)];
         F::Kernel::squares(n, (taps_first, &Grid::in_turn(F::KERNEL, m)), (&mut points, &Grid::points(F::TILE, m)), Store::Set);
         points
     }
@@ -170,7 +175,7 @@ impl<F: Filter> Tiling<F> {
             &scratch.input_pixels
         };
         let tiles = images * self.tiles_of_an_image();
-        scratch.input_points.resize(F::POINTS * (tiles + GAP) * c, 0.0);
+        scratch.input_points.resize(Self::points_len(tiles, c), 0.0);
         let points = Grid::points(F::TILE, tiles);
         F::Input::squares(c, (x, &self.input(images)), (&mut scratch.input_points, &points), Store::Set);
     }
@@ -216,7 +221,7 @@ impl<F: Filter> Tiling<F> {
         let images = x.len() / self.geometry.input_len();
         let tiles = images * self.tiles_of_an_image();
         self.transform_input(x, scratch);
-        scratch.output_points.resize(F::POINTS * (tiles + GAP) * o, 0.0);
+        scratch.output_points.resize(Self::points_len(tiles, o), 0.0);
         multiply(&scratch.input_points, kernels, [tiles, c, o], &mut scratch.output_points);
         scratch.output_pixels.resize(images * pixels * o, 0.0);
         let points = Grid::points(F::TILE, tiles);
@@ -285,7 +290,7 @@ impl<F: Filter> Backward<'_, F> {
             let kept = if self.epilogue == Epilogue::Bias { &[] } else { &self.kept[part(outputs, image)] };
             self.epilogue.gradient(gradient, kept, geometry.output, 1, &mut sums.bias, to, &mut scratch.epilogue, false);
         }
-        scratch.output_points.resize(F::POINTS * (tiles + GAP) * o, 0.0);
+        scratch.output_points.resize(Tiling::<F>::points_len(tiles, o), 0.0);
         let points = Grid::points(F::TILE, tiles);
         F::OutputAdjoint::squares(o, (&scratch.output_pixels, &tiling.output(count)), (&mut scratch.output_points, &points), Store::Set);
         if self.wanted[1] {
@@ -298,7 +303,7 @@ impl<F: Filter> Backward<'_, F> {
             }
         }
         if self.wanted[0] {
-            scratch.input_points.resize(F::POINTS * (tiles + GAP) * c, 0.0);
+            scratch.input_points.resize(Tiling::<F>::points_len(tiles, c), 0.0);
             multiply(&scratch.output_points, &self.kernels, [tiles, o, c], &mut scratch.input_points);
             tiling.spread_input(count, x_gradient, scratch);
         }
@@ -326,7 +331,7 @@ pub(super) fn backward<F: Filter + Sync>(
     let mut parts: Vec<&mut [f32]> = x_gradient.chunks_mut(images * geometry.input_len()).collect();
     parts.resize_with(geometry.images.div_ceil(images), Default::default);
     let group = |(index, x_gradient): (usize, &mut [f32])| {
-        let mut sums = Sums { kernels: vec![0.0; if want_weight { F::POINTS * (c + GAP) * o } else { 0 }], bias: vec![0.0; o] };
+        let mut sums = Sums { kernels: vec![0.0; if want_weight { Tiling::<F>::points_len(c, o) } else { 0 }], bias: vec![0.0; o] };
         let mut x_gradients = x_gradient.chunks_mut(at_once * geometry.input_len());
         let end = ((index + 1) * images).min(geometry.images);
         for first in (index * images..end).step_by(at_once) {
