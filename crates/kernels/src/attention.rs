@@ -20,7 +20,7 @@ use crate::{
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
     layout::{columns, transpose_part},
-    matmul::{Into, Left, Multiply, strided},
+    matmul::{Into, Left, Multiply, Right, strided},
 };
 
 /// The attention of each of `n` sequences to itself.
@@ -130,12 +130,12 @@ impl Work {
     fn square_times(&self, a: &[f32], transposed: bool, b: &[f32]) -> Vec<f32> {
         let (rows, columns): (&[usize], &[usize]) =
             if transposed { (&self.ones[..self.s], &self.rows_s) } else { (&self.rows_s, &self.ones[..self.s]) };
-        Left { values: a, rows, columns }.times(b, self.e)
+        Left { values: a, rows, columns }.times(Right::Rows(b), self.e)
     }
 
     /// A·Bᵀ with A `s × e` in rows at `rows`, and Bᵀ given.
     fn times_transposed<'a>(&self, a: &[f32], rows: &[usize], b: &[f32], c: &'a mut [MaybeUninit<f32>]) -> &'a mut [f32] {
-        Multiply { a: Left { values: a, rows, columns: &self.ones[..self.e] }, b, n: self.s, c: Into::Set(c) }.run()
+        Multiply { a: Left { values: a, rows, columns: &self.ones[..self.e] }, b: Right::Rows(b), n: self.s, c: Into::Set(c) }.run()
     }
 }
 

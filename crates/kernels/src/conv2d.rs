@@ -277,8 +277,9 @@ fn sum_of(values: &[f32]) -> f32 {
 }
 
 /// The sum of vectors, one after the other.
-fn summed<'a>(mut parts: impl Iterator<Item = &'a [f32]>) -> Vec<f32> {
-    let mut total = parts.next().unwrap_or_default().to_vec();
+fn summed(parts: Vec<Vec<f32>>) -> Vec<f32> {
+    let mut parts = parts.into_iter();
+    let mut total = parts.next().unwrap_or_default();
     for part in parts {
         total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
     }

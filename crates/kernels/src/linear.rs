@@ -20,8 +20,7 @@ use crate::{
     activation::{add_and_activate, gate_all},
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
-    layout::transposed,
-    matmul::{self, Into, Left, Multiply, strided},
+    matmul::{self, Into, Left, Multiply, Right, strided},
 };
 
 /// xW + b through an activation.
@@ -72,7 +71,7 @@ const TASKS: usize = 4;
 const PARALLEL: usize = 1 << 19;
 
 /// A·B in parallel where it pays; each block of rows goes through `finish` while it is in cache.
-fn product(values: &[f32], rows: &[usize], columns: &[usize], b: &[f32], n: usize, finish: impl Fn(&mut [f32]) + Sync) -> Vec<f32> {
+fn product(values: &[f32], rows: &[usize], columns: &[usize], b: Right, n: usize, finish: impl Fn(&mut [f32]) + Sync) -> Vec<f32> {
     let len = rows.len() * n;
     let mut matrix = Vec::with_capacity(len);
     if len == 0 {
@@ -96,7 +95,7 @@ fn product(values: &[f32], rows: &[usize], columns: &[usize], b: &[f32], n: usiz
 }
 
 fn forward(x: &[f32], weight: &[f32], bias: &[f32], [n, d, k]: [usize; 3], rectify: bool) -> Vec<f32> {
-    product(x, &strided(n, d), &strided(d, 1), weight, k, |y| add_and_activate(y, bias, rectify))
+    product(x, &strided(n, d), &strided(d, 1), Right::Rows(weight), k, |y| add_and_activate(y, bias, rectify))
 }
 
 fn backward(
@@ -117,10 +116,10 @@ fn backward(
     };
     let mut found = [Vec::new(), Vec::new(), Vec::new()];
     if want_x {
-        found[0] = product(gradient, &strided(n, k), &strided(k, 1), &transposed(weight, [d, k]), d, |_| ());
+        found[0] = product(gradient, &strided(n, k), &strided(k, 1), Right::Columns(weight), d, |_| ());
     }
     if want_weight {
-        found[1] = product(x, &strided(d, 1), &strided(n, d), gradient, k, |_| ());
+        found[1] = product(x, &strided(d, 1), &strided(n, d), Right::Rows(gradient), k, |_| ());
     }
     if want_bias {
         found[2] = vec![0.0; k];

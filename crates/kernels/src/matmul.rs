@@ -1,12 +1,13 @@
 //! Matrix products on one thread: the engine under convolutions and fully connected layers.
 //!
-//! C ← A·B, or C ← C + A·B. The rows of B and C are contiguous. Element (i, r) of A lies at `rows[i] + columns[r]`, which
-//! describes a matrix of any strides, and also the patches of an image that a convolution multiplies with its weights. A tile
-//! of C stays in registers while r runs; the numbers of A are broadcast one by one.
+//! C ← A·B, or C ← C + A·B. The rows of C are contiguous, and so are those of B, or its columns. Element (i, r) of A lies at
+//! `rows[i] + columns[r]`, which describes a matrix of any strides, and also the patches of an image that a convolution
+//! multiplies with its weights. A tile of C stays in registers while r runs; the numbers of A are broadcast one by one.
 //!
-//! What fits in the cache is read where it lies. Else blocks of A and panels of B are laid out first, as in Goto and van de
-//! Geijn, "Anatomy of high-performance matrix multiplication" (2008). Whatever the blocks, a number of C is the sum over r in
-//! its order, by fused multiplications and additions from 0 or from what C held: the same bits.
+//! A and B are worked on in blocks that the caches hold, and read where they lie. Only where the cache would suffer from how they
+//! lie are blocks of A and panels of B laid out first, as in Goto and van de Geijn, "Anatomy of high-performance matrix
+//! multiplication" (2008). Whatever the blocks, a number of C is the sum over r in its order, by fused multiplications and
+//! additions from 0 or from what C held: the same bits.
 
 use std::mem::MaybeUninit;
 
@@ -24,7 +25,7 @@ pub(crate) struct Left<'a> {
 
 impl Left<'_> {
     /// A·B as a new matrix, `m × n`.
-    pub(crate) fn times(self, b: &[f32], n: usize) -> Vec<f32> {
+    pub(crate) fn times(self, b: Right, n: usize) -> Vec<f32> {
         let len = self.rows.len() * n;
         let mut product = Vec::with_capacity(len);
         Multiply { a: self, b, n, c: Into::Set(&mut product.spare_capacity_mut()[..len]) }.run();
@@ -32,6 +33,15 @@ impl Left<'_> {
         unsafe { product.set_len(len) };
         product
     }
+}
+
+/// B, one row after another, or one column after another.
+#[derive(Clone, Copy)]
+pub(crate) enum Right<'a> {
+    /// `k × n`.
+    Rows(&'a [f32]),
+    /// `n × k`: panels of it are laid out for every block of rows of A.
+    Columns(&'a [f32]),
 }
 
 /// C, and what is done with what it holds.
@@ -44,10 +54,10 @@ pub(crate) enum Into<'a> {
     Add(&'a mut [f32]),
 }
 
-/// The product of A (`m × k`) and B (`k × n`, contiguous), into C (`m × n`, contiguous).
+/// The product of A (`m × k`) and B (`k × n`), into C (`m × n`, contiguous).
 pub(crate) struct Multiply<'a, 'c> {
     pub(crate) a: Left<'a>,
-    pub(crate) b: &'a [f32],
+    pub(crate) b: Right<'a>,
     pub(crate) n: usize,
     pub(crate) c: Into<'c>,
 }
@@ -55,6 +65,10 @@ pub(crate) struct Multiply<'a, 'c> {
 impl<'c> Multiply<'_, 'c> {
     /// Runs on this thread with the widest instructions of this machine; gives C.
     pub(crate) fn run(self) -> &'c mut [f32] {
+        self.run_by(|blocks| pulp::Arch::new().dispatch(blocks))
+    }
+
+    fn run_by(self, work: impl FnOnce(Blocks)) -> &'c mut [f32] {
         let [m, n, k] = [self.a.rows.len(), self.n, self.a.columns.len()];
         let add = matches!(self.c, Into::Add(_));
         let c = match self.c {
@@ -63,11 +77,15 @@ impl<'c> Multiply<'_, 'c> {
             Into::Over(c) | Into::Add(c) => unsafe { &mut *(std::ptr::from_mut(c) as *mut [MaybeUninit<f32>]) },
         };
         assert_eq!(c.len(), m * n, "C has m × n numbers");
-        assert_eq!(self.b.len(), k * n, "B has k × n numbers");
+        let (b, steps) = match self.b {
+            Right::Rows(b) => (b, [n, 1]),
+            Right::Columns(b) => (b, [1, k]),
+        };
+        assert_eq!(b.len(), k * n, "B has k × n numbers");
         if let (Some(row), Some(column)) = (self.a.rows.iter().max(), self.a.columns.iter().max()) {
             assert!(row + column < self.a.values.len(), "A lies inside its slice");
         }
-        pulp::Arch::new().dispatch(Blocks { a: self.a, b: self.b, n, c: c.as_mut_ptr().cast(), add });
+        work(Blocks { a: self.a, b, steps, n, c: c.as_mut_ptr().cast(), add });
         // SAFETY: the blocks cover all rows and columns of C, and each writes all that it covers.
         unsafe { c.assume_init_mut() }
     }
@@ -79,11 +97,13 @@ pub(crate) const ROWS: usize = 192;
 /// Numbers of the inner dimension that are added up before C is written: so many rows of a panel of B stay in the
 /// first-level cache while the rows of A go by.
 const INNER: usize = 256;
-/// Numbers of B beyond which its panels are laid out, if so many rows of A share them.
+/// Rows of B a multiple of so many numbers apart fall into a few sets of the cache, where those of a panel throw one another out if
+/// each is but a line. Panels of a B with more than so many numbers are laid out then, if so many rows of A share them.
+const PERIOD: usize = 512;
 const LARGE: usize = 1 << 16;
-const SHARED: usize = 16;
-/// A is laid out, if so many columns of B share it, where B is large, or beyond so many numbers where A is the transpose of
-/// a matrix in rows: read in place, each of its numbers would lie in another cache line.
+const SHARED: usize = 32;
+/// A is laid out, if so many columns of B share it, where B is, or beyond so many numbers where A is the transpose of a matrix
+/// in rows: read in place, each of its numbers would lie in another cache line.
 const WIDE: usize = 64;
 const TALL: usize = 1 << 14;
 
@@ -91,6 +111,8 @@ const TALL: usize = 1 << 14;
 struct Blocks<'a> {
     a: Left<'a>,
     b: &'a [f32],
+    /// From one row of B to the next, and from one column.
+    steps: [usize; 2],
     n: usize,
     c: *mut f32,
     add: bool,
@@ -102,9 +124,9 @@ impl WithSimd for Blocks<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let (m, k) = (self.a.rows.len(), self.a.columns.len());
-        let large = k * self.n > LARGE && m >= SHARED;
-        let lay_out = self.n >= WIDE && (large || m * k > TALL && step(self.a.rows) == Some(1));
-        let (mut right, mut left) = (large.then(Vec::new), LaidOut::default());
+        let crowded = S::F32_LANES < 16 && self.n.is_multiple_of(PERIOD) && k * self.n > LARGE && m >= SHARED;
+        let lay_out = self.n >= WIDE && (crowded || m * k > TALL && step(self.a.rows) == Some(1));
+        let (mut right, mut left) = ((crowded || self.steps[1] > 1).then(Vec::new), LaidOut::default());
         let mut first = 0;
         while first < m {
             let rows = &self.a.rows[first..(first + ROWS).min(m)];
@@ -114,8 +136,8 @@ impl WithSimd for Blocks<'_> {
                 let part = Left { values: self.a.values, rows, columns };
                 let a = if lay_out { left.lay_out(part) } else { part };
                 // SAFETY: both are elements of their matrices, or right behind the last.
-                let (b, c) = unsafe { (self.b.as_ptr().add(inner * self.n), self.c.add(first * self.n)) };
-                Block { a, b, n: self.n, c, add: self.add || inner > 0 }.run(simd, right.as_mut());
+                let (b, c) = unsafe { (self.b.as_ptr().add(inner * self.steps[0]), self.c.add(first * self.n)) };
+                Block { a, b, steps: self.steps, n: self.n, c, add: self.add || inner > 0 }.run(simd, right.as_mut());
                 inner += columns.len();
                 if inner == k {
                     break;
@@ -164,16 +186,18 @@ fn step(offsets: &[usize]) -> Option<usize> {
 struct Block<'a> {
     a: Left<'a>,
     b: *const f32,
+    steps: [usize; 2],
     n: usize,
     c: *mut f32,
     add: bool,
 }
 
-/// Some columns of B, at most N registers of them; their rows are `stride` apart.
+/// Some columns of B, at most N registers of them.
 #[derive(Clone, Copy)]
 struct Panel {
     b: *const f32,
-    stride: usize,
+    /// From one row to the next, and from one column: 1, or the panel must be laid out.
+    steps: [usize; 2],
     /// The first column of C.
     first: usize,
 }
@@ -187,14 +211,20 @@ impl Panel {
     unsafe fn lay_out<S: Simd, const N: usize, const WHOLE: bool>(&mut self, row_of: Row<S, N, WHOLE>, rows: usize, buffer: &mut Vec<f32>) {
         let width = N * S::F32_LANES;
         buffer.resize(buffer.len().max(rows * width), 0.0);
-        let (mut from, mut to) = (self.b, buffer.as_mut_ptr());
-        for _ in 0..rows {
-            // SAFETY: the caller's promise; the buffer has room for all rows.
-            unsafe { row_of.write(to, &row_of.read(from)) };
-            from = from.wrapping_add(self.stride);
-            to = to.wrapping_add(width);
+        if self.steps[1] > 1 && rows > 0 {
+            // SAFETY: from the first number of the first column to the last of the last one.
+            let from = unsafe { std::slice::from_raw_parts(self.b, (row_of.columns - 1) * self.steps[1] + rows) };
+            transpose_part(from, self.steps[1], [row_of.columns, rows], buffer, width);
+        } else {
+            let (mut from, mut to) = (self.b, buffer.as_mut_ptr());
+            for _ in 0..rows {
+                // SAFETY: the caller's promise; the buffer has room for all rows.
+                unsafe { row_of.write(to, &row_of.read(from)) };
+                from = from.wrapping_add(self.steps[0]);
+                to = to.wrapping_add(width);
+            }
         }
-        (self.b, self.stride) = (buffer.as_ptr(), width);
+        (self.b, self.steps) = (buffer.as_ptr(), [width, 1]);
     }
 }
 
@@ -202,13 +232,14 @@ impl Panel {
 #[derive(Clone, Copy)]
 struct Row<S: Simd, const N: usize, const WHOLE: bool> {
     simd: S,
+    columns: usize,
     mask: MemMask<S::m32s>,
 }
 
 impl<S: Simd, const N: usize, const WHOLE: bool> Row<S, N, WHOLE> {
     #[inline(always)]
     fn new(simd: S, columns: usize) -> Self {
-        Self { simd, mask: simd.mask_between_m32s(0, (columns - (N - 1) * S::F32_LANES) as u32) }
+        Self { simd, columns, mask: simd.mask_between_m32s(0, (columns - (N - 1) * S::F32_LANES) as u32) }
     }
 
     /// # Safety
@@ -299,7 +330,7 @@ impl Block<'_> {
         // SAFETY: `Multiply::run` has shown that every row and column of the three matrices lies inside its slice, and the
         // panel's and the tiles' are among them.
         unsafe {
-            let mut panel = Panel { b: self.b.add(first), stride: self.n, first };
+            let mut panel = Panel { b: self.b.add(first * self.steps[1]), steps: self.steps, first };
             if let Some(buffer) = buffer {
                 panel.lay_out(row_of, self.a.columns.len(), buffer);
             }
@@ -351,7 +382,7 @@ impl Block<'_> {
                         *sum = simd.mul_add_e_f32s(left, right, *sum);
                     }
                 }
-                b = b.wrapping_add(panel.stride);
+                b = b.wrapping_add(panel.steps[0]);
             }
             for (i, sums) in sums.iter().enumerate() {
                 row_of.write(c.add(i * self.n), sums);
@@ -369,9 +400,10 @@ pub(crate) fn strided(count: usize, stride: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout;
     use proptest::prelude::*;
 
-    fn check(m: usize, n: usize, k: usize, transposed: bool, add: bool) {
+    fn check([m, n, k]: [usize; 3], transposed: bool, by_columns: bool, add: bool) {
         let value = |i: usize| ((i * 2_654_435_761) % 17) as f32 - 8.0;
         let a: Vec<f32> = (0..m * k).map(value).collect();
         let b: Vec<f32> = (0..k * n).map(|i| value(i + 5)).collect();
@@ -380,7 +412,9 @@ mod tests {
         let (rows, columns) = if transposed { (strided(m, 1), strided(k, m)) } else { (strided(m, k), strided(k, 1)) };
         let mut fresh = vec![MaybeUninit::uninit(); m * n];
         let left = Left { values: &a, rows: &rows, columns: &columns };
-        let c = Multiply { a: left, b: &b, n, c: if add { Into::Add(&mut c) } else { Into::Set(&mut fresh) } }.run();
+        let b_columns = layout::transposed(&b, [k, n]);
+        let right = if by_columns { Right::Columns(&b_columns) } else { Right::Rows(&b) };
+        let c = Multiply { a: left, b: right, n, c: if add { Into::Add(&mut c) } else { Into::Set(&mut fresh) } }.run();
         for i in 0..m {
             for j in 0..n {
                 // Whole numbers: every order of summation gives the same.
@@ -393,9 +427,10 @@ mod tests {
     #[test]
     fn products_in_blocks_equal_the_definition() {
         // Beyond each of the limits from which on a matrix is laid out, and over the edges of blocks and panels.
-        for (m, n, k) in [(16, 260, 300), (15, 260, 300), (200, 70, 90), (193, 513, 257), (400, 10, 700), (17, 66_000, 1)] {
-            for (transposed, add) in [(false, false), (true, true)] {
-                check(m, n, k, transposed, add);
+        for (m, n, k) in [(32, 512, 300), (31, 512, 300), (200, 70, 90), (193, 1024, 257), (193, 513, 257), (400, 10, 700), (17, 66_000, 1)]
+        {
+            for (transposed, by_columns, add) in [(false, false, false), (true, false, true), (false, true, false)] {
+                check([m, n, k], transposed, by_columns, add);
             }
         }
     }
@@ -403,13 +438,25 @@ mod tests {
     #[test]
     fn the_bits_do_not_depend_on_what_is_laid_out() {
         let value = |i: usize| ((i * 2_654_435_761) % 1_000_003) as f32 / 1e6 - 0.5;
-        let (m, n, k) = (210, 270, 600);
+        let (m, n, k) = (210, 512, 600);
         let (a, b): (Vec<f32>, Vec<f32>) = ((0..m * k).map(value).collect(), (0..k * n).map(|i| value(i + 7)).collect());
         for (rows, columns) in [(strided(m, k), strided(k, 1)), (strided(m, 1), strided(k, m))] {
-            let whole = Left { values: &a, rows: &rows, columns: &columns }.times(&b, n);
+            let part = |rows| Left { values: &a, rows, columns: &columns };
+            let whole = part(&rows).times(Right::Rows(&b), n);
             // Too few rows to share anything.
-            let each: Vec<f32> = rows.chunks(5).flat_map(|rows| Left { values: &a, rows, columns: &columns }.times(&b, n)).collect();
+            let each: Vec<f32> = rows.chunks(5).flat_map(|rows| part(rows).times(Right::Rows(&b), n)).collect();
             assert!(whole == each);
+            assert!(whole == part(&rows).times(Right::Columns(&layout::transposed(&b, [k, n])), n));
+            // By instructions of other widths, for which other matrices are laid out.
+            let by = |work: &dyn Fn(Blocks)| {
+                let mut c = vec![MaybeUninit::uninit(); m * n];
+                Multiply { a: part(&rows), b: Right::Rows(&b), n, c: Into::Set(&mut c) }.run_by(work).to_vec()
+            };
+            assert!(whole == by(&|blocks| blocks.with_simd(pulp::Scalar256b)));
+            #[cfg(target_arch = "x86_64")]
+            if let Some(simd) = pulp::x86::V3::try_new() {
+                assert!(whole == by(&|blocks| Simd::vectorize(simd, blocks)));
+            }
         }
     }
 
@@ -428,7 +475,7 @@ mod tests {
         ];
         for (row, column) in tables {
             let (rows, columns): (Vec<usize>, Vec<usize>) = ((0..20).map(row).collect(), (0..300).map(column).collect());
-            let product = Left { values: &values, rows: &rows, columns: &columns }.times(&b, n);
+            let product = Left { values: &values, rows: &rows, columns: &columns }.times(Right::Rows(&b), n);
             for (index, found) in product.iter().enumerate() {
                 let (i, j) = (index / n, index % n);
                 assert_eq!(*found, columns.iter().enumerate().map(|(r, at)| values[rows[i] + at] * b[r * n + j]).sum::<f32>());
@@ -438,8 +485,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn products_equal_the_definition(m in 0_usize..30, n in 0_usize..150, k in 0_usize..12, transposed: bool, add: bool) {
-            check(m, n, k, transposed, add);
+        fn products_equal_the_definition(m in 0_usize..30, n in 0_usize..150, k in 0_usize..12, transposed: bool, by_columns: bool, add: bool) {
+            check([m, n, k], transposed, by_columns, add);
         }
     }
 
@@ -447,6 +494,6 @@ mod tests {
     #[should_panic(expected = "A lies inside its slice")]
     fn an_offset_outside_is_refused() {
         let left = Left { values: &[1.0; 3], rows: &[0, 2], columns: &[0, 1] };
-        Multiply { a: left, b: &[1.0; 2], n: 1, c: Into::Add(&mut [0.0; 2]) }.run();
+        Multiply { a: left, b: Right::Rows(&[1.0; 2]), n: 1, c: Into::Add(&mut [0.0; 2]) }.run();
     }
 }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     layout::{transpose, transposed},
-    matmul::{Into, Left, Multiply},
+    matmul::{Into, Left, Multiply, Right},
 };
 
 thread_local! {
@@ -93,7 +93,7 @@ impl Forward {
         let len = output.len() / self.geometry.groups;
         for (group, (output, bias)) in output.chunks_exact_mut(len).zip(bias.chunks_exact(o)).enumerate() {
             let a = Left { values: self.group(framed, group), rows: &self.pixels, columns: &self.taps };
-            let product = Multiply { a, b: &self.weights[group], n: o, c: Into::Set(&mut scratch.pixels_first) }.run();
+            let product = Multiply { a, b: Right::Rows(&self.weights[group]), n: o, c: Into::Set(&mut scratch.pixels_first) }.run();
             let winners = &mut winners[group * len * epilogue.kept()..][..len * epilogue.kept()];
             epilogue.apply(product, self.geometry.output, bias, output, winners);
         }
@@ -189,7 +189,7 @@ impl InputGradient {
                 let pixels = product.positions.len();
                 scratch.pixels_first.resize(pixels * c, MaybeUninit::uninit());
                 let a = Left { values: &framed[group * size..(group + 1) * size], rows: &product.pixels, columns: &product.taps };
-                let found = Multiply { a, b: &product.weights[group], n: c, c: Into::Set(&mut scratch.pixels_first) }.run();
+                let found = Multiply { a, b: Right::Rows(&product.weights[group]), n: c, c: Into::Set(&mut scratch.pixels_first) }.run();
                 scatter(found, c, &product.positions, input_gradient, area, &mut scratch.framed);
             }
         }
@@ -269,13 +269,6 @@ fn scatter(pixels_first: &[f32], c: usize, positions: &[usize], image: &mut [f32
     }
 }
 
-/// The sums over one group of images.
-struct Sums {
-    /// For each group of channels, `taps × o`.
-    weight: Vec<f32>,
-    bias: Vec<f32>,
-}
-
 /// Gradients to x, weight and bias; empty where they are not wanted.
 pub(super) fn backward(
     geometry: Geometry,
@@ -298,7 +291,9 @@ pub(super) fn backward(
         (index * images * len).min(end * len)..end * len
     };
     let work = |(index, x_gradient): (usize, &mut [f32]), scratch: &mut Scratch| {
-        let mut sums = Sums { weight: vec![0.0; if want_weight { weight.len() } else { 0 }], bias: vec![0.0; geometry.channels[1]] };
+        // Of each group of channels `taps × o`, and the bias.
+        let mut weight_sum = vec![0.0; if want_weight { weight.len() } else { 0 }];
+        let mut bias_sum = vec![0.0; geometry.channels[1]];
         let outputs = geometry.given_len(epilogue);
         let gradients = output_gradient[slices(outputs, index)].chunks_exact(outputs);
         let inputs = x[slices(geometry.input_len(), index)].chunks_exact(geometry.input_len());
@@ -310,28 +305,29 @@ pub(super) fn backward(
             let kept = if epilogue == Epilogue::Bias { &[] } else { &kept[start..start + outputs] };
             let (extent, groups) = (geometry.output, geometry.groups);
             let gradient = (gradient, geometry.orders[1]);
-            let gradient = epilogue.gradient(gradient, kept, extent, groups, &mut sums.bias, &mut pixels_first, &mut buffers, want_x);
+            let gradient = epilogue.gradient(gradient, kept, extent, groups, &mut bias_sum, &mut pixels_first, &mut buffers, want_x);
             if want_weight {
-                add_weight_gradient(&forward, input, &pixels_first, o, &mut sums.weight, scratch);
+                add_weight_gradient(&forward, input, &pixels_first, o, &mut weight_sum, scratch);
             }
             if let (Some(product), Some(x_gradient)) = (&input_gradient, x_gradients.next()) {
                 product.image(gradient, x_gradient, scratch);
             }
         }
         (scratch.epilogue, scratch.output_gradient) = (buffers, pixels_first);
-        sums
+        (weight_sum, bias_sum)
     };
     let work = |part: (usize, &mut [f32])| lend(&SCRATCH, &geometry, |scratch| work(part, scratch));
-    let all: Vec<Sums> = if want_x {
+    let all: Vec<(Vec<f32>, Vec<f32>)> = if want_x {
         x_gradient.par_chunks_mut(images * geometry.input_len()).enumerate().map(work).collect()
     } else {
         (0..geometry.images.div_ceil(images)).into_par_iter().map(|index| work((index, &mut []))).collect()
     };
-    let mut weight_gradient = vec![0.0; if want_weight { weight.len() } else { 0 }];
-    let taps_first = summed(all.iter().map(|sums| &sums.weight[..]));
+    let (weights, biases) = all.into_iter().unzip();
+    let taps_first = summed(weights);
+    let mut weight_gradient = vec![0.0; taps_first.len()];
     let groups = taps_first.chunks_exact(o * geometry.taps()).zip(weight_gradient.chunks_exact_mut(o * geometry.taps()));
     groups.for_each(|(from, to)| transpose(from, [geometry.taps(), o], to, geometry.taps()));
-    [x_gradient, weight_gradient, if want_bias { summed(all.iter().map(|sums| &sums.bias[..])) } else { Vec::new() }]
+    [x_gradient, weight_gradient, if want_bias { summed(biases) } else { Vec::new() }]
 }
 
 /// Adds one image's part of ∂w, from ∂y pixel by pixel.
@@ -340,6 +336,6 @@ fn add_weight_gradient(forward: &Forward, input: &[f32], gradient: &[f32], o: us
     let framed = forward.geometry.frame().around(input, &mut scratch.framed);
     for (group, (sums, gradient)) in sums.chunks_exact_mut(o * forward.geometry.taps()).zip(gradient.chunks_exact(o * pixels)).enumerate() {
         let a = Left { values: forward.group(framed, group), rows: &forward.taps, columns: &forward.pixels };
-        Multiply { a, b: gradient, n: o, c: Into::Add(sums) }.run();
+        Multiply { a, b: Right::Rows(gradient), n: o, c: Into::Add(sums) }.run();
     }
 }

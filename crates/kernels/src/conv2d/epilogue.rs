@@ -129,10 +129,10 @@ vectorize! {
     fn pool(products: &[f32], width: usize, bias: &[f32], pooled: &mut [MaybeUninit<f32>], winners: &mut [MaybeUninit<f32>]) {
         let o = bias.len();
         let corners = corners(pooled.len() / o, width);
-        for ((pooled, winners), corners) in pooled.chunks_exact_mut(o).zip(winners.chunks_exact_mut(o)).zip(corners) {
+        let pixel = |pixel: usize| products[pixel * o..][..o].iter();
+        for ((pooled, winners), [a, b, c, d]) in pooled.chunks_exact_mut(o).zip(winners.chunks_exact_mut(o)).zip(corners) {
             // Zipped, not indexed: with a check of bounds in it the loop would end in a tail of single numbers.
-            let [a, b, c, d] = corners.map(|pixel| products[pixel * o..][..o].iter());
-            let windows = a.zip(b).zip(c.zip(d)).zip(bias);
+            let windows = pixel(a).zip(pixel(b)).zip(pixel(c).zip(pixel(d))).zip(bias);
             for ((pooled, winner), (((a, b), (c, d)), bias)) in pooled.iter_mut().zip(winners).zip(windows) {
                 let (mut max, mut place) = (a + bias, 0.0);
                 for (other, value) in [(1.0, b + bias), (2.0, c + bias), (3.0, d + bias)] {

@@ -33,7 +33,7 @@ use super::{
 use crate::{
     flex::Order,
     layout::{transpose, transposed},
-    matmul::{Into, Left, Multiply, strided},
+    matmul::{Into, Left, Multiply, Right, strided},
 };
 
 /// Channels come in such numbers that no register is filled in part.
@@ -244,7 +244,7 @@ fn at_points(points: &[f32], m: usize, n: usize) -> impl Iterator<Item = &[f32]>
 fn multiply(a: &[f32], b: &[f32], [m, k, n]: [usize; 3], c: &mut [f32]) {
     let (rows, columns) = (strided(m, k), strided(k, 1));
     for ((a, b), c) in at_points(a, m, k).zip(at_points(b, k, n)).zip(c.chunks_exact_mut((m + GAP) * n)) {
-        Multiply { a: Left { values: a, rows: &rows, columns: &columns }, b, n, c: Into::Over(&mut c[..m * n]) }.run();
+        Multiply { a: Left { values: a, rows: &rows, columns: &columns }, b: Right::Rows(b), n, c: Into::Over(&mut c[..m * n]) }.run();
     }
 }
 
@@ -259,8 +259,8 @@ pub(super) fn forward<F: Filter + Sync>(geometry: Geometry, epilogue: Epilogue, 
 
 /// The sums over one group of images.
 struct Sums {
-    /// The gradient to the transformed kernels.
-    kernels: Vec<f32>,
+    /// The gradient to the transformed kernels: nothing before the first images.
+    kernels: Box<[MaybeUninit<f32>]>,
     bias: Vec<f32>,
 }
 
@@ -277,8 +277,8 @@ struct Backward<'a, F> {
 }
 
 impl<F: Filter> Backward<'_, F> {
-    /// Images `first..first + count`: ∂x into `x_gradient`, their part of ∂w and ∂b onto `sums`.
-    fn images(&self, first: usize, count: usize, x_gradient: &mut [f32], sums: &mut Sums, scratch: &mut Scratch) {
+    /// Images `first..first + count`: ∂x into `x_gradient`, their part of ∂w and ∂b onto `sums`, or in their place if there are none.
+    fn images(&self, first: usize, count: usize, x_gradient: &mut [f32], sums: &mut Sums, begun: bool, scratch: &mut Scratch) {
         let (geometry, tiling) = (&self.tiling.geometry, &self.tiling);
         let ([c, o], pixels) = (geometry.channels, geometry.output_pixels());
         let tiles = count * tiling.tiles_of_an_image();
@@ -299,7 +299,11 @@ impl<F: Filter> Backward<'_, F> {
             let (rows, columns) = (strided(c, 1), strided(tiles, c));
             let factors = at_points(&scratch.input_points, tiles, c).zip(at_points(&scratch.output_points, tiles, o));
             for ((a, b), sum) in factors.zip(sums.kernels.chunks_exact_mut((c + GAP) * o)) {
-                Multiply { a: Left { values: a, rows: &rows, columns: &columns }, b, n: o, c: Into::Add(&mut sum[..c * o]) }.run();
+                let (sum, gap) = sum.split_at_mut(c * o);
+                gap.fill(MaybeUninit::new(0.0));
+                // SAFETY: the first images have written all of it.
+                let sum = if begun { Into::Add(unsafe { sum.assume_init_mut() }) } else { Into::Set(sum) };
+                Multiply { a: Left { values: a, rows: &rows, columns: &columns }, b: Right::Rows(b), n: o, c: sum }.run();
             }
         }
         if self.wanted[0] {
@@ -331,17 +335,20 @@ pub(super) fn backward<F: Filter + Sync>(
     let mut parts: Vec<&mut [f32]> = x_gradient.chunks_mut(images * geometry.input_len()).collect();
     parts.resize_with(geometry.images.div_ceil(images), Default::default);
     let group = |(index, x_gradient): (usize, &mut [f32])| {
-        let mut sums = Sums { kernels: vec![0.0; if want_weight { Tiling::<F>::points_len(c, o) } else { 0 }], bias: vec![0.0; o] };
+        let points = if want_weight { Tiling::<F>::points_len(c, o) } else { 0 };
+        let mut sums = Sums { kernels: Box::new_uninit_slice(points), bias: vec![0.0; o] };
         let mut x_gradients = x_gradient.chunks_mut(at_once * geometry.input_len());
         let end = ((index + 1) * images).min(geometry.images);
         for first in (index * images..end).step_by(at_once) {
+            let (count, begun) = (at_once.min(end - first), first > index * images);
             let x_gradient = x_gradients.next().unwrap_or_default();
-            lend(&SCRATCH, &geometry, |scratch| pass.images(first, at_once.min(end - first), x_gradient, &mut sums, scratch));
+            lend(&SCRATCH, &geometry, |scratch| pass.images(first, count, x_gradient, &mut sums, begun, scratch));
         }
-        sums
+        // SAFETY: there is no group without images, and the first ones have written all that there is.
+        (unsafe { sums.kernels.assume_init() }.into_vec(), sums.bias)
     };
-    let all: Vec<Sums> = parts.into_par_iter().enumerate().map(group).collect();
-    let weight_gradient =
-        if want_weight { pass.tiling.kernel_gradient(&summed(all.iter().map(|sums| &sums.kernels[..]))) } else { Vec::new() };
-    [x_gradient, weight_gradient, if want_bias { summed(all.iter().map(|sums| &sums.bias[..])) } else { Vec::new() }]
+    let all: Vec<(Vec<f32>, Vec<f32>)> = parts.into_par_iter().enumerate().map(group).collect();
+    let (kernels, biases) = all.into_iter().unzip();
+    let weight_gradient = if want_weight { pass.tiling.kernel_gradient(&summed(kernels)) } else { Vec::new() };
+    [x_gradient, weight_gradient, if want_bias { summed(biases) } else { Vec::new() }]
 }
