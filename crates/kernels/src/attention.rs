@@ -19,6 +19,7 @@ use rayon::prelude::*;
 use crate::{
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
+    fresh::written,
     layout::{columns, transpose_part},
     matmul::{Into, Left, Multiply, Right, strided},
 };
@@ -144,10 +145,8 @@ fn forward(qkv: &[f32], mask: &[f32], shape: [usize; 4]) -> (Vec<f32>, Vec<f32>)
     let [n, s, h, e] = shape;
     let work = Work::new(shape);
     let scale = 1.0 / (e as f32).sqrt();
-    let (mut output, mut weights) = (vec![0.0; n * s * h * e], Vec::with_capacity(n * h * s * s));
-    let places = &mut weights.spare_capacity_mut()[..n * h * s * s];
-    let sequences = output.par_chunks_exact_mut(s * h * e).zip(places.par_chunks_exact_mut(h * s * s));
-    sequences.zip(qkv.par_chunks_exact(s * work.width).zip(mask.par_chunks_exact(s))).for_each(|((output, weights), (qkv, mask))| {
+    let mut output = vec![0.0; n * s * h * e];
+    let sequence = |((output, weights), (qkv, mask)): ((&mut [f32], &mut [MaybeUninit<f32>]), (&[f32], &[f32]))| {
         for (head, weights) in weights.chunks_exact_mut(s * s).enumerate() {
             let keys = work.transposed(qkv, head, 1);
             let weights = work.times_transposed(&qkv[head * e..], &work.packed_rows, &keys, weights);
@@ -157,9 +156,14 @@ fn forward(qkv: &[f32], mask: &[f32], shape: [usize; 4]) -> (Vec<f32>, Vec<f32>)
                 token[head * e..(head + 1) * e].copy_from_slice(values);
             }
         }
-    });
-    // SAFETY: every sequence has multiplied into the whole of the places of each of its heads.
-    unsafe { weights.set_len(n * h * s * s) };
+    };
+    // SAFETY: every sequence multiplies into the whole of the places of each of its heads.
+    let [weights] = unsafe {
+        written([n * h * s * s], |[weights]| {
+            let sequences = output.par_chunks_exact_mut(s * h * e).zip(weights.par_chunks_exact_mut(h * s * s));
+            sequences.zip(qkv.par_chunks_exact(s * work.width).zip(mask.par_chunks_exact(s))).for_each(sequence);
+        })
+    };
     (output, weights)
 }
 

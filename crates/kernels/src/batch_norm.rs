@@ -5,7 +5,7 @@
 //! ∂x = γ/√(v + ε) · (∂y − mean(∂y) − x̂ · mean(∂y x̂)),  ∂γ = Σ ∂y x̂,  ∂β = Σ ∂y,  ∂r = ∂y
 //! ```
 
-use std::ops::Range;
+use std::{mem::MaybeUninit, ops::Range};
 
 use burn::{
     backend::{
@@ -21,6 +21,7 @@ use crate::{
     activation::{gate, relu},
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
+    fresh::written,
 };
 
 /// A normalised batch and what it was normalised with.
@@ -46,6 +47,7 @@ pub fn batch_norm(
     activation: Activation,
 ) -> BatchNormOutput {
     let relu = activation == Activation::Relu;
+    assert!(residual.as_ref().is_none_or(|residual| residual.dims() == x.dims()), "a residual of the shape of x");
     if is_flex(&x.device()) {
         let dims = x.dims();
         let residual = residual.unwrap_or_else(|| Tensor::zeros([0, 1, 1, 1], &x.device()));
@@ -115,26 +117,29 @@ vectorize! {
 
 vectorize! {
     /// y = act(a·x + b + r) on one channel of one image; no residual where r is empty.
-    fn normalize(y: &mut [f32], x: &[f32], r: &[f32], a: f32, b: f32, rectify: bool) {
+    fn normalize(y: &mut [MaybeUninit<f32>], x: &[f32], r: &[f32], a: f32, b: f32, rectify: bool) {
+        let y = y.iter_mut().zip(x);
         match (r.is_empty(), rectify) {
-            (true, false) => y.iter_mut().zip(x).for_each(|(y, x)| *y = a * x + b),
-            (true, true) => y.iter_mut().zip(x).for_each(|(y, x)| *y = relu(a * x + b)),
-            (false, false) => y.iter_mut().zip(x).zip(r).for_each(|((y, x), r)| *y = a * x + b + r),
-            (false, true) => y.iter_mut().zip(x).zip(r).for_each(|((y, x), r)| *y = relu(a * x + b + r)),
+            (true, false) => y.for_each(|(y, x)| *y = MaybeUninit::new(a * x + b)),
+            (true, true) => y.for_each(|(y, x)| *y = MaybeUninit::new(relu(a * x + b))),
+            (false, false) => y.zip(r).for_each(|((y, x), r)| *y = MaybeUninit::new(a * x + b + r)),
+            (false, true) => y.zip(r).for_each(|((y, x), r)| *y = MaybeUninit::new(relu(a * x + b + r))),
         }
     }
 }
 
 fn forward(x: &[f32], scale: &[f32], shift: &[f32], residual: &[f32], dims: [usize; 4], rectify: bool) -> Vec<f32> {
     let (area, image) = (dims[2] * dims[3], dims[1] * dims[2] * dims[3]);
-    let mut output = vec![0.0; x.len()];
-    output.par_chunks_exact_mut(image).enumerate().for_each(|(n, output)| {
+    let one = |(n, output): (usize, &mut [MaybeUninit<f32>])| {
         for (c, output) in output.chunks_exact_mut(area).enumerate() {
             let at = n * image + c * area..n * image + (c + 1) * area;
-            let r = residual.get(at.clone()).unwrap_or_default();
+            let r = if residual.is_empty() { residual } else { &residual[at.clone()] };
             normalize(output, &x[at], r, scale[c], shift[c], rectify);
         }
-    });
+    };
+    assert_eq!(x.len(), dims[0] * image, "every image is there");
+    // SAFETY: the images, and the channels in them, cover the output.
+    let [output] = unsafe { written([x.len()], |[output]| output.par_chunks_exact_mut(image).enumerate().for_each(one)) };
     output
 }
 
@@ -183,9 +188,7 @@ fn backward(saved: &Saved<'_>, gradient: &[f32], dims: [usize; 4], want_residual
             ChannelSums { scale, gradient, gradient_times_normal: times * f64::from(scale) }
         })
         .collect();
-    let mut dx = vec![0.0; saved.x.len()];
-    let mut dr = vec![0.0; if want_residual { saved.x.len() } else { 0 }];
-    let write = |n: usize, dx: &mut [f32], dr: &mut [f32]| {
+    let one = |n: usize, dx: &mut [MaybeUninit<f32>], dr: &mut [MaybeUninit<f32>]| {
         for (c, dx) in dx.chunks_exact_mut(area).enumerate() {
             let at = n * image + c * area..n * image + (c + 1) * area;
             let sums = &channels[c];
@@ -197,12 +200,19 @@ fn backward(saved: &Saved<'_>, gradient: &[f32], dims: [usize; 4], want_residual
             input_gradient(dx, dr, &saved.x[at.clone()], &gradient[at.clone()], output_at(at), [a, b, d]);
         }
     };
-    if want_residual {
-        let images = dx.par_chunks_exact_mut(image).zip(dr.par_chunks_exact_mut(image)).enumerate();
-        images.for_each(|(n, (dx, dr))| write(n, dx, dr));
-    } else {
-        dx.par_chunks_exact_mut(image).enumerate().for_each(|(n, dx)| write(n, dx, &mut []));
-    }
+    let len = saved.x.len();
+    assert_eq!(len, dims[0] * image, "every image is there");
+    // SAFETY: the images, and the channels in them, cover both.
+    let [dx, dr] = unsafe {
+        written([len, if want_residual { len } else { 0 }], |[dx, dr]| {
+            let dx = dx.par_chunks_exact_mut(image);
+            if want_residual {
+                dx.zip(dr.par_chunks_exact_mut(image)).enumerate().for_each(|(n, (dx, dr))| one(n, dx, dr));
+            } else {
+                dx.enumerate().for_each(|(n, dx)| one(n, dx, &mut []));
+            }
+        })
+    };
     let gamma_gradient = channels.iter().map(|sums| sums.gradient_times_normal as f32).collect();
     let beta_gradient = channels.iter().map(|sums| sums.gradient as f32).collect();
     [dx, gamma_gradient, beta_gradient, dr]
@@ -210,26 +220,33 @@ fn backward(saved: &Saved<'_>, gradient: &[f32], dims: [usize; 4], want_residual
 
 vectorize! {
     /// ∂x = a·∂y + b·x + d and ∂r = ∂y on one channel of one image; where ReLU has cut y, ∂y is 0.
-    fn input_gradient(dx: &mut [f32], dr: &mut [f32], x: &[f32], g: &[f32], y: &[f32], factors: [f32; 3]) {
+    fn input_gradient(
+        dx: &mut [MaybeUninit<f32>],
+        dr: &mut [MaybeUninit<f32>],
+        x: &[f32],
+        g: &[f32],
+        y: &[f32],
+        factors: [f32; 3],
+    ) {
         let [a, b, d] = factors;
         let n = dx.len();
         let (x, g) = (&x[..n], &g[..n]);
         if y.is_empty() {
             for i in 0..n {
-                dx[i] = a * g[i] + b * x[i] + d;
+                dx[i].write(a * g[i] + b * x[i] + d);
             }
             if !dr.is_empty() {
-                dr.copy_from_slice(g);
+                dr.write_copy_of_slice(g);
             }
             return;
         }
         let y = &y[..n];
         for i in 0..n {
             let g = gate(g[i], y[i]);
-            dx[i] = a * g + b * x[i] + d;
+            dx[i].write(a * g + b * x[i] + d);
         }
         for (dr, (g, y)) in dr.iter_mut().zip(g.iter().zip(y)) {
-            *dr = gate(*g, *y);
+            dr.write(gate(*g, *y));
         }
     }
 }

@@ -34,6 +34,7 @@ use crate::{
     Activation,
     autodiff::differentiable,
     flex::{Order, Values, images, is_flex, tensor},
+    fresh::written,
     max_pool,
 };
 
@@ -162,17 +163,15 @@ impl Geometry {
         assert_eq!(x.len(), self.images * self.input_len(), "every image is there");
         let at_once = evenly(self.images, at_once);
         let len = self.given_len(epilogue);
-        let lens = [self.images * len, self.images * len * epilogue.kept()];
-        let mut found = lens.map(Vec::with_capacity);
-        let [output, winners] = &mut found;
-        let mut kept: Vec<_> = winners.spare_capacity_mut()[..lens[1]].chunks_mut(at_once * len).collect();
-        kept.resize_with(self.images.div_ceil(at_once), Default::default);
-        let output = output.spare_capacity_mut()[..lens[0]].par_chunks_mut(at_once * len);
-        let chunks = output.zip(x.par_chunks(at_once * self.input_len())).zip(kept);
-        chunks.for_each(|((output, x), winners)| work(x, output, winners));
-        // SAFETY: the chunks cover both, and `work` has written every number of each.
-        found.iter_mut().zip(lens).for_each(|(found, len)| unsafe { found.set_len(len) });
-        found
+        // SAFETY: the chunks cover both, and `work` writes every number of each.
+        unsafe {
+            written([self.images * len, self.images * len * epilogue.kept()], |[output, winners]| {
+                let mut winners: Vec<_> = winners.chunks_mut(at_once * len).collect();
+                winners.resize_with(self.images.div_ceil(at_once), Default::default);
+                let chunks = output.par_chunks_mut(at_once * len).zip(x.par_chunks(at_once * self.input_len())).zip(winners);
+                chunks.for_each(|((output, x), winners)| work(x, output, winners));
+            })
+        }
     }
 
     /// The frame of zeros around an input image.

@@ -2,6 +2,8 @@
 
 use std::mem::MaybeUninit;
 
+use crate::fresh::written;
+
 /// The side of a block whose rows and columns stay in the first-level cache.
 const BLOCK: usize = 64;
 
@@ -21,10 +23,8 @@ pub(crate) fn transpose(from: &[f32], [m, n]: [usize; 2], to: &mut [f32], stride
 /// The transpose of `m × n`.
 pub(crate) fn transposed(from: &[f32], [m, n]: [usize; 2]) -> Vec<f32> {
     assert_eq!(from.len(), m * n, "a matrix of m × n");
-    let mut to = Vec::with_capacity(m * n);
-    transpose_into(from, n, [m, n], to.spare_capacity_mut(), m);
-    // SAFETY: each of the n rows of m numbers has been written.
-    unsafe { to.set_len(m * n) };
+    // SAFETY: each of the n rows of m numbers is written.
+    let [to] = unsafe { written([m * n], |[to]| transpose_into(from, n, [m, n], to, m)) };
     to
 }
 

@@ -47,6 +47,7 @@ mod autodiff;
 mod batch_norm;
 mod conv2d;
 mod flex;
+mod fresh;
 mod gather_rows;
 mod gelu;
 mod label_cross_entropy;

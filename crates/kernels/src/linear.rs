@@ -20,6 +20,7 @@ use crate::{
     activation::{add_and_activate, gate_all},
     autodiff::differentiable,
     flex::{Values, is_flex, tensor},
+    fresh::written,
     matmul::{self, Into, Left, Multiply, Right, strided},
 };
 
@@ -73,24 +74,25 @@ const PARALLEL: usize = 1 << 19;
 /// A·B in parallel where it pays; each block of rows goes through `finish` while it is in cache.
 fn product(values: &[f32], rows: &[usize], columns: &[usize], b: Right, n: usize, finish: impl Fn(&mut [f32]) + Sync) -> Vec<f32> {
     let len = rows.len() * n;
-    let mut matrix = Vec::with_capacity(len);
     if len == 0 {
-        return matrix;
+        return Vec::new();
     }
-    let c = &mut matrix.spare_capacity_mut()[..len];
     // A number is summed in the same order wherever the cuts are.
     let a_thread = rows.len().div_ceil(rayon::current_num_threads());
     let at_once = a_thread.div_ceil(TASKS).max(SHARED.min(a_thread)).next_multiple_of(TILE).min(matmul::ROWS);
     let block = |(rows, c): (&[usize], &mut [MaybeUninit<f32>])| {
         finish(Multiply { a: Left { values, rows, columns }, b, n, c: Into::Set(c) }.run());
     };
-    if len * columns.len() < PARALLEL {
-        rows.chunks(at_once).zip(c.chunks_mut(at_once * n)).for_each(block);
-    } else {
-        rows.par_chunks(at_once).zip(c.par_chunks_mut(at_once * n)).for_each(block);
-    }
-    // SAFETY: `Multiply` has written every number of every block, and the blocks cover the matrix.
-    unsafe { matrix.set_len(len) };
+    // SAFETY: `Multiply` writes every number of every block, and the blocks cover the matrix.
+    let [matrix] = unsafe {
+        written([len], |[c]| {
+            if len * columns.len() < PARALLEL {
+                rows.chunks(at_once).zip(c.chunks_mut(at_once * n)).for_each(block);
+            } else {
+                rows.par_chunks(at_once).zip(c.par_chunks_mut(at_once * n)).for_each(block);
+            }
+        })
+    };
     matrix
 }
 

@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 
 use pulp::{MemMask, Simd, WithSimd};
 
-use crate::layout::transpose_part;
+use crate::{fresh::written, layout::transpose_part};
 
 /// A matrix that is read number by number: element (i, r) lies at `rows[i] + columns[r]`.
 #[derive(Clone, Copy)]
@@ -26,11 +26,12 @@ pub(crate) struct Left<'a> {
 impl Left<'_> {
     /// A·B as a new matrix, `m × n`.
     pub(crate) fn times(self, b: Right, n: usize) -> Vec<f32> {
-        let len = self.rows.len() * n;
-        let mut product = Vec::with_capacity(len);
-        Multiply { a: self, b, n, c: Into::Set(&mut product.spare_capacity_mut()[..len]) }.run();
         // SAFETY: `run` gives back the whole of the matrix with every number written.
-        unsafe { product.set_len(len) };
+        let [product] = unsafe {
+            written([self.rows.len() * n], |[c]| {
+                Multiply { a: self, b, n, c: Into::Set(c) }.run();
+            })
+        };
         product
     }
 }
