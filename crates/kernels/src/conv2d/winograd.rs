@@ -300,9 +300,13 @@ impl<F: Filter> Backward<'_, F> {
             let factors = at_points(&scratch.input_points, tiles, c).zip(at_points(&scratch.output_points, tiles, o));
             for ((a, b), sum) in factors.zip(sums.kernels.chunks_exact_mut((c + GAP) * o)) {
                 let (sum, gap) = sum.split_at_mut(c * o);
-                gap.fill(MaybeUninit::new(0.0));
-                // SAFETY: the first images have written all of it.
-                let sum = if begun { Into::Add(unsafe { sum.assume_init_mut() }) } else { Into::Set(sum) };
+                let sum = if begun {
+                    // SAFETY: the first images have written all of it.
+                    Into::Add(unsafe { sum.assume_init_mut() })
+                } else {
+                    gap.fill(MaybeUninit::new(0.0));
+                    Into::Set(sum)
+                };
                 Multiply { a: Left { values: a, rows: &rows, columns: &columns }, b: Right::Rows(b), n: o, c: sum }.run();
             }
         }
