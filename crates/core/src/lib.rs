@@ -31,7 +31,7 @@
 //! | [`recipe`] | [`Recipe`], overrides, where an error stands |
 //! | [`range`] | checks of values as a recipe is read |
 //! | [`experiment`] | [`Experiment`], [`AnyExperiment`] |
-//! | [`run`] | [`Run`], [`Checkpoint`], metrics, TensorBoard events, the lock |
+//! | [`run`] | [`Run`], [`Checkpoint`], when one is due, metrics, TensorBoard events, the lock |
 //! | [`report`] | [`Report`], [`Chart`](report::Chart), [`Table`](report::Table) |
 //! | [`progress`] | bars, plain lines, JSON lines, or nothing |
 //! | [`math`] | exp and erf for vectorised loops |

@@ -1,11 +1,8 @@
 //! Epochs over labelled examples, with evaluation, checkpoints and early stopping.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
 
-use lyceum_core::{Array, Result, Run, Seed, range};
+use lyceum_core::{Array, Result, Run, Seed, range, run::Cadence};
 use lyceum_data::{Examples, split};
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +36,7 @@ pub struct TrainConfig {
     /// Stop after this many epochs without a better validation accuracy.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_at_least_one")]
     pub patience: Option<usize>,
-    /// Least time between two checkpoints, in seconds; 0 saves after every epoch.
+    /// Least time between two checkpoints, in seconds; more where writing one takes long. 0 saves after every epoch.
     #[serde(deserialize_with = "range::non_negative")]
     pub checkpoint_seconds: f64,
     /// How the learning rate changes.
@@ -145,7 +142,7 @@ impl Trainer {
     pub fn train(&mut self, run: &Run, train: &Examples, validation: Option<&Examples>, name: &str) -> Result<()> {
         self.resume(run)?;
         let mut task = run.progress().task(name, self.progress.epoch as u64, self.config.epochs as u64);
-        let mut saved = Instant::now();
+        let mut cadence = Cadence::new(self.config.checkpoint_seconds);
         while self.progress.epoch < self.config.epochs && !self.out_of_patience() {
             if run.stop_if_requested().is_err() {
                 self.save(run)?;
@@ -167,9 +164,8 @@ impl Trainer {
             }
             run.log(self.progress.epoch as u64, &metrics)?;
             task.advance(&message);
-            if saved.elapsed() >= Duration::from_secs_f64(self.config.checkpoint_seconds) {
-                self.save(run)?;
-                saved = Instant::now();
+            if cadence.is_due() {
+                cadence.save(|| self.save(run))?;
             }
         }
         self.save(run)?;

@@ -15,6 +15,7 @@
 //! A run may be killed at any moment. [`Run::rewind`] takes it back to its newest whole checkpoint: metrics after it
 //! are cut off, and the experiment goes on from the state that the checkpoint holds.
 
+mod cadence;
 mod checkpoint;
 mod events;
 mod lock;
@@ -28,6 +29,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use cadence::Cadence;
 pub use checkpoint::Checkpoint;
 use lock::Lock;
 use metrics::Metrics;

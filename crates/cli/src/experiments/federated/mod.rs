@@ -4,9 +4,7 @@
 mod clients;
 mod outcome;
 
-use std::time::{Duration, Instant};
-
-use lyceum_core::{Experiment, Result, Run, Seed, Summary, Violation, range};
+use lyceum_core::{Experiment, Result, Run, Seed, Summary, Violation, range, run::Cadence};
 use lyceum_data::{Characters, SyntheticLogistic, prepare::DataConfig};
 use lyceum_federated::{
     Client, Guard, Journals, LocalConfig, MethodConfig, NetworkTrainer, Participation, Privacy, Rules, Simulation,
@@ -41,7 +39,7 @@ pub(crate) struct Config {
     /// Whether the mean of all clients' last models is evaluated too. A simulation alone can do it.
     #[serde(default = "yes")]
     evaluate_all: bool,
-    /// Least time between two checkpoints, in seconds.
+    /// Least time between two checkpoints, in seconds; more where writing one takes long. 0 saves after every round.
     #[serde(default = "checkpoint_seconds", deserialize_with = "range::non_negative")]
     checkpoint_seconds: f64,
     #[serde(default)]
@@ -251,7 +249,7 @@ impl Config {
             world = World::restore(&progress.world, checkpoint.arrays("world")?, journals())?;
         }
         let mut task = run.progress().task(arm.name(), world.ledger.server.round, self.rounds as u64);
-        let mut saved = Instant::now();
+        let mut cadence = Cadence::new(self.checkpoint_seconds);
         while (world.ledger.server.round as usize) < self.rounds && !self.is_there(&progress) {
             if run.stop_if_requested().is_err() {
                 save(run, &mut world, &mut progress)?;
@@ -298,9 +296,8 @@ impl Config {
                 progress.epsilon = self.privacy.map(|privacy| privacy.epsilon(most));
             }
             task.advance(&message);
-            if last || saved.elapsed() >= Duration::from_secs_f64(self.checkpoint_seconds) {
-                save(run, &mut world, &mut progress)?;
-                saved = Instant::now();
+            if last || cadence.is_due() {
+                cadence.save(|| save(run, &mut world, &mut progress))?;
             }
         }
         Ok(progress)
