@@ -124,7 +124,7 @@ pub(super) fn run(extent: Extent) -> Result<()> {
                 };
                 let ((rounds, short), (bytes, _)) = (mean("rounds", "rounds"), mean("bytes", "bytes"));
                 let sign = if short { ">" } else { "" };
-                write!(text, " {sign}{rounds:.0} ({sign}{:.0} MB) |", bytes / 1e6)?;
+                write!(text, " {sign}{rounds:.1} ({sign}{:.0} MB) |", bytes / 1e6)?;
                 means.push(if short { (f64::INFINITY, f64::INFINITY) } else { (rounds, bytes) });
             }
             writeln!(text)?;
