@@ -44,16 +44,20 @@ mod tests {
 
     #[test]
     fn what_takes_long_to_write_is_written_seldom() {
+        let slow = || {
+            std::thread::sleep(Duration::from_millis(20));
+            Ok(())
+        };
         let mut cadence = Cadence::new(1e-3);
         assert!(!Cadence::new(3600.0).is_due() && !Cadence::new(f64::MAX).is_due());
-        cadence.save(|| Ok(std::thread::sleep(Duration::from_millis(20)))).unwrap();
+        cadence.save(slow).unwrap();
         // Twenty times 20 ms have to pass, not one.
         cadence.since -= Duration::from_millis(390);
         assert!(!cadence.is_due() || cadence.since.elapsed() >= Duration::from_millis(400));
-        cadence.since -= Duration::from_secs(60);
+        cadence.since -= Duration::from_mins(1);
         assert!(cadence.is_due());
         let mut always = Cadence::new(0.0);
-        always.save(|| Ok(std::thread::sleep(Duration::from_millis(20)))).unwrap();
+        always.save(slow).unwrap();
         assert!(always.is_due());
     }
 }
