@@ -3,6 +3,7 @@
 use std::{borrow::Cow, collections::HashMap, path::Path};
 
 use safetensors::{Dtype, SafeTensors, View};
+use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
@@ -33,6 +34,11 @@ pub fn encode(arrays: &[Array]) -> Result<Vec<u8>> {
 /// The same with a text beside them, which [`note`] gives back.
 pub fn encode_noted(arrays: &[Array], note: Option<String>) -> Result<Vec<u8>> {
     let note = note.map(|note| HashMap::from([(NOTE.to_owned(), note)]));
+    let mut names: Vec<&str> = arrays.iter().map(|array| array.name.as_str()).collect();
+    names.sort_unstable();
+    if let Some((twice, _)) = names.iter().zip(names.iter().skip(1)).find(|(a, b)| a == b) {
+        return Err(Error::Failed(format!("cannot encode arrays: two are called `{twice}`")));
+    }
     let named = arrays.iter().map(|array| (array.name.as_str(), Stored(array)));
     safetensors::serialize(named, note).map_err(|error| Error::Failed(format!("cannot encode arrays: {error}")))
 }
@@ -71,6 +77,40 @@ pub fn note(path: &Path, bytes: &[u8]) -> Result<String> {
     note.ok_or_else(|| Error::damaged(path, "has no note in its header"))
 }
 
+/// The same with a checksum of the arrays and the text: [`decode_sealed`] notices when a byte has changed.
+pub fn encode_sealed(arrays: &[Array], note: &str) -> Result<Vec<u8>> {
+    encode_noted(arrays, Some(format!("{} {note}", checksum(&mut arrays.iter().collect::<Vec<_>>(), note))))
+}
+
+/// The arrays and the text of a file that [`encode_sealed`] made; an error that names the file if something has changed.
+pub fn decode_sealed(path: &Path, bytes: &[u8]) -> Result<(Vec<Array>, String)> {
+    let (arrays, sealed) = (decode(path, bytes)?, note(path, bytes)?);
+    let (sum, note) = sealed.split_once(' ').ok_or_else(|| Error::damaged(path, "has no checksum in its header"))?;
+    if sum == checksum(&mut arrays.iter().collect::<Vec<_>>(), note) {
+        Ok((arrays, note.to_owned()))
+    } else {
+        Err(Error::damaged(path, "its checksum does not agree with what it holds"))
+    }
+}
+
+/// SHA-256 of the text, and of names, shapes and values in the order of the names.
+fn checksum(arrays: &mut [&Array], note: &str) -> String {
+    arrays.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut sum = Sha256::new();
+    let text = |text: &str, sum: &mut Sha256| {
+        sum.update((text.len() as u64).to_le_bytes());
+        sum.update(text);
+    };
+    text(note, &mut sum);
+    for array in arrays.iter() {
+        text(&array.name, &mut sum);
+        sum.update((array.shape.len() as u64).to_le_bytes());
+        array.shape.iter().for_each(|extent| sum.update((*extent as u64).to_le_bytes()));
+        sum.update(Stored(array).data());
+    }
+    sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The arrays of a safetensors file, in the order of their names; `path` is what an error names.
 pub fn decode(path: &Path, bytes: &[u8]) -> Result<Vec<Array>> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| Error::damaged(path, error.to_string()))?;
@@ -84,4 +124,29 @@ pub fn decode(path: &Path, bytes: &[u8]) -> Result<Vec<Array>> {
     }
     arrays.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(arrays)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_bit_of_a_sealed_file_is_noticed() {
+        let arrays = [Array::new("b", vec![2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), Array::new("a/c", vec![0], vec![])];
+        let path = Path::new("x.safetensors");
+        let whole = encode_sealed(&arrays, "of client 3").unwrap();
+        let (found, note) = decode_sealed(path, &whole).unwrap();
+        assert_eq!((found.len(), note.as_str()), (2, "of client 3"));
+        for byte in 0..whole.len() {
+            for bit in 0..8 {
+                let mut changed = whole.clone();
+                changed[byte] ^= 1 << bit;
+                // Spaces that fill up the header say nothing.
+                let same = decode_sealed(path, &changed).is_ok_and(|found| found == decode_sealed(path, &whole).unwrap());
+                assert!(!same || whole[byte] == b' ', "byte {byte}, bit {bit}");
+            }
+        }
+        assert!(decode_sealed(path, &encode(&arrays).unwrap()).is_err());
+        assert!(encode(&[arrays[0].clone(), arrays[0].clone()]).is_err());
+    }
 }

@@ -1,7 +1,7 @@
 //! Files that are either whole or not there.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -17,12 +17,11 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// The same for what is not in memory as one piece: `fill` writes it.
 pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
     let temporary = sibling(path);
-    let create = || {
-        let mut file = BufWriter::new(File::create(&temporary).map_err(Error::io("create", &temporary))?);
+    let written = (|| {
+        let mut file = BufWriter::new(create(&temporary)?);
         fill(&mut file).and_then(|()| file.flush()).and_then(|()| file.get_ref().sync_all()).map_err(Error::io("write", &temporary))?;
         fs::rename(&temporary, path).map_err(Error::io("rename to", path))
-    };
-    let written = create();
+    })();
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
@@ -52,9 +51,33 @@ pub fn write_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resu
 
 /// Creates a file with this content and waits until it is on the disk.
 pub fn create_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create(path).map_err(Error::io("create", path))?;
+    let mut file = create(path)?;
     file.write_all(bytes).map_err(Error::io("write", path))?;
     file.sync_all().map_err(Error::io("write", path))
+}
+
+/// Opens a file for writing with these options. A symbolic link in its place is an error: what it points to is not ours.
+pub fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags(libc::O_NOFOLLOW);
+    }
+    options.open(path).map_err(|source| refuse_link(path).err().unwrap_or_else(|| Error::io("open", path)(source)))
+}
+
+/// An error if the path is a symbolic link.
+pub fn refuse_link(path: &Path) -> Result<()> {
+    if path.is_symlink() {
+        Err(Error::invalid(path.display().to_string(), "a symbolic link", "a file or folder of its own"))
+    } else {
+        Ok(())
+    }
+}
+
+/// As [`File::create`], but never through a symbolic link.
+fn create(path: &Path) -> Result<File> {
+    open_own(path, OpenOptions::new().write(true).create(true).truncate(true))
 }
 
 fn sibling(path: &Path) -> PathBuf {

@@ -56,9 +56,15 @@ pub enum Error {
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// The computation itself failed, for example by diverging.
+    /// What a user asked for breaks a rule.
+    #[error("{0}")]
+    Violated(String),
+    /// The computation itself failed.
     #[error("{0}")]
     Failed(String),
+    /// Training diverged: a loss or a parameter is no longer finite.
+    #[error("{0}")]
+    Diverged(String),
     /// The user asked to stop; what was done so far is saved.
     #[error("stopped on request; go on with: {again}")]
     Interrupted {
@@ -93,16 +99,29 @@ impl Error {
         Self::Invalid { what: what.into(), found: found.to_string(), allowed: allowed.into() }
     }
 
+    /// If training diverged, says when.
+    pub fn when(self, when: impl std::fmt::Display) -> Self {
+        match self {
+            Self::Diverged(reason) => Self::Diverged(format!("{when}: {reason}")),
+            other => other,
+        }
+    }
+
     /// The exit status of a process that ends with this error: 2 for a user's mistake, 130 after Ctrl-C, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Recipe(_) | Self::Invalid { .. } | Self::Missing { .. } | Self::Damaged { .. } | Self::Locked { .. } => 2,
+            Self::Recipe(_)
+            | Self::Violated(_)
+            | Self::Invalid { .. }
+            | Self::Missing { .. }
+            | Self::Damaged { .. }
+            | Self::Locked { .. } => 2,
             Self::Interrupted { .. } => 130,
             Self::Io { source, .. } => match source.kind() {
                 std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => 2,
                 _ => 1,
             },
-            Self::Failed(_) => 1,
+            Self::Failed(_) | Self::Diverged(_) => 1,
         }
     }
 }

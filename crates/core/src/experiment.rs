@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Recipe, Result, Run, Violation, report::Table};
+use crate::{
+    Error, Recipe, Report, Result, Run, Violation,
+    report::{Block, Table},
+};
 
 /// An experiment with a typed configuration. Each method crate exports its own; the binary lists them in one table.
 pub trait Experiment: Sync {
@@ -57,15 +60,92 @@ impl<E: Experiment> AnyExperiment for E {
     }
 
     fn run_recipe(&self, recipe: &Recipe, run: &Run) -> Result<Summary> {
-        self.run(&recipe.config()?, run)
+        let config: E::Config = recipe.config()?;
+        // Also of a run that goes on: its recipe may have been edited.
+        self.check(&config).map_err(|violation| recipe.violation(&violation))?;
+        self.run(&config, run)
     }
 }
 
 /// What an experiment found: numbers for programs and a table for people.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Named results, for example `sam/test_accuracy`.
+    /// Named results, for example `sam/test_accuracy`. Those that are not finite are left out where they are written.
+    #[serde(with = "finite")]
     pub values: BTreeMap<String, f64>,
     /// What is printed at the end.
     pub table: Table,
+}
+
+/// JSON has no NaN: what is not finite is left out, and a null that an older version wrote is passed over.
+mod finite {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(values: &BTreeMap<String, f64>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(values.iter().filter(|(_, value)| value.is_finite()))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, f64>, D::Error> {
+        let values = BTreeMap::<String, Option<f64>>::deserialize(from)?;
+        Ok(values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+    }
+}
+
+/// Arms of an experiment whose training diverged. They end alone; the others go on, and the report says which ended and why.
+#[derive(Debug, Default)]
+pub struct DivergedArms(Vec<(String, String)>);
+
+impl DivergedArms {
+    /// What an arm came to; `None`, with a warning, if it diverged.
+    pub fn catch<T>(&mut self, run: &Run, name: &str, outcome: Result<T>) -> Result<Option<T>> {
+        match outcome {
+            Err(Error::Diverged(reason)) => {
+                run.progress().warn(&format!("{name} has diverged and is left out: {reason}"));
+                self.0.push((name.to_owned(), reason));
+                Ok(None)
+            }
+            outcome => outcome.map(Some),
+        }
+    }
+
+    /// Notes them in a summary whose table has a row for each arm: a row of their own, and `NAME/diverged` = 1. An error if no
+    /// arm is left.
+    pub fn note(&self, summary: &mut Summary) -> Result<()> {
+        if !self.0.is_empty() && summary.table.rows.is_empty() {
+            return Err(Error::Diverged(self.text()));
+        }
+        for (name, _) in &self.0 {
+            let cells = [name.clone(), "diverged".into()].into_iter().chain(std::iter::repeat("–".into()));
+            summary.table.push(cells.take(summary.table.columns.len()).collect::<Vec<String>>());
+            summary.values.insert(format!("{name}/diverged"), 1.0);
+        }
+        Ok(())
+    }
+
+    /// The report with a section on them, if there are any.
+    pub fn report(&self, report: Report) -> Report {
+        if self.0.is_empty() { report } else { report.section("Arms that ended early", [Block::Text(self.text())]) }
+    }
+
+    fn text(&self) -> String {
+        self.0.iter().map(|(name, reason)| format!("{name} diverged: {reason}.")).collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_with_a_value_that_is_not_finite_can_be_read_again() {
+        let mut summary = Summary::default();
+        summary.values.extend([("a".to_owned(), 1.5), ("b".to_owned(), f64::NAN), ("c".to_owned(), f64::INFINITY)]);
+        let text = serde_json::to_string(&summary).unwrap();
+        let again: Summary = serde_json::from_str(&text).unwrap();
+        assert_eq!(again.values.into_iter().collect::<Vec<_>>(), [("a".to_owned(), 1.5)]);
+        let old: Summary = serde_json::from_str(&text.replace("\"a\":1.5", "\"a\":null")).unwrap();
+        assert!(old.values.is_empty());
+    }
 }

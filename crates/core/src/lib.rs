@@ -34,6 +34,7 @@
 //! | [`run`] | [`Run`], [`Checkpoint`], when one is due, metrics, TensorBoard events, the lock |
 //! | [`report`] | [`Report`], [`Chart`](report::Chart), [`Table`](report::Table) |
 //! | [`progress`] | bars, plain lines, JSON lines, or nothing |
+//! | [`memory`] | what fits into memory |
 //! | [`math`] | exp and erf for vectorised loops |
 //! | [`interrupt`] | Ctrl-C as a question that long loops ask |
 //! | [`mod@array`] | [`Array`], safetensors |
@@ -43,8 +44,10 @@ pub mod array;
 pub mod atomic;
 pub mod error;
 pub mod experiment;
+pub mod instructions;
 pub mod interrupt;
 pub mod math;
+pub mod memory;
 pub mod progress;
 pub mod range;
 pub mod recipe;
@@ -55,7 +58,7 @@ mod vectorize;
 
 pub use array::Array;
 pub use error::{Error, RecipeError, Result};
-pub use experiment::{AnyExperiment, Experiment, Summary};
+pub use experiment::{AnyExperiment, DivergedArms, Experiment, Summary};
 pub use progress::Progress;
 pub use recipe::{Recipe, Violation};
 pub use report::Report;

@@ -40,17 +40,12 @@ macro_rules! vectorize {
                     body($($argument),*)
                 }
 
-                let wide = is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512vl")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq");
-                if wide {
+                match $crate::instructions::instructions() {
                     // SAFETY: this processor has the instructions.
-                    return unsafe { avx512($($argument),*) };
-                }
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    $crate::instructions::Instructions::Avx512 => return unsafe { avx512($($argument),*) },
                     // SAFETY: this processor has the instructions.
-                    return unsafe { avx2($($argument),*) };
+                    $crate::instructions::Instructions::Avx2 => return unsafe { avx2($($argument),*) },
+                    $crate::instructions::Instructions::Plain => {}
                 }
             }
             body($($argument),*)

@@ -9,7 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, atomic};
 
 const PREFIX: &str = "events.out.tfevents.";
 
@@ -25,7 +25,7 @@ impl Events {
         let newest =
             entries.flatten().map(|e| e.path()).filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(PREFIX))).max();
         let path = newest.unwrap_or_else(|| folder.join(format!("{PREFIX}{:010}.lyceum", now() as u64)));
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
+        let file = atomic::open_own(&path, OpenOptions::new().create(true).append(true))?;
         let mut events = Self { path, file };
         if events.len()? == 0 {
             events.start()?;

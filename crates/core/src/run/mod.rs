@@ -20,6 +20,7 @@ mod checkpoint;
 mod events;
 mod lock;
 mod metrics;
+mod name;
 
 use std::{
     fs,
@@ -33,8 +34,9 @@ pub use cadence::Cadence;
 pub use checkpoint::Checkpoint;
 use lock::Lock;
 use metrics::Metrics;
+pub use name::check_names;
 
-use crate::{AnyExperiment, Array, Error, Progress, Recipe, Report, Result, Seed, Summary, atomic, interrupt};
+use crate::{AnyExperiment, Array, Error, Progress, Recipe, Report, Result, Seed, Summary, atomic, instructions::instructions, interrupt};
 
 /// How many checkpoints of a run are kept: the newest, and one to fall back on should it be damaged.
 const CHECKPOINTS_KEPT: usize = 2;
@@ -60,6 +62,9 @@ pub struct Origin {
     pub seed: u64,
     /// The version of Lyceum that made the run.
     pub version: String,
+    /// The [instructions](crate::instructions) that the run began with; absent in runs of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<String>,
 }
 
 impl Run {
@@ -95,9 +100,20 @@ impl Run {
     /// The run of a folder that has its recipe, and maybe nothing else yet.
     fn of_recipe(folder: &Path, recipe: &Recipe, progress: Progress, lock: Arc<Lock>) -> Result<Self> {
         let path = folder.join("run.json");
-        if !path.exists() {
-            let version = env!("CARGO_PKG_VERSION").into();
-            write_json(&path, &Origin { experiment: recipe.experiment().into(), seed: recipe.seed().root(), version })?;
+        let own = instructions().name();
+        match read_json::<Origin>(&path)? {
+            None => {
+                let (version, instructions) = (env!("CARGO_PKG_VERSION").into(), Some(own.into()));
+                write_json(&path, &Origin { experiment: recipe.experiment().into(), seed: recipe.seed().root(), version, instructions })?;
+            }
+            // Only these two give the same bits: see the chapter on kernels.
+            Some(Origin { instructions: Some(before), .. }) if before != own && [before.as_str(), own].contains(&"plain") => {
+                progress.warn(&format!(
+                    "this run began with {before} instructions and resumes with {own}: its last digits will differ from those of an \
+                     undisturbed run"
+                ));
+            }
+            Some(_) => {}
         }
         Self::with_lock(folder, folder, recipe.seed(), progress, lock)
     }
@@ -110,7 +126,11 @@ impl Run {
     /// A part of this run with metrics, checkpoints and a seed of its own, for example one arm of a comparison.
     /// Parts can be worked on side by side.
     pub fn child(&self, name: &str) -> Result<Self> {
+        if let Some(message) = name::refused(name) {
+            return Err(Error::Violated(format!("the name of a part of a run: {message}")));
+        }
         let folder = self.folder.join(name);
+        atomic::refuse_link(&folder)?;
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         Self::with_lock(&folder, &self.root, self.seed.child(name), self.progress.clone(), self.lock.clone())
     }
@@ -138,13 +158,14 @@ impl Run {
 
     /// Every metric so far, in order.
     pub fn metrics(&self) -> Result<Vec<serde_json::Value>> {
-        metrics::read(&self.folder)
+        self.metrics.lock().map_err(|_| poisoned())?.read()
     }
 
     /// Saves all that is needed to go on from `step`, and drops checkpoints that are no longer needed.
     pub fn save_checkpoint(&self, step: u64, state: &impl Serialize, files: &[(&str, &[Array])]) -> Result<()> {
         let marks = self.metrics.lock().map_err(|_| poisoned())?.sync()?;
         let folder = self.checkpoints();
+        atomic::refuse_link(&folder)?;
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         checkpoint::write(&folder.join(format!("{step:010}")), step, marks, state, files)?;
         let saved = checkpoint::list(&folder);
@@ -341,6 +362,53 @@ mod tests {
             let error = checkpoint::read(&newest).unwrap_err();
             assert!(error.to_string().contains("0000000006"), "{error}");
         }
+    }
+
+    #[test]
+    fn metrics_before_the_mark_that_were_changed_are_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(start(folder.path(), 8));
+        let path = folder.path().join("metrics.jsonl");
+        let whole = fs::read(&path).unwrap();
+        let mut changed = whole.clone();
+        changed[12] ^= 1;
+        fs::write(&path, &changed).unwrap();
+        let (run, _) = Run::open(folder.path(), Progress::quiet()).unwrap();
+        let error = run.rewind().unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("metrics.jsonl"), "{error}");
+        drop(run);
+        fs::write(&path, &whole).unwrap();
+        assert_eq!(finish(folder.path(), 8), whole);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_written_is_never_written_through_a_link() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let precious = folder.path().join("precious");
+        let recipe = Recipe::parse("demo.toml", "experiment = \"demo\"\nsteps = 4\n").unwrap();
+        for name in ["lock", "metrics.jsonl", ".recipe.toml.partial", "checkpoints", "part", "events.out.tfevents.1.lyceum"] {
+            fs::write(&precious, "x").unwrap();
+            let run = folder.path().join("run");
+            drop(fs::remove_dir_all(&run));
+            drop(start(&run, 1));
+            drop(fs::remove_file(run.join(name)));
+            symlink(&precious, run.join(name)).unwrap();
+            let found = Run::open(&run, Progress::quiet()).and_then(|(run, _)| {
+                run.child("part")?;
+                run.log(1, &[("a", 1.0)])?;
+                atomic::write(&run.folder().join("recipe.toml"), b"y")?;
+                run.save_checkpoint(1, &1, &[])
+            });
+            assert!(found.is_err_and(|error| error.exit_code() == 2), "{name}");
+            assert_eq!(fs::read(&precious).unwrap(), b"x", "{name}");
+        }
+        let links = folder.path().join("links");
+        fs::create_dir(&links).unwrap();
+        symlink(&precious, links.join("lock")).unwrap();
+        assert!(Run::create(&links, &Demo, &recipe, Progress::quiet()).is_err());
+        assert_eq!(fs::read(&precious).unwrap(), b"x");
     }
 
     #[test]
