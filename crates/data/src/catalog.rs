@@ -20,6 +20,8 @@ pub struct Entry {
     pub about: &'static str,
     /// The extent of one example.
     pub extent: Extent,
+    /// Whether it has test examples of its own.
+    pub has_test: bool,
     /// Where it comes from and its licence.
     pub origin: &'static str,
     /// The files it needs in its cache folder; none for a set that is part of the program.
@@ -43,6 +45,7 @@ pub const CATALOG: &[Entry] = &[
         name: "digits",
         about: "1,797 handwritten digits of 8x8 pixels; part of the program",
         extent: Extent { channels: 1, height: 8, width: 8 },
+        has_test: false,
         origin: "Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (CC BY 4.0), as in scikit-learn (BSD-3-Clause)",
         files: &[],
         load: digits,
@@ -51,6 +54,7 @@ pub const CATALOG: &[Entry] = &[
         name: "mnist",
         about: "70,000 handwritten digits of 28x28 pixels (60,000 + 10,000)",
         extent: Extent { channels: 1, height: 28, width: 28 },
+        has_test: true,
         origin: "LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/",
         files: known![
             "train-images-idx3-ubyte" "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -64,6 +68,7 @@ pub const CATALOG: &[Entry] = &[
         name: "fashion-mnist",
         about: "70,000 pictures of clothes of 28x28 pixels (60,000 + 10,000)",
         extent: Extent { channels: 1, height: 28, width: 28 },
+        has_test: true,
         origin: "Xiao, Rasul and Vollgraf, https://github.com/zalandoresearch/fashion-mnist (MIT)",
         files: known![
             "train-images-idx3-ubyte" "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -77,6 +82,7 @@ pub const CATALOG: &[Entry] = &[
         name: "cifar10",
         about: "60,000 colour pictures of 32x32 pixels in 10 classes (50,000 + 10,000)",
         extent: cifar::EXTENT,
+        has_test: true,
         origin: "Krizhevsky 2009, the binary version, https://www.cs.toronto.edu/~kriz/cifar.html",
         files: unpinned![
             "data_batch_1.bin",
@@ -92,6 +98,7 @@ pub const CATALOG: &[Entry] = &[
         name: "cifar100",
         about: "60,000 colour pictures of 32x32 pixels in 100 classes (50,000 + 10,000)",
         extent: cifar::EXTENT,
+        has_test: true,
         origin: "Krizhevsky 2009, the binary version, https://www.cs.toronto.edu/~kriz/cifar.html",
         files: unpinned!["train.bin", "test.bin"],
         load: cifar,

@@ -1,6 +1,6 @@
 //! Examples spread over clients, for federated learning: evenly, with uneven classes, with uneven sizes.
 
-use lyceum_core::{Error, Result};
+use lyceum_core::{Error, Result, memory};
 use rand::{Rng, RngExt, seq::SliceRandom};
 use rand_distr::{Distribution, Gamma, LogNormal};
 
@@ -30,7 +30,8 @@ pub fn dirichlet(labels: &[usize], clients: usize, alpha: f64, rng: &mut impl Rn
 pub fn dirichlet_of_sizes(labels: &[usize], sizes: &[usize], alpha: f64, rng: &mut impl Rng) -> Result<Vec<Vec<usize>>> {
     let clients = sizes.len();
     let law = Gamma::new(alpha, 1.0).map_err(|_| Error::invalid("alpha", alpha, "a finite number > 0"))?;
-    let classes = labels.iter().max().map_or(0, |max| max + 1);
+    let classes = labels.iter().max().map_or(0, |max| max.saturating_add(1));
+    memory::check("labels and clients", &[classes, clients.saturating_mul(2).saturating_add(6)])?;
     let mut left = vec![Vec::new(); classes];
     for position in crate::split::permutation(labels.len(), rng) {
         left[labels[position]].push(position);

@@ -75,7 +75,9 @@ impl DataConfig {
         if let Err(Error::Invalid { found, allowed, .. }) = catalog::find(&self.name) {
             return Err(Violation::new(format!("{key}.name"), format!("unknown data set {found}; allowed: {allowed}")));
         }
-        if self.held_out + self.test >= 1.0 {
+        // A data set with test examples of its own gives none away.
+        let has_test = catalog::find(&self.name).is_ok_and(|entry| entry.has_test);
+        if !has_test && self.held_out + self.test >= 1.0 {
             let found = self.held_out + self.test;
             return Err(Violation::new(format!("{key}.held_out"), format!("held_out + test is {found}; allowed: less than 1")));
         }
@@ -102,13 +104,20 @@ impl DataConfig {
             Noise::Symmetric => noise::symmetric(&mut spoiled.labels, dataset.classes.len(), self.label_noise, rng),
             Noise::PairFlip => noise::pair_flip(&mut spoiled.labels, dataset.classes.len(), self.label_noise, rng),
         };
+        let test = dataset.test.unwrap_or_else(|| all.subset(&test));
+        for (what, examples) in [("training", &spoiled), ("testing", &test)] {
+            if examples.is_empty() {
+                let found = format!("held_out = {}, test = {}", self.held_out, self.test);
+                return Err(Error::invalid("data", found, format!("shares that leave at least one example for {what}")));
+            }
+        }
         Ok(Prepared {
             extent: dataset.extent,
             classes: dataset.classes,
             train: spoiled,
             wrong_labels: wrong.len(),
             held_out: all.subset(&held_out),
-            test: dataset.test.unwrap_or_else(|| all.subset(&test)),
+            test,
         })
     }
 }
@@ -141,6 +150,8 @@ mod tests {
     fn impossible_shares_and_limits_are_refused() {
         let config = DataConfig { held_out: 0.6, test: 0.4, ..DataConfig::named("digits") };
         assert!(config.check("data").is_err());
+        assert!(DataConfig { held_out: 0.8, ..DataConfig::named("mnist") }.check("data").is_ok());
+        assert!(DataConfig { held_out: 0.8, ..DataConfig::named("digits") }.check("data").is_err());
         assert!(DataConfig::named("digitz").check("data").unwrap_err().message.contains("digits"));
         let config = DataConfig { limit: Some(5_000), ..DataConfig::named("digits") };
         assert_eq!(config.prepare(&Cache::at("/nowhere"), Seed::new(0)).unwrap_err().exit_code(), 2);

@@ -13,35 +13,53 @@ use ndarray_npy::{
     NpzReader, NpzWriter, ReadNpyError, ReadNpyExt, ReadableElement, ViewNpyError, ViewNpyExt, WritableElement, WriteNpyExt,
 };
 
-/// A matrix of 32-bit floats, in memory or still in its file.
+/// A matrix of floats, in memory or still in its file.
 pub enum Matrix {
-    /// Read, and converted where the file holds another type.
-    Owned(Array2<f32>),
-    /// Mapped into memory: only what is looked at is read.
+    /// Float32, read because the file has Fortran order or foreign bytes.
+    Float32(Array2<f32>),
+    /// Float64, read.
+    Float64(Array2<f64>),
+    /// Float32 mapped into memory: only what is looked at is read.
     Mapped(Mmap),
 }
 
+/// The numbers of a [`Matrix`].
+pub enum MatrixView<'a> {
+    /// Single precision.
+    Float32(ArrayView2<'a, f32>),
+    /// Double precision.
+    Float64(ArrayView2<'a, f64>),
+}
+
 impl Matrix {
-    /// Opens a `.npy` file of two axes. Float32 in C order is mapped; float64 and Fortran order are read and converted.
+    /// Opens a `.npy` file of two axes. Float32 in C order is mapped; float64 and Fortran order are read.
     pub fn open(path: &Path) -> Result<Self> {
         let map = map(path)?;
         match ArrayView2::<f32>::view_npy(&map) {
             Ok(view) if view.is_standard_layout() => return Ok(Self::Mapped(map)),
-            Ok(view) => return Ok(Self::Owned(view.as_standard_layout().into_owned())),
-            Err(ViewNpyError::WrongDescriptor(_)) => {}
-            Err(ViewNpyError::MisalignedData | ViewNpyError::NonNativeEndian) => {}
+            Ok(view) => return Ok(Self::Float32(view.as_standard_layout().into_owned())),
+            Err(ViewNpyError::WrongDescriptor(_) | ViewNpyError::MisalignedData | ViewNpyError::NonNativeEndian) => {}
             Err(error) => return Err(Error::damaged(path, error.to_string())),
         }
-        let wide = Array2::<f64>::read_npy(Cursor::new(&map[..]));
-        let read = wide.map(|array| array.mapv(|value| value as f32)).or_else(|_| Array2::<f32>::read_npy(Cursor::new(&map[..])));
-        read.map(Self::Owned).map_err(|error| Error::damaged(path, format!("{error}; allowed: float32 or float64 with two axes")))
+        let wide = Array2::<f64>::read_npy(Cursor::new(&map[..])).map(Self::Float64);
+        let read = wide.or_else(|_| Array2::<f32>::read_npy(Cursor::new(&map[..])).map(Self::Float32));
+        read.map_err(|error| Error::damaged(path, format!("{error}; allowed: float32 or float64 with two axes")))
     }
 
     /// The matrix.
-    pub fn view(&self) -> ArrayView2<'_, f32> {
+    pub fn view(&self) -> MatrixView<'_> {
         match self {
-            Self::Owned(array) => array.view(),
-            Self::Mapped(map) => ArrayView2::view_npy(map).expect("checked when it was opened"),
+            Self::Float32(array) => MatrixView::Float32(array.view()),
+            Self::Float64(array) => MatrixView::Float64(array.view()),
+            Self::Mapped(map) => MatrixView::Float32(ArrayView2::view_npy(map).expect("checked when it was opened")),
+        }
+    }
+
+    /// Rows and columns.
+    pub fn dim(&self) -> (usize, usize) {
+        match self.view() {
+            MatrixView::Float32(view) => view.dim(),
+            MatrixView::Float64(view) => view.dim(),
         }
     }
 }
@@ -104,11 +122,49 @@ pub fn write_sets(path: &Path, starts: &[usize], labels: &[u32]) -> Result<()> {
     atomic::write(path, &buffer.into_inner())
 }
 
+/// Maps a file whose header [`check_header`] finds right.
 fn map(path: &Path) -> Result<Mmap> {
     let file = File::open(path).map_err(Error::missing_or_io("open", path, "Give the path of a .npy file."))?;
     // SAFETY: the map is read-only and private to this process. Should another process change or cut the file
     // meanwhile, values change or the process ends on SIGBUS; the command line documents that inputs must not change.
-    unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))
+    let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
+    check_header(&map).map_err(|problem| Error::damaged(path, problem))?;
+    Ok(map)
+}
+
+/// Errors unless the file begins with a header as NumPy writes it (a dictionary of a type, an order and a shape), and holds
+/// the numbers that it names. The reader itself would ask for memory, or search nested brackets, before it looks.
+fn check_header(bytes: &[u8]) -> Result<(), String> {
+    const KEYS: &str = "allowed: {'descr': '<f4', 'fortran_order': False, 'shape': (rows, columns), }";
+    let not_npy = || "it is no .npy file: it does not begin with \\x93NUMPY, a version and a header".to_owned();
+    let (version, rest) = bytes.strip_prefix(b"\x93NUMPY").and_then(|rest| rest.split_at_checked(2)).ok_or_else(not_npy)?;
+    let wide = if version[0] == 1 { 2 } else { 4 };
+    let (length, rest) = rest.split_at_checked(wide).ok_or_else(not_npy)?;
+    let length = length.iter().rev().fold(0, |length, byte| length << 8 | usize::from(*byte));
+    let (header, data) =
+        rest.split_at_checked(length).ok_or_else(|| format!("its header should have {length} bytes, and it ends before"))?;
+    let header: String =
+        String::from_utf8_lossy(header).chars().filter(|c| !c.is_whitespace()).map(|c| if c == '"' { '\'' } else { c }).collect();
+    let after = |key: &str| header.split_once(&format!("'{key}':")).map(|(_, rest)| rest);
+    let kind = after("descr").and_then(|rest| rest.strip_prefix('\'')).and_then(|rest| rest.split_once('\''));
+    let shape = after("shape").and_then(|rest| rest.strip_prefix('(')).and_then(|rest| rest.split_once(')'));
+    let (Some((kind, _)), Some((shape, _)), 4) = (kind, shape, header.matches(['{', '}', '(', ')']).count()) else {
+        return Err(format!("its header is not understood; {KEYS}"));
+    };
+    let size: usize =
+        kind.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().map_err(|_| format!("its type is {kind:?}; {KEYS}"))?;
+    let axes = shape.split(',').filter(|axis| !axis.is_empty());
+    let axes: Vec<usize> = axes.map(str::parse).collect::<Result<_, _>>().map_err(|_| format!("its shape is ({shape}); {KEYS}"))?;
+    // Also where an axis is 0 the others must be such that an array of them could be.
+    let possible = axes
+        .iter()
+        .filter(|axis| **axis > 0)
+        .try_fold(size, |bytes, axis| bytes.checked_mul(*axis).filter(|bytes| *bytes < isize::MAX as usize));
+    let wanted = if axes.contains(&0) { possible.map(|_| 0) } else { possible };
+    match wanted {
+        Some(wanted) if wanted <= data.len() => Ok(()),
+        _ => Err(format!("its header names an array of shape ({shape}) and type {kind:?}, and {} bytes follow", data.len())),
+    }
 }
 
 #[cfg(test)]
@@ -123,13 +179,13 @@ mod tests {
         let expected = array![[1.0_f32, 2.0, 3.0], [4.0, 5.0, 6.0]];
         write(&path, &expected).unwrap();
         assert!(matches!(Matrix::open(&path).unwrap(), Matrix::Mapped(_)));
-        assert_eq!(Matrix::open(&path).unwrap().view(), expected);
+        assert!(matches!(Matrix::open(&path).unwrap().view(), MatrixView::Float32(view) if view == expected));
         write(&path, &expected.mapv(f64::from)).unwrap();
-        assert_eq!(Matrix::open(&path).unwrap().view(), expected);
+        assert!(matches!(Matrix::open(&path).unwrap(), Matrix::Float64(array) if array == expected.mapv(f64::from)));
         let mut fortran = Array2::<f32>::zeros((2, 3).f());
         fortran.assign(&expected);
         write(&path, &fortran).unwrap();
-        assert_eq!(Matrix::open(&path).unwrap().view(), expected);
+        assert!(matches!(Matrix::open(&path).unwrap(), Matrix::Float32(array) if array == expected));
     }
 
     #[test]
@@ -159,6 +215,30 @@ mod tests {
         write(&path, &array![1_i64, 2]).unwrap();
         assert!(Matrix::open(&path).is_err());
         assert!(Matrix::open(Path::new("/nowhere/x.npy")).is_err_and(|error| error.exit_code() == 2));
+    }
+
+    #[test]
+    fn hostile_headers_are_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npy");
+        let dictionary = |kind: &str, shape: &str| format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}");
+        for header in [
+            dictionary("<i8", "(2500000000,)"),
+            dictionary("<f8", "(1000000000000, 10)"),
+            dictionary("<f8", "(18446744073709551615, 18446744073709551615)"),
+            dictionary("<f4", "(0, 9223372036854775807)"),
+            dictionary("<f4", "(-1, 4)"),
+            dictionary("|O", "(2,)"),
+            "{'a':".repeat(26),
+            "(".repeat(60_000),
+            dictionary("<f4", "(((((2,)))))"),
+        ] {
+            let length = u16::try_from(header.len()).unwrap();
+            let bytes = [b"\x93NUMPY\x01\x00".as_slice(), &length.to_le_bytes(), header.as_bytes(), &[0; 64]].concat();
+            std::fs::write(&path, bytes).unwrap();
+            let errors = [Matrix::open(&path).err(), labels(&path).err(), numbers(&path).err(), read::<f64, ndarray::Ix2>(&path).err()];
+            assert!(errors.into_iter().all(|error| error.is_some_and(|error| error.exit_code() == 2)), "{header:.80}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 use lyceum_core::{Error, Result, atomic};
 use ndarray::{Array2, ArrayView2, s};
 use parquet::{
-    basic::{Compression, Type},
+    basic::{Compression, ConvertedType, LogicalType, Type},
     column::reader::ColumnReader,
     data_type::{FloatType, Int32Type, Int64Type},
     file::{
@@ -46,10 +46,10 @@ impl Rows {
 
     /// The matrix in blocks of `size` rows, the last of what is left: `each` gets the number of a block's first row, and
     /// the block. No more than a block and a page of each column is held at a time.
-    pub fn blocks(&self, size: usize, mut each: impl FnMut(usize, ArrayView2<'_, f32>) -> Result<()>) -> Result<()> {
+    pub fn blocks(&self, size: usize, mut each: impl FnMut(usize, ArrayView2<'_, f64>) -> Result<()>) -> Result<()> {
         let (rows, width) = self.dim();
         let size = size.clamp(1, rows.max(1));
-        let mut block = Array2::<f32>::zeros((size, width));
+        let mut block = Array2::<f64>::zeros((size, width));
         let (mut first, mut filled) = (0, 0);
         for group in 0..self.reader.num_row_groups() {
             let failed = |error: parquet::errors::ParquetError| Error::damaged(&self.path, error.to_string());
@@ -61,9 +61,10 @@ impl Rows {
                 let count = left.min(size - filled);
                 for (to, (column, &index)) in columns.iter_mut().zip(&self.wanted).enumerate() {
                     let optional = self.reader.metadata().file_metadata().schema_descr().column(index).max_def_level() > 0;
-                    let values = read_some(&self.path, column, count, optional, &self.names[index])?;
+                    let kind = (optional, is_unsigned(&self.reader, index));
+                    let values = read_some(&self.path, column, count, kind, &self.names[index])?;
                     let cells = block.slice_mut(s![filled..filled + count, to]);
-                    cells.into_iter().zip(values).for_each(|(cell, value)| *cell = value as f32);
+                    cells.into_iter().zip(values).for_each(|(cell, value)| *cell = value);
                 }
                 left -= count;
                 filled += count;
@@ -77,7 +78,7 @@ impl Rows {
     }
 
     /// The whole matrix.
-    pub fn read(&self) -> Result<Array2<f32>> {
+    pub fn read(&self) -> Result<Array2<f64>> {
         let mut all = Array2::zeros((0, self.dim().1));
         self.blocks(usize::MAX, |_, block| {
             all = block.to_owned();
@@ -90,10 +91,11 @@ impl Rows {
 /// Reads one whole-numbered column of class numbers.
 pub fn labels(path: &Path, column: &str) -> Result<Vec<usize>> {
     let whole = |(row, value): (usize, f64)| {
-        if value >= 0.0 && value == value.trunc() {
+        // Beyond 2⁵³ a float does not hold every whole number.
+        if value >= 0.0 && value == value.trunc() && value < 9_007_199_254_740_992.0 {
             Ok(value as usize)
         } else {
-            Err(Error::damaged(path, format!("row {row}: label {value}; allowed: 0 and above")))
+            Err(Error::damaged(path, format!("row {row}: label {value}; allowed: whole numbers from 0")))
         }
     };
     numbers(path, column)?.into_iter().enumerate().map(whole).collect()
@@ -171,14 +173,41 @@ fn columns(reader: &SerializedFileReader<File>) -> Vec<String> {
 fn numeric(path: &Path, reader: &SerializedFileReader<File>, index: usize, name: &str) -> Result<bool> {
     let descriptor = reader.metadata().file_metadata().schema_descr().column(index);
     let kind = descriptor.physical_type();
-    if !matches!(kind, Type::FLOAT | Type::DOUBLE | Type::INT32 | Type::INT64) || descriptor.max_rep_level() > 0 {
-        return Err(Error::damaged(path, format!("column `{name}` holds {kind}; allowed: float, double, int32, int64, one value a row")));
+    let meaning = match (descriptor.logical_type_ref(), descriptor.converted_type()) {
+        (None, ConvertedType::NONE) => None,
+        (Some(LogicalType::Integer(_)), _) => None,
+        (None, converted) if signedness(converted).is_some() => None,
+        (Some(logical), _) => Some(format!("{logical:?}")),
+        (None, converted) => Some(converted.to_string()),
+    };
+    let numbers = matches!(kind, Type::FLOAT | Type::DOUBLE | Type::INT32 | Type::INT64);
+    if !numbers || meaning.is_some() || descriptor.max_rep_level() > 0 {
+        let found = meaning.map_or_else(|| kind.to_string(), |meaning| format!("{kind} that stands for {meaning}"));
+        return Err(Error::damaged(path, format!("column `{name}` holds {found}; allowed: floats and integers, one value per row")));
     }
     Ok(descriptor.max_def_level() > 0)
 }
 
+/// Whether integers of this type are unsigned; `None` if it is not a type of integers.
+fn signedness(converted: ConvertedType) -> Option<bool> {
+    match converted {
+        ConvertedType::INT_8 | ConvertedType::INT_16 | ConvertedType::INT_32 | ConvertedType::INT_64 => Some(false),
+        ConvertedType::UINT_8 | ConvertedType::UINT_16 | ConvertedType::UINT_32 | ConvertedType::UINT_64 => Some(true),
+        _ => None,
+    }
+}
+
+/// Whether a column's integers are to be read as unsigned.
+fn is_unsigned(reader: &SerializedFileReader<File>, index: usize) -> bool {
+    let descriptor = reader.metadata().file_metadata().schema_descr().column(index);
+    match descriptor.logical_type_ref() {
+        Some(LogicalType::Integer(kind)) => !kind.is_signed,
+        _ => signedness(descriptor.converted_type()).unwrap_or(false),
+    }
+}
+
 /// The next `count` values of a column.
-fn read_some(path: &Path, column: &mut ColumnReader, count: usize, optional: bool, name: &str) -> Result<Vec<f64>> {
+fn read_some(path: &Path, column: &mut ColumnReader, count: usize, (optional, unsigned): (bool, bool), name: &str) -> Result<Vec<f64>> {
     let mut levels = Vec::new();
     macro_rules! typed {
         ($reader:expr, $convert:expr) => {{
@@ -190,8 +219,8 @@ fn read_some(path: &Path, column: &mut ColumnReader, count: usize, optional: boo
     let values: parquet::errors::Result<Vec<f64>> = match column {
         ColumnReader::FloatColumnReader(column) => typed!(column, f64::from),
         ColumnReader::DoubleColumnReader(column) => typed!(column, |v| v),
-        ColumnReader::Int32ColumnReader(column) => typed!(column, f64::from),
-        ColumnReader::Int64ColumnReader(column) => typed!(column, |v| v as f64),
+        ColumnReader::Int32ColumnReader(column) => typed!(column, |v| if unsigned { f64::from(v as u32) } else { f64::from(v) }),
+        ColumnReader::Int64ColumnReader(column) => typed!(column, |v| if unsigned { v as u64 as f64 } else { v as f64 }),
         _ => unreachable!("`numeric` has looked"),
     };
     let values = values.map_err(|error| Error::damaged(path, error.to_string()))?;
@@ -215,7 +244,7 @@ pub fn numbers(path: &Path, column: &str) -> Result<Vec<f64>> {
         let failed = |error: parquet::errors::ParquetError| Error::damaged(path, error.to_string());
         let group = reader.get_row_group(group).map_err(failed)?;
         let mut values = group.get_column_reader(index).map_err(failed)?;
-        all.extend(read_some(path, &mut values, group.metadata().num_rows() as usize, optional, column)?);
+        all.extend(read_some(path, &mut values, group.metadata().num_rows() as usize, (optional, is_unsigned(&reader, index)), column)?);
     }
     Ok(all)
 }
@@ -232,6 +261,7 @@ mod tests {
         let values = array![[1.0_f32, 2.0], [3.0, 4.0], [5.0, 6.0]];
         write_matrix(&path, &values, Some(&[2, 0, 1])).unwrap();
         let rows = Rows::open(&path, &["label"]).unwrap();
+        let values = values.mapv(f64::from);
         assert_eq!(rows.read().unwrap(), values);
         for size in 1..5 {
             let mut parts = Vec::new();
@@ -249,12 +279,36 @@ mod tests {
     }
 
     #[test]
+    fn columns_are_read_by_their_logical_type_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.parquet");
+        let column = |field: &str, values: &[i32]| {
+            write(&path, field, |group| {
+                let mut writer = group.next_column()?.ok_or_else(too_few)?;
+                writer.typed::<Int32Type>().write_batch(values, None, None)?;
+                writer.close()
+            })
+            .unwrap();
+            numbers(&path, "a")
+        };
+        assert_eq!(column("required int32 a (INTEGER(32, false));", &[-1, 5]).unwrap(), [4_294_967_295.0, 5.0]);
+        assert_eq!(column("required int32 a (UINT_8);", &[200]).unwrap(), [200.0]);
+        assert_eq!(column("required int32 a (INTEGER(16, true));", &[-3]).unwrap(), [-3.0]);
+        assert_eq!(column("required int32 a;", &[-1]).unwrap(), [-1.0]);
+        for field in ["required int32 a (DATE);", "required int32 a (DECIMAL(9, 2));", "required int32 a (TIME(MILLIS, true));"] {
+            let error = column(field, &[1]).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains("stands for"), "{error}");
+            assert!(Rows::open(&path, &[]).is_err());
+        }
+    }
+
+    #[test]
     fn damaged_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.parquet");
         write_sets(&path, &[0, 2, 2, 3], &[5, 1, 7]).unwrap();
         let matrix = || Rows::open(&path, &[]).and_then(|rows| rows.read());
-        assert!(matrix().unwrap_err().to_string().contains("one value a row"));
+        assert!(matrix().unwrap_err().to_string().contains("one value per row"));
         let whole = std::fs::read(&path).unwrap();
         for cut in [0, 4, whole.len() / 2, whole.len() - 1] {
             std::fs::write(&path, &whole[..cut]).unwrap();
