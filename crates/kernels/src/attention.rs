@@ -18,6 +18,7 @@ use rayon::prelude::*;
 
 use crate::{
     autodiff::differentiable,
+    check,
     flex::{Values, is_flex, tensor},
     fresh::written,
     layout::{columns, transpose_part},
@@ -33,10 +34,12 @@ use crate::{
 /// The result is `n·s × h·e`.
 pub fn attention(qkv: Tensor<2>, mask: Tensor<1>, sequences: usize, heads: usize) -> Tensor<2> {
     let [tokens, width] = qkv.dims();
-    assert!(
-        sequences > 0 && tokens.is_multiple_of(sequences) && width.is_multiple_of(3 * heads),
-        "{tokens} × {width} for {sequences} sequences and {heads} heads"
-    );
+    let packed = heads.checked_mul(3).filter(|packed| *packed > 0 && width > 0 && width.is_multiple_of(*packed));
+    check::holds("attention", sequences > 0 && tokens > 0 && tokens.is_multiple_of(sequences) && packed.is_some(), || {
+        format!("qkv has shape [{tokens}, {width}], which does not divide into {sequences} sequences and {heads} heads")
+    });
+    check::same("attention", "the mask", mask.dims(), [tokens]);
+    check::product("attention", &[tokens, heads, tokens / sequences]);
     let shape = [sequences, tokens / sequences, heads, width / (3 * heads)];
     if is_flex(&qkv.device()) {
         return Tensor::from_dispatch(<Dispatch as Attention>::attention(qkv.into_dispatch(), mask.into_dispatch(), shape));

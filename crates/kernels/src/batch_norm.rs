@@ -20,6 +20,7 @@ use crate::{
     Activation,
     activation::{gate, relu},
     autodiff::differentiable,
+    check,
     flex::{Values, is_flex, tensor},
     fresh::written,
 };
@@ -47,7 +48,14 @@ pub fn batch_norm(
     activation: Activation,
 ) -> BatchNormOutput {
     let relu = activation == Activation::Relu;
-    assert!(residual.as_ref().is_none_or(|residual| residual.dims() == x.dims()), "a residual of the shape of x");
+    let shape = x.dims();
+    check::holds("batch_norm", shape.iter().all(|extent| *extent > 0), || format!("x has shape {shape:?}, expected 1 or more of each"));
+    check::same("batch_norm", "gamma", gamma.dims(), [shape[1]]);
+    check::same("batch_norm", "beta", beta.dims(), [shape[1]]);
+    if let Some(residual) = &residual {
+        check::same("batch_norm", "the residual", residual.dims(), shape);
+    }
+    check::epsilon("batch_norm", epsilon);
     if is_flex(&x.device()) {
         let dims = x.dims();
         let residual = residual.unwrap_or_else(|| Tensor::zeros([0, 1, 1, 1], &x.device()));

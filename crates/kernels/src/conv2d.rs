@@ -33,6 +33,7 @@ use self::{
 use crate::{
     Activation,
     autodiff::differentiable,
+    check,
     flex::{Order, Values, images, is_flex, tensor},
     fresh::written,
     max_pool,
@@ -45,6 +46,7 @@ use crate::{
 /// * `bias`: `o`.
 /// * `options`: stride, padding, dilation, groups. Padding must be the same on both ends of an axis.
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, options: ConvOptions<2>, activation: Activation) -> Tensor<4> {
+    check_extents("conv2d", &x, &weight, bias.as_ref(), &options);
     let epilogue = if activation == Activation::Relu { Epilogue::Relu } else { Epilogue::Bias };
     match on_flex(&x, &weight, bias.as_ref(), &options, epilogue) {
         Some(y) => y,
@@ -58,6 +60,10 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, options:
 ///
 /// What is given out lies pixel by pixel in memory, and a next convolution reads it so.
 pub fn conv2d_max_pool_relu(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, options: ConvOptions<2>) -> Tensor<4> {
+    let output = check_extents("conv2d_max_pool_relu", &x, &weight, bias.as_ref(), &options);
+    check::holds("conv2d_max_pool_relu", output.iter().all(|extent| *extent > 1), || {
+        format!("the convolution gives {output:?} pixels, expected at least 2 × 2 for windows of 2 × 2")
+    });
     if options.groups > 1 {
         return max_pool(conv2d(x, weight, bias, options, Activation::None), 2, Activation::Relu);
     }
@@ -73,11 +79,38 @@ fn on_flex(x: &Tensor<4>, weight: &Tensor<4>, bias: Option<&Tensor<1>>, options:
         return None;
     }
     let geometry = Geometry::new(x.dims(), weight.dims(), options);
-    assert!(geometry.given_len(epilogue) > 0, "windows of 2 in a convolution of {:?}", geometry.output);
     let bias = bias.cloned().unwrap_or_else(|| Tensor::zeros([geometry.channels[1]], &x.device()));
     let [x, weight] = [x, weight].map(|tensor| tensor.clone().into_dispatch());
     let (y, _) = <Dispatch as Conv2d>::conv2d_fused(x, weight, bias.into_dispatch(), geometry, epilogue);
     Some(Tensor::from_dispatch(y))
+}
+
+/// Panics unless images, kernel, bias and options fit one another; the pixels that come out.
+fn check_extents(operator: &str, x: &Tensor<4>, weight: &Tensor<4>, bias: Option<&Tensor<1>>, options: &ConvOptions<2>) -> [usize; 2] {
+    let (x, weight, groups) = (x.dims(), weight.dims(), options.groups);
+    let all = [x.as_slice(), &weight, &options.stride, &options.dilation, &[groups]].concat();
+    check::holds(operator, all.iter().all(|extent| *extent > 0), || {
+        format!("images {x:?}, a kernel of {weight:?} and {options:?}, expected 1 or more of each")
+    });
+    let fit = weight[1].checked_mul(groups) == Some(x[1]) && weight[0].is_multiple_of(groups);
+    check::holds(operator, fit, || format!("channels of images {x:?} do not fit a kernel of {weight:?} in {groups} groups"));
+    if let Some(bias) = bias {
+        check::same(operator, "the bias", bias.dims(), [weight[0]]);
+    }
+    let output = [0, 1].map(|axis| {
+        let (begin, end) = options.padding[axis];
+        let extent = begin.checked_add(end).and_then(|padding| padding.checked_add(x[axis + 2]));
+        let span = options.dilation[axis].checked_mul(weight[axis + 2] - 1).and_then(|span| span.checked_add(1));
+        match (extent, span) {
+            (Some(extent), Some(span)) if span <= extent => (extent, (extent - span) / options.stride[axis] + 1),
+            _ => panic!("{operator}: a kernel of {weight:?} does not fit images {x:?} with {options:?}"),
+        }
+    });
+    let [(height, rows), (width, columns)] = output;
+    check::product(operator, &[x[0], x[1], height, width]);
+    check::product(operator, &[x[0], weight[0], rows, columns]);
+    check::product(operator, &[weight[1], weight[2], weight[3], rows, columns]);
+    [rows, columns]
 }
 
 /// Every extent of a convolution.
@@ -98,17 +131,12 @@ struct Geometry {
 }
 
 impl Geometry {
+    /// Of what [`check_extents`] has found to fit.
     fn new(x: [usize; 4], weight: [usize; 4], options: &ConvOptions<2>) -> Self {
         let (stride, dilation, groups) = (options.stride, options.dilation, options.groups);
         let padding = options.padding.map(|(begin, _)| begin);
-        assert!(x.iter().all(|extent| *extent > 0), "a convolution needs at least one image with at least one pixel, found {x:?}");
-        assert!(
-            x[1] == weight[1] * groups && weight[0].is_multiple_of(groups),
-            "channels {x:?} do not fit a kernel of {weight:?} in {groups} groups"
-        );
         let output = [0, 1].map(|axis| {
             let (extent, span) = (x[axis + 2] + 2 * padding[axis], dilation[axis] * (weight[axis + 2] - 1) + 1);
-            assert!(span <= extent, "a kernel that spans {span} does not fit {extent} pixels with padding");
             (extent - span) / stride[axis] + 1
         });
         Self {
@@ -152,8 +180,10 @@ impl Geometry {
     }
 
     /// The output, and what the epilogue keeps for the way back, made by `work` from at most so many images at once, in parallel.
-    /// `work` writes every number of both.
-    fn by_images(
+    ///
+    /// # Safety
+    /// `work` writes every number of both slices that it gets.
+    unsafe fn by_images(
         &self,
         epilogue: Epilogue,
         at_once: usize,
@@ -163,7 +193,7 @@ impl Geometry {
         assert_eq!(x.len(), self.images * self.input_len(), "every image is there");
         let at_once = evenly(self.images, at_once);
         let len = self.given_len(epilogue);
-        // SAFETY: the chunks cover both, and `work` writes every number of each.
+        // SAFETY: the chunks cover both, and the caller promises that `work` writes every number of each.
         unsafe {
             written([self.images * len, self.images * len * epilogue.kept()], |[output, winners]| {
                 let mut winners: Vec<_> = winners.chunks_mut(at_once * len).collect();

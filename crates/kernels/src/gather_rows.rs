@@ -16,13 +16,15 @@ use rayon::prelude::*;
 
 use crate::{
     autodiff::differentiable,
+    check,
     flex::{Values, is_flex, tensor},
 };
 
 /// The rows of `x` (`v × d`) with these numbers, in this order: `rows.len() × d`.
 pub fn gather_rows(x: Tensor<2>, rows: &[u32]) -> Tensor<2> {
     let [v, d] = x.dims();
-    assert!(rows.iter().all(|&row| (row as usize) < v), "each row is one of the {v} that there are");
+    check::holds("gather_rows", rows.iter().all(|&row| (row as usize) < v), || format!("a row beyond the {v} that x has"));
+    check::product("gather_rows", &[rows.len().max(v), d]);
     if is_flex(&x.device()) {
         return Tensor::from_dispatch(<Dispatch as GatherRows>::gather_rows(x.into_dispatch(), rows.into(), [v, d]));
     }

@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use crate::{
     autodiff::differentiable,
+    check,
     flex::{Values, is_flex, tensor},
     softmax_cross_entropy::{ROWS, max_and_sum, softmax_row},
 };
@@ -26,7 +27,8 @@ use crate::{
 /// * `labels`: `n`, the number of each row's class.
 pub fn label_cross_entropy(logits: Tensor<2>, labels: &[u32]) -> Tensor<1> {
     let [n, k] = logits.dims();
-    assert!(labels.len() == n && labels.iter().all(|&label| (label as usize) < k), "one label below {k} for each of {n} rows");
+    let fit = labels.len() == n && labels.iter().all(|&label| (label as usize) < k);
+    check::holds("label_cross_entropy", fit, || format!("expected one label below {k} for each of {n} rows"));
     if is_flex(&logits.device()) {
         let losses = <Dispatch as LabelCrossEntropy>::label_cross_entropy(logits.into_dispatch(), labels.into(), [n, k]);
         return Tensor::from_dispatch(losses);

@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use crate::{
     autodiff::differentiable,
+    check,
     flex::{Values, is_flex, tensor},
 };
 
@@ -24,6 +25,12 @@ use crate::{
 /// * `x`, `residual`: `n × d`.
 /// * `gamma`, `beta`: `d`.
 pub fn layer_norm(x: Tensor<2>, residual: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>, epsilon: f64) -> Tensor<2> {
+    let [_, d] = x.dims();
+    check::holds("layer_norm", d > 0, || "x has rows of 0 numbers, expected 1 or more".into());
+    check::same("layer_norm", "the residual", residual.dims(), x.dims());
+    check::same("layer_norm", "gamma", gamma.dims(), [d]);
+    check::same("layer_norm", "beta", beta.dims(), [d]);
+    check::epsilon("layer_norm", epsilon);
     if is_flex(&x.device()) {
         let dims = x.dims();
         let (x, residual, gamma, beta) = (x.into_dispatch(), residual.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch());

@@ -24,7 +24,7 @@
 //! | [`max_pool`] | ReLU |
 //! | [`layer_norm`] | residual |
 //! | [`attention`] | mask, softmax |
-//! | [`gelu`] | |
+//! | [`gelu`], [`mean`], [`row_sums`] | |
 //! | [`gather_rows`] | |
 //! | [`softmax_cross_entropy`], [`label_cross_entropy`] | |
 //! | [`sgd_step`], [`adam_step`] | momentum, moments |
@@ -45,7 +45,9 @@ mod activation;
 mod attention;
 mod autodiff;
 mod batch_norm;
+mod check;
 mod conv2d;
+mod dispatch;
 mod flex;
 mod fresh;
 mod gather_rows;
@@ -57,6 +59,7 @@ mod linear;
 mod matmul;
 mod max_pool;
 mod optimizer;
+mod row_sums;
 mod softmax_cross_entropy;
 
 pub mod vector;
@@ -72,4 +75,5 @@ pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use max_pool::max_pool;
 pub use optimizer::{AdamConstants, adam_step, sgd_step};
+pub use row_sums::{mean, row_sums};
 pub use softmax_cross_entropy::softmax_cross_entropy;

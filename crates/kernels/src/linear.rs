@@ -19,6 +19,7 @@ use crate::{
     Activation,
     activation::{add_and_activate, gate_all},
     autodiff::differentiable,
+    check,
     flex::{Values, is_flex, tensor},
     fresh::written,
     matmul::{self, Into, Left, Multiply, Right, strided},
@@ -31,18 +32,13 @@ use crate::{
 /// * `weight`: `d × k`.
 /// * `bias`: `k`.
 pub fn linear(x: Tensor<2>, gradient_input: Option<Tensor<2>>, weight: Tensor<2>, bias: Tensor<1>, activation: Activation) -> Tensor<2> {
+    let shape = [x.dims()[0], x.dims()[1], weight.dims()[1]];
+    check::same("linear", "the weight", weight.dims(), [shape[1], shape[2]]);
+    check::same("linear", "the bias", bias.dims(), [shape[2]]);
     if let Some(other) = &gradient_input {
-        assert_eq!(other.dims(), x.dims(), "the gradient's input has the shape of the input");
+        check::same("linear", "the gradient's input", other.dims(), x.dims());
     }
     if is_flex(&x.device()) {
-        let shape = [x.dims()[0], x.dims()[1], weight.dims()[1]];
-        assert!(
-            weight.dims()[0] == shape[1] && bias.dims()[0] == shape[2],
-            "x {:?}, weight {:?}, bias {:?}",
-            x.dims(),
-            weight.dims(),
-            bias.dims()
-        );
         let relu = activation == Activation::Relu;
         let other = gradient_input.unwrap_or_else(|| x.clone()).into_dispatch();
         let y = <Dispatch as Linear>::linear_fused(x.into_dispatch(), other, weight.into_dispatch(), bias.into_dispatch(), shape, relu);

@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 
 use pulp::{MemMask, Simd, WithSimd};
 
-use crate::{fresh::written, layout::transpose_part};
+use crate::{dispatch::dispatch, fresh::written, layout::transpose_part};
 
 /// A matrix that is read number by number: element (i, r) lies at `rows[i] + columns[r]`.
 #[derive(Clone, Copy)]
@@ -66,10 +66,13 @@ pub(crate) struct Multiply<'a, 'c> {
 impl<'c> Multiply<'_, 'c> {
     /// Runs on this thread with the widest instructions of this machine; gives C.
     pub(crate) fn run(self) -> &'c mut [f32] {
-        self.run_by(|blocks| pulp::Arch::new().dispatch(blocks))
+        // SAFETY: `Blocks` goes through all rows and columns.
+        unsafe { self.run_by(|blocks| dispatch(blocks)) }
     }
 
-    fn run_by(self, work: impl FnOnce(Blocks)) -> &'c mut [f32] {
+    /// # Safety
+    /// `work` runs [`Blocks`], on any instructions that this machine has.
+    unsafe fn run_by(self, work: impl FnOnce(Blocks)) -> &'c mut [f32] {
         let [m, n, k] = [self.a.rows.len(), self.n, self.a.columns.len()];
         let add = matches!(self.c, Into::Add(_));
         let c = match self.c {
@@ -77,17 +80,17 @@ impl<'c> Multiply<'_, 'c> {
             // SAFETY: a slice of numbers is one of numbers that may be missing; none is taken away below.
             Into::Over(c) | Into::Add(c) => unsafe { &mut *(std::ptr::from_mut(c) as *mut [MaybeUninit<f32>]) },
         };
-        assert_eq!(c.len(), m * n, "C has m × n numbers");
+        assert_eq!(Some(c.len()), m.checked_mul(n), "C has m × n numbers");
         let (b, steps) = match self.b {
             Right::Rows(b) => (b, [n, 1]),
             Right::Columns(b) => (b, [1, k]),
         };
-        assert_eq!(b.len(), k * n, "B has k × n numbers");
+        assert_eq!(Some(b.len()), k.checked_mul(n), "B has k × n numbers");
         if let (Some(row), Some(column)) = (self.a.rows.iter().max(), self.a.columns.iter().max()) {
-            assert!(row + column < self.a.values.len(), "A lies inside its slice");
+            assert!(row.checked_add(*column).is_some_and(|last| last < self.a.values.len()), "A lies inside its slice");
         }
         work(Blocks { a: self.a, b, steps, n, c: c.as_mut_ptr().cast(), add });
-        // SAFETY: the blocks cover all rows and columns of C, and each writes all that it covers.
+        // SAFETY: the caller runs the blocks; they cover all rows and columns of C, and each writes all that it covers.
         unsafe { c.assume_init_mut() }
     }
 }
@@ -108,7 +111,8 @@ const SHARED: usize = 32;
 const WIDE: usize = 64;
 const TALL: usize = 1 << 14;
 
-/// A product whose extents [`Multiply::run`] has checked: every element that it asks for lies inside its slice.
+/// A product whose extents [`Multiply::run_by`] has checked: every element that it asks for lies inside its slice. Nothing else
+/// makes one.
 struct Blocks<'a> {
     a: Left<'a>,
     b: &'a [f32],
@@ -136,9 +140,12 @@ impl WithSimd for Blocks<'_> {
                 let columns = &self.a.columns[inner..(inner + INNER).min(k)];
                 let part = Left { values: self.a.values, rows, columns };
                 let a = if lay_out { left.lay_out(part) } else { part };
-                // SAFETY: both are elements of their matrices, or right behind the last.
-                let (b, c) = unsafe { (self.b.as_ptr().add(inner * self.steps[0]), self.c.add(first * self.n)) };
-                Block { a, b, steps: self.steps, n: self.n, c, add: self.add || inner > 0 }.run(simd, right.as_mut());
+                // SAFETY: both are elements of their matrices, or right behind the last; and the block's rows and columns are among
+                // those that `Multiply::run_by` has checked.
+                unsafe {
+                    let (b, c) = (self.b.as_ptr().add(inner * self.steps[0]), self.c.add(first * self.n));
+                    Block { a, b, steps: self.steps, n: self.n, c, add: self.add || inner > 0 }.run(simd, right.as_mut());
+                }
                 inner += columns.len();
                 if inner == k {
                     break;
@@ -278,58 +285,72 @@ impl<S: Simd, const N: usize, const WHOLE: bool> Row<S, N, WHOLE> {
 
 impl Block<'_> {
     /// Panel by panel, each laid out in `buffer` if there is one.
+    ///
+    /// # Safety
+    /// Every row and column of the three matrices lies inside its slice.
     #[inline(always)]
-    fn run<S: Simd>(&self, simd: S, mut buffer: Option<&mut Vec<f32>>) {
+    unsafe fn run<S: Simd>(&self, simd: S, mut buffer: Option<&mut Vec<f32>>) {
         let mut first = 0;
         while first < self.n {
             let left = (self.n - first).div_ceil(S::F32_LANES);
             let buffer = buffer.as_deref_mut();
             // Accumulators enough to hide the latency of the additions, and no more row pointers than there are general
             // registers: beyond 8 rows the compiler spills.
-            first += if S::F32_LANES >= 16 {
-                match left {
-                    1 => self.panel::<S, 1, 8, 7>(simd, first, buffer),
-                    2 => self.panel::<S, 2, 8, 7>(simd, first, buffer),
-                    3 => self.panel::<S, 3, 8, 7>(simd, first, buffer),
-                    // Rather than four and a lone one.
-                    5 => self.panel::<S, 5, 5, 4>(simd, first, buffer),
-                    _ => self.panel::<S, 4, 6, 5>(simd, first, buffer),
-                }
-            } else {
-                match left {
-                    1 => self.panel::<S, 1, 8, 7>(simd, first, buffer),
-                    _ => self.panel::<S, 2, 6, 5>(simd, first, buffer),
+            // SAFETY: the caller's promise.
+            first += unsafe {
+                if S::F32_LANES >= 16 {
+                    match left {
+                        1 => self.panel::<S, 1, 8, 7>(simd, first, buffer),
+                        2 => self.panel::<S, 2, 8, 7>(simd, first, buffer),
+                        3 => self.panel::<S, 3, 8, 7>(simd, first, buffer),
+                        // Rather than four and a lone one.
+                        5 => self.panel::<S, 5, 5, 4>(simd, first, buffer),
+                        _ => self.panel::<S, 4, 6, 5>(simd, first, buffer),
+                    }
+                } else {
+                    match left {
+                        1 => self.panel::<S, 1, 8, 7>(simd, first, buffer),
+                        _ => self.panel::<S, 2, 6, 5>(simd, first, buffer),
+                    }
                 }
             };
         }
     }
 
     /// All rows of at most N registers of columns, in tiles of at most R rows; gives the number of columns. Q is R − 1.
+    ///
+    /// # Safety
+    /// As for [`run`](Self::run), and there is a column `first`.
     #[inline(always)]
-    fn panel<S: Simd, const N: usize, const R: usize, const Q: usize>(
+    unsafe fn panel<S: Simd, const N: usize, const R: usize, const Q: usize>(
         &self,
         simd: S,
         first: usize,
         buffer: Option<&mut Vec<f32>>,
     ) -> usize {
         let columns = (N * S::F32_LANES).min(self.n - first);
-        if columns == N * S::F32_LANES {
-            self.tiles::<S, N, R, Q, true>(Row::new(simd, columns), first, buffer);
-        } else {
-            self.tiles::<S, N, R, Q, false>(Row::new(simd, columns), first, buffer);
+        // SAFETY: the caller's promise, for columns that there are.
+        unsafe {
+            if columns == N * S::F32_LANES {
+                self.tiles::<S, N, R, Q, true>(Row::new(simd, columns), first, buffer);
+            } else {
+                self.tiles::<S, N, R, Q, false>(Row::new(simd, columns), first, buffer);
+            }
         }
         columns
     }
 
+    /// # Safety
+    /// As for [`run`](Self::run), and there are columns from `first` on for a row of `row_of`.
     #[inline(always)]
-    fn tiles<S: Simd, const N: usize, const R: usize, const Q: usize, const WHOLE: bool>(
+    unsafe fn tiles<S: Simd, const N: usize, const R: usize, const Q: usize, const WHOLE: bool>(
         &self,
         row_of: Row<S, N, WHOLE>,
         first: usize,
         buffer: Option<&mut Vec<f32>>,
     ) {
-        // SAFETY: `Multiply::run` has shown that every row and column of the three matrices lies inside its slice, and the
-        // panel's and the tiles' are among them.
+        // SAFETY: by the caller's promise every row and column of the three matrices lies inside its slice, and the panel's and
+        // the tiles' are among them.
         unsafe {
             let mut panel = Panel { b: self.b.add(first * self.steps[1]), steps: self.steps, first };
             if let Some(buffer) = buffer {
@@ -451,7 +472,8 @@ mod tests {
             // By instructions of other widths, for which other matrices are laid out.
             let by = |work: &dyn Fn(Blocks)| {
                 let mut c = vec![MaybeUninit::uninit(); m * n];
-                Multiply { a: part(&rows), b: Right::Rows(&b), n, c: Into::Set(&mut c) }.run_by(work).to_vec()
+                // SAFETY: `work` runs the blocks.
+                unsafe { Multiply { a: part(&rows), b: Right::Rows(&b), n, c: Into::Set(&mut c) }.run_by(work).to_vec() }
             };
             assert!(whole == by(&|blocks| blocks.with_simd(pulp::Scalar256b)));
             #[cfg(target_arch = "x86_64")]
@@ -459,6 +481,13 @@ mod tests {
                 assert!(whole == by(&|blocks| Simd::vectorize(simd, blocks)));
             }
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "A lies inside its slice")]
+    fn offsets_whose_sum_wraps_around_are_noticed() {
+        let a = Left { values: &[1.0; 10], rows: &[5], columns: &[usize::MAX - 2] };
+        a.times(Right::Rows(&[1.0]), 1);
     }
 
     #[test]

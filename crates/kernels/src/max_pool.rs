@@ -15,6 +15,7 @@ use crate::{
     Activation,
     activation::{gate_all, relu},
     autodiff::differentiable,
+    check,
     flex::{Values, is_flex, tensor},
 };
 
@@ -24,9 +25,9 @@ use crate::{
 /// * `x`: `n × c × h × w`, with `h` and `w` at least `size`.
 pub fn max_pool(x: Tensor<4>, size: usize, activation: Activation) -> Tensor<4> {
     let rectify = activation == Activation::Relu;
+    let [n, c, h, w] = x.dims();
+    check::holds("max_pool", size > 0 && h >= size && w >= size, || format!("windows of {size} in images of {h} × {w}"));
     if is_flex(&x.device()) {
-        let [n, c, h, w] = x.dims();
-        assert!(size > 0 && h >= size && w >= size, "windows of {size} in images of {h} × {w}");
         return Tensor::from_dispatch(<Dispatch as MaxPool>::max_pool(x.into_dispatch(), [n * c, h, w, size], [n, c], rectify));
     }
     let y = max_pool2d(x, MaxPoolOptions::new([size, size]));

@@ -6,13 +6,17 @@ use burn::{
 };
 use rayon::prelude::*;
 
-use crate::flex::{Values, is_flex, tensor};
+use crate::{
+    check,
+    flex::{Values, is_flex, tensor},
+};
 
 /// The length of a piece of work: it stays in a core's second-level cache.
 const PIECE: usize = 1 << 14;
 
 /// One step of SGD with momentum: v ← μv + g, w ← w − lr·v (Nesterov: w ← w − lr·(g + μv)). Gives w and v.
 pub fn sgd_step(w: Tensor<1>, g: Tensor<1>, v: Tensor<1>, lr: f64, momentum: f64, nesterov: bool) -> (Tensor<1>, Tensor<1>) {
+    check_vectors("sgd_step", &w, [("g", &g), ("v", &v)]);
     if is_flex(&w.device()) {
         let step = <Dispatch as OptimizerStep>::sgd_step(
             w.into_dispatch(),
@@ -27,6 +31,12 @@ pub fn sgd_step(w: Tensor<1>, g: Tensor<1>, v: Tensor<1>, lr: f64, momentum: f64
     let v = v * momentum + g.clone();
     let direction = if nesterov { v.clone() * momentum + g } else { v.clone() };
     (w - direction * lr, v)
+}
+
+/// Panics unless the vectors are as long as the parameters, and no graph holds these.
+fn check_vectors<const N: usize>(operator: &str, w: &Tensor<1>, others: [(&str, &Tensor<1>); N]) {
+    others.into_iter().for_each(|(name, other)| check::same(operator, name, other.dims(), w.dims()));
+    check::holds(operator, !w.is_require_grad(), || "w has gradients, expected a vector without".into());
 }
 
 /// The constants of Adam.
@@ -51,6 +61,8 @@ pub fn adam_step(
     t: u64,
     constants: AdamConstants,
 ) -> (Tensor<1>, Tensor<1>, Tensor<1>) {
+    check_vectors("adam_step", &w, [("g", &g), ("m", &m), ("s", &s)]);
+    check::holds("adam_step", t > 0, || "step 0, expected 1 for the first".into());
     let AdamConstants { beta1, beta2, epsilon } = constants;
     let power = i32::try_from(t).unwrap_or(i32::MAX);
     let (rate, root) = (lr / (1.0 - beta1.powi(power)), 1.0 / (1.0 - beta2.powi(power)).sqrt());

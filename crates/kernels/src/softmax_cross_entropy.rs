@@ -18,6 +18,7 @@ use rayon::prelude::*;
 
 use crate::{
     autodiff::differentiable,
+    check,
     flex::{Values, tensor},
 };
 
@@ -26,6 +27,7 @@ use crate::{
 /// * `logits`: `n × k`, differentiable.
 /// * `targets`: `n × k`, each row a distribution over the classes (one-hot, smoothed or mixed); a constant.
 pub fn softmax_cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+    check::same("softmax_cross_entropy", "targets", targets.dims(), logits.dims());
     if crate::flex::is_flex(&logits.device()) {
         let losses = <Dispatch as SoftmaxCrossEntropy>::softmax_cross_entropy(logits.into_dispatch(), targets.into_dispatch());
         Tensor::from_dispatch(losses)

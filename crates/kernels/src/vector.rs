@@ -12,14 +12,17 @@ use burn::{
 use lyceum_core::vectorize;
 use rayon::prelude::*;
 
-use crate::flex::{Values, changed, is_flex, tensor};
+use crate::{
+    check,
+    flex::{Values, changed, is_flex, tensor},
+};
 
 /// The length of a piece: 64 KiB of floats, which stays in a core's second-level cache.
 const PIECE: usize = 1 << 14;
 
 /// ⟨a, b⟩ of two tensors of the same shape, without gradients.
 pub fn dot(a: &Tensor<1>, b: &Tensor<1>) -> f64 {
-    assert_eq!(a.dims(), b.dims(), "vectors of the same length");
+    check::same("dot", "b", b.dims(), a.dims());
     if is_flex(&a.device()) {
         let pieces = <Dispatch as LongVector>::dot_pieces(a.clone().inner().into_dispatch(), b.clone().inner().into_dispatch());
         sum_of_pieces(Tensor::from_dispatch(pieces))
@@ -40,7 +43,7 @@ pub fn add_scaled(a: &Tensor<1>, s: f64, b: &Tensor<1>) -> Tensor<1> {
 
 /// a + s·b in one sweep, without gradients, in a's own memory if nobody else holds it.
 pub fn added(a: Tensor<1>, s: f64, b: &Tensor<1>) -> Tensor<1> {
-    assert_eq!(a.dims(), b.dims(), "vectors of the same length");
+    check::same("added", "b", b.dims(), a.dims());
     let (a, b) = (a.inner(), b.clone().inner());
     if is_flex(&a.device()) {
         Tensor::from_dispatch(<Dispatch as LongVector>::added(a.into_dispatch(), s as f32, b.into_dispatch()))
@@ -52,7 +55,10 @@ pub fn added(a: Tensor<1>, s: f64, b: &Tensor<1>) -> Tensor<1> {
 /// The vector with zeros in these places, without gradients, in its own memory if nobody else holds it.
 pub fn cleared(a: Tensor<1>, places: &[Range<usize>]) -> Tensor<1> {
     let mut a = a.inner();
-    assert!(places.iter().all(|range| range.end <= a.dims()[0]), "places within the vector");
+    let n = a.dims()[0];
+    check::holds("cleared", places.iter().all(|range| range.start <= range.end && range.end <= n), || {
+        format!("places {places:?} of a vector of {n} numbers")
+    });
     if is_flex(&a.device()) {
         return Tensor::from_dispatch(<Dispatch as LongVector>::cleared(a.into_dispatch(), places.to_vec()));
     }
@@ -82,7 +88,11 @@ pub struct Terms {
 /// s·(g + c + px) + qx,  s = min(1, clip/‖g + c + px‖₂)
 /// ```
 pub fn with_terms(g: Tensor<1>, x: &Tensor<1>, terms: &Terms) -> Tensor<1> {
-    assert!(g.dims() == x.dims() && terms.linear.as_ref().is_none_or(|c| c.dims() == x.dims()), "vectors of the same length");
+    check::same("with_terms", "x", x.dims(), g.dims());
+    if let Some(linear) = &terms.linear {
+        check::same("with_terms", "the linear term", linear.dims(), g.dims());
+    }
+    check::holds("with_terms", terms.clip.is_none_or(|clip| clip >= 0.0), || format!("clip is {:?}, expected a number >= 0", terms.clip));
     let (g, x) = (g.inner(), x.clone().inner());
     let c = terms.linear.clone().map(Tensor::inner);
     let (sum, norm) = if is_flex(&g.device()) {

@@ -103,9 +103,12 @@ impl Forward {
 /// The output, and what the epilogue keeps.
 pub(super) fn forward(geometry: Geometry, epilogue: Epilogue, x: &[f32], weight: &[f32], bias: &[f32]) -> [Vec<f32>; 2] {
     let forward = Forward::new(geometry, weight);
-    geometry.by_images(epilogue, 1, x, |image, output, winners| {
-        lend(&SCRATCH, &geometry, |scratch| forward.image(image, epilogue, bias, output, winners, scratch));
-    })
+    // SAFETY: `image` applies the epilogue to each group of the image, which writes every number of its part of both.
+    unsafe {
+        geometry.by_images(epilogue, 1, x, |image, output, winners| {
+            lend(&SCRATCH, &geometry, |scratch| forward.image(image, epilogue, bias, output, winners, scratch));
+        })
+    }
 }
 
 /// One phase of the stride along one axis: input positions `stride·t + phase`, and the kernel positions that reach them.

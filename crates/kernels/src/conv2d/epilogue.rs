@@ -61,6 +61,11 @@ impl Epilogue {
         winners: &mut [MaybeUninit<f32>],
     ) {
         let (pixels, o) = (extent[0] * extent[1], bias.len());
+        let given = o * self.extent(extent).iter().product::<usize>();
+        assert!(
+            o > 0 && products.len() == pixels * o && output.len() == given && winners.len() == given * self.kept(),
+            "what is written covers the output and what is kept"
+        );
         if self == Self::MaxPool {
             return pool(products, extent[1], bias, output, winners);
         }

@@ -4,6 +4,8 @@ use std::{marker::PhantomData, mem::MaybeUninit};
 
 use pulp::{Simd, WithSimd};
 
+use crate::dispatch::dispatch;
+
 /// What a transform does along one axis: of N numbers it makes M.
 pub(super) trait Line<const N: usize, const M: usize> {
     fn along<S: Simd>(simd: S, x: [S::f32s; N]) -> [S::f32s; M];
@@ -20,7 +22,7 @@ pub(super) struct Along<L, const N: usize, const M: usize>(PhantomData<L>);
 
 impl<L: Line<N, M>, const N: usize, const M: usize> Map for Along<L, N, M> {
     fn squares(channels: usize, from: (&[f32], &Grid), to: (&mut [f32], &Grid), store: Store) {
-        pulp::Arch::new().dispatch(Transform { _line: PhantomData::<L>, channels, from, to, store });
+        dispatch(Transform { _line: PhantomData::<L>, channels, from, to, store });
     }
 }
 
@@ -77,10 +79,12 @@ impl<L: Line<N, M>, const N: usize, const M: usize> WithSimd for Transform<'_, L
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        assert!(self.channels > 0 && self.channels.is_multiple_of(S::F32_LANES), "vectors fill whole registers");
         let blocks = self.channels / S::F32_LANES;
         let ((from, source), (to, target)) = (self.from, self.to);
         let (from, to) = (S::as_simd_f32s(from).0, S::as_mut_simd_f32s(to).0);
         for (read, write) in source.squares.iter().zip(&target.squares) {
+            assert!(read.inside.iter().chain(&write.inside).all(|inside| *inside > 0), "a square has a row and a column");
             let ([rows, columns], [rows_to, columns_to]) = (read.inside.map(|n| n.min(N)), write.inside.map(|m| m.min(M)));
             let last = |square: &Square, strides: [usize; 2], [rows, columns]: [usize; 2]| {
                 (square.corner + (rows - 1) * strides[0] + (columns - 1) * strides[1] + 1) * blocks

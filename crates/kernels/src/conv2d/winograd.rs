@@ -252,9 +252,12 @@ fn multiply(a: &[f32], b: &[f32], [m, k, n]: [usize; 3], c: &mut [f32]) {
 pub(super) fn forward<F: Filter + Sync>(geometry: Geometry, epilogue: Epilogue, x: &[f32], weight: &[f32], bias: &[f32]) -> [Vec<f32>; 2] {
     let tiling = Tiling::<F>::new(geometry);
     let kernels = tiling.kernels(weight);
-    geometry.by_images(epilogue, tiling.images_at_once(), x, |x, output, winners| {
-        lend(&SCRATCH, &geometry, |scratch| tiling.forward(x, &kernels, epilogue, bias, output, winners, scratch));
-    })
+    // SAFETY: `forward` applies the epilogue to each image, which writes every number of its part of both.
+    unsafe {
+        geometry.by_images(epilogue, tiling.images_at_once(), x, |x, output, winners| {
+            lend(&SCRATCH, &geometry, |scratch| tiling.forward(x, &kernels, epilogue, bias, output, winners, scratch));
+        })
+    }
 }
 
 /// The sums over one group of images.
@@ -278,7 +281,10 @@ struct Backward<'a, F> {
 
 impl<F: Filter> Backward<'_, F> {
     /// Images `first..first + count`: ∂x into `x_gradient`, their part of ∂w and ∂b onto `sums`, or in their place if there are none.
-    fn images(&self, first: usize, count: usize, x_gradient: &mut [f32], sums: &mut Sums, begun: bool, scratch: &mut Scratch) {
+    ///
+    /// # Safety
+    /// With `begun`, an earlier call without it has written `sums`.
+    unsafe fn images(&self, first: usize, count: usize, x_gradient: &mut [f32], sums: &mut Sums, begun: bool, scratch: &mut Scratch) {
         let (geometry, tiling) = (&self.tiling.geometry, &self.tiling);
         let ([c, o], pixels) = (geometry.channels, geometry.output_pixels());
         let tiles = count * tiling.tiles_of_an_image();
@@ -301,7 +307,7 @@ impl<F: Filter> Backward<'_, F> {
             for ((a, b), sum) in factors.zip(sums.kernels.chunks_exact_mut((c + GAP) * o)) {
                 let (sum, gap) = sum.split_at_mut(c * o);
                 let sum = if begun {
-                    // SAFETY: the first images have written all of it.
+                    // SAFETY: the caller promises that the first images have written all of it.
                     Into::Add(unsafe { sum.assume_init_mut() })
                 } else {
                     gap.fill(MaybeUninit::new(0.0));
@@ -346,7 +352,8 @@ pub(super) fn backward<F: Filter + Sync>(
         for first in (index * images..end).step_by(at_once) {
             let (count, begun) = (at_once.min(end - first), first > index * images);
             let x_gradient = x_gradients.next().unwrap_or_default();
-            lend(&SCRATCH, &geometry, |scratch| pass.images(first, count, x_gradient, &mut sums, begun, scratch));
+            // SAFETY: the first images of a group come first.
+            lend(&SCRATCH, &geometry, |scratch| unsafe { pass.images(first, count, x_gradient, &mut sums, begun, scratch) });
         }
         // SAFETY: there is no group without images, and the first ones have written all that there is.
         (unsafe { sums.kernels.assume_init() }.into_vec(), sums.bias)
