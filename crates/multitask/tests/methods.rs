@@ -181,6 +181,60 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Lengths from 1e-8 to 1e8 in one set of gradients: the answers are still what their definitions say, beside the
+    /// gradients they are about.
+    #[test]
+    fn gradients_of_very_unlike_lengths(
+        gradients in random_gradients(), powers in prop::collection::vec(prop_oneof![Just(-8), Just(0), Just(8), -8..9], 5),
+    ) {
+        let tasks = gradients.len();
+        let rows: Vec<Array1<f64>> = gradients.iter().map(|g| g.iter().map(|v| f64::from(*v)).collect()).collect();
+        let unit = Array2::from_shape_fn((tasks, tasks), |(i, j)| rows[i].dot(&rows[j]));
+        prop_assume!(unit.diag().iter().all(|squared| *squared > 0.1));
+        let length = |i: usize| 10.0_f64.powi(powers[i]);
+        let scaled = Array2::from_shape_fn((tasks, tasks), |(i, j)| length(i) * unit[[i, j]] * length(j));
+        let of = |method: Method, gram: &Array2<f64>| {
+            method.combiner(tasks, 1).unwrap().coefficients(std::slice::from_ref(gram), None, Seed::new(0)).unwrap().remove(0)
+        };
+        let norm = |i: usize| scaled[[i, i]].sqrt();
+        let slopes = |c: &[f64]| (0..tasks).map(|i| (0..tasks).map(|j| scaled[[i, j]] * c[j]).sum::<f64>()).collect::<Vec<f64>>();
+        // Equal projections on all unit gradients, beside the size of the terms.
+        let c = of(Method::ImtlG, &scaled);
+        let terms: f64 = (0..tasks).map(|i| c[i].abs() * norm(i)).sum();
+        let projections: Vec<f64> = slopes(&c).iter().enumerate().map(|(i, slope)| slope / norm(i)).collect();
+        prop_assert!(projections.iter().all(|p| (p - projections[0]).abs() <= 1e-9 * terms), "{projections:?} {terms}");
+        prop_assert!(terms > 0.0);
+        // No convex combination is shorter than MGDA's: ⟨gᵢ, d⟩ ≥ ‖d‖².
+        let c = of(Method::Mgda, &scaled);
+        let (products, shortest) = (slopes(&c), (0..tasks).map(|i| scaled[[i, i]]).fold(f64::INFINITY, f64::min));
+        let squared: f64 = products.iter().zip(&c).map(|(p, c)| p * c).sum();
+        prop_assert!(products.iter().all(|p| *p >= squared - 1e-6 * shortest), "{products:?} {squared}");
+        // CAGrad: the worst task gains what the dual says is the most.
+        let radius = 0.4;
+        let c = of(Method::CaGrad { radius }, &scaled);
+        let mean = vec![1.0 / tasks as f64; tasks];
+        let quadratic = |v: &[f64]| slopes(v).iter().zip(v).map(|(p, v)| p * v).sum::<f64>();
+        let more: Vec<f64> = c.iter().zip(&mean).map(|(c, m)| c - m).collect();
+        let sum: f64 = more.iter().sum();
+        let w: Vec<f64> = more.iter().map(|m| m / sum).collect();
+        let dual = slopes(&mean).iter().zip(&w).map(|(b, w)| b * w).sum::<f64>() + radius * (quadratic(&mean) * quadratic(&w)).sqrt();
+        let worst = slopes(&c).into_iter().fold(f64::INFINITY, f64::min);
+        prop_assert!(worst >= dual - 1e-4 * radius * (quadratic(&mean) * quadratic(&w)).sqrt(), "{worst} {dual}");
+        // Nash's answer does not depend on the lengths.
+        let (long, short) = (of(Method::NashMtl, &scaled), of(Method::NashMtl, &unit));
+        prop_assert!((0..tasks).all(|i| (long[i] * length(i) / short[i] - 1.0).abs() < 1e-6));
+        // One factor for all gradients changes nothing but the length of the answer.
+        for method in [Method::Mgda, Method::CaGrad { radius }, Method::ImtlG, Method::PcGrad, Method::GradientVaccine { rate: 0.1 }, Method::ALL[8]] {
+            let (found, expected) = (of(method, &(&unit * length(0).powi(2))), of(method, &unit));
+            let size = 1.0 + expected.iter().map(|c| c.abs()).fold(0.0, f64::max);
+            prop_assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5 * size), "{method:?} {found:?} {expected:?}");
+        }
+    }
+}
+
 #[test]
 fn two_tasks_worked_by_hand() {
     let pair = vec![vec![2.0, 0.0], vec![0.0, 1.0]];

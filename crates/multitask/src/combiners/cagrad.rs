@@ -1,8 +1,8 @@
 //! Conflict-averse gradient descent.
 
 use lyceum_core::{Result, Stream};
-use ndarray::{Array1, ArrayView2};
 
+use super::simplex::{dot, minimise, product, times};
 use crate::combiner::{Rule, Step};
 
 /// The direction near the mean g₀ that improves the worst task most: max_d min_i ⟨gᵢ, d⟩ with ‖d − g₀‖ ≤ c‖g₀‖
@@ -16,76 +16,36 @@ pub struct CaGrad {
 
 impl Rule for CaGrad {
     fn coefficients(&mut self, step: Step<'_>, _: &mut Stream) -> Result<Vec<f64>> {
-        let tasks = step.gram.nrows();
+        let gram = step.gram;
+        let tasks = gram.nrows();
         let mean = vec![1.0 / tasks as f64; tasks];
-        let scale = step.gram.diag().iter().copied().fold(0.0, f64::max);
-        if self.radius == 0.0 || scale == 0.0 {
+        let to_mean = times(gram, &mean);
+        let radius = self.radius * dot(&to_mean, &mean).max(0.0).sqrt();
+        if radius == 0.0 {
             return Ok(mean);
         }
-        // In units of the largest gradient.
-        let gram = &step.gram / scale;
-        let to_mean = gram.dot(&Array1::from(mean.clone()));
-        let radius = self.radius * to_mean.mean().unwrap_or(0.0).max(0.0).sqrt();
-        let w = solve(gram.view(), &to_mean, radius);
-        let norm = w.dot(&gram.dot(&w)).max(0.0).sqrt();
-        if norm < 1e-12 {
+        let norm = |w: &[f64]| product(gram, w, w).max(0.0).sqrt();
+        // d/dw of ⟨w, b⟩ + r√(wᵀGw).
+        let slopes = |w: &[f64]| {
+            let norm = norm(w);
+            let factor = if norm > 0.0 { radius / norm } else { 0.0 };
+            to_mean.iter().zip(times(gram, w)).map(|(b, g)| b + factor * g).collect()
+        };
+        // Where p = −⟨d, b⟩/r is the slope of the norm along d.
+        let length = |w: &[f64], d: &[f64]| {
+            let (at, along, curvature) = (product(gram, w, w), product(gram, w, d), product(gram, d, d));
+            let p = -dot(&to_mean, d) / radius;
+            if curvature <= p * p {
+                return if p > 0.0 { f64::INFINITY } else { 0.0 };
+            }
+            (p * ((at * curvature - along * along).max(0.0) / (curvature - p * p)).sqrt() - along) / curvature
+        };
+        let w = minimise(tasks, slopes, length, |w| 1e-12 * radius * norm(w));
+        let (norm, terms) = (norm(&w), w.iter().zip(gram.diag()).map(|(w, g)| w * g.sqrt()).sum::<f64>());
+        // Gradients that cancel leave no direction.
+        if norm <= 1e-7 * terms {
             return Ok(mean);
         }
         Ok(mean.iter().zip(&w).map(|(mean, w)| mean + radius / norm * w).collect())
     }
-}
-
-/// min over the simplex of ⟨w, b⟩ + r√(wᵀGw), a convex function, by accelerated projected descent with restarts.
-fn solve(gram: ArrayView2<'_, f64>, b: &Array1<f64>, radius: f64) -> Array1<f64> {
-    let tasks = b.len();
-    let norm = |w: &Array1<f64>| w.dot(&gram.dot(w)).max(0.0).sqrt();
-    let value = |w: &Array1<f64>| w.dot(b) + radius * norm(w);
-    let mut w = Array1::from_elem(tasks, 1.0 / tasks as f64);
-    let (mut ahead, mut momentum, mut rate, mut now) = (w.clone(), 1.0_f64, 1.0_f64, value(&w));
-    for _ in 0..5_000 {
-        let slope = b + &(gram.dot(&ahead) * (radius / norm(&ahead).max(1e-12)));
-        let (mut next, mut next_value);
-        loop {
-            next = onto_simplex(&ahead - &(&slope * rate));
-            next_value = value(&next);
-            let moved = &next - &ahead;
-            if next_value <= value(&ahead) + slope.dot(&moved) + moved.dot(&moved) / (2.0 * rate) + 1e-15 || rate < 1e-12 {
-                break;
-            }
-            rate *= 0.5;
-        }
-        let moved = (&next - &w).mapv(f64::abs).sum();
-        if next_value > now {
-            // Momentum has gone too far: begin again from here.
-            (ahead, momentum) = (w.clone(), 1.0);
-            if moved < 1e-12 {
-                break;
-            }
-            continue;
-        }
-        let following = 0.5 * (1.0 + (1.0 + 4.0 * momentum * momentum).sqrt());
-        ahead = &next + &((&next - &w) * ((momentum - 1.0) / following));
-        (momentum, w, now) = (following, next, next_value);
-        rate *= 1.2;
-        if moved < 1e-13 {
-            break;
-        }
-    }
-    w
-}
-
-/// The nearest point with coordinates ≥ 0 and sum 1.
-fn onto_simplex(mut point: Array1<f64>) -> Array1<f64> {
-    let mut sorted = point.to_vec();
-    sorted.sort_unstable_by(|a, b| b.total_cmp(a));
-    let (mut sum, mut shift) = (0.0, 0.0);
-    for (index, value) in sorted.into_iter().enumerate() {
-        sum += value;
-        let candidate = (sum - 1.0) / (index + 1) as f64;
-        if value > candidate {
-            shift = candidate;
-        }
-    }
-    point.mapv_inplace(|value| (value - shift).max(0.0));
-    point
 }

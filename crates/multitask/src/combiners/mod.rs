@@ -9,6 +9,8 @@ mod mgda;
 mod nash_mtl;
 mod pcgrad;
 mod projection;
+mod simplex;
+mod spectrum;
 mod sum;
 mod uncertainty;
 

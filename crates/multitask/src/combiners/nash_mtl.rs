@@ -4,6 +4,7 @@ use faer::{Mat, Side, linalg::solvers::Solve};
 use lyceum_core::{Error, Result, Stream};
 use ndarray::{Array1, Array2};
 
+use super::spectrum::cosines;
 use crate::combiner::{Rule, Step};
 
 /// Nash's bargaining solution: α > 0 with Gα = 1/α, coordinate by coordinate; the update is Σ αᵢgᵢ (Navon, Shamsian, Achituve,
@@ -19,15 +20,12 @@ const RIDGE: f64 = 1e-8;
 impl Rule for NashMtl {
     fn coefficients(&mut self, step: Step<'_>, _: &mut Stream) -> Result<Vec<f64>> {
         let tasks = step.gram.nrows();
-        let norms: Vec<f64> = step.gram.diag().iter().map(|g| g.sqrt()).collect();
-        let used: Vec<usize> = (0..tasks).filter(|&i| norms[i] > 0.0).collect();
-        // In units of each task's norm: the cosines.
-        let cosines = Array2::from_shape_fn((used.len(), used.len()), |(a, b)| {
-            step.gram[[used[a], used[b]]] / (norms[used[a]] * norms[used[b]]) + if a == b { RIDGE } else { 0.0 }
-        });
+        // In units of each task's norm.
+        let (used, mut cosines) = cosines(step.gram);
+        cosines.diag_mut().mapv_inplace(|one| one + RIDGE);
         let found = solve(&cosines)?;
         let mut coefficients = vec![0.0; tasks];
-        used.iter().zip(found).for_each(|(&i, alpha)| coefficients[i] = alpha / norms[i]);
+        used.iter().zip(found).for_each(|(&i, alpha)| coefficients[i] = alpha / step.gram[[i, i]].sqrt());
         Ok(coefficients)
     }
 }
