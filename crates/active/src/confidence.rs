@@ -1,6 +1,6 @@
 //! Intervals for the pool's risk that hold at every number of labels at once, for bounded losses.
 //!
-//! With losses in \[0, B\] the increments a_m of [`estimator`](crate::estimator) are at least 0 and have the risk R as
+//! With losses in \[0, B\] the terms a_m of [`estimator`](crate::estimator) are at least 0 and have the risk R as
 //! their expectation, given the draws before. So for every r ≥ R the wealth of a gambler who bets on them being larger,
 //! Π (1 + λ_m (a_m − r)) with λ_m ∈ \[0, 1/r) chosen before draw m, is a supermartingale: that it ever exceeds 1/δ has
 //! probability at most δ (Ville). The r at which it did not are above the risk no more often than that. The upper end
@@ -9,7 +9,7 @@
 
 use lyceum_core::{Error, Result};
 
-use crate::{AcquisitionLog, Estimator};
+use crate::AcquisitionLog;
 
 impl AcquisitionLog {
     /// The interval that covers the pool's risk with this probability, whenever the labelling is stopped.
@@ -28,8 +28,8 @@ impl AcquisitionLog {
         }
         let delta = 0.5 * (1.0 - level);
         let reversed: Vec<f64> = losses.iter().map(|loss| bound - loss).collect();
-        let low = lower(&self.increments(losses, Estimator::Pure), bound, delta);
-        let high = bound - lower(&self.increments(&reversed, Estimator::Pure), bound, delta);
+        let low = lower(&self.terms(losses), bound, delta);
+        let high = bound - lower(&self.terms(&reversed), bound, delta);
         Ok((low, high.max(low)))
     }
 }

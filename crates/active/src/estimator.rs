@@ -15,7 +15,7 @@
 
 use lyceum_core::{Error, Result};
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{ContinuousCDF, Normal};
+use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::AcquisitionLog;
 
@@ -37,9 +37,16 @@ pub enum Estimator {
 pub struct Estimate {
     /// The estimate.
     pub value: f64,
-    /// Its standard error as an estimate of the pool's risk: √(Σ(c_m a_m − R)²/(M(M − 1))). NaN where M = 1 and the
-    /// pool has more points.
+    /// Its standard error as an estimate of the pool's risk; NaN where M = 1 and the pool has more points.
+    ///
+    /// The a_m − R̂ are martingale differences, so the variance of (1/M) Σ ω_m a_m is (1/M²) Σ ω_m² E(a_m − R̂)², with ω = c for
+    /// LURE and 1 for PURE. With the estimate in place of R̂, that sum is too small by the factor
+    /// κ = 1 − (2/M) Σ ω_m p_m + (1/M²) Σ ω_m², where p_m ∝ ω_m²(N − m)(N − m + 1), Σ p_m = 1, is the share of draw m in the
+    /// variance if points are drawn uniformly. So the standard error is √(Σ ω_m²(a_m − R)²/κ)/M. Without correction
+    /// (naive) it is that of a simple random sample, √((1 − M/N) Σ (L_m − R)²/(M(M − 1))).
     pub standard_error: f64,
+    /// How many degrees of freedom the standard error has: 1/Σ p_m² − 1 (Satterthwaite 1946); M − 1 while M is small beside N.
+    pub degrees_of_freedom: f64,
     /// (Σv)²/Σv²: how many points of equal weight would vary as much.
     pub effective_size: f64,
     /// The share of the largest weight in their sum; above a quarter, one point decides.
@@ -47,10 +54,19 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// The interval that covers the pool's risk with this probability if the estimate is normally distributed.
-    pub fn interval(&self, level: f64) -> (f64, f64) {
-        let z = Normal::standard().inverse_cdf(0.5 + 0.5 * level.clamp(0.0, 1.0 - 1e-12));
-        (self.value - z * self.standard_error, self.value + z * self.standard_error)
+    /// The interval that covers the pool's risk with this probability, as far as the estimate is normally distributed:
+    /// value ± t · standard error, t the quantile of Student's distribution.
+    pub fn interval(&self, level: f64) -> Result<(f64, f64)> {
+        if !(level > 0.0 && level < 1.0) {
+            return Err(Error::invalid("level", level, "a number > 0 and < 1"));
+        }
+        let half = if self.standard_error > 0.0 {
+            let student = StudentsT::new(0.0, 1.0, self.degrees_of_freedom).map_err(|error| Error::Failed(error.to_string()))?;
+            student.inverse_cdf(0.5 + 0.5 * level) * self.standard_error
+        } else {
+            self.standard_error
+        };
+        Ok((self.value - half, self.value + half))
     }
 }
 
@@ -79,31 +95,47 @@ impl AcquisitionLog {
         let weights = self.weights(estimator);
         let m = losses.len() as f64;
         let value = weights.iter().zip(losses).map(|(w, loss)| w * loss).sum::<f64>() / m;
-        let increments = self.increments(losses, estimator);
-        let squares: f64 = increments.iter().map(|increment| (increment - value).powi(2)).sum();
-        let all = self.draws().len() == self.pool_size() && estimator != Estimator::Pure;
-        let standard_error = if all { 0.0 } else { (squares / (m * (m - 1.0))).sqrt() };
+        let (standard_error, degrees_of_freedom) = self.error_of(value, losses, estimator);
         let (sum, sum_of_squares) = weights.iter().fold((0.0, 0.0), |(sum, squares), w| (sum + w, squares + w * w));
         let largest = weights.iter().copied().fold(0.0, f64::max);
-        Ok(Estimate { value, standard_error, effective_size: sum * sum / sum_of_squares, largest_share: largest / sum })
+        Ok(Estimate { value, standard_error, degrees_of_freedom, effective_size: sum * sum / sum_of_squares, largest_share: largest / sum })
     }
 
-    /// c_m a_m for LURE, a_m for PURE, the losses themselves without correction: their mean is the estimate.
-    pub fn increments(&self, losses: &[f64], estimator: Estimator) -> Vec<f64> {
-        let (n, m_all) = (self.pool_size() as f64, self.draws().len() as f64);
+    /// The standard error of an estimate, and its degrees of freedom.
+    fn error_of(&self, value: f64, losses: &[f64], estimator: Estimator) -> (f64, f64) {
+        let (n, m_all) = (self.pool_size() as f64, losses.len() as f64);
+        if m_all == n && estimator != Estimator::Pure {
+            return (0.0, m_all - 1.0);
+        }
+        if estimator == Estimator::Naive {
+            let squares: f64 = losses.iter().map(|loss| (loss - value).powi(2)).sum();
+            return (((1.0 - m_all / n) * squares / (m_all * (m_all - 1.0))).sqrt(), m_all - 1.0);
+        }
+        let omega = |m: f64| match estimator {
+            Estimator::Lure => n * (n - m_all) / ((n - m) * (n - m + 1.0)),
+            _ => 1.0,
+        };
+        let draws = (1..=losses.len()).map(|m| m as f64);
+        let share = |m: f64| omega(m).powi(2) * (n - m) * (n - m + 1.0);
+        let total: f64 = draws.clone().map(share).sum();
+        let moment = |of: &dyn Fn(f64) -> f64| draws.clone().map(of).sum::<f64>();
+        let kappa = 1.0 - 2.0 * moment(&|m| omega(m) * share(m)) / (total * m_all) + moment(&|m| omega(m).powi(2)) / (m_all * m_all);
+        let freedom = total * total / moment(&|m| share(m).powi(2)) - 1.0;
+        let squares: f64 = draws.zip(self.terms(losses)).map(|(m, a)| (omega(m) * (a - value)).powi(2)).sum();
+        // One draw says nothing of its own spread: κ and the degrees of freedom are 0.
+        if losses.len() == 1 { (f64::NAN, 0.0) } else { ((squares / kappa).sqrt() / m_all, freedom) }
+    }
+
+    /// a_m of each draw: each has the pool's risk as its expectation, given those before it.
+    pub fn terms(&self, losses: &[f64]) -> Vec<f64> {
+        let n = self.pool_size() as f64;
         let mut before = 0.0;
-        let increment = |(index, (draw, loss)): (usize, (&crate::Draw, &f64))| {
-            let m = (index + 1) as f64;
+        let term = |(draw, loss): (&crate::Draw, &f64)| {
             let a = loss * (-draw.log_q).exp() / n + before / n;
             before += loss;
-            match estimator {
-                Estimator::Naive => *loss,
-                Estimator::Pure => a,
-                Estimator::Lure if m_all == n => *loss,
-                Estimator::Lure => a * n * (n - m_all) / ((n - m) * (n - m + 1.0)),
-            }
+            a
         };
-        self.draws().iter().zip(losses).enumerate().map(increment).collect()
+        self.draws().iter().zip(losses).map(term).collect()
     }
 
     pub(crate) fn check_losses(&self, losses: &[f64]) -> Result<()> {
@@ -142,9 +174,7 @@ mod tests {
         let losses = [2.0, 1.0, 0.5];
         let risks = [Estimator::Pure, Estimator::Lure, Estimator::Naive].map(|e| log6.estimate(&losses, e).unwrap().value);
         close(&risks, &[0.777_778, 0.783_333, 1.166_667]);
-        close(&log6.increments(&losses, Estimator::Pure), &[0.833_333, 0.666_667, 0.833_333]);
-        let lure = log6.increments(&losses, Estimator::Lure);
-        close(&[lure.iter().sum::<f64>() / 3.0], &[0.783_333]);
+        close(&log6.terms(&losses), &[0.833_333, 0.666_667, 0.833_333]);
         let uniform = log(10, &[0.1, 1.0 / 9.0, 0.125, 1.0 / 7.0]);
         close(&uniform.weights(Estimator::Pure), &[1.3, 1.1, 0.9, 0.7]);
         close(&uniform.weights(Estimator::Lure), &[1.0; 4]);

@@ -46,6 +46,7 @@ fn bald_terms(samples: ArrayView3<'_, f32>, score: impl Fn(f64, f64) -> f64 + Sy
     if k == 0 {
         return Err(Error::invalid("samples", 0, "at least one"));
     }
+    check_classes(c)?;
     let samples = samples.as_standard_layout();
     let all = samples.as_slice().unwrap_or_default();
     let mut scores = vec![0.0; n];
@@ -129,6 +130,7 @@ pub fn expected_loss(model: ArrayView2<'_, f32>, surrogate: ArrayView2<'_, f32>,
     if model.dim() != surrogate.dim() {
         return Err(Error::invalid("surrogate", format!("{:?}", surrogate.dim()), format!("the shape of the model's: {:?}", model.dim())));
     }
+    check_classes(model.ncols())?;
     check(model.iter())?;
     check(surrogate.iter())?;
     let rows: Vec<_> = model.rows().into_iter().zip(surrogate.rows()).collect();
@@ -202,6 +204,7 @@ pub(crate) fn plogp(p: f32) -> f32 {
 }
 
 fn each_row(probabilities: ArrayView2<'_, f32>, score: impl Fn(ArrayView1<'_, f32>) -> f64 + Sync + Send) -> Result<Vec<f64>> {
+    check_classes(probabilities.ncols())?;
     check(probabilities.iter())?;
     Ok(probabilities.axis_iter(Axis(0)).into_par_iter().map(score).collect())
 }
@@ -210,8 +213,13 @@ fn each_point(samples: ArrayView3<'_, f32>, score: impl Fn(ArrayView2<'_, f32>) 
     if samples.dim().0 == 0 {
         return Err(Error::invalid("samples", 0, "at least one"));
     }
+    check_classes(samples.dim().2)?;
     check(samples.iter())?;
     Ok(samples.axis_iter(Axis(1)).into_par_iter().map(score).collect())
+}
+
+pub(crate) fn check_classes(classes: usize) -> Result<()> {
+    if classes > 0 { Ok(()) } else { Err(Error::invalid("probabilities", "0 classes", "at least one")) }
 }
 
 pub(crate) fn check<'a>(probabilities: impl Iterator<Item = &'a f32>) -> Result<()> {
@@ -253,6 +261,13 @@ mod tests {
     fn what_is_not_a_probability_is_told() {
         let found = entropy(array![[0.5_f32, f32::NAN]].view()).unwrap_err().to_string();
         assert!(found.contains("probability 1") && found.contains("NaN"), "{found}");
-        assert!(bald(Array3::zeros((0, 2, 2)).view()).is_err());
+        let shapes = [(0, 2, 2), (2, 2, 0)].map(Array3::zeros);
+        assert!(shapes.iter().all(|samples| bald(samples.view()).is_err() && variation_ratio(samples.view()).is_err()));
+        let none = array![[], []];
+        for loss in [Loss::CrossEntropy, Loss::ZeroOne] {
+            assert!(expected_loss(none.view(), none.view(), loss).is_err());
+            assert!(expected_loss(array![[1.0]].view(), none.view(), loss).is_err());
+        }
+        assert!(entropy(none.view()).is_err() && margin(none.view()).is_err());
     }
 }
