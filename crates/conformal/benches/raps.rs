@@ -4,7 +4,7 @@ use std::{path::Path, time::Instant};
 
 use lyceum_conformal::{Conformal, ConformalConfig, ScoreConfig, metrics};
 use lyceum_core::Seed;
-use lyceum_data::formats::npy;
+use lyceum_data::formats::npy::{self, MatrixView};
 use ndarray::Axis;
 use rayon::prelude::*;
 
@@ -16,7 +16,8 @@ fn main() {
     let matrix = npy::Matrix::open(&Path::new(&folder).join("logits.npy")).expect("logits.npy");
     let labels = npy::labels(&Path::new(&folder).join("labels.npy")).expect("labels.npy");
     // In memory, as the peers have it.
-    let logits = matrix.view().to_owned();
+    let MatrixView::Float32(logits) = matrix.view() else { panic!("logits.npy holds float32") };
+    let logits = logits.to_owned();
     let half = logits.nrows() / 2;
     let (calibration, test) = logits.view().split_at(Axis(0), half);
     let config = ConformalConfig { alpha: 0.1, score: ScoreConfig::raps(0.01, 5), ..ConformalConfig::default() };

@@ -1,25 +1,27 @@
 //! Calibrate on held-out examples, then predict sets.
 
 use lyceum_core::{Error, Result, Seed};
-use ndarray::{Array2, ArrayView2, Axis};
-use pulp::{Simd, WithSimd};
-use rand::RngExt;
-use rayon::prelude::*;
+use ndarray::{Array2, ArrayView2};
+use pulp::Simd;
 use serde::{Deserialize, Serialize};
 
+pub use crate::draws::Copies;
 use crate::{
-    PredictionSets, ScoreConfig, quantile, row,
+    PredictionSets, ScoreConfig,
+    draws::Draws,
+    quantile, row,
     row::Scratch,
+    rows::{ROWS, RowWork, in_chunks, in_these_chunks, with_next},
     scheme::{Marginal, Scheme},
     score::{Place, Score, WithScore},
-    softmax,
+    softmax::{self, Keys},
 };
 
-/// Rows a task; also the rows that share one part of a random stream. A matrix that is worked on in parts gives what it
-/// gives whole if each part begins at a multiple of this.
-pub const ROWS: usize = 128;
-
-/// What randomness does for a set.
+/// How a label's score is randomised.
+///
+/// A draw u depends on the seed, on the row's probabilities, and on how many equal rows came before in the same call. So
+/// a row has the same set alone, in a batch, and in any order. Two calls with one seed give equal rows equal draws: their
+/// sets are equal, not independent. Each of them is covered with probability 1 − α all the same.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Randomization {
@@ -27,10 +29,22 @@ pub enum Randomization {
     #[default]
     Exact,
     /// Randomised at calibration; the set goes up to the first label that reaches τ, whatever u. Covers more than 1 − α
-    /// (what the paper calls not randomised).
+    /// (what the paper calls not randomised). In every scheme, a label is judged by [`Score::bound`].
     Conservative,
     /// u = 1 in both phases: deterministic and valid, with a larger τ.
     Off,
+}
+
+impl Randomization {
+    /// The draw of a new point, from `draw` if it is random; `None` where labels are judged by their bounds.
+    #[inline(always)]
+    fn at_prediction(self, draw: impl FnOnce() -> f64) -> Option<f64> {
+        match self {
+            Self::Exact => Some(draw()),
+            Self::Off => Some(1.0),
+            Self::Conservative => None,
+        }
+    }
 }
 
 /// How sets are made.
@@ -70,6 +84,11 @@ pub struct Conformal {
 }
 
 impl ConformalConfig {
+    /// What logits are multiplied by before the softmax.
+    pub(crate) fn beta(&self) -> f32 {
+        (1.0 / self.temperature) as f32
+    }
+
     /// Errors where a value is out of its range.
     pub fn check(&self) -> Result<()> {
         let wrong = |what: &str, found: f64, allowed: &str| Err(Error::invalid(what, found, allowed));
@@ -106,84 +125,123 @@ impl Conformal {
         Marginal(self.threshold.unwrap_or(f64::INFINITY))
     }
 
-    /// The set of each row of logits (`m × K`). `seed` gives the draws u; it must not be the calibration's.
+    /// The set of each row of logits (`m × K`). `seed` gives the draws u.
     pub fn predict(&self, logits: ArrayView2<'_, f32>, seed: Seed) -> Result<PredictionSets> {
         check_classes(logits, self.classes)?;
         sets(&self.config, &self.scheme(), logits, seed)
     }
 }
 
-/// The set of each row under any scheme. `seed` gives the draws u; it must not be the calibration's.
-pub fn sets(config: &ConformalConfig, scheme: &impl Scheme, logits: ArrayView2<'_, f32>, seed: Seed) -> Result<PredictionSets> {
-    sets_from(0, config, scheme, logits, seed)
+/// The set of each row under any scheme. `seed` gives the draws u, see [`Randomization`].
+pub fn sets(config: &ConformalConfig, scheme: &dyn Scheme, logits: ArrayView2<'_, f32>, seed: Seed) -> Result<PredictionSets> {
+    sets_of_part(&mut Copies::default(), config, scheme, logits, seed)
 }
 
-/// The [`sets`] of a part of a matrix that begins at this row, a multiple of [`ROWS`]. The scheme's rows are the part's.
-pub fn sets_from(
-    first: usize,
+/// The [`sets`] of the next part of a matrix: the parts, with one `copies`, give what the whole gives. The scheme's rows
+/// are the part's.
+pub fn sets_of_part(
+    copies: &mut Copies,
     config: &ConformalConfig,
-    scheme: &impl Scheme,
+    scheme: &dyn Scheme,
     logits: ArrayView2<'_, f32>,
     seed: Seed,
 ) -> Result<PredictionSets> {
     config.check()?;
-    check_first(first)?;
-    config.score.with(Predict { first, config, scheme, logits, seed })
+    config.score.with(Predict { copies, config, scheme, logits, seed })
 }
 
 /// The score of each label in its row.
 pub fn scores(config: &ConformalConfig, logits: ArrayView2<'_, f32>, labels: &[usize], seed: Seed) -> Result<Vec<f64>> {
-    scores_from(0, config, logits, labels, seed)
+    scores_of_part(&mut Copies::default(), config, logits, labels, seed)
 }
 
-/// The [`scores`] of a part of a matrix that begins at this row, a multiple of [`ROWS`].
-pub fn scores_from(first: usize, config: &ConformalConfig, logits: ArrayView2<'_, f32>, labels: &[usize], seed: Seed) -> Result<Vec<f64>> {
+/// The [`scores`] of the next part of a matrix: the parts, with one `copies`, give what the whole gives.
+pub fn scores_of_part(
+    copies: &mut Copies,
+    config: &ConformalConfig,
+    logits: ArrayView2<'_, f32>,
+    labels: &[usize],
+    seed: Seed,
+) -> Result<Vec<f64>> {
     config.check()?;
-    check_first(first)?;
-    check_labels(logits, labels)?;
-    config.score.with(Scores { first, config, logits, labels, seed })
+    let (places, fingerprints) = placed(logits, labels, config.temperature)?;
+    config.score.with(Scores { draws: draws_of(copies, &fingerprints, Draws::new(seed, CALIBRATE)), config, places })
 }
 
-fn check_first(first: usize) -> Result<()> {
-    if first.is_multiple_of(ROWS) { Ok(()) } else { Err(Error::invalid("first row", first, format!("a multiple of {ROWS}"))) }
-}
-
-/// The score of every label of every row, `m × K`. `seed` gives the draws u of prediction.
+/// The score of every label of every row, `m × K`, as [`sets`] compares it with thresholds. `seed` gives the draws u.
 pub fn all_scores(config: &ConformalConfig, logits: ArrayView2<'_, f32>, seed: Seed) -> Result<Array2<f64>> {
-    all_scores_from(0, config, logits, seed)
+    all_scores_of_part(&mut Copies::default(), config, logits, seed)
 }
 
-/// [`all_scores`] of a part of a matrix that begins at this row, a multiple of [`ROWS`].
-pub fn all_scores_from(first: usize, config: &ConformalConfig, logits: ArrayView2<'_, f32>, seed: Seed) -> Result<Array2<f64>> {
+/// [`all_scores`] of the next part of a matrix: the parts, with one `copies`, give what the whole gives.
+pub fn all_scores_of_part(copies: &mut Copies, config: &ConformalConfig, logits: ArrayView2<'_, f32>, seed: Seed) -> Result<Array2<f64>> {
     config.check()?;
-    check_first(first)?;
-    config.score.with(AllScores { first, config, logits, seed })
+    let draws = draws_of(copies, &fingerprints(config, logits)?, Draws::new(seed, PREDICT));
+    all_scores_with(config, logits, &draws)
+}
+
+/// [`all_scores`] with these draws u, one per row.
+pub(crate) fn all_scores_with(config: &ConformalConfig, logits: ArrayView2<'_, f32>, draws: &[f64]) -> Result<Array2<f64>> {
+    config.score.with(AllScores { config, logits, draws })
+}
+
+/// The names of the draws: those of prediction are not those of calibration.
+const CALIBRATE: &str = "conformal/calibrate";
+pub(crate) const PREDICT: &str = "conformal/predict";
+
+/// The draw of each row of these fingerprints.
+pub(crate) fn draws_of(copies: &mut Copies, fingerprints: &[u64], draws: Draws) -> Vec<f64> {
+    match copies.count(fingerprints.iter(), fingerprints.len()) {
+        None => fingerprints.iter().map(|row| draws.of(*row, 0)).collect(),
+        Some(earlier) => fingerprints.iter().zip(earlier).map(|(row, earlier)| draws.of(*row, earlier)).collect(),
+    }
+}
+
+/// A number for each row that depends on its probabilities alone.
+pub(crate) fn fingerprints(config: &ConformalConfig, logits: ArrayView2<'_, f32>) -> Result<Vec<u64>> {
+    Ok(in_chunks(logits, &FindFingerprints { beta: config.beta(), keys: Keys::new(logits.ncols()) })?.concat())
+}
+
+struct FindFingerprints {
+    beta: f32,
+    keys: Keys,
+}
+
+impl RowWork for FindFingerprints {
+    type Output = Vec<u64>;
+
+    #[inline(always)]
+    fn rows<A: Simd>(&self, _: A, first: usize, rows: &[&[f32]], _: &mut Scratch) -> Result<Vec<u64>, usize> {
+        let mut found = Vec::with_capacity(rows.len());
+        for (i, row) in with_next(rows).enumerate() {
+            found.push(row::fingerprint(row, self.beta, &self.keys).ok_or(first + i)?);
+        }
+        Ok(found)
+    }
 }
 
 struct AllScores<'a> {
-    first: usize,
     config: &'a ConformalConfig,
     logits: ArrayView2<'a, f32>,
-    seed: Seed,
+    draws: &'a [f64],
 }
 
 impl WithScore for AllScores<'_> {
     type Output = Result<Array2<f64>>;
 
     fn call<S: Score>(self, score: &S) -> Result<Array2<f64>> {
-        let beta = (1.0 / self.config.temperature) as f32;
-        let work = FindAllScores { before: self.first / ROWS, beta, config: *self.config, seed: self.seed, score };
-        let values = in_chunks(self.logits, &work)?.concat();
-        Array2::from_shape_vec(self.logits.dim(), values).map_err(|error| Error::Failed(error.to_string()))
+        let (beta, keys) = (self.config.beta(), Keys::new(self.logits.ncols()));
+        let values =
+            in_chunks(self.logits, &FindAllScores { beta, keys, draws: self.draws, randomization: self.config.randomization, score });
+        Array2::from_shape_vec(self.logits.dim(), values?.concat()).map_err(|error| Error::Failed(error.to_string()))
     }
 }
 
 struct FindAllScores<'a, S> {
-    /// Chunks before this part of the matrix.
-    before: usize,
     beta: f32,
-    config: ConformalConfig,
-    seed: Seed,
+    keys: Keys,
+    draws: &'a [f64],
+    randomization: Randomization,
     score: &'a S,
 }
 
@@ -191,11 +249,11 @@ impl<S: Score> RowWork for FindAllScores<'_, S> {
     type Output = Vec<f64>;
 
     #[inline(always)]
-    fn rows<A: Simd>(&self, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Vec<f64>, usize> {
-        let mut draw = draws(self.seed, "conformal/predict", self.before + first / ROWS, self.config.randomization == Randomization::Exact);
+    fn rows<A: Simd>(&self, simd: A, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Vec<f64>, usize> {
         let mut scores = Vec::new();
         for (i, row) in with_next(rows).enumerate() {
-            row::all_scores::<A>(row, draw(), self.beta, self.score, scratch, &mut scores).ok_or(first + i)?;
+            let u = self.randomization.at_prediction(|| self.draws[first + i]);
+            row::all_scores(simd, row, u, (self.beta, &self.keys), self.score, scratch, &mut scores).ok_or(first + i)?;
         }
         Ok(scores)
     }
@@ -218,112 +276,128 @@ pub fn p_values_of(calibration: &[f64], scores: Array2<f64>) -> Array2<f64> {
 
 /// Where each label stands in its row.
 pub fn places(logits: ArrayView2<'_, f32>, labels: &[usize], temperature: f64) -> Result<Vec<Place>> {
+    Ok(placed(logits, labels, temperature)?.0)
+}
+
+/// Where each label stands in its row, and the rows' fingerprints.
+fn placed(logits: ArrayView2<'_, f32>, labels: &[usize], temperature: f64) -> Result<(Vec<Place>, Vec<u64>)> {
     check_labels(logits, labels)?;
-    let chunks = in_chunks(logits, &FindPlaces { labels, beta: (1.0 / temperature) as f32 })?;
-    Ok(chunks.concat())
+    let work = FindPlaces { labels, beta: (1.0 / temperature) as f32, keys: Keys::new(logits.ncols()) };
+    let (places, fingerprints): (Vec<_>, Vec<_>) = in_chunks(logits, &work)?.into_iter().unzip();
+    Ok((places.concat(), fingerprints.concat()))
 }
 
 struct FindPlaces<'a> {
     labels: &'a [usize],
     beta: f32,
+    keys: Keys,
 }
 
 impl RowWork for FindPlaces<'_> {
-    type Output = Vec<Place>;
+    type Output = (Vec<Place>, Vec<u64>);
 
     #[inline(always)]
-    fn rows<A: Simd>(&self, first: usize, rows: &[&[f32]], _: &mut Scratch) -> Result<Vec<Place>, usize> {
-        let mut places = Vec::with_capacity(rows.len());
+    fn rows<A: Simd>(&self, _: A, first: usize, rows: &[&[f32]], _: &mut Scratch) -> Result<Self::Output, usize> {
+        let mut found = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
         for (i, row) in with_next(rows).enumerate() {
-            places.push(row::place(row, self.labels[first + i], self.beta).ok_or(first + i)?);
+            let (place, fingerprint) = row::place(row, self.labels[first + i], self.beta, &self.keys).ok_or(first + i)?;
+            found.0.push(place);
+            found.1.push(fingerprint);
         }
-        Ok(places)
+        Ok(found)
     }
 }
 
 struct Scores<'a> {
-    first: usize,
+    draws: Vec<f64>,
     config: &'a ConformalConfig,
-    logits: ArrayView2<'a, f32>,
-    labels: &'a [usize],
-    seed: Seed,
+    places: Vec<Place>,
 }
 
 impl WithScore for Scores<'_> {
     type Output = Result<Vec<f64>>;
 
     fn call<S: Score>(self, score: &S) -> Result<Vec<f64>> {
-        let places = places(self.logits, self.labels, self.config.temperature)?;
         let randomised = self.config.randomization != Randomization::Off;
-        let chunk = |(index, places): (usize, &[Place])| {
-            let mut draw = draws(self.seed, "conformal/calibrate", self.first / ROWS + index, randomised);
-            places.iter().map(|place| score.at(place, draw())).collect::<Vec<f64>>()
-        };
-        Ok(places.par_chunks(ROWS).enumerate().map(chunk).collect::<Vec<_>>().concat())
+        let score = |(place, u): (&Place, f64)| score.at(place, if randomised { u } else { 1.0 });
+        Ok(self.places.iter().zip(self.draws).map(score).collect())
     }
 }
 
-struct Predict<'a, T> {
-    first: usize,
+struct Predict<'a> {
+    copies: &'a mut Copies,
     config: &'a ConformalConfig,
-    scheme: &'a T,
+    scheme: &'a dyn Scheme,
     logits: ArrayView2<'a, f32>,
     seed: Seed,
 }
 
-impl<T: Scheme> WithScore for Predict<'_, T> {
+impl WithScore for Predict<'_> {
     type Output = Result<PredictionSets>;
 
     fn call<S: Score>(self, score: &S) -> Result<PredictionSets> {
-        let (config, scheme) = (*self.config, self.scheme);
-        let beta = (1.0 / config.temperature) as f32;
-        let chunks = in_chunks(self.logits, &FindSets { before: self.first / ROWS, config, scheme, beta, seed: self.seed, score })?;
-        let count = chunks.iter().map(|(_, labels)| labels.len()).sum();
+        let (keys, draws) = (Keys::new(self.logits.ncols()), Draws::new(self.seed, PREDICT));
+        let mut work = FindSets { config: self.config, scheme: self.scheme, keys, score, draws, earlier: None };
+        let mut chunks = in_chunks(self.logits, &work)?;
+        // Each row as if it were the first of its kind; most often it is. The chunks with copies are found again.
+        if S::RANDOMISED && self.config.randomization == Randomization::Exact {
+            work.earlier = self.copies.count(chunks.iter().flat_map(|chunk| &chunk.fingerprints), self.logits.nrows());
+        }
+        if let Some(earlier) = &work.earlier {
+            let has_copies = |rows: &[u32]| rows.iter().any(|row| *row > 0);
+            let again: Vec<usize> = earlier.chunks(ROWS).enumerate().filter(|(_, rows)| has_copies(rows)).map(|(index, _)| index).collect();
+            let found = in_these_chunks(self.logits, &again, &work)?;
+            again.into_iter().zip(found).for_each(|(chunk, found)| chunks[chunk] = found);
+        }
+        let count = chunks.iter().map(|chunk| chunk.labels.len()).sum();
         let (mut sizes, mut labels) = (Vec::with_capacity(self.logits.nrows()), Vec::with_capacity(count));
-        for (chunk_sizes, chunk_labels) in chunks {
-            sizes.extend(chunk_sizes);
-            labels.extend(chunk_labels);
+        for chunk in chunks {
+            sizes.extend(chunk.sizes);
+            labels.extend(chunk.labels);
         }
         PredictionSets::from_sizes(sizes, labels)
     }
 }
 
-struct FindSets<'a, S, T> {
-    /// Chunks before this part of the matrix.
-    before: usize,
-    config: ConformalConfig,
-    scheme: &'a T,
-    beta: f32,
-    seed: Seed,
+struct FindSets<'a, S> {
+    config: &'a ConformalConfig,
+    scheme: &'a dyn Scheme,
+    keys: Keys,
     score: &'a S,
+    draws: Draws,
+    /// How many equal rows came before each; `None` if every row is the first of its kind.
+    earlier: Option<Vec<u32>>,
 }
 
-impl<S: Score, T: Scheme> RowWork for FindSets<'_, S, T> {
-    /// The sizes of the sets, and their labels one after the other.
-    type Output = (Vec<usize>, Vec<u32>);
+/// The sets of some rows: their sizes, and their labels one after the other.
+struct FoundSets {
+    sizes: Vec<usize>,
+    labels: Vec<u32>,
+    fingerprints: Vec<u64>,
+}
+
+impl<S: Score> RowWork for FindSets<'_, S> {
+    type Output = FoundSets;
 
     #[inline(always)]
-    fn rows<A: Simd>(&self, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Self::Output, usize> {
-        let ConformalConfig { randomization, allow_empty, .. } = self.config;
-        let mut draw = draws(self.seed, "conformal/predict", self.before + first / ROWS, randomization == Randomization::Exact);
-        let (mut sizes, mut labels) = (Vec::with_capacity(rows.len()), Vec::with_capacity(4 * rows.len()));
+    fn rows<A: Simd>(&self, simd: A, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Self::Output, usize> {
+        let (beta, count) = (self.config.beta(), rows.len());
+        let mut found =
+            FoundSets { sizes: Vec::with_capacity(count), labels: Vec::with_capacity(4 * count), fingerprints: Vec::with_capacity(count) };
         for (i, row) in with_next(rows).enumerate() {
-            let size =
-                row::prefix::<A>(row, draw(), self.beta, self.score, (self.scheme, first + i), scratch, &mut labels).ok_or(first + i)?;
-            // One label more: the first that reaches the threshold, or the top label instead of nothing.
-            let one_more = randomization == Randomization::Conservative || (size == 0 && !allow_empty);
-            let next = if one_more { scratch.label_at(size) } else { None };
-            labels.extend(next);
-            sizes.push(size + usize::from(next.is_some()));
+            let earlier = self.earlier.as_ref().map_or(0, |earlier| earlier[first + i]);
+            let draw = |fingerprint| self.config.randomization.at_prediction(|| self.draws.of(fingerprint, earlier));
+            let scheme = (self.scheme, first + i);
+            let (size, fingerprint) =
+                row::prefix(simd, row, draw, (beta, &self.keys), self.score, scheme, scratch, &mut found.labels).ok_or(first + i)?;
+            // The top label instead of nothing.
+            let top = if size == 0 && !self.config.allow_empty { scratch.label_at(0) } else { None };
+            found.labels.extend(top);
+            found.sizes.push(size + usize::from(top.is_some()));
+            found.fingerprints.push(fingerprint);
         }
-        Ok((sizes, labels))
+        Ok(found)
     }
-}
-
-/// The draws u of one chunk of rows.
-fn draws(seed: Seed, name: &str, chunk: usize, randomised: bool) -> impl FnMut() -> f64 {
-    let mut stream = seed.stream_at(name, chunk as u64);
-    move || if randomised { stream.random() } else { 1.0 }
 }
 
 /// Errors unless the logits have this many columns.
@@ -348,60 +422,10 @@ fn check_labels(logits: ArrayView2<'_, f32>, labels: &[usize]) -> Result<()> {
     }
 }
 
-/// Each row with the one after it; nothing comes after the last.
-fn with_next<'a>(rows: &'a [&'a [f32]]) -> impl Iterator<Item = (&'a [f32], &'a [f32])> {
-    rows.iter().enumerate().map(|(i, row)| (*row, rows.get(i + 1).copied().unwrap_or_default()))
-}
-
-/// Work on some rows, whose code is inlined into a dispatch by instruction set.
-trait RowWork: Sync {
-    type Output: Send;
-
-    /// The result for the rows from `first` on, or the number of a row with a NaN.
-    fn rows<A: Simd>(&self, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Self::Output, usize>;
-}
-
-/// Applies `work` to chunks of rows on all cores, with the widest instructions of this machine.
-fn in_chunks<W: RowWork>(logits: ArrayView2<'_, f32>, work: &W) -> Result<Vec<W::Output>> {
-    if logits.ncols() == 0 {
-        return Err(Error::invalid("logits", "0 columns", "one column a class"));
-    }
-    let arch = pulp::Arch::new();
-    let chunk = |scratch: &mut Scratch, index: usize| {
-        let first = index * ROWS;
-        let part = logits.slice_axis(Axis(0), (first..(first + ROWS).min(logits.nrows())).into());
-        // Rows that do not lie in one piece, for example of a transposed array, are copied.
-        let part = part.as_standard_layout();
-        let rows: Vec<&[f32]> = part.rows().into_iter().filter_map(|row| row.to_slice()).collect();
-        arch.dispatch(Dispatched { work, first, rows: &rows, scratch })
-    };
-    let chunks = (0..logits.nrows().div_ceil(ROWS)).into_par_iter();
-    chunks.map_init(Scratch::default, chunk).collect::<Result<Vec<_>, usize>>().map_err(|row| {
-        let column = logits.row(row).iter().position(|z| z.is_nan()).unwrap_or(0);
-        Error::invalid(format!("logits, row {row}, column {column}"), "NaN", "numbers")
-    })
-}
-
-struct Dispatched<'a, W> {
-    work: &'a W,
-    first: usize,
-    rows: &'a [&'a [f32]],
-    scratch: &'a mut Scratch,
-}
-
-impl<W: RowWork> WithSimd for Dispatched<'_, W> {
-    type Output = Result<W::Output, usize>;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Self::Output {
-        self.work.rows::<S>(self.first, self.rows, self.scratch)
-    }
-}
-
 /// The probabilities of a row of logits, by the same softmax as the scores; `None` if a logit is NaN.
 pub fn softmax_row(row: &[f32], temperature: f64) -> Option<Vec<f64>> {
     let beta = (1.0 / temperature) as f32;
     let max = softmax::maximum(row)?;
-    let total = softmax::total(row, &[], max, beta) as f64;
-    Some(row.iter().map(|&z| f64::from(softmax::weight(z, max, beta)) / total).collect())
+    let (total, _) = softmax::total(row, &[], max, beta, &Keys::new(row.len()));
+    Some(row.iter().map(|&z| f64::from(softmax::weight(z, max, beta)) / total as f64).collect())
 }

@@ -7,7 +7,8 @@ use rayon::prelude::*;
 
 use crate::{
     ConformalConfig, PredictionSets,
-    conformal::{all_scores, check_classes, scores},
+    conformal::{Copies, PREDICT, all_scores_with, check_classes, draws_of, fingerprints, scores},
+    draws::{Draws, mix},
     mondrian::same_length,
     quantile,
 };
@@ -27,7 +28,7 @@ impl CrossConformal {
     /// folds from 0.
     pub fn calibrate(config: ConformalConfig, logits: ArrayView2<'_, f32>, labels: &[usize], folds: &[usize], seed: Seed) -> Result<Self> {
         same_length("folds", folds.len(), logits.nrows())?;
-        let count = folds.iter().max().map_or(0, |max| max + 1);
+        let count = folds.iter().max().map_or(0, |max| max.saturating_add(1));
         if count > logits.nrows() {
             return Err(Error::invalid("folds", count, format!("at most as many as rows: {}", logits.nrows())));
         }
@@ -51,12 +52,14 @@ impl CrossConformal {
         }
         let n: usize = self.folds.iter().map(Vec::len).sum();
         let most = quantile::rank(n, self.config.alpha);
-        let mut by_model = Vec::new();
+        // One draw u per point, the same for all models: it depends on what all of them say of it.
+        let mut points = vec![0_u64; logits.dim().1];
         for model in logits.axis_iter(Axis(0)) {
             check_classes(model, self.classes)?;
-            // One draw u a point, the same for all models.
-            by_model.push(all_scores(&self.config, model, seed)?);
+            points.iter_mut().zip(fingerprints(&self.config, model)?).for_each(|(point, row)| *point = mix(*point ^ row));
         }
+        let draws = draws_of(&mut Copies::default(), &points, Draws::new(seed, PREDICT));
+        let by_model = logits.axis_iter(Axis(0)).map(|model| all_scores_with(&self.config, model, &draws)).collect::<Result<Vec<_>>>()?;
         let row = |row: usize| -> Vec<u32> {
             let below = |label: usize| -> usize {
                 let counts = self.folds.iter().zip(&by_model);
@@ -64,7 +67,11 @@ impl CrossConformal {
             };
             let mut kept: Vec<usize> = (0..self.classes).filter(|&label| below(label) < most).collect();
             // Most likely first, by the first model.
-            kept.sort_by(|&a, &b| by_model[0][[row, a]].total_cmp(&by_model[0][[row, b]]));
+            let rank = |a: usize, b: usize| by_model[0][[row, a]].total_cmp(&by_model[0][[row, b]]);
+            kept.sort_by(|&a, &b| rank(a, b));
+            if kept.is_empty() && !self.config.allow_empty {
+                kept.extend((0..self.classes).min_by(|&a, &b| rank(a, b)));
+            }
             kept.into_iter().map(|label| label as u32).collect()
         };
         let rows: Vec<Vec<u32>> = (0..logits.dim().1).into_par_iter().map(row).collect();

@@ -34,9 +34,10 @@ impl Gathered {
         &self.logits.as_chunks().0[..self.count.div_ceil(SPARE)]
     }
 
-    /// Takes the logits of `row` that are at least `bound` and, if there is a `ceiling`, not at least it.
+    /// Takes the logits of `row` that are at least `bound` and, if there is a `ceiling`, not at least it. A value of type `S`
+    /// shows that the processor has these instructions.
     #[inline(always)]
-    pub(crate) fn take<S: Simd>(&mut self, row: &[f32], bound: f32, ceiling: Option<f32>) {
+    pub(crate) fn take<S: Simd>(&mut self, _: S, row: &[f32], bound: f32, ceiling: Option<f32>) {
         // Room for all of them: what follows writes without growing.
         if self.logits.len() < row.len() + SPARE {
             self.logits.resize((row.len() + SPARE).next_multiple_of(SPARE), 0.0);
@@ -87,7 +88,7 @@ fn at_least(z: __m512, bound: f32) -> __mmask16 {
 #[inline]
 #[target_feature(enable = "avx512f,popcnt")]
 unsafe fn compress(row: &[f32], logits: &mut [f32], labels: &mut [u32], keep: impl Fn(__m512) -> __mmask16) -> usize {
-    debug_assert!(logits.len() >= row.len() + SPARE && labels.len() >= row.len() + SPARE);
+    assert!(logits.len() >= row.len() + SPARE && labels.len() >= row.len() + SPARE);
     let mut count = 0;
     let mut numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     let mut write = |z: __m512, valid: __mmask16| {
@@ -122,8 +123,8 @@ mod tests {
     impl pulp::WithSimd for Take<'_> {
         type Output = ();
 
-        fn with_simd<S: Simd>(self, _: S) {
-            self.0.take::<S>(self.1, self.2, self.3);
+        fn with_simd<S: Simd>(self, simd: S) {
+            self.0.take(simd, self.1, self.2, self.3);
         }
     }
 
@@ -138,7 +139,7 @@ mod tests {
                 .filter(|(_, z)| *z >= bound && ceiling.is_none_or(|ceiling| *z < ceiling)).collect();
             let (mut widest, mut scalar) = (Gathered::default(), Gathered::default());
             pulp::Arch::new().dispatch(Take(&mut widest, &row, bound, ceiling));
-            scalar.take::<pulp::Scalar>(&row, bound, ceiling);
+            scalar.take(pulp::Scalar, &row, bound, ceiling);
             for found in [widest, scalar] {
                 let found: Vec<(u32, f32)> = found.labels().iter().copied().zip(found.logits().iter().copied()).collect();
                 prop_assert_eq!(&found, &expected);

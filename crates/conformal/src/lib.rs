@@ -41,11 +41,14 @@
 //! | [`temperature`] | temperature scaling |
 //! | [`tune`] | the choice of λ and k_reg, for size or for adaptiveness |
 //! | [`quantile`] | the conformal quantile |
+//! | [`logits`] | logits in double precision |
 //! | [`metrics`] | coverage with exact intervals, sizes, coverage by size, class and difficulty |
 
 pub mod conformal;
 pub mod cross;
+mod draws;
 mod gather;
+pub mod logits;
 pub mod metrics;
 pub mod mondrian;
 pub mod online;
@@ -54,6 +57,7 @@ pub mod quantile;
 pub mod regression;
 pub mod risk;
 mod row;
+mod rows;
 pub mod scheme;
 pub mod score;
 pub mod sets;

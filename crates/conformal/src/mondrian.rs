@@ -34,7 +34,7 @@ impl Mondrian {
     /// From the [`scores`] of the calibration examples and the group of each.
     pub fn from_scores(config: ConformalConfig, scores: &[f64], groups: &[usize], classes: usize) -> Result<Self> {
         same_length("groups", groups.len(), scores.len())?;
-        let count = groups.iter().max().map_or(0, |max| max + 1);
+        let count = groups.iter().max().map_or(0, |max| max.saturating_add(1));
         if count > 1 << 24 {
             return Err(Error::invalid("groups", count - 1, format!("numbers from 0 to {}", 1 << 24)));
         }

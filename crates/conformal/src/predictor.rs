@@ -5,10 +5,11 @@ use std::path::Path;
 use lyceum_core::{Error, Result, Seed, run};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     ClassConditional, Conformal, ConformalConfig, Mondrian, PredictionSets, Weighted,
-    conformal::{check_classes, sets_from},
+    conformal::{Copies, check_classes, sets_of_part},
     mondrian::same_length,
 };
 
@@ -79,30 +80,72 @@ impl Predictor {
         Ok(())
     }
 
-    /// The sets of a part of a matrix that begins at row `first`, a multiple of [`ROWS`](crate::conformal::ROWS); `known`
-    /// is of the part's rows. `seed` gives the draws u; it must not be the calibration's.
-    pub fn predict_from(&self, first: usize, logits: ArrayView2<'_, f32>, known: Known<'_>, seed: Seed) -> Result<PredictionSets> {
+    /// The sets of each row; `known` is of the same rows. `seed` gives the draws u.
+    pub fn predict(&self, logits: ArrayView2<'_, f32>, known: Known<'_>, seed: Seed) -> Result<PredictionSets> {
+        self.predict_part(&mut Copies::default(), logits, known, seed)
+    }
+
+    /// The sets of the next part of a matrix: the parts, with one `copies`, give what the whole gives. `known` is of the
+    /// part's rows.
+    pub fn predict_part(&self, copies: &mut Copies, logits: ArrayView2<'_, f32>, known: Known<'_>, seed: Seed) -> Result<PredictionSets> {
         check_classes(logits, self.classes())?;
         self.check(known, logits.nrows())?;
         let config = self.config();
         match self {
-            Self::Marginal(model) => sets_from(first, config, &model.scheme(), logits, seed),
-            Self::ClassConditional(model) => sets_from(first, config, &model.scheme(), logits, seed),
-            Self::Groups(model) => sets_from(first, config, &model.scheme(known.groups.unwrap_or_default()), logits, seed),
-            Self::Weighted(model) => sets_from(first, config, &model.scheme(known.weights.unwrap_or_default())?, logits, seed),
+            Self::Marginal(model) => sets_of_part(copies, config, &model.scheme(), logits, seed),
+            Self::ClassConditional(model) => sets_of_part(copies, config, &model.scheme(), logits, seed),
+            Self::Groups(model) => sets_of_part(copies, config, &model.scheme(known.groups.unwrap_or_default()), logits, seed),
+            Self::Weighted(model) => sets_of_part(copies, config, &model.scheme(known.weights.unwrap_or_default())?, logits, seed),
         }
     }
 
     /// Writes the predictor as JSON.
     pub fn save(&self, path: &Path) -> Result<()> {
-        run::write_json(path, self)
+        run::write_json(path, &Saved { rules: RULES, predictor: self })
     }
 
     /// Reads a predictor that [`save`](Self::save) wrote.
     pub fn load(path: &Path) -> Result<Self> {
         let hint = "`lyceum conformal calibrate` makes such a file.";
-        let model: Self = run::read_json(path)?.ok_or_else(|| Error::Missing { path: path.into(), hint: hint.into() })?;
-        model.config().check().map_err(|error| Error::damaged(path, error.to_string()))?;
+        let value: Value = run::read_json(path)?.ok_or_else(|| Error::Missing { path: path.into(), hint: hint.into() })?;
+        Self::from_value(value).map_err(|error| Error::damaged(path, error))
+    }
+
+    /// The predictor as JSON, with the version of the rules that calibrated it.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(&Saved { rules: RULES, predictor: self }).map_err(|error| Error::Failed(error.to_string()))
+    }
+
+    /// Reads what [`to_json`](Self::to_json) gave.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let value = serde_json::from_str(text).map_err(|error| error.to_string());
+        value.and_then(Self::from_value).map_err(|error| Error::invalid("model", error, "a model that this version wrote"))
+    }
+
+    fn from_value(mut value: Value) -> Result<Self, String> {
+        match value.as_object_mut().and_then(|fields| fields.remove("rules")) {
+            Some(rules) if rules == RULES => {}
+            found => {
+                let found = found.map_or("none".into(), |rules| rules.to_string());
+                return Err(format!(
+                    "it was calibrated by rules of version {found}, this program predicts by version {RULES}; scores and draws differ, \
+                     so that its sets would not cover as promised: calibrate again"
+                ));
+            }
+        }
+        let model: Self = serde_json::from_value(value).map_err(|error| error.to_string())?;
+        model.config().check().map_err(|error| error.to_string())?;
         Ok(model)
     }
+}
+
+/// The version of what scores and draws are: raised when a change makes older thresholds wrong. Files without one are of
+/// the first: SAPS with twice the largest probability, draws by position in the call.
+const RULES: u32 = 2;
+
+#[derive(Serialize)]
+struct Saved<'a> {
+    rules: u32,
+    #[serde(flatten)]
+    predictor: &'a Predictor,
 }

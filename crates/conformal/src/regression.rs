@@ -9,30 +9,47 @@ use crate::{mondrian::same_length, quantile};
 pub type Interval = (f64, f64);
 
 /// ŷ ± q with q the conformal quantile of |y − ŷ| (Lei, G'Sell, Rinaldo, Tibshirani and Wasserman 2018). With a
-/// measure of difficulty σ̂ for each point the interval is ŷ ± q·σ̂, q that of |y − ŷ|/σ̂.
+/// measure of difficulty σ̂ for each point the interval is ŷ ± q·σ̂, q that of |y − ŷ|/σ̂. [`split_intervals`] applies q.
 pub fn split(predictions: &[f64], difficulty: Option<&[f64]>, y: &[f64], alpha: f64) -> Result<f64> {
-    same_length("y", y.len(), predictions.len())?;
     quantile::check_alpha(alpha)?;
+    same_length("y", y.len(), predictions.len())?;
+    finite("prediction", predictions)?;
+    finite("y", y)?;
+    check_difficulty(difficulty, predictions.len())?;
     let scale = |row: usize| difficulty.map_or(1.0, |difficulty| difficulty[row]);
-    if let Some(difficulty) = difficulty {
-        same_length("difficulty", difficulty.len(), predictions.len())?;
-        if let Some(row) = difficulty.iter().position(|value| !(*value > 0.0 && value.is_finite())) {
-            return Err(Error::invalid(format!("difficulty of row {row}"), difficulty[row], "a finite number > 0"));
-        }
-    }
     let mut scores: Vec<f64> = predictions.iter().zip(y).enumerate().map(|(row, (p, y))| (y - p).abs() / scale(row)).collect();
-    check_scores(&scores)?;
     Ok(quantile::threshold(&mut scores, alpha))
 }
 
+/// The intervals ŷ ± q, or ŷ ± q·σ̂, of new points, q from [`split`].
+pub fn split_intervals(q: f64, predictions: &[f64], difficulty: Option<&[f64]>) -> Result<Vec<Interval>> {
+    finite("prediction", predictions)?;
+    check_difficulty(difficulty, predictions.len())?;
+    let half = |row: usize| q * difficulty.map_or(1.0, |difficulty| difficulty[row]);
+    Ok(predictions.iter().enumerate().map(|(row, p)| (p - half(row), p + half(row))).collect())
+}
+
 /// Conformalised quantile regression (Romano, Patterson and Candès 2019): \[lo − q, hi + q\] with q the conformal
-/// quantile of max(lo − y, y − hi), which may be below 0. `ends` are the regression's quantiles of each point.
+/// quantile of max(lo − y, y − hi), which may be below 0. `ends` are the regression's quantiles of each point, lower and
+/// upper; where they cross, sort them first. [`widened`] applies q.
 pub fn quantile_regression(ends: &[Interval], y: &[f64], alpha: f64) -> Result<f64> {
-    same_length("y", y.len(), ends.len())?;
     quantile::check_alpha(alpha)?;
+    same_length("y", y.len(), ends.len())?;
+    check_ends(ends)?;
+    finite("y", y)?;
     let mut scores: Vec<f64> = ends.iter().zip(y).map(|((low, high), y)| (low - y).max(y - high)).collect();
-    check_scores(&scores)?;
     Ok(quantile::threshold(&mut scores, alpha))
+}
+
+/// The quantiles of new points widened by q of [`quantile_regression`]. An interval that a negative q leaves nothing of is
+/// its middle.
+pub fn widened(q: f64, ends: &[Interval]) -> Result<Vec<Interval>> {
+    check_ends(ends)?;
+    let widen = |&(low, high): &Interval| {
+        let middle = low + (high - low) / 2.0;
+        ((low - q).min(middle), (high + q).max(middle))
+    };
+    Ok(ends.iter().map(widen).collect())
 }
 
 /// Jackknife+ and CV+ (Barber, Candès, Ramdas and Tibshirani 2021): coverage at least 1 − 2α, in practice about 1 − α,
@@ -46,7 +63,10 @@ pub fn jackknife_plus(residuals: &[f64], predictions: ArrayView2<'_, f64>, alpha
         let allowed = format!("one for each of {} residuals", residuals.len());
         return Err(Error::invalid("predictions", format!("{} columns", predictions.ncols()), allowed));
     }
-    check_scores(residuals)?;
+    each("residual", residuals, |value| *value >= 0.0 && value.is_finite(), "a finite number >= 0: |y - prediction|")?;
+    if let Some(((row, column), value)) = predictions.indexed_iter().find(|(_, value)| !value.is_finite()) {
+        return Err(Error::invalid(format!("prediction of row {row}, column {column}"), value, "a finite number"));
+    }
     let interval = |row: ndarray::ArrayView1<'_, f64>| {
         let mut low: Vec<f64> = row.iter().zip(residuals).map(|(p, r)| -(p - r)).collect();
         let mut high: Vec<f64> = row.iter().zip(residuals).map(|(p, r)| p + r).collect();
@@ -55,11 +75,26 @@ pub fn jackknife_plus(residuals: &[f64], predictions: ArrayView2<'_, f64>, alpha
     Ok(predictions.rows().into_iter().map(interval).collect())
 }
 
-fn check_scores(scores: &[f64]) -> Result<()> {
-    match scores.iter().position(|score| score.is_nan()) {
-        Some(row) => Err(Error::invalid(format!("prediction or y of row {row}"), "NaN", "numbers")),
+fn each<T: Copy + std::fmt::Debug>(what: &str, values: &[T], valid: impl Fn(&T) -> bool, allowed: &str) -> Result<()> {
+    match values.iter().position(|value| !valid(value)) {
+        Some(row) => Err(Error::invalid(format!("{what} of row {row}"), format!("{:?}", values[row]), allowed)),
         None => Ok(()),
     }
+}
+
+fn finite(what: &str, values: &[f64]) -> Result<()> {
+    each(what, values, |value| value.is_finite(), "a finite number")
+}
+
+fn check_difficulty(difficulty: Option<&[f64]>, rows: usize) -> Result<()> {
+    let Some(difficulty) = difficulty else { return Ok(()) };
+    same_length("difficulty", difficulty.len(), rows)?;
+    each("difficulty", difficulty, |value| *value > 0.0 && value.is_finite(), "a finite number > 0")
+}
+
+fn check_ends(ends: &[Interval]) -> Result<()> {
+    let valid = |(low, high): &Interval| low.is_finite() && high.is_finite() && low <= high;
+    each("ends", ends, valid, "finite numbers, the lower end first")
 }
 
 #[cfg(test)]
@@ -78,6 +113,9 @@ mod tests {
         assert_eq!(split(&predictions[..8], None, &y[..8], 0.1).unwrap(), f64::INFINITY);
         assert_eq!(split(&predictions, Some(&y), &y, 0.1).unwrap(), 1.0);
         assert_eq!(quantile_regression(&[(0.0, 20.0); 9], &y, 0.1).unwrap(), -1.0);
+        assert_eq!(split_intervals(2.0, &[1.0, 5.0], Some(&[1.0, 0.5])).unwrap(), [(-1.0, 3.0), (4.0, 6.0)]);
+        assert_eq!(widened(1.0, &[(0.0, 20.0)]).unwrap(), [(-1.0, 21.0)]);
+        assert_eq!(widened(-3.0, &[(0.0, 4.0), (0.0, 8.0)]).unwrap(), [(2.0, 2.0), (3.0, 5.0)]);
         let found = jackknife_plus(&[1.0; 9], Array2::from_shape_fn((1, 9), |(_, i)| i as f64).view(), 0.1).unwrap();
         assert_eq!(found, [(-1.0, 9.0)]);
         assert!(split(&[f64::NAN], None, &[0.0], 0.1).is_err());
@@ -117,5 +155,27 @@ mod tests {
             assert!((share - 25.0 / 31.0).abs() < 3.0 * (0.8_f64 * 0.2 / trials as f64).sqrt(), "{share}");
         }
         assert!(jackknife / trials as f64 > 0.76, "{jackknife}");
+    }
+
+    #[test]
+    fn values_that_no_interval_can_come_from_are_refused() {
+        let refused = |found: Result<f64>, what: &str| {
+            let error = found.unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains(what), "{error}");
+        };
+        for wrong in [f64::NAN, f64::INFINITY] {
+            refused(split(&[0.0, wrong], None, &[0.0; 2], 0.5), "prediction of row 1");
+            refused(split(&[0.0; 2], None, &[wrong, 0.0], 0.5), "y of row 0");
+            refused(quantile_regression(&[(0.0, wrong)], &[0.0], 0.5), "ends of row 0");
+            assert!(split_intervals(1.0, &[wrong], None).is_err() && widened(1.0, &[(wrong, 1.0)]).is_err());
+            assert!(jackknife_plus(&[wrong], Array2::zeros((1, 1)).view(), 0.5).is_err());
+            assert!(jackknife_plus(&[1.0], Array2::from_elem((1, 1), wrong).view(), 0.5).is_err());
+        }
+        refused(split(&[0.0; 3], None, &[0.0; 2], 0.5), "y: found 2");
+        refused(split(&[0.0], Some(&[-1.0]), &[0.0], 0.5), "difficulty of row 0");
+        refused(split(&[0.0], None, &[0.0], f64::NAN), "alpha");
+        refused(quantile_regression(&[(0.0, 1.0), (2.0, 1.0)], &[0.0; 2], 0.5), "ends of row 1");
+        assert!(split_intervals(1.0, &[0.0], Some(&[1.0, 2.0])).is_err() && widened(1.0, &[(2.0, 1.0)]).is_err());
+        assert!(jackknife_plus(&[-1.0], Array2::zeros((1, 1)).view(), 0.5).is_err());
     }
 }

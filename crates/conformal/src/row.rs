@@ -5,8 +5,8 @@ use pulp::Simd;
 use crate::{
     gather::Gathered,
     scheme::Scheme,
-    score::{Place, Score},
-    softmax::{Above, ONE, above, count_equal, maximum, total, weight},
+    score::{Place, Score, judged},
+    softmax::{Above, Keys, ONE, above, count_equal, maximum, total, weight},
 };
 
 /// Buffers that a thread uses for one row after another.
@@ -77,7 +77,7 @@ impl Scratch {
     /// Finds the scores of the head from the label at rank `known` on; `above` is the weight of all before it. Gives the
     /// weight of all.
     #[inline(always)]
-    fn score(&mut self, known: usize, mut above: i64, (max, beta, total): (f32, f32, f64), u: f64, score: &impl Score) -> i64 {
+    fn score(&mut self, known: usize, mut above: i64, (max, beta, total): (f32, f32, f64), u: Option<f64>, score: &impl Score) -> i64 {
         let logits = &self.logits[known..];
         self.weights.clear();
         self.weights.extend(logits.iter().map(|_| 0));
@@ -93,44 +93,54 @@ impl Scratch {
         self.scores.clear();
         self.scores.resize(logits.len(), 0.0);
         for (i, ((to, above), w)) in self.scores.iter_mut().zip(&self.above).zip(&self.weights).enumerate() {
-            *to = score.at(&Place { rank: known + i + 1, above: *above as f64, weight: f64::from(*w), total }, u);
+            *to = judged(score, &Place { rank: known + i + 1, above: *above as f64, weight: f64::from(*w), total }, u);
         }
         above
     }
 }
 
-/// Where `label` stands in the row: labels are ranked by falling logit, equal ones by rising number.
-/// `None` if a logit is NaN. `next` is the row that will be worked on after it, here and below.
+/// Where `label` stands in the row, and the row's fingerprint: labels are ranked by falling logit, equal ones by rising
+/// number. `None` if a logit is NaN. `next` is the row that will be worked on after it, here and below.
 #[inline(always)]
-pub(crate) fn place((row, next): (&[f32], &[f32]), label: usize, beta: f32) -> Option<Place> {
+pub(crate) fn place((row, next): (&[f32], &[f32]), label: usize, beta: f32, keys: &Keys) -> Option<(Place, u64)> {
     let max = maximum(row)?;
     let z = row[label];
-    let Above { all, mass, count, equal } = above(row, next, max, beta, z);
+    let Above { all, mass, count, equal, fingerprint } = above(row, next, max, beta, z, keys);
     // Most often the label alone has this logit.
     let equal = if equal > 1 { count_equal(&row[..label], z) } else { 0 };
     let own = weight(z, max, beta);
-    Some(Place { rank: 1 + count + equal, above: (mass + equal as i64 * i64::from(own)) as f64, weight: f64::from(own), total: all as f64 })
+    let above = (mass + equal as i64 * i64::from(own)) as f64;
+    Some((Place { rank: 1 + count + equal, above, weight: f64::from(own), total: all as f64 }, fingerprint))
 }
 
-/// Appends the labels whose score is at most their threshold, most likely first, and says how many.
-/// `None` if a logit is NaN.
+/// The row's fingerprint; `None` if a logit is NaN.
+#[inline(always)]
+pub(crate) fn fingerprint((row, next): (&[f32], &[f32]), beta: f32, keys: &Keys) -> Option<u64> {
+    Some(total(row, next, maximum(row)?, beta, keys).1)
+}
+
+/// Appends the labels whose score is at most their threshold, most likely first; how many there are, and the row's
+/// fingerprint, of which `draw` makes u (without one labels are judged by their bounds). `None` if a logit is NaN.
 ///
 /// Scores rise along the ranking, so the set is a prefix of it. The ranking is found piece by piece, without sorting the
 /// row: all logits above a bound, then those down to a lower one, until a score exceeds the threshold. The first bound is
 /// where the rows before had it.
 #[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a row, its draw, the rule, and room to work in")]
 pub(crate) fn prefix<S: Simd>(
+    simd: S,
     (row, next): (&[f32], &[f32]),
-    u: f64,
-    beta: f32,
+    draw: impl Fn(u64) -> Option<f64>,
+    (beta, keys): (f32, &Keys),
     score: &impl Score,
-    (scheme, number): (&impl Scheme, usize),
+    (scheme, number): (&dyn Scheme, usize),
     scratch: &mut Scratch,
     labels: &mut Vec<u32>,
-) -> Option<usize> {
+) -> Option<(usize, u64)> {
     let threshold = scheme.largest(number);
     let max = maximum(row)?;
-    let total = total(row, next, max, beta) as f64;
+    let (total, fingerprint) = total(row, next, max, beta, keys);
+    let (total, u) = (total as f64, draw(fingerprint));
     let start = labels.len();
     // Where a row's mass lies below log Σ exp is alike from row to row, where it lies below the largest logit is not.
     let level = max + (total as f32 / ONE).ln() / beta;
@@ -144,7 +154,7 @@ pub(crate) fn prefix<S: Simd>(
         let all = !(bound.is_finite() && step < 64.0);
         let bound = if all { f32::NEG_INFINITY } else { bound };
         let known = scratch.head.len();
-        scratch.piece.take::<S>(row, bound, ceiling);
+        scratch.piece.take(simd, row, bound, ceiling);
         extend_head(scratch);
         above = scratch.score(known, above, (max, beta, total), u, score);
         let inside = scratch.scores.iter().position(|score| *score > threshold);
@@ -157,10 +167,10 @@ pub(crate) fn prefix<S: Simd>(
         }
         if let Some(place) = inside {
             scratch.depths.learn(kind, (level - scratch.logits[known + place]) * beta, known == 0);
-            return Some(labels.len() - start);
+            return Some((labels.len() - start, fingerprint));
         }
         if all || scratch.head.len() == row.len() {
-            return Some(labels.len() - start);
+            return Some((labels.len() - start, fingerprint));
         }
         (ceiling, depth) = (Some(bound), depth + step);
         step *= 1.5;
@@ -179,18 +189,19 @@ const SECOND_PIECES: f32 = 0.1;
 /// Appends the score of every label of a row, in the labels' order. `None` if a logit is NaN.
 #[inline(always)]
 pub(crate) fn all_scores<S: Simd>(
+    simd: S,
     (row, next): (&[f32], &[f32]),
-    u: f64,
-    beta: f32,
+    u: Option<f64>,
+    (beta, keys): (f32, &Keys),
     score: &impl Score,
     scratch: &mut Scratch,
     scores: &mut Vec<f64>,
 ) -> Option<()> {
     let max = maximum(row)?;
-    let total = total(row, next, max, beta) as f64;
+    let total = total(row, next, max, beta, keys).0 as f64;
     scratch.head.clear();
     scratch.logits.clear();
-    scratch.piece.take::<S>(row, f32::NEG_INFINITY, None);
+    scratch.piece.take(simd, row, f32::NEG_INFINITY, None);
     extend_head(scratch);
     scratch.score(0, 0, (max, beta, total), u, score);
     let start = scores.len();
@@ -280,12 +291,16 @@ mod tests {
             let score = Raps { lambda, k_reg };
             let mut labels = Vec::new();
             let mut scratch = Scratch::default();
-            let size = prefix::<pulp::Scalar>((&row, &[]), u, 0.8, &score, (&Marginal(threshold), 0), &mut scratch, &mut labels).unwrap();
+            let keys = Keys::new(row.len());
+            let (size, fingerprint) =
+                prefix(pulp::Scalar, (&row, &[]), |_| Some(u), (0.8, &keys), &score, (&Marginal(threshold), 0), &mut scratch, &mut labels).unwrap();
             prop_assert_eq!(&labels, &plain(&row, u, 0.8, &score, threshold));
             prop_assert_eq!(size, labels.len());
             // Both phases give a label the same score to the bit: it is in the set exactly if its score is at most τ.
             for label in 0..row.len() {
-                let score = score.at(&place((&row, &[]), label, 0.8).unwrap(), u);
+                let (place, found) = place((&row, &[]), label, 0.8, &keys).unwrap();
+                prop_assert_eq!(found, fingerprint);
+                let score = score.at(&place, u);
                 prop_assert_eq!(score <= threshold, labels.contains(&(label as u32)));
             }
         }

@@ -34,6 +34,10 @@ impl Weighted {
     pub fn from_scores(config: ConformalConfig, scores: &[f64], weights: &[f64], classes: usize) -> Result<Self> {
         same_length("weights", weights.len(), scores.len())?;
         check_weights(weights)?;
+        let sum: f64 = weights.iter().sum();
+        if !sum.is_finite() {
+            return Err(Error::invalid("weights", "a sum beyond the largest number", "weights whose sum is finite: scale them down"));
+        }
         Ok(Self { config, scores: cumulative(scores.iter().copied().zip(weights.iter().copied()).collect()), classes })
     }
 

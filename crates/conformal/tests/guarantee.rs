@@ -4,7 +4,10 @@
 
 use lyceum_conformal::{
     ClassConditional, Clustering, Conformal, ConformalConfig, Known, Mondrian, PredictionSets, Predictor, Randomization, ScoreConfig,
-    Weighted, metrics,
+    Weighted,
+    conformal::Copies,
+    logits::from_f64,
+    metrics,
     tune::{self, Criterion},
 };
 use lyceum_core::Seed;
@@ -98,6 +101,76 @@ fn sizes_of_the_worked_cases() {
     assert!(with_threshold(0.9, ScoreConfig::Aps, Randomization::Off, true).iter().all(|set| set == [0, 1]));
     // Fixed k: 1.7 is two labels, the second with probability 0.7.
     shares(&with_threshold(1.7, ScoreConfig::TopK, Randomization::Exact, true), &[(1, 0.3), (2, 0.7)]);
+}
+
+/// Where a label that was promised less is given anyway, classes lose coverage: sets are those of the bounds, each label once.
+#[test]
+fn conservative_sets_of_every_score_worked_by_hand() {
+    let of = |threshold, score| with_threshold(threshold, score, Randomization::Conservative, true).get(7).to_vec();
+    // Up to the first label that reaches τ: with u = 1 the scores of APS are 0.5, 0.8, 0.95, 1.
+    assert_eq!(of(0.79, ScoreConfig::Aps), [0, 1]);
+    assert_eq!(of(0.81, ScoreConfig::Aps), [0, 1, 2]);
+    // RAPS(0.1, 1): 0.5, 0.9, 1.15, 1.3. SAPS(0.1): 0.5, 0.6, 0.7, 0.8. Top-k: 1, 2, 3, 4.
+    assert_eq!(of(0.91, ScoreConfig::raps(0.1, 1)), [0, 1, 2]);
+    assert_eq!(of(0.59, ScoreConfig::Saps { weight: 0.1 }), [0, 1]);
+    assert_eq!(of(0.61, ScoreConfig::Saps { weight: 0.1 }), [0, 1, 2]);
+    assert_eq!(of(2.5, ScoreConfig::TopK), [0, 1, 2]);
+    // LAC draws nothing and needs no label more: 1 − π is 0.5, 0.7, 0.85, 0.95.
+    assert_eq!(of(0.71, ScoreConfig::Lac), [0, 1]);
+    assert!(of(0.4, ScoreConfig::Lac).is_empty());
+    // A threshold for each label: 2 and 3 are beyond theirs, and no label comes twice.
+    let config = ConformalConfig { score: ScoreConfig::Aps, randomization: Randomization::Conservative, ..ConformalConfig::default() };
+    let model = ClassConditional { config, thresholds: vec![Some(0.3), Some(0.6), Some(0.7), Some(0.9)], clusters: None };
+    assert_eq!(model.predict(known_row(1).view(), Seed::new(0)).unwrap().get(0), [0, 1]);
+}
+
+#[test]
+fn saps_of_a_known_row() {
+    let config =
+        ConformalConfig { score: ScoreConfig::Saps { weight: 0.1 }, randomization: Randomization::Off, ..ConformalConfig::default() };
+    let found = lyceum_conformal::conformal::scores(&config, known_row(4).view(), &[0, 1, 2, 3], Seed::new(0)).unwrap();
+    assert!(found.iter().zip([0.5, 0.6, 0.7, 0.8]).all(|(found, expected)| (found - expected).abs() < 1e-7), "{found:?}");
+}
+
+/// One row after the other, in any order or with float64, the sets are those of all rows at once; copies have draws of their own.
+#[test]
+fn the_way_of_calling_does_not_matter() {
+    let (logits, labels) = problem(700, 12, 5);
+    for score in SCORES {
+        let config = ConformalConfig { score, ..ConformalConfig::default() };
+        let model = Conformal::calibrate(config, logits.view(), &labels, Seed::new(0)).unwrap();
+        let whole = model.predict(logits.view(), Seed::new(1)).unwrap();
+        for row in 0..700 {
+            let one = model.predict(logits.slice(s![row..=row, ..]), Seed::new(1)).unwrap();
+            assert_eq!(one.get(0), whole.get(row));
+        }
+        let backwards = model.predict(logits.slice(s![..;-1, ..]), Seed::new(1)).unwrap();
+        assert!((0..700).all(|row| backwards.get(699 - row) == whole.get(row)));
+        // An offset that float32 could not hold beside the logits.
+        let wide = logits.mapv(|z| f64::from(z) + 1e8);
+        let exact = logits.mapv(f64::from).mapv(|z| ((z + 1e8) - 1e8) as f32);
+        assert_eq!(model.predict(from_f64(wide.view()).view(), Seed::new(1)).unwrap(), model.predict(exact.view(), Seed::new(1)).unwrap());
+        assert_eq!(model.predict(from_f64(logits.mapv(f64::from).view()).view(), Seed::new(1)).unwrap(), whole);
+        assert_eq!(Conformal::calibrate(config, from_f64(logits.mapv(f64::from).view()).view(), &labels, Seed::new(0)).unwrap(), model);
+    }
+    // Copies: within a call each has a draw of its own, so that sizes vary; the parts of a call go on counting.
+    let copies = known_row(1_000);
+    let config = ConformalConfig { score: ScoreConfig::Aps, ..ConformalConfig::default() };
+    let model = Conformal { config, threshold: Some(0.9), calibration_size: 100, classes: 4 };
+    let whole = model.predict(copies.view(), Seed::new(1)).unwrap();
+    let larger = whole.sizes().filter(|size| *size == 3).count();
+    assert!(larger.abs_diff(667) < 60, "{larger}");
+    let (mut parts, mut seen) = (PredictionSets::default(), Copies::default());
+    for start in [0, 300, 301, 800] {
+        let end = [300, 301, 800, 1_000][[0, 300, 301, 800].iter().position(|s| *s == start).unwrap()];
+        let part =
+            Predictor::Marginal(model.clone()).predict_part(&mut seen, copies.slice(s![start..end, ..]), Known::default(), Seed::new(1));
+        parts.append(&part.unwrap());
+    }
+    assert_eq!(parts, whole);
+    // Across calls with one seed they share it.
+    let alone = model.predict(copies.slice(s![7..8, ..]), Seed::new(1)).unwrap();
+    assert_eq!(alone.get(0), whole.get(0));
 }
 
 #[test]
@@ -228,20 +301,28 @@ fn a_saved_model_gives_the_same_sets() {
         predictor.save(&path).unwrap();
         let again = Predictor::load(&path).unwrap();
         assert_eq!(again, predictor);
-        let whole = again.predict_from(0, logits.view(), known, Seed::new(1)).unwrap();
-        assert_eq!(whole, predictor.predict_from(0, logits.view(), known, Seed::new(1)).unwrap());
+        let whole = again.predict(logits.view(), known, Seed::new(1)).unwrap();
+        assert_eq!(whole, predictor.predict(logits.view(), known, Seed::new(1)).unwrap());
         // A matrix in parts is the matrix.
-        let mut parts = PredictionSets::default();
-        for (from, to) in [(0, 256), (256, 384), (384, 500)] {
+        let (mut parts, mut copies) = (PredictionSets::default(), Copies::default());
+        for (from, to) in [(0, 250), (250, 391), (391, 500)] {
             let part = logits.slice(s![from..to, ..]);
-            parts.append(&again.predict_from(from, part, known.rows(from..to), Seed::new(1)).unwrap());
+            parts.append(&again.predict_part(&mut copies, part, known.rows(from..to), Seed::new(1)).unwrap());
         }
         assert_eq!(parts, whole);
-        assert_eq!(again.predict_from(100, logits.view(), known, Seed::new(1)).unwrap_err().exit_code(), 2);
         let wrong = if known.groups.is_some() { none } else { Known { groups: Some(&groups), ..none } };
-        assert!(again.predict_from(0, logits.view(), wrong, Seed::new(1)).unwrap_err().to_string().contains("groups"));
+        assert!(again.predict(logits.view(), wrong, Seed::new(1)).unwrap_err().to_string().contains("groups"));
     }
     std::fs::write(&path, "{\"scheme\": \"marginal\", \"threshold\": 1}").unwrap();
     assert_eq!(Predictor::load(&path).unwrap_err().exit_code(), 2);
+    // Thresholds that other rules made are refused, with advice.
+    let saved = Predictor::Marginal(Conformal::calibrate(config, logits.view(), &labels, seed).unwrap()).to_json().unwrap();
+    for old in [saved.replace("\"rules\":2,", ""), saved.replace("\"rules\":2", "\"rules\":1")] {
+        std::fs::write(&path, &old).unwrap();
+        let error = Predictor::load(&path).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("calibrate again"), "{error}");
+        assert!(Predictor::from_json(&old).is_err());
+    }
+    assert!(Predictor::from_json(&saved).is_ok());
     assert_eq!(Predictor::load(&folder.path().join("none.json")).unwrap_err().exit_code(), 2);
 }

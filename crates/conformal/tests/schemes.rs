@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use lyceum_conformal::{
-    ClassConditional, Clustering, ConformalConfig, CrossConformal, Mondrian, PredictionSets, ScoreConfig, Weighted,
+    ClassConditional, Clustering, Conformal, ConformalConfig, CrossConformal, Mondrian, PredictionSets, Randomization, ScoreConfig,
+    Weighted,
     conformal::{all_scores, p_values, scores, sets},
     quantile, risk,
     scheme::Marginal,
@@ -99,6 +100,45 @@ fn groups_and_classes_are_each_covered() {
         for count in by_group.into_iter().chain(by_class) {
             let (low, high) = about(alpha, 25.0);
             assert!(count.share() > low - 0.006 && count.share() < high + 0.006, "{score:?}: {}", count.share());
+        }
+    }
+}
+
+/// Every scheme, score and randomization: coverage is not below 1 − α, nor is that of a class, at 99.9 % (binomial).
+#[test]
+fn every_randomization_covers_in_every_scheme() {
+    let alpha = 0.2;
+    for (score, randomization) in SCORES.into_iter().flat_map(|s| [Randomization::Conservative, Randomization::Off].map(|r| (s, r))) {
+        let (mut all, mut by_class) = ([Count::default(); 4], [Count::default(); CLASSES]);
+        each_split(score, alpha, |config, (z, y), (test, labels), seed| {
+            let config = ConformalConfig { randomization, ..config };
+            let (at, weights) = (seed.child("test"), vec![1.0; CALIBRATION]);
+            let marginal = Conformal::calibrate(config, z.view(), y, seed).unwrap().predict(test.view(), at).unwrap();
+            add_all(&mut all[0], &marginal, labels);
+            let weighted = Weighted::calibrate(config, z.view(), y, &weights, seed).unwrap();
+            add_all(&mut all[1], &weighted.predict(test.view(), &weights[..TEST], at).unwrap(), labels);
+            let folds: Vec<usize> = (0..CALIBRATION).map(|row| row % 4).collect();
+            let cross = CrossConformal::calibrate(config, z.view(), y, &folds, seed).unwrap();
+            let models = test.view().insert_axis(Axis(0)).broadcast((4, TEST, CLASSES)).unwrap().to_owned();
+            add_all(&mut all[2], &cross.predict(models.view(), at).unwrap(), labels);
+            let p = p_values(&config, &scores(&config, z.view(), y, seed).unwrap(), test.view(), at).unwrap();
+            for (row, &label) in labels.iter().enumerate() {
+                let set: Vec<u32> = (0..CLASSES as u32).filter(|&k| p[[row, k as usize]] > alpha).collect();
+                all[3].add(&set, label);
+                // The labels with p > α are the set.
+                let mut found = marginal.get(row).to_vec();
+                found.sort_unstable();
+                assert_eq!(set, found, "{score:?} {randomization:?}");
+            }
+            let model = ClassConditional::calibrate(config, z.view(), y, seed).unwrap();
+            for (set, &label) in model.predict(test.view(), at).unwrap().iter().zip(labels) {
+                by_class[label].add(set, label);
+                assert!((0..set.len()).all(|i| !set[i + 1..].contains(&set[i])), "a label twice: {set:?}");
+            }
+        });
+        for count in all.into_iter().chain(by_class) {
+            let deviation = (alpha * (1.0 - alpha) * (1.0 / count.points + 1.0 / (30.0 * SPLITS as f64))).sqrt();
+            assert!(count.share() > 1.0 - alpha - 3.1 * deviation, "{score:?} {randomization:?}: {}", count.share());
         }
     }
 }
@@ -215,6 +255,7 @@ fn mistakes_are_told() {
     told(Mondrian::calibrate(config, logits.view(), &labels, &[0; 3], seed), "groups: found 3");
     told(Mondrian::calibrate(config, logits.view(), &labels, &[usize::MAX / 2; 50], seed), "groups");
     told(Weighted::calibrate(config, logits.view(), &labels, &[-1.0; 50], seed), "weight of row 0");
+    told(Weighted::calibrate(config, logits.view(), &labels, &[1e308; 50], seed), "weights: found a sum beyond");
     let clustering = Clustering { clusters: 9, share: 0.5 };
     told(ClassConditional::calibrate_clustered(config, clustering, logits.view(), &labels, seed), "clusters: found 9");
     let model = CrossConformal::calibrate(config, logits.view(), &labels, &[0; 50], seed).unwrap();

@@ -8,8 +8,16 @@ use super::{Place, Score};
 pub struct Lac;
 
 impl Score for Lac {
+    const RANDOMISED: bool = false;
+
     #[inline(always)]
     fn at(&self, place: &Place, _: f64) -> f64 {
         1.0 - place.weight / place.total
+    }
+
+    /// The score itself: nothing is drawn.
+    #[inline(always)]
+    fn bound(&self, place: &Place) -> f64 {
+        self.at(place, 1.0)
     }
 }

@@ -12,6 +12,8 @@ pub use raps::Raps;
 pub use saps::Saps;
 pub use top_k::TopK;
 
+use crate::softmax::ONE;
+
 /// Where a label stands in its row. Masses are weights; divided by `total` they are probabilities.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Place {
@@ -25,10 +27,34 @@ pub struct Place {
     pub total: f64,
 }
 
+impl Place {
+    /// The probability of the most likely label: its weight is the same whole number in every row.
+    #[inline(always)]
+    pub fn largest(&self) -> f64 {
+        f64::from(ONE) / self.total
+    }
+}
+
 /// How strange a label is; must not fall along the ranking, so that a prediction set is a prefix of it.
 pub trait Score: Sync {
+    /// Whether the draw makes a difference.
+    const RANDOMISED: bool = true;
+
     /// The score of the label at this place, with this point's draw `u` from [0, 1).
     fn at(&self, place: &Place, u: f64) -> f64;
+
+    /// A bound that the label's score does not fall below, whatever u: the score at u = 1 of the label ranked just above it,
+    /// −∞ for the first. A set of all labels whose bound is at most τ goes up to the first label that reaches τ.
+    fn bound(&self, place: &Place) -> f64;
+}
+
+/// What is compared with a threshold: the score with this draw, or without one the [bound](Score::bound).
+#[inline(always)]
+pub(crate) fn judged(score: &impl Score, place: &Place, u: Option<f64>) -> f64 {
+    match u {
+        Some(u) => score.at(place, u),
+        None => score.bound(place),
+    }
 }
 
 /// Which score, as a recipe or a saved model says it.

@@ -18,6 +18,14 @@ impl Score for Raps {
         // Weights are whole numbers: the sum is exact at u = 1, and rises along the ranking for every u.
         (place.above + u * place.weight) / place.total + self.lambda * place.rank.saturating_sub(self.k_reg) as f64
     }
+
+    #[inline(always)]
+    fn bound(&self, place: &Place) -> f64 {
+        if place.rank == 1 {
+            return f64::NEG_INFINITY;
+        }
+        place.above / place.total + self.lambda * (place.rank - 1).saturating_sub(self.k_reg) as f64
+    }
 }
 
 #[cfg(test)]

@@ -13,8 +13,12 @@ pub struct Saps {
 impl Score for Saps {
     #[inline(always)]
     fn at(&self, place: &Place, u: f64) -> f64 {
-        // The largest weight of a row is always the same whole number: its logit is the maximum.
-        let largest = f64::from(1_u32 << 30) / place.total;
+        let largest = place.largest();
         if place.rank == 1 { u * largest } else { largest + (place.rank as f64 - 2.0 + u) * self.weight }
+    }
+
+    #[inline(always)]
+    fn bound(&self, place: &Place) -> f64 {
+        if place.rank == 1 { f64::NEG_INFINITY } else { place.largest() + (place.rank as f64 - 2.0) * self.weight }
     }
 }

@@ -12,4 +12,9 @@ impl Score for TopK {
     fn at(&self, place: &Place, u: f64) -> f64 {
         place.rank as f64 - 1.0 + u
     }
+
+    #[inline(always)]
+    fn bound(&self, place: &Place) -> f64 {
+        if place.rank == 1 { f64::NEG_INFINITY } else { place.rank as f64 - 1.0 }
+    }
 }
