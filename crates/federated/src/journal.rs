@@ -17,22 +17,30 @@ use crate::client::State;
 /// took last.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Journal {
-    /// What the server knows of.
-    pub committed: State,
-    /// What the reply of a round would make of it.
+    /// What the server knows of: the round of the reply, and the state after it.
+    pub committed: Option<(u64, State)>,
+    /// What the reply of a later round would make of it.
     pub pending: Option<(u64, State)>,
 }
 
 const COMMITTED: &str = "committed";
 const PENDING: &str = "pending";
 
+/// The state of a client from which the server has taken nothing.
+static FIRST: State = State { arrays: BTreeMap::new() };
+
 impl Journal {
-    /// The state as the server knows it: `accepted` is the last round from which the server took this client's reply.
-    pub fn settled(&self, accepted: Option<u64>) -> &State {
-        match &self.pending {
-            Some((round, state)) if accepted == Some(*round) => state,
-            _ => &self.committed,
+    /// The state as the server knows it: `accepted` is the last round from which the server took this client's reply. An error if
+    /// that state is not here: the client's file was lost, or is older than the server's.
+    pub fn settled(&self, accepted: Option<u64>) -> Result<&State> {
+        let Some(accepted) = accepted else { return Ok(&FIRST) };
+        let kept = [&self.pending, &self.committed].into_iter().flatten();
+        if let Some((_, state)) = kept.clone().find(|(round, _)| *round == accepted) {
+            return Ok(state);
         }
+        let rounds: Vec<String> = kept.map(|(round, _)| round.to_string()).collect();
+        let found = if rounds.is_empty() { "none".to_owned() } else { format!("those of rounds {}", rounds.join(" and ")) };
+        Err(Error::Failed(format!("its state of round {accepted} is lost (found: {found}); restore its file, or begin a new federation")))
     }
 
     /// Keeps or drops what is pending, and lets the outcome of this round wait in its place.
@@ -40,52 +48,54 @@ impl Journal {
         if let Some((waiting, state)) = self.pending.take()
             && accepted == Some(waiting)
         {
-            self.committed = state;
+            self.committed = Some((waiting, state));
         }
         self.pending = Some((round, state));
     }
 
-    /// Its vectors, each named `committed/NAME` or `pending/ROUND/NAME`. A pending state without vectors has one of length 0, so
+    /// Its vectors, each named `committed/ROUND/NAME` or `pending/ROUND/NAME`. A state without vectors has one of length 0, so
     /// that its round is not lost.
     pub fn arrays(&self) -> Vec<Array> {
         let vector = |name: String, values: &Vec<f32>| Array::new(name, vec![values.len()], values.clone());
-        let committed = self.committed.arrays.iter().map(|(name, values)| vector(format!("{COMMITTED}/{name}"), values));
-        let pending = self.pending.iter().flat_map(|(round, state)| {
-            let mark = state.arrays.is_empty().then(|| vector(format!("{PENDING}/{round}/"), &Vec::new()));
-            state.arrays.iter().map(move |(name, values)| vector(format!("{PENDING}/{round}/{name}"), values)).chain(mark)
-        });
-        committed.chain(pending).collect()
+        let of = |kind: &'static str, kept: &Option<(u64, State)>| -> Vec<Array> {
+            let Some((round, state)) = kept else { return Vec::new() };
+            let mark = state.arrays.is_empty().then(|| vector(format!("{kind}/{round}/"), &Vec::new()));
+            state.arrays.iter().map(|(name, values)| vector(format!("{kind}/{round}/{name}"), values)).chain(mark).collect()
+        };
+        [of(COMMITTED, &self.committed), of(PENDING, &self.pending)].concat()
     }
 
     /// From such vectors; `None` if one has another name.
     pub fn from_arrays(arrays: &[Array]) -> Option<Self> {
         let mut journal = Self::default();
         for Array { name, values, .. } in arrays {
-            let parts: Vec<&str> = name.splitn(3, '/').collect();
-            match parts.as_slice() {
-                [COMMITTED, name] => drop(journal.committed.arrays.insert((*name).to_owned(), values.clone())),
-                [PENDING, round, name] => {
-                    let state = &mut journal.pending.get_or_insert((round.parse().ok()?, State::default())).1;
-                    if !name.is_empty() {
-                        state.arrays.insert((*name).to_owned(), values.clone());
-                    }
-                }
+            let [kind, round, name] = <[&str; 3]>::try_from(name.splitn(3, '/').collect::<Vec<_>>()).ok()?;
+            let kept = match kind {
+                COMMITTED => &mut journal.committed,
+                PENDING => &mut journal.pending,
                 _ => return None,
+            };
+            let state = &mut kept.get_or_insert((round.parse().ok()?, State::default())).1;
+            if !name.is_empty() {
+                state.arrays.insert(name.to_owned(), values.clone());
             }
         }
         Some(journal)
     }
 
-    /// Writes it as safetensors, whole or not at all, and waits until it is on the disk.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        atomic::write(path, &array::encode(&self.arrays())?)
+    /// Writes it as safetensors with a checksum, whole or not at all, and waits until it is on the disk. `owner` says whose it is.
+    pub fn save(&self, path: &Path, owner: &str) -> Result<()> {
+        atomic::write(path, &array::encode_sealed(&self.arrays(), owner)?)
     }
 
-    /// Reads it; empty if the file is absent.
-    pub fn load(path: &Path) -> Result<Self> {
+    /// Reads it; empty if the file is absent. An error if it was changed, or is another's.
+    pub fn load(path: &Path, owner: &str) -> Result<Self> {
         match fs::read(path) {
             Ok(bytes) => {
-                let arrays = array::decode(path, &bytes)?;
+                let (arrays, found) = array::decode_sealed(path, &bytes)?;
+                if found != owner {
+                    return Err(Error::damaged(path, format!("it is the state of {found}, expected that of {owner}")));
+                }
                 Self::from_arrays(&arrays).ok_or_else(|| Error::damaged(path, "holds an array that is of no client's state"))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
@@ -95,7 +105,7 @@ impl Journal {
 
     fn bytes(&self) -> u64 {
         let of = |state: &State| state.arrays.values().map(|values| 4 * values.len() as u64).sum::<u64>();
-        of(&self.committed) + self.pending.as_ref().map_or(0, |(_, state)| of(state))
+        [&self.committed, &self.pending].into_iter().flatten().map(|(_, state)| of(state)).sum()
     }
 }
 
@@ -132,7 +142,11 @@ impl Journals {
             (Some((_, journal)), _) => Ok(journal.clone()),
             (None, Some(round)) => {
                 let path = self.file(client, *round);
-                if path.exists() { Journal::load(&path) } else { Err(Error::damaged(&path, "is gone, and a client's state with it")) }
+                if path.exists() {
+                    Journal::load(&path, &owner(client, *round))
+                } else {
+                    Err(Error::damaged(&path, "is gone, and a client's state with it"))
+                }
             }
             _ => Ok(Journal::default()),
         }
@@ -159,7 +173,7 @@ impl Journals {
                 break;
             }
             if let Some((_, journal)) = self.held.get(&client) {
-                journal.save(&self.file(client, round))?;
+                journal.save(&self.file(client, round), &owner(client, round))?;
                 bytes -= journal.bytes();
             }
             self.held.remove(&client);
@@ -210,6 +224,11 @@ impl Journals {
     }
 }
 
+/// What a file says of whose journal it is.
+fn owner(client: usize, round: u64) -> String {
+    format!("client {client} after round {round}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,12 +241,17 @@ mod tests {
     fn what_the_server_took_is_kept_and_what_it_did_not_is_dropped() {
         let mut journal = Journal::default();
         journal.record(None, 0, state(1.0));
-        assert_eq!((journal.settled(None), journal.settled(Some(0))), (&State::default(), &state(1.0)));
+        let settled = |journal: &Journal, accepted| journal.settled(accepted).unwrap().clone();
+        assert_eq!((settled(&journal, None), settled(&journal, Some(0))), (State::default(), state(1.0)));
         // The reply of round 0 was lost, that of round 3 was taken.
         journal.record(None, 3, state(2.0));
-        assert_eq!((journal.settled(None), journal.settled(Some(3))), (&State::default(), &state(2.0)));
+        assert_eq!((settled(&journal, None), settled(&journal, Some(3))), (State::default(), state(2.0)));
         journal.record(Some(3), 5, State::default());
-        assert_eq!((journal.settled(Some(3)), journal.settled(Some(5))), (&state(2.0), &State::default()));
+        assert_eq!((settled(&journal, Some(3)), settled(&journal, Some(5))), (state(2.0), State::default()));
+        // The server is ahead of what is kept here, or the file is gone.
+        let lost = |journal: &Journal, accepted| journal.settled(Some(accepted)).unwrap_err().to_string();
+        assert!(lost(&journal, 7).contains("round 7 is lost (found: those of rounds 5 and 3)"));
+        assert!(lost(&Journal::default(), 7).contains("found: none"));
         assert_eq!(Journal::from_arrays(&journal.arrays()).unwrap(), journal);
     }
 
@@ -235,14 +259,18 @@ mod tests {
     fn a_journal_survives_on_disk_and_a_damaged_one_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.safetensors");
-        assert_eq!(Journal::load(&path).unwrap(), Journal::default());
+        assert_eq!(Journal::load(&path, "me").unwrap(), Journal::default());
         let mut journal = Journal::default();
         journal.record(None, 7, state(0.5));
-        journal.save(&path).unwrap();
-        assert_eq!(Journal::load(&path).unwrap(), journal);
-        for bytes in [b"".to_vec(), fs::read(&path).unwrap()[..20].to_vec(), vec![255; 64]] {
+        journal.save(&path, "me").unwrap();
+        assert_eq!(Journal::load(&path, "me").unwrap(), journal);
+        assert!(Journal::load(&path, "you").unwrap_err().to_string().contains("the state of me"));
+        let whole = fs::read(&path).unwrap();
+        let mut changed = whole.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        for bytes in [b"".to_vec(), whole[..20].to_vec(), vec![255; 64], changed] {
             fs::write(&path, bytes).unwrap();
-            assert!(Journal::load(&path).unwrap_err().to_string().contains("journal.safetensors"));
+            assert!(Journal::load(&path, "me").unwrap_err().to_string().contains("journal.safetensors"));
         }
     }
 
@@ -255,11 +283,11 @@ mod tests {
         for round in 0..6_u64 {
             for client in 0..5 {
                 let mut journal = journals.read(client).unwrap();
-                let seen = journal.settled(round.checked_sub(1)).arrays.get("gradient").map_or(0.0, |g| g[0]);
+                let seen = journal.settled(round.checked_sub(1)).unwrap().arrays.get("gradient").map_or(0.0, |g| g[0]);
                 assert_eq!(seen, round as f32 * 10.0 + if round > 0 { client as f32 } else { 0.0 });
                 journal.record(round.checked_sub(1), round, state((round + 1) as f32 * 10.0 + client as f32));
                 // The committed state is not needed here: only what waits is kept small enough to hold two.
-                journal.committed = State::default();
+                journal.committed = None;
                 journals.write(client, round, journal);
             }
             journals.make_room().unwrap();
@@ -324,8 +352,15 @@ mod tests {
         journal.record(None, 3, state(1.0));
         journals.write(2, 3, journal);
         journals.make_room().unwrap();
-        fs::remove_file(folder.path().join("2-3.safetensors")).unwrap();
+        let file = folder.path().join("2-3.safetensors");
+        journals.write(1, 3, Journal::default());
+        journals.write(1, 3, Journal { pending: Some((3, state(2.0))), committed: None });
+        journals.make_room().unwrap();
+        // Another client's file in its place is noticed too.
+        fs::copy(folder.path().join("1-3.safetensors"), &file).unwrap();
+        assert!(journals.read(2).unwrap_err().to_string().contains("client 1 after round 3"));
+        fs::remove_file(file).unwrap();
         assert!(journals.read(2).unwrap_err().to_string().contains("2-3.safetensors"));
-        assert_eq!(journals.read(1).unwrap(), Journal::default());
+        assert_eq!(journals.read(0).unwrap(), Journal::default());
     }
 }

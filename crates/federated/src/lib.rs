@@ -61,7 +61,7 @@ pub use client::{Client, LocalProblem, LocalResult};
 pub use guard::Guard;
 pub use journal::{Journal, Journals};
 pub use message::Message;
-pub use method::{Method, MethodConfig, Reply};
+pub use method::{Contents, Method, MethodConfig, Reply};
 pub use methods::{FedAvg, FedDc, FedDyn, FedNova, FedOpt, FedProx, Scaffold, ServerOptimizer};
 pub use participation::Participation;
 pub use privacy::Privacy;

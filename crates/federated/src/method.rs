@@ -22,6 +22,15 @@ pub struct Reply {
     pub message: Message,
 }
 
+/// What a reply must hold for a method to take it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Contents {
+    /// Vectors besides the model, as long as the model.
+    pub arrays: &'static [&'static str],
+    /// Numbers, with the least and the largest that are plausible.
+    pub numbers: &'static [(&'static str, f64, f64)],
+}
+
 /// The rules of client and server. None of the functions changes anything: they give what comes next.
 pub trait Method: Debug + Send + Sync {
     /// The server before its first round, with this model and this many clients.
@@ -42,6 +51,21 @@ pub trait Method: Debug + Send + Sync {
     /// What a client keeps and what goes up.
     fn reply(&self, state: &State, _message: &Message, result: &LocalResult, _client: Client) -> Result<(State, Message)> {
         Ok((state.clone(), Message::default().with_array(MODEL, result.parameters.clone())))
+    }
+
+    /// What [`reply`](Self::reply) sends besides the model.
+    fn contents(&self) -> Contents {
+        Contents::default()
+    }
+
+    /// Whether a client keeps something from round to round, which must not be lost.
+    fn keeps_state(&self) -> bool {
+        false
+    }
+
+    /// Whether a client must know its share of the examples, [`Client::share`].
+    fn weights_by_examples(&self) -> bool {
+        false
     }
 
     /// The server after a round with these replies, of which there is at least one, by rising number of client.
@@ -87,6 +111,9 @@ pub enum MethodConfig {
         /// η_g: the server's step.
         #[serde(default = "one", deserialize_with = "range::positive")]
         server_rate: f64,
+        /// Whether clients' control variates count by their examples, as in the code of FedDyn's authors.
+        #[serde(default)]
+        weight_by_examples: bool,
     },
     /// [`FedNova`].
     #[serde(rename = "fednova")]
@@ -168,7 +195,7 @@ impl MethodConfig {
             Self::FedProx { mu } => Box::new(FedProx { mu }),
             Self::FedDyn { alpha, by_share } => Box::new(FedDyn { alpha, by_share }),
             Self::FedDc { alpha, by_share } => Box::new(FedDc { alpha, by_share }),
-            Self::Scaffold { server_rate } => Box::new(Scaffold { server_rate }),
+            Self::Scaffold { server_rate, weight_by_examples } => Box::new(Scaffold { server_rate, weight_by_examples }),
             Self::FedNova => Box::new(FedNova),
             Self::FedAvgM { rate, momentum } => Box::new(FedOpt { rate, optimizer: ServerOptimizer::Momentum(momentum) }),
             Self::FedAdam(config) => Box::new(FedOpt { rate: config.rate, optimizer: ServerOptimizer::Adam(config) }),

@@ -1,6 +1,6 @@
 //! Who takes part in a round.
 
-use lyceum_core::{Seed, range};
+use lyceum_core::{Seed, Stream, range};
 use rand::{RngExt, seq::index};
 use serde::{Deserialize, Serialize};
 
@@ -46,12 +46,9 @@ impl Participation {
         let mut chosen: Vec<usize> = if self.fraction >= 1.0 {
             (0..clients).collect()
         } else if self.independent {
-            loop {
-                let drawn: Vec<usize> = (0..clients).filter(|_| rng.random::<f64>() < self.fraction).collect();
-                if !drawn.is_empty() || clients == 0 {
-                    break drawn;
-                }
-            }
+            let drawn = (0..TRIES).map(|_| (0..clients).filter(|_| rng.random::<f64>() < self.fraction).collect::<Vec<usize>>());
+            let drawn = drawn.into_iter().find(|drawn| !drawn.is_empty());
+            drawn.unwrap_or_else(|| at_least_one(clients, self.fraction, &mut rng))
         } else {
             let count = ((self.fraction * clients as f64).round() as usize).clamp(1.min(clients), clients);
             index::sample(&mut rng, clients, count).into_vec()
@@ -63,6 +60,19 @@ impl Participation {
         };
         chosen.into_iter().map(&mut active).collect()
     }
+}
+
+/// How often nobody may be drawn before [`at_least_one`] is used instead: it has the same law, but other numbers.
+const TRIES: usize = 100;
+
+/// Clients drawn each with probability `q`, given that there is at least one: the first by its law, those after it freely.
+fn at_least_one(clients: usize, q: f64, rng: &mut Stream) -> Vec<usize> {
+    let Some(last) = clients.checked_sub(1) else { return Vec::new() };
+    let pass = (-q).ln_1p();
+    // P(first ≤ j) = (1 − (1 − q)^(j + 1))/(1 − (1 − q)^m).
+    let some = -(clients as f64 * pass).exp_m1();
+    let first = (((-rng.random::<f64>() * some).ln_1p() / pass) as usize).min(last);
+    std::iter::once(first).chain((first + 1..clients).filter(|_| rng.random::<f64>() < q)).collect()
 }
 
 #[cfg(test)]
@@ -84,5 +94,38 @@ mod tests {
         let slow = drawn.iter().filter(|active| active.part < 1.0).count();
         let lost = drawn.iter().filter(|active| !active.arrives).count();
         assert!(slow.abs_diff(5_000) < 200 && lost.abs_diff(2_500) < 200, "{slow} {lost}");
+    }
+
+    #[test]
+    fn a_round_that_almost_nobody_takes_part_in_is_drawn_at_once() {
+        let draw = |fraction, seed| {
+            let rare = Participation { fraction, independent: true, ..Participation::default() };
+            rare.draw(5, 0, Seed::new(seed)).iter().map(|active| active.id).collect::<Vec<_>>()
+        };
+        for fraction in [1e-12, 1e-300, f64::MIN_POSITIVE / 8.0] {
+            let mut counts = [0; 5];
+            (0..5_000).for_each(|seed| {
+                let drawn = draw(fraction, seed);
+                assert_eq!(drawn.len(), 1);
+                counts[drawn[0]] += 1;
+            });
+            // Each with probability 1/5, to four standard deviations.
+            assert!(counts.iter().all(|count: &i32| (count - 1_000).abs() < 114), "{counts:?}");
+        }
+        // The law of at least one is that of drawing again and again.
+        let mut rng = Seed::new(0).stream("law");
+        let (mut counts, mut again) = ([0.0; 8], [0.0; 8]);
+        for _ in 0..40_000 {
+            let subset = |drawn: &[usize]| drawn.iter().map(|id| 1 << id).sum::<usize>();
+            counts[subset(&at_least_one(3, 0.3, &mut rng))] += 1.0;
+            let drawn = loop {
+                let drawn: Vec<usize> = (0..3).filter(|_| rng.random::<f64>() < 0.3).collect();
+                if !drawn.is_empty() {
+                    break drawn;
+                }
+            };
+            again[subset(&drawn)] += 1.0;
+        }
+        assert!(counts.iter().zip(again).all(|(a, b): (&f64, f64)| (a - b).abs() <= 4.5 * (a + b).sqrt()), "{counts:?} {again:?}");
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Client, Guard, Journal, LocalProblem, LocalResult, Message, Method, Participation, Privacy, Reply, Server,
+    client::State,
     method::{mean, single},
     participation::Active,
     server::MODEL,
@@ -110,24 +111,29 @@ impl<'a> Rules<'a> {
         mut journal: Journal,
         train: impl FnOnce(&LocalProblem, Seed) -> Result<LocalResult>,
     ) -> Result<Answer> {
-        let problem = self.method.problem(journal.settled(accepted), message, client)?;
+        if client.examples == 0 {
+            return Err(Error::Failed("it has no examples".into()));
+        }
+        let before = if self.method.keeps_state() { journal.settled(accepted)?.clone() } else { State::default() };
+        let problem = self.method.problem(&before, message, client)?;
         let mut result = train(&problem, self.seed.child(&format!("federated/{}/{round}", client.id)))?;
         if let Some(privacy) = &self.privacy {
             privacy.clip(&mut result.parameters, &problem.start);
         }
-        let (state, reply) = self.method.reply(journal.settled(accepted), message, &result, client)?;
+        let (state, reply) = self.method.reply(&before, message, &result, client)?;
         journal.record(accepted, round, state);
         Ok(Answer { journal, message: reply, model: result.parameters, loss: result.loss })
     }
 
-    /// The server's half: takes the replies that pass, by rising number of client, and goes on to the next round; without any the model
-    /// stays. On an error nothing has changed.
+    /// The server's half: takes the replies that pass, by rising number of client, and moves on to the next round. Without any, or if
+    /// what they add up to is not plausible, the model stays as it is. On an error nothing has changed.
     pub fn conclude(&self, ledger: &mut Ledger, replies: Vec<Reply>) -> Result<Round> {
         let mut round = Round::default();
         let mut taken: Vec<Reply> = Vec::new();
-        let reasons: Vec<Option<String>> = replies.par_iter().map(|reply| self.guard.refuses(&ledger.server, reply)).collect();
+        let reasons: Vec<Option<String>> = replies.par_iter().map(|reply| self.guard.refuses(self.method, &ledger.server, reply)).collect();
         for (mut reply, reason) in replies.into_iter().zip(reasons) {
-            if let Some(reason) = reason {
+            let stranger = || format!("there are {} clients", ledger.accepted.len());
+            if let Some(reason) = reason.or_else(|| (reply.client.id >= ledger.accepted.len()).then(stranger)) {
                 round.refused.push((reply.client.id, reason));
                 continue;
             }
@@ -155,7 +161,15 @@ impl<'a> Rules<'a> {
         let mean = mean(&taken, MODEL, |_| 1.0)?;
         round.drift = drift(&taken, &mean)?;
         round.active_mean = single(&mean);
-        ledger.server = self.method.aggregate(&ledger.server, &taken)?;
+        let next = self.method.aggregate(&ledger.server, &taken)?;
+        if let Some(reason) = self.guard.refuses_server(&ledger.server, &next) {
+            round.refused.extend(taken.iter().map(|reply| (reply.client.id, reason.clone())));
+            round.active_mean = ledger.server.model().to_vec();
+            round.drift = 0.0;
+            ledger.server.round += 1;
+            return Ok(round);
+        }
+        ledger.server = next;
         round.taken = taken.iter().map(|reply| reply.client.id).collect();
         for &client in &round.taken {
             ledger.accepted[client] = Some(number);
@@ -208,7 +222,7 @@ impl Ledger {
     pub fn write(&self, path: &Path, note: &str) -> Result<()> {
         let (ledger, arrays) = self.save();
         let note = serde_json::to_string(&Noted { ledger, note: note.into() }).map_err(|error| Error::Failed(error.to_string()))?;
-        atomic::write(path, &array::encode_noted(&arrays, Some(note))?)
+        atomic::write(path, &array::encode_sealed(&arrays, &note)?)
     }
 
     /// Reads what [`write`](Self::write) wrote, with the note; `None` if there is no such file.
@@ -218,9 +232,8 @@ impl Ledger {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("read", path)(error)),
         };
-        let arrays = array::decode(path, &bytes)?;
-        let Noted { ledger, note } =
-            serde_json::from_str(&array::note(path, &bytes)?).map_err(|error| Error::damaged(path, error.to_string()))?;
+        let (arrays, noted) = array::decode_sealed(path, &bytes)?;
+        let Noted { ledger, note } = serde_json::from_str(&noted).map_err(|error| Error::damaged(path, error.to_string()))?;
         Ok(Some((Self::restore(&ledger, &arrays), note)))
     }
 }

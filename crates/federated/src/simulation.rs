@@ -61,7 +61,7 @@ impl Simulation<'_> {
                     Ok(Ok(answer))
                 }
                 // A client that fails is left out; the others go on.
-                Err(Error::Failed(reason)) => Ok(Err(reason)),
+                Err(Error::Failed(reason) | Error::Diverged(reason)) => Ok(Err(reason)),
                 Err(error) => Err(error),
             }
         };
@@ -101,7 +101,7 @@ impl World {
         let mut sum = vec![0.0_f64; initial.len()];
         for (client, accepted) in accepted.iter().enumerate() {
             let journal = self.journals.read(client)?;
-            let model = journal.settled(*accepted).arrays.get(MODEL).map_or(initial, Vec::as_slice);
+            let model = journal.settled(*accepted)?.arrays.get(MODEL).map_or(initial, Vec::as_slice);
             sum.iter_mut().zip(model).for_each(|(sum, x)| *sum += f64::from(*x));
         }
         Ok(sum.into_iter().map(|sum| (sum / accepted.len() as f64) as f32).collect())

@@ -46,8 +46,9 @@ fn rounds(method: &dyn Method, trainer: &Quadratics, examples: &[usize], count: 
 }
 
 fn gradients(world: &World) -> Vec<f64> {
-    let gradient =
-        |(k, accepted): (usize, &Option<u64>)| f64::from(world.journals.read(k).unwrap().settled(*accepted).array("gradient", 1)[0]);
+    let gradient = |(k, accepted): (usize, &Option<u64>)| {
+        f64::from(world.journals.read(k).unwrap().settled(*accepted).unwrap().array("gradient", 1)[0])
+    };
     world.ledger.accepted.iter().enumerate().map(gradient).collect()
 }
 
@@ -131,8 +132,25 @@ fn feddyn_weighs_clients_by_their_examples() {
         close(f64::from(world.ledger.server.arrays["gradient"][0]), 0.75 * g[0] + 0.25 * g[1]);
     });
     close(end, 0.5);
-    let g = |by_share| rounds(&FedDyn { alpha: 0.5, by_share }, &two(None), &[4, 4], 5, |_, _| ());
-    assert_eq!(g(true), g(false));
+    // Alike clients count alike; unlike ones do not.
+    let g = |by_share, examples: [usize; 2]| rounds(&FedDyn { alpha: 0.5, by_share }, &two(None), &examples, 5, |_, _| ());
+    assert_eq!(g(true, [4, 4]), g(false, [4, 4]));
+    assert!((g(true, [3, 1]) - g(false, [3, 1])).abs() > 0.1);
+}
+
+/// With the formulas of the authors' code (`train_SCAFFOLD`) in double precision.
+#[test]
+fn scaffold_weighs_clients_by_their_examples() {
+    let (theta, control) = ([0.255, 0.352_75, 0.373_447_5, 0.398_494_875], [-0.637_5, -0.325_125, -0.213_243_75, -0.179_867_437_5]);
+    let method = Scaffold { server_rate: 1.0, weight_by_examples: true };
+    let end = rounds(&method, &two(Some(2)), &[3, 1], 400, |round, world| {
+        if round < 4 {
+            close(f64::from(world.ledger.server.model()[0]), theta[round]);
+            close(f64::from(world.ledger.server.arrays["control"][0]), control[round]);
+        }
+    });
+    // The optimum of the loss over all examples.
+    assert!((end - 0.5).abs() < 2e-6, "{end}");
 }
 
 #[test]
@@ -147,10 +165,10 @@ fn two_gradient_steps_of_each_method() {
     };
     after(&FedAvg, [0.255, 0.420_75, 0.528_487_5], 0.728_571_428_6);
     after(&FedProx { mu: 1.0 }, [0.24, 0.400_8, 0.508_536], 0.727_272_727_3);
-    after(&Scaffold { server_rate: 1.0 }, [0.255, 0.433_5, 0.548_76], 0.75);
+    after(&Scaffold { server_rate: 1.0, weight_by_examples: false }, [0.255, 0.433_5, 0.548_76], 0.75);
     after(&FedDyn { alpha: 1.0, by_share: false }, [0.48, 0.806_4, 0.948_48], 0.75);
     let control = [-1.275, -0.892_5, -0.576_3];
-    rounds(&Scaffold { server_rate: 1.0 }, &two(Some(2)), &[5, 5], 3, |round, world| {
+    rounds(&Scaffold { server_rate: 1.0, weight_by_examples: false }, &two(Some(2)), &[5, 5], 3, |round, world| {
         close(f64::from(world.ledger.server.arrays["control"][0]), control[round]);
     });
     let h = [-0.24, -0.283_2, -0.212_64];
@@ -184,14 +202,41 @@ fn servers_that_take_moves_for_gradients_worked_by_hand() {
     close(first(ServerOptimizer::Adagrad(constants)), 0.125 / (0.26_f64.sqrt() + 0.1));
     close(first(ServerOptimizer::Adam(constants)), 0.125 / (0.07_f64.sqrt() + 0.1));
     close(first(ServerOptimizer::Yogi(constants)), 0.125 / (0.0725_f64.sqrt() + 0.1));
+    // FedNova with 4 steps of 3 examples and 1 step of 1: (3/4·4 + 1/4)(3/4·(1/4) + 1/4·(−2)), where FedAvg has 1/4.
+    let replies: Vec<Reply> = [(3, 4.0, 1.0), (1, 1.0, -2.0)]
+        .into_iter()
+        .enumerate()
+        .map(|(id, (examples, steps, at))| Reply {
+            client: Client { id, examples, share: 1.0 },
+            message: Message::default().with_array("model", vec![at]).with_number("steps", steps),
+        })
+        .collect();
+    let server = |method: &dyn Method| method.aggregate(&method.start(vec![0.0], 2), &replies).unwrap();
+    close(f64::from(server(&FedNova).model()[0]), -1.015_625);
+    close(f64::from(server(&FedAvg).model()[0]), 0.25);
     // FedNova with equally many steps is FedAvg.
     let nova = rounds(&FedNova, &two(Some(2)), &[3, 1], 5, |_, _| ());
     close(nova, rounds(&FedAvg, &two(Some(2)), &[3, 1], 5, |_, _| ()));
 }
 
 #[test]
-fn a_large_alpha_holds_the_model_and_none_is_fedprox() {
-    close(rounds(&FedDyn { alpha: 1e9, by_share: false }, &two(None), &[1, 1], 3, |_, _| ()), 0.0);
+fn a_large_alpha_is_slow_and_the_first_round_is_that_of_fedprox() {
+    let theta = [0.002_991_026_919_2, 0.004_483_552_34, 0.005_971_613_577_1];
+    rounds(&FedDyn { alpha: 1_000.0, by_share: false }, &two(None), &[1, 1], 3, |round, world| {
+        let found = f64::from(world.ledger.server.model()[0]);
+        assert!((found - theta[round]).abs() < 1e-9, "{found} {}", theta[round]);
+    });
+    // Before the first round g_k = 0: what a client solves is FedProx's problem.
+    let (client, state) = (Client { id: 1, examples: 1, share: 1.0 }, lyceum_federated::client::State::default());
+    let solution = |method: &dyn Method| {
+        let message = method.broadcast(&method.start(vec![0.2], 2));
+        let problem = method.problem(&state, &message, client).unwrap();
+        two(None).train(1, &problem, 0, 1.0, Seed::new(0)).unwrap().parameters[0]
+    };
+    for alpha in [0.1, 1.0, 30.0] {
+        assert_eq!(solution(&FedDyn { alpha, by_share: false }), solution(&FedProx { mu: alpha }));
+        assert_ne!(solution(&FedDyn { alpha, by_share: false }), solution(&FedAvg));
+    }
 }
 
 #[test]
@@ -199,7 +244,7 @@ fn bytes_are_exact() {
     for (method, each) in [
         (&FedDyn { alpha: 0.1, by_share: true } as &dyn Method, 4),
         (&FedDc { alpha: 0.1, by_share: true }, 8),
-        (&Scaffold { server_rate: 1.0 }, 8),
+        (&Scaffold { server_rate: 1.0, weight_by_examples: false }, 8),
         (&FedAvg, 4),
     ] {
         rounds(method, &two(None), &[1, 1], 3, |round, world| {
@@ -291,6 +336,7 @@ fn broken_replies_are_refused() {
     assert_eq!(world.ledger.server.model(), [1.0, 1.0]);
     assert_eq!((round.active, round.taken), (6, vec![4, 5]));
     let reasons: Vec<String> = round.refused.iter().map(|(id, reason)| format!("{id}: {reason}")).collect();
+    assert_eq!(reasons.len(), 4);
     for (found, expected) in
         reasons.iter().zip(["0: `model` has NaN at place 0", "1: `model` has 3 numbers", "2: its update has norm", "3: out of memory"])
     {
@@ -308,4 +354,85 @@ fn a_second_reply_is_refused() {
     let round = rules.conclude(&mut ledger, vec![reply(0, 1.0), reply(1, 3.0), reply(0, 9.0)]).unwrap();
     assert_eq!((ledger.server.model(), round.taken), ([2.0].as_slice(), vec![0, 1]));
     assert_eq!(round.refused, [(0, "a second reply in the same round".to_owned())]);
+}
+
+/// Ten thousand replies and more of clients that send anything, to every method, with a restart after each round: the server never
+/// stops, its model stays finite and plausible, and clients that are honest are taken all the same.
+#[test]
+fn no_reply_stops_a_federation_or_ruins_its_model() {
+    use lyceum_federated::round::Ledger;
+    use rand::{RngExt, seq::IndexedRandom};
+    let names = ["fedavg", "fedprox", "feddyn", "feddc", "scaffold", "fednova", "fedavgm", "fedadam", "fedyogi", "fedadagrad"];
+    let mut count = 0;
+    for (number, name) in names.into_iter().enumerate() {
+        let method: Box<dyn Method> = serde_json::from_str::<lyceum_federated::MethodConfig>(&format!("{{\"{name}\": {{}}}}"))
+            .or_else(|_| serde_json::from_str(&format!("\"{name}\"")))
+            .unwrap()
+            .build();
+        let rules = Rules::new(&*method, Seed::new(1));
+        let mut ledger = rules.start(vec![0.5, -0.5, 0.0], 8);
+        let mut rng = Seed::new(2).stream_at("fuzz", number as u64);
+        let numbers = [0.0, -1.0, 1.0, 3.0, 1e5, 1e30, 1e308, f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+        let values = [0.0_f32, 1.0, -1.0, 1e-30, 1e3, 1e30, 3e38, -3e38, f32::NAN, f32::INFINITY];
+        let mut honest = 0;
+        for round in 0..130 {
+            let replies: Vec<Reply> = (0..9)
+                .map(|_| {
+                    count += 1;
+                    let id = rng.random_range(0..10);
+                    let mut message = Message::default();
+                    let contents = method.contents();
+                    let arrays = contents.arrays.iter().copied().chain(["model"]);
+                    // A reply as it should be, of which something is changed, or nothing.
+                    for array in arrays {
+                        message = message.with_array(array, ledger.server.model().iter().map(|x| x + 0.01).collect());
+                    }
+                    for (number, ..) in contents.numbers {
+                        message = message.with_number(number, 2.0);
+                    }
+                    let mut examples = 3;
+                    for _ in 0..rng.random_range(0..3) {
+                        let array = *["model", "control_change", "gradient_change", "other"].choose(&mut rng).unwrap();
+                        match rng.random_range(0..7) {
+                            0 => examples = *[0, 1, 1 << 40, (1 << 40) + 1, usize::MAX].choose(&mut rng).unwrap(),
+                            1 => drop(message.arrays.remove(array)),
+                            2 => message = message.with_array(array, vec![0.5; rng.random_range(0..5)]),
+                            3 => message = message.with_array(array, (0..3).map(|_| *values.choose(&mut rng).unwrap()).collect()),
+                            4 => message = message.with_number("steps", *numbers.choose(&mut rng).unwrap()),
+                            5 => drop(message.numbers.remove("steps")),
+                            _ => message = message.with_number("other", *numbers.choose(&mut rng).unwrap()),
+                        }
+                    }
+                    Reply { client: Client { id, examples, share: 1.0 }, message }
+                })
+                .collect();
+            let before: f64 = ledger.server.model().iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            let found = rules.conclude(&mut ledger, replies).unwrap();
+            honest += found.taken.len();
+            assert_eq!(ledger.server.round, round + 1);
+            assert!(ledger.server.arrays.values().flatten().all(|x| x.is_finite()), "{name} {:?}", ledger.server);
+            let now: f64 = ledger.server.model().iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            assert!(now <= before + 1e3 * (1.0 + before) * 1.000_01, "{name} {before} {now}");
+            let (saved, arrays) = ledger.save();
+            ledger = Ledger::restore(&saved, &arrays);
+        }
+        assert!(honest > 200, "{name}: {honest}");
+    }
+    assert!(count > 10_000);
+}
+
+/// Clients without examples make a round without replies, and the next round comes.
+#[test]
+fn a_round_of_empty_clients_is_passed_over() {
+    for method in [&FedAvg as &dyn Method, &FedDyn { alpha: 0.1, by_share: true }, &FedDc { alpha: 0.1, by_share: true }, &FedNova] {
+        let (trainer, clients) = (two(None), Client::all(&[0, 0]));
+        let simulation = Simulation { rules: Rules::new(method, Seed::new(1)), trainer: &trainer, clients: &clients, keep_models: false };
+        let mut world = simulation.start(vec![0.25]);
+        for number in 0..3 {
+            let round = simulation.round(&mut world).unwrap();
+            assert_eq!((world.ledger.server.round, round.taken.len()), (number + 1, 0));
+            assert!(round.refused.iter().all(|(_, reason)| reason == "it has no examples"));
+        }
+        assert_eq!(world.ledger.server.model(), [0.25]);
+    }
 }

@@ -5,7 +5,7 @@ use lyceum_core::Result;
 use crate::{
     Client, LocalProblem, LocalResult, Message, Method, Reply, Server,
     client::State,
-    method::{mean, single},
+    method::{Contents, mean, single},
     server::MODEL,
 };
 
@@ -85,6 +85,18 @@ impl Method for FedDc {
         let message = Message::default().with_array(MODEL, result.parameters.clone()).with_array(CHANGE, change);
         let state = State { arrays: [(DRIFT.to_owned(), drift), (GRADIENT.to_owned(), own)].into() };
         Ok((state, message))
+    }
+
+    fn contents(&self) -> Contents {
+        Contents { arrays: &[CHANGE], numbers: &[] }
+    }
+
+    fn keeps_state(&self) -> bool {
+        true
+    }
+
+    fn weights_by_examples(&self) -> bool {
+        self.by_share
     }
 
     fn aggregate(&self, server: &Server, replies: &[Reply]) -> Result<Server> {

@@ -64,6 +64,14 @@ impl Method for FedDyn {
         Ok((State::of(GRADIENT, g), Message::default().with_array(MODEL, result.parameters.clone())))
     }
 
+    fn keeps_state(&self) -> bool {
+        true
+    }
+
+    fn weights_by_examples(&self) -> bool {
+        self.by_share
+    }
+
     fn aggregate(&self, server: &Server, replies: &[Reply]) -> Result<Server> {
         let models = mean(replies, MODEL, |_| 1.0)?;
         let part = replies.len() as f64 / server.clients as f64;

@@ -5,7 +5,7 @@ use lyceum_core::Result;
 use crate::{
     Client, LocalResult, Message, Method, Reply, Server,
     client::State,
-    method::{mean, single},
+    method::{Contents, mean, single},
     server::MODEL,
 };
 
@@ -20,6 +20,10 @@ impl Method for FedNova {
     fn reply(&self, state: &State, _: &Message, result: &LocalResult, _: Client) -> Result<(State, Message)> {
         let message = Message::default().with_array(MODEL, result.parameters.clone()).with_number(STEPS, result.steps as f64);
         Ok((state.clone(), message))
+    }
+
+    fn contents(&self) -> Contents {
+        Contents { arrays: &[], numbers: &[(STEPS, 0.0, 1e5)] }
     }
 
     fn aggregate(&self, server: &Server, replies: &[Reply]) -> Result<Server> {

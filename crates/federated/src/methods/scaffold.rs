@@ -5,7 +5,7 @@ use lyceum_core::Result;
 use crate::{
     Client, LocalProblem, LocalResult, Message, Method, Reply, Server,
     client::State,
-    method::{mean, single},
+    method::{Contents, mean, single},
     server::MODEL,
 };
 
@@ -18,10 +18,22 @@ use crate::{
 ///
 /// (Karimireddy, Kale, Mohri, Reddi, Stich and Suresh 2020, option II.) Twice the bytes of FedAvg go up and down. η is the rate
 /// that was used; the code of FedDyn's authors divides by the rate before its decay.
+///
+/// With `weight_by_examples`, as in their code, a client's step uses c/w_k, w_k its share of examples relative to the average
+/// client's, and its change counts w_k times: c ← c + (1/m) Σ_P w_k(c_k⁺ − c_k). Then the limit is the optimum of the loss over
+/// all examples instead of that of the mean of the clients' losses. With very unequal shares it diverges earlier.
 #[derive(Debug, Clone, Copy)]
 pub struct Scaffold {
     /// η_g.
     pub server_rate: f64,
+    /// Whether clients count by their data, w_k.
+    pub weight_by_examples: bool,
+}
+
+impl Scaffold {
+    fn share(&self, client: Client) -> f64 {
+        if self.weight_by_examples { client.share } else { 1.0 }
+    }
 }
 
 const CONTROL: &str = "control";
@@ -38,14 +50,15 @@ impl Method for Scaffold {
         Message::default().with_array(MODEL, server.model().to_vec()).with_array(CONTROL, control)
     }
 
-    fn problem(&self, state: &State, message: &Message, _: Client) -> Result<LocalProblem> {
-        let start = message.array(MODEL)?.to_vec();
+    fn problem(&self, state: &State, message: &Message, client: Client) -> Result<LocalProblem> {
+        let (start, share) = (message.array(MODEL)?.to_vec(), self.share(client) as f32);
         let own = state.array(CONTROL, start.len());
-        let linear = message.array(CONTROL)?.iter().zip(own).map(|(all, own)| all - own).collect();
+        let linear = message.array(CONTROL)?.iter().zip(own).map(|(all, own)| all / share - own).collect();
         Ok(LocalProblem { start, linear, quadratic: 0.0, clip_pull: true })
     }
 
-    fn reply(&self, state: &State, message: &Message, result: &LocalResult, _: Client) -> Result<(State, Message)> {
+    fn reply(&self, state: &State, message: &Message, result: &LocalResult, client: Client) -> Result<(State, Message)> {
+        let share = self.share(client) as f32;
         let (start, control) = (message.array(MODEL)?, message.array(CONTROL)?);
         let mut own = state.array(CONTROL, start.len());
         let way = result.steps as f64 * result.rate;
@@ -53,11 +66,23 @@ impl Method for Scaffold {
         for (((own, control), start), end) in own.iter_mut().zip(control).zip(start).zip(&result.parameters) {
             let by = if way > 0.0 { (f64::from(*start) - f64::from(*end)) / way - f64::from(*control) } else { 0.0 };
             let next = (f64::from(*own) + by) as f32;
-            change.push(next - *own);
+            change.push((next - *own) * share);
             *own = next;
         }
         let message = Message::default().with_array(MODEL, result.parameters.clone()).with_array(CHANGE, change);
         Ok((State::of(CONTROL, own), message))
+    }
+
+    fn contents(&self) -> Contents {
+        Contents { arrays: &[CHANGE], numbers: &[] }
+    }
+
+    fn keeps_state(&self) -> bool {
+        true
+    }
+
+    fn weights_by_examples(&self) -> bool {
+        self.weight_by_examples
     }
 
     fn aggregate(&self, server: &Server, replies: &[Reply]) -> Result<Server> {
