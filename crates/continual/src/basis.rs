@@ -122,7 +122,7 @@ impl Basis {
         }
         let total: f64 = inputs.iter().map(|x| x * x).sum();
         if !total.is_finite() {
-            return Err(Error::invalid("inputs", total, "finite numbers"));
+            return Err(Error::Diverged(format!("the squared norm of the inputs of a layer is {total}")));
         }
         let first = self.tasks == 0;
         self.tasks += 1;

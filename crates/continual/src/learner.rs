@@ -5,8 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use lyceum_core::{Array, Result, Run, Seed};
+use lyceum_core::{Array, Error, Result, Run, Seed};
 use lyceum_data::{Examples, split};
+use lyceum_kernels::vector;
 use lyceum_train::{
     ClipNorm, GradientCombiner, GradientEstimator, GradientTransform, Model, Oracle, ParamSpace, Pipeline, Rate, Slopes, State,
     TrainConfig, Vector, oracle::Rows, pipeline::Saved,
@@ -32,6 +33,8 @@ pub struct Learner {
     pub combiner: Box<dyn Fn(Seed) -> Result<Box<dyn GradientCombiner>>>,
     /// How many outputs the network has, and whether tasks have outputs of their own.
     pub outputs: (usize, bool),
+    /// The randomness of batches and strategies: learners with the same seed see the same batches.
+    pub seed: Seed,
 }
 
 /// How far a stream was learnt.
@@ -46,7 +49,32 @@ pub struct Progress {
     pub matrix: Vec<Vec<f64>>,
     /// What each stage left behind.
     pub notes: Vec<Note>,
+    /// Where learning diverged, and why; nothing was learnt after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diverged: Option<Diverged>,
     counters: [BTreeMap<String, u64>; 4],
+}
+
+impl Progress {
+    /// Ends here. The checkpoint before is kept as it is, so that a resumed run ends in the same way.
+    fn diverge(&mut self, run: &Run, reason: String) {
+        let (stage, epoch, step) = (self.stage, self.epoch, self.step);
+        run.progress().warn(&format!("diverged in stage {}, epoch {}, after {step} steps: {reason}", stage + 1, epoch + 1));
+        self.diverged = Some(Diverged { stage, epoch, step, reason });
+    }
+}
+
+/// Where learning diverged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Diverged {
+    /// The stage, from 0.
+    pub stage: usize,
+    /// The epoch, from 0.
+    pub epoch: usize,
+    /// Steps before it, over all stages.
+    pub step: u64,
+    /// What was found.
+    pub reason: String,
 }
 
 /// What a strategy is told of a step.
@@ -139,8 +167,8 @@ struct Stage {
 }
 
 impl Learner {
-    /// Learns stages of tasks, from `stage(number)`; `tests` are the examples of all tasks with their outputs. Goes on from the
-    /// newest checkpoint in `run`.
+    /// Learns stages of tasks, from `stage(number)`; `tests` are the examples of all tasks with their outputs. Resumes from the
+    /// newest checkpoint in `run`. Learning that diverges ends with [`Progress::diverged`], and is no error.
     pub fn learn(
         &self,
         run: &Run,
@@ -151,7 +179,7 @@ impl Learner {
     ) -> Result<(Model, Progress)> {
         let mut progress = Progress::default();
         let space = ParamSpace::of(&model);
-        let still = Step { seed: run.seed(), rate: 0.0, part: 0.0 };
+        let still = Step { seed: self.seed, rate: 0.0, part: 0.0 };
         let strategy = Arc::new(Mutex::new((self.strategy.build(), still)));
         let mut waiting = None;
         if let Some(checkpoint) = run.rewind()? {
@@ -167,13 +195,16 @@ impl Learner {
                 estimator: state("estimator", 1)?,
                 combiner: state("combiner", 2)?,
             };
-            locked(&strategy, |strategy| strategy.restore(state("strategy", 3)?, self.context(&model, &space, run.seed())))?;
+            locked(&strategy, |strategy| strategy.restore(state("strategy", 3)?, self.context(&model, &space, self.seed)))?;
             waiting = Some(saved);
         }
         let mut task = run.progress().task("stages", progress.stage as u64, stages as u64);
-        while progress.stage < stages {
+        while progress.stage < stages && progress.diverged.is_none() {
             let tasks = stage(progress.stage)?;
-            let seed = run.seed().child(&format!("stage/{}", progress.stage));
+            if let Some(task) = tasks.iter().find(|task| task.train.is_empty()) {
+                return Err(Error::invalid(format!("task {}", task.number), "no training examples", "at least one"));
+            }
+            let seed = self.seed.child(&format!("stage/{}", progress.stage));
             locked(&strategy, |strategy| strategy.begin(&tasks, self.context(&model, &space, seed)))?;
             let shared = Shared { strategy: strategy.clone(), model: model.clone(), space: space.clone(), outputs: self.outputs };
             let estimator = Masked { inner: (self.estimator)(), shared: shared.clone() };
@@ -191,12 +222,29 @@ impl Learner {
             }
             while progress.epoch < self.training.epochs {
                 run.stop_if_requested()?;
-                let loss = self.epoch(&mut now, &tasks, &mut progress, seed)?;
+                let loss = match self.epoch(&mut now, &tasks, &mut progress, seed) {
+                    Err(Error::Diverged(reason)) => {
+                        progress.diverge(run, reason);
+                        return Ok((model, progress));
+                    }
+                    loss => loss?,
+                };
                 run.log(progress.step, &[("stage", progress.stage as f64), ("train_loss", loss)])?;
                 self.save(run, &now.pipeline, &strategy, &progress)?;
             }
+            // The last step's loss was taken before it.
+            if !vector::norm(now.pipeline.parameters()).is_finite() {
+                progress.diverge(run, "a parameter is no longer finite".into());
+                return Ok((model, progress));
+            }
             model = now.pipeline.model();
-            let note = locked(&strategy, |strategy| strategy.end(&tasks, self.context(&model, &space, seed.child("end"))))?;
+            let note = match locked(&strategy, |strategy| strategy.end(&tasks, self.context(&model, &space, seed.child("end")))) {
+                Err(Error::Diverged(reason)) => {
+                    progress.diverge(run, reason);
+                    return Ok((model, progress));
+                }
+                note => note?,
+            };
             let row = tests.iter().enumerate().map(|(task, (test, own))| {
                 let (context, point) = (self.context(&model, &space, seed), space.vector(&model));
                 match locked(&strategy, |strategy| strategy.mask(Some(task), &point, context)) {
@@ -240,7 +288,8 @@ impl Learner {
             };
             first += 1;
             let seed = seed.child(&format!("step/{step}"));
-            let mut rng = seed.stream("strategy");
+            // Two streams: what a strategy draws from its memory does not change what it keeps.
+            let (mut drawn, mut kept) = (seed.stream("strategy/draw"), seed.stream("strategy/keep"));
             let positions: Vec<Vec<usize>> =
                 orders.iter().map(|order| (0..count).map(|i| order[(step * size + i) % order.len()]).collect()).collect();
             let mut shared = stage.shared.strategy.lock().unwrap_or_else(PoisonError::into_inner);
@@ -253,7 +302,7 @@ impl Learner {
                     let input = task.train.inputs.row(position);
                     rows.push(input, label, 1.0, &task.own(label));
                 }
-                shared.0.extend(&mut rows, task, number, positions, &mut rng);
+                shared.0.extend(&mut rows, task, number, positions, &mut drawn);
                 parts.push(shared.0.finish(rows.build(&device), task)?);
             }
             let objective = shared.0.objective(tasks.len());
@@ -270,7 +319,7 @@ impl Learner {
                 let model = stage.pipeline.model();
                 let context = self.context(&model, stage.pipeline.space(), seed);
                 for (task, positions) in tasks.iter().zip(&positions) {
-                    shared.0.saw(task, positions, context, &mut rng)?;
+                    shared.0.saw(task, positions, context, &mut kept)?;
                 }
             }
             progress.step += 1;

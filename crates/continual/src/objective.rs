@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData, activation::softmax},
 };
 use lyceum_data::Examples;
-use lyceum_kernels::softmax_cross_entropy;
+use lyceum_kernels::{row_sums, softmax_cross_entropy};
 use lyceum_train::{Batch, Model, Network, Objective, Pass, pass::GradientInputs};
 use ndarray::ArrayView1;
 
@@ -204,7 +204,7 @@ impl Objective for StageObjective {
         let mut losses = softmax_cross_entropy(masked, rows.targets.clone().autodiff());
         if let Some((kept, weights)) = &rows.kept {
             let error = logits.clone() - kept.clone().autodiff();
-            losses = losses + (error.clone() * error * weights.clone().autodiff()).sum_dim(1).squeeze_dim(1);
+            losses = losses + row_sums(error.clone() * error * weights.clone().autodiff());
         }
         if let Some((targets, mask, temperature)) = &rows.distilled {
             let soft = logits / *temperature + mask.clone().autodiff();

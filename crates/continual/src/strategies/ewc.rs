@@ -80,13 +80,50 @@ pub(super) fn example_gradient(task: &Task, position: usize, point: &Vector, con
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use lyceum_data::{Examples, Extent};
     use lyceum_kernels::vector;
+    use lyceum_train::{ModelConfig, ParamSpace};
+    use ndarray::array;
 
     #[test]
     fn the_penalty_pulls_towards_the_anchor() {
         let device = lyceum_train::cpu();
-        let v = |values: [f32; 2]| vector::from_vec(values.to_vec(), &device);
-        let gradient = v([1.0, 1.0]) + v([2.0, 0.0]) * (v([3.0, 5.0]) - v([1.0, 1.0])) * 10.0;
-        assert_eq!(vector::to_vec(&gradient), [41.0, 1.0]);
+        let v = |values: &[f32]| vector::from_vec(values.to_vec(), &device);
+        let model = ModelConfig::Linear.init(Extent { channels: 1, height: 1, width: 2 }, 2, Seed::new(0), &device);
+        let space = ParamSpace::of(&model);
+        let context = Context { model: &model, space: &space, outputs: 2, heads: false, seed: Seed::new(0), rate: 0.1, part: 0.0 };
+        let mut ewc = Ewc::new(10.0, 4);
+        assert_eq!(vector::to_vec(&ewc.transform(v(&[1.0, 1.0]), &v(&[3.0, 5.0]), context).unwrap()), [1.0, 1.0]);
+        ewc.kept = Some((v(&[2.0, 0.0]), v(&[1.0, 1.0])));
+        // (1, 1) + 10·(2, 0)∘((3, 5) − (1, 1)).
+        assert_eq!(vector::to_vec(&ewc.transform(v(&[1.0, 1.0]), &v(&[3.0, 5.0]), context).unwrap()), [41.0, 1.0]);
+    }
+
+    #[test]
+    fn the_fisher_information_is_the_mean_of_squared_gradients_and_adds_up() {
+        let device = lyceum_train::cpu();
+        let model = ModelConfig::Linear.init(Extent { channels: 1, height: 1, width: 2 }, 2, Seed::new(0), &device);
+        let space = ParamSpace::of(&model);
+        let context = Context { model: &model, space: &space, outputs: 2, heads: false, seed: Seed::new(0), rate: 0.1, part: 0.0 };
+        let train = Examples { inputs: array![[1.0, 0.5], [-2.0, 1.0]], labels: vec![0, 1] };
+        let task = Task { number: 0, outputs: 0..2, heads: None, train };
+        let point = space.vector(&model);
+        let gradients: Vec<Vec<f32>> = (0..2).map(|row| vector::to_vec(&example_gradient(&task, row, &point, context).unwrap())).collect();
+        assert!(gradients[0] != gradients[1] && gradients.iter().flatten().any(|g| *g != 0.0));
+        let expected: Vec<f32> = (0..gradients[0].len()).map(|i| gradients.iter().map(|g| g[i] * g[i]).sum::<f32>() / 2.0).collect();
+        let fisher = |ewc: &Ewc| ewc.state().arrays.iter().find(|array| array.name == "fisher").unwrap().values.clone();
+        let mut ewc = Ewc::new(1.0, 100);
+        for times in [1.0, 2.0] {
+            ewc.end(std::slice::from_ref(&task), context).unwrap();
+            let close = |(a, b): (&f32, &f32)| (a - times * b).abs() <= 1e-6 * (1.0 + b.abs());
+            assert!(fisher(&ewc).iter().zip(&expected).all(close));
+        }
+        let mut again = Ewc::new(1.0, 100);
+        again.restore(ewc.state(), context).unwrap();
+        let moved = point.clone() + 0.5;
+        let of = |ewc: &mut Ewc| vector::to_vec(&ewc.transform(point.clone(), &moved, context).unwrap());
+        assert_eq!(of(&mut again), of(&mut ewc));
+        assert_ne!(of(&mut ewc), vector::to_vec(&point));
     }
 }

@@ -38,12 +38,13 @@ impl Memory {
 
     /// The place of the next example, if it is to be kept.
     pub fn place(&mut self, rng: &mut Stream) -> Option<usize> {
-        let place = if self.items.len() < self.capacity { self.items.len() } else { rng.random_range(0..=self.seen) as usize };
+        // Several places may be asked for before the first is filled.
+        let place = if self.seen < self.capacity as u64 { self.seen as usize } else { rng.random_range(0..=self.seen) as usize };
         self.seen += 1;
         (place < self.capacity).then_some(place)
     }
 
-    /// Puts an example where [`place`](Self::place) said.
+    /// Puts an example where [`place`](Self::place) said; in the order of the places that it gave.
     pub fn put(&mut self, place: usize, item: Item) {
         if place == self.items.len() {
             self.items.push(item);
@@ -96,6 +97,10 @@ impl Memory {
                 Item { input: row(inputs, item), label: label[0] as usize, outputs, logits: row(logits, item) }
             })
             .collect();
+        if self.items.len() as u64 != self.seen.min(self.capacity as u64) {
+            let found = format!("{} examples of {} that were seen", self.items.len(), self.seen);
+            return Err(Error::Failed(format!("the saved memory holds {found}, with room for {}", self.capacity)));
+        }
         Ok(())
     }
 }
@@ -125,5 +130,24 @@ mod tests {
         }
         // 800 expected, standard deviation 25.
         assert!(counts.iter().all(|count| (680..920).contains(count)), "{counts:?}");
+    }
+
+    /// As DER++ does: all places of a batch first, then the examples.
+    #[test]
+    fn a_memory_that_is_filled_by_batches_keeps_all_that_it_has_room_for() {
+        for (capacity, batch) in [(100, 10), (100, 7), (5, 32)] {
+            let (mut memory, mut rng) = (Memory::new(capacity), Seed::new(0).stream("memory"));
+            for start in (0..300).step_by(batch) {
+                let places: Vec<(usize, usize)> =
+                    (start..start + batch).filter_map(|i| memory.place(&mut rng).map(|place| (i, place))).collect();
+                for (i, place) in places {
+                    memory.put(place, Item { input: vec![i as f32], label: i, outputs: 0..400, logits: Vec::new() });
+                }
+                assert_eq!(memory.items.len(), capacity.min(start + batch));
+            }
+        }
+        let mut state = Memory::new(3).state();
+        state = state.with_counter("seen", 2);
+        assert!(Memory::new(3).restore(&state).is_err());
     }
 }
