@@ -91,6 +91,10 @@ impl Masker {
                 return Err(Error::invalid("longest span", 0, "1 and more"));
             }
         }
+        if config.method != Method::Token && !tokens.tell_words() {
+            let allowed = "##, </w>, Ġ or ▁ in its tokens, a model of words, or the method token";
+            return Err(Error::invalid("the tokeniser", "tokens that do not tell where words begin", allowed));
+        }
         if config.method == Method::Collocations && tree.is_none() {
             return Err(Error::invalid("vocabulary", "none", "the vocabulary of the collocations that are masked"));
         }

@@ -1,13 +1,13 @@
 //! Collocations as sequences of tokens.
 
 use hashbrown::HashMap;
-use lyceum_core::{Error, Result};
+use lyceum_core::Result;
 use rayon::prelude::*;
 use rustc_hash::FxBuildHasher;
 use tokenizers::Tokenizer;
 
 use crate::{
-    tokens::{Kind, Tokens},
+    tokens::{self, Kind, Tokens},
     vocabulary::Vocabulary,
     words::Punctuation,
 };
@@ -57,32 +57,34 @@ impl TokenTree {
         let mut words: Vec<&str> = entries.iter().flatten().copied().collect();
         words.par_sort_unstable();
         words.dedup();
-        let encode = |word: &&str| -> Result<Vec<u32>> {
-            let encoded = tokenizer.encode_fast(tokens.as_word(word), false);
-            Ok(encoded.map_err(|error| Error::Failed(format!("the tokeniser: {error}")))?.get_ids().to_vec())
-        };
-        let encoded: Vec<Vec<u32>> = words.par_iter().map(encode).collect::<Result<_>>()?;
+        let tokenizer = tokens::whole(tokenizer);
+        let encoded: Vec<Vec<Vec<u32>>> = words.par_iter().map(|word| tokens.of_word(&tokenizer, word)).collect::<Result<_>>()?;
+        let skip = vocabulary.about().splitting.punctuation == Punctuation::Skip;
         let mut children = Children::default();
         let mut ends = vec![false];
-        'entries: for entry in &entries {
-            let mut path = Vec::new();
-            for word in entry {
-                let ids = &encoded[words.binary_search(word).unwrap_or(0)];
-                if ids.is_empty() || ids.iter().any(|id| tokens.is_unknown(*id)) {
-                    continue 'entries;
+        for entry in &entries {
+            // Inside, a word stands after a space; after a sign too where signs are passed over.
+            let mut nodes = vec![0];
+            for (place, word) in entry.iter().enumerate() {
+                let forms = &encoded[words.binary_search(word).unwrap_or(0)];
+                let forms = if place == 0 || skip { forms.as_slice() } else { &forms[..forms.len().min(1)] };
+                let mut next = Vec::new();
+                for node in nodes {
+                    for form in forms {
+                        next.push(form.iter().fold(node, |node, token| {
+                            let node = *children.entry((node, *token)).or_insert(ends.len() as u32);
+                            if node as usize == ends.len() {
+                                ends.push(false);
+                            }
+                            node
+                        }));
+                    }
                 }
-                path.extend(ids);
+                nodes = next;
             }
-            let mut node = 0;
-            for token in path {
-                node = *children.entry((node, token)).or_insert(ends.len() as u32);
-                if node as usize == ends.len() {
-                    ends.push(false);
-                }
-            }
-            ends[node as usize] = true;
+            nodes.into_iter().for_each(|node| ends[node as usize] = true);
         }
-        Ok(Self::frozen(&children, &ends, vocabulary.about().splitting.punctuation == Punctuation::Skip))
+        Ok(Self::frozen(&children, &ends, skip))
     }
 
     fn frozen(children: &Children, ends: &[bool], skip: bool) -> Self {
@@ -171,7 +173,8 @@ impl TokenTree {
         let mut node = ids.first().map_or(Node::default(), |first| self.root(*first));
         let (mut length, mut longest) = (1, 0);
         loop {
-            if node.ends() && !is(length, Kind::Continuation) {
+            let kind = |at: usize| ids.get(at).map_or(Kind::Special, |id| tokens.kind(*id as u32));
+            if node.ends() && !kind(length).goes_on(kind(length - 1)) {
                 longest = length;
             }
             while self.skip && is(length, Kind::Sign) {

@@ -34,8 +34,7 @@ impl Units {
         }
         self.joined.clear();
         self.joined.resize(ids.len().min(1), false);
-        let goes_on =
-            |pair: &[Kind]| words & (pair[1] == Kind::Continuation) & ((pair[0] == Kind::Start) | (pair[0] == Kind::Continuation));
+        let goes_on = |pair: &[Kind]| words & pair[1].goes_on(pair[0]);
         self.joined.extend(self.kinds.windows(2).map(goes_on));
         if let Some(tree) = tree {
             self.join_collocations(ids, special, tokens, tree);

@@ -185,7 +185,7 @@ impl Vocabulary {
         bytes.extend(about);
         let sum = crc32c::crc32c(&bytes[12..]);
         bytes[8..12].copy_from_slice(&sum.to_le_bytes());
-        Self::read(Bytes::Owned(bytes), Path::new("the vocabulary"))
+        Self::from_bytes(bytes)
     }
 
     /// Maps a file that [`save`](Self::save) wrote.
@@ -195,6 +195,16 @@ impl Vocabulary {
         // wrong or the process ends on SIGBUS; vocabularies are replaced whole (renamed over), which leaves a map as it is.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
         Self::read(Bytes::Mapped(map), path)
+    }
+
+    /// From the bytes of such a file.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
+        Self::read(Bytes::Owned(bytes), Path::new("the vocabulary"))
+    }
+
+    /// The bytes of its file.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.all()
     }
 
     fn read(bytes: Bytes, path: &Path) -> Result<Self> {

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use tokenizers::{NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Tokenizer};
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
+use crate::tokens;
+
 /// How text is cut into words by the built-in splitter. The defaults are those of uncased BERT: lower case, no accents, words
 /// of letters and digits, each Chinese or Japanese ideograph a word of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +94,11 @@ fn class(c: char) -> u8 {
     }
 }
 
+/// Whether no word of the built-in splitter goes on after this letter.
+pub(crate) fn ends_word(c: char) -> bool {
+    class(c) != WORD || ideograph(c)
+}
+
 /// Cuts a text into words, in order. `inside` says that the text begins inside a word that was too long: what is left of it
 /// is passed over.
 pub fn split(text: &str, splitting: Splitting, inside: bool, mut each: impl FnMut(Piece<'_>)) {
@@ -99,7 +106,7 @@ pub fn split(text: &str, splitting: Splitting, inside: bool, mut each: impl FnMu
     let mut word = String::with_capacity(4 * LONGEST);
     let mut at = 0;
     if inside {
-        at = text.find(|c: char| class(c) != WORD).unwrap_or(text.len());
+        at = text.find(ends_word).unwrap_or(text.len());
         each(Piece::Boundary);
     }
     while at < bytes.len() {
@@ -177,7 +184,7 @@ fn wide_word(text: &str, start: usize, splitting: Splitting, word: &mut String, 
         each(Piece::Word(&text[start..end], (start, end)));
         return end;
     }
-    let length = text[start..].find(|c: char| class(c) != WORD || ideograph(c)).unwrap_or(text.len() - start);
+    let length = text[start..].find(ends_word).unwrap_or(text.len() - start);
     let (whole, end) = (&text[start..start + length], start + length);
     if whole.chars().count() > LONGEST {
         each(Piece::Boundary);
@@ -215,6 +222,7 @@ impl Words {
             }
             Self::Tokenizer(tokenizer, splitting) => (tokenizer, *splitting),
         };
+        let byte_level = tokens::is_byte_level(tokenizer);
         let mut before = 0;
         for line in text.split_inclusive(['\n', '\r']) {
             let failed = |error: tokenizers::Error| Error::Failed(format!("the tokeniser: {error}"));
@@ -227,7 +235,9 @@ impl Words {
                 pre_tokenizer.pre_tokenize(&mut cut).map_err(failed)?;
             }
             for (number, (word, (start, end), _)) in cut.get_splits(OffsetReferential::Original, OffsetType::Byte).into_iter().enumerate() {
-                let word = word.trim_start_matches(['Ġ', '▁', ' ']).trim_end_matches(['Ċ', '\n', '\r', ' ']);
+                // Letters that stand for bytes are read as what they stand for.
+                let decoded = byte_level.then(|| String::from_utf8_lossy(&tokens::bytes_of(word)).into_owned());
+                let word = decoded.as_deref().unwrap_or(word).trim_matches(|c: char| c == '▁' || c.is_whitespace());
                 let span = (before + start, before + end);
                 if word.is_empty() || (inside && before == 0 && number == 0) {
                     continue;

@@ -18,7 +18,7 @@ use std::{
 use lyceum_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::words::{Piece, Words};
+use crate::words::{Piece, Words, ends_word};
 
 /// How files are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,7 +134,12 @@ impl Corpus {
                     let what = format!("line {line}, byte {at}: {:#04x} is not UTF-8", bytes[error.valid_up_to()]);
                     Error::damaged(path, format!("{what}; allowed: text in UTF-8 (iconv -f latin1 -t utf8 converts)"))
                 })?;
-                words.of(text, block.begins.inside, each)
+                let mut inside = block.begins.inside;
+                for segment in segments(text) {
+                    words.of(segment, inside, &mut each)?;
+                    inside = ends_inside(segment);
+                }
+                Ok(())
             }
             Content::Json(bytes) => {
                 for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
@@ -320,19 +325,65 @@ impl Blocks<'_> {
                 wanted += self.corpus.block;
                 continue;
             }
-            let space = bytes.iter().rposition(u8::is_ascii_whitespace);
-            break match space.or_else(|| bytes.iter().rposition(u8::is_ascii_punctuation)) {
-                Some(end) => end + 1,
-                // Nothing to cut at in all of it: not within a character at least.
-                None => bytes.len() - (0..4).find(|back| bytes[bytes.len() - 1 - back] & 0xC0 != 0x80).map_or(0, |back| back + 1),
-            };
+            if bytes.len() > SEGMENT {
+                // What is not UTF-8 is told of when the block is cut into words.
+                let valid = std::str::from_utf8(&bytes[..SEGMENT]).map_or_else(|error| error.valid_up_to(), str::len);
+                let text = std::str::from_utf8(&bytes[..valid]).unwrap_or_default();
+                break if SEGMENT - valid < 4 { segment(text) } else { SEGMENT };
+            }
+            wanted = SEGMENT + 1;
         };
         self.rest = bytes.split_off(cut);
-        self.mark.inside = !json && !*ended && bytes.last().is_some_and(|last| !last.is_ascii_whitespace() && !last.is_ascii_punctuation());
+        self.mark.inside = !json && !*ended && std::str::from_utf8(&bytes).is_ok_and(ends_inside);
         self.mark.offset += bytes.len() as u64;
         self.mark.line += lines(&bytes);
         Ok(Some(if json { Content::Json(bytes) } else { Content::Text(bytes) }))
     }
+}
+
+/// A longer line is cut into words by segments of at most so many bytes. Where they end depends on the line alone, so that the
+/// memory given, which decides how much is read at a time, never decides what is read.
+const SEGMENT: usize = 1 << 20;
+
+/// The segments of a text that begins where a line or a segment does.
+fn segments(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        // Short lines are one segment, as many as there are before the first long one.
+        let mut end = 0;
+        while end < rest.len() {
+            let line = memchr::memchr(b'\n', &rest.as_bytes()[end..]).map_or(rest.len(), |at| end + at + 1);
+            if line - end > SEGMENT {
+                break;
+            }
+            end = line;
+        }
+        if end == 0 {
+            let mut most = SEGMENT;
+            while !rest.is_char_boundary(most) {
+                most -= 1;
+            }
+            end = segment(&rest[..most]);
+        }
+        let (segment, after) = rest.split_at(end);
+        rest = after;
+        Some(segment)
+    })
+}
+
+/// Where the first segment of a line ends that begins with this much text and is longer: after the last white space, else after the
+/// last sign or ideograph. Where there are only letters, a word is too long to be one and goes on.
+fn segment(text: &str) -> usize {
+    let space = text.bytes().rposition(|byte| byte.is_ascii_whitespace()).map(|at| at + 1);
+    space.or_else(|| text.char_indices().rfind(|(_, c)| ends_word(*c)).map(|(at, c)| at + c.len_utf8())).unwrap_or(text.len())
+}
+
+/// Whether a word goes on after this segment.
+fn ends_inside(segment: &str) -> bool {
+    segment.chars().next_back().is_some_and(|last| !ends_word(last))
 }
 
 /// How many lines end in these bytes.

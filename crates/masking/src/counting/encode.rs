@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use lyceum_core::{Error, Progress, Result, progress::Task};
+use lyceum_core::{Error, Progress, Result, atomic, progress::Task};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,7 @@ impl Sink {
         let open = |name: &str, length: u64| {
             let path = work.path(name);
             let mut options = OpenOptions::new();
-            let file = options.read(true).append(true).create(true).open(&path).map_err(Error::io("open", &path))?;
+            let file = atomic::open_own(&path, options.read(true).append(true).create(true))?;
             // What was written after the last checkpoint is written again.
             file.set_len(length).map_err(Error::io("truncate", &path))?;
             Ok::<_, Error>(BufWriter::with_capacity(1 << 18, file))

@@ -11,7 +11,7 @@ mod pairs;
 mod query;
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
 };
@@ -146,9 +146,14 @@ struct State {
     totals: Vec<u64>,
     /// How many of them are frequent, of the orders that are done.
     frequent: Vec<usize>,
+    /// The checksums of the files of these orders.
+    sums: Vec<u32>,
     /// The checksum of the places of the last of these orders.
     places: u32,
 }
+
+/// How the names of what is kept in a work folder begin.
+const OURS: [&str; 9] = ["lock", "state.json", "words", "numbers", "order-", "places-", "spilled-", "pairs-", "counted-"];
 
 /// A folder for what lies on the disk while n-grams are counted.
 struct Work {
@@ -159,8 +164,15 @@ struct Work {
 impl Work {
     fn open(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        // What is not needed is removed from it: so it must be a folder of ours.
+        let mut names = fs::read_dir(folder).map_err(Error::io("read", folder))?.flatten().map(|entry| entry.file_name());
+        if let Some(foreign) = names.find(|name| !OURS.iter().any(|ours| name.to_string_lossy().trim_start_matches('.').starts_with(ours)))
+        {
+            let found = format!("{}, which holds {}", folder.display(), foreign.display());
+            return Err(Error::invalid("the work folder", found, "a folder that is absent or empty, or of an earlier attempt"));
+        }
         let path = folder.join("lock");
-        let lock = File::create(&path).map_err(Error::io("create", &path))?;
+        let lock = atomic::open_own(&path, OpenOptions::new().write(true).create(true))?;
         lock.try_lock().map_err(|_| Error::Locked { path: folder.into() })?;
         Ok(Self { folder: folder.into(), _lock: lock })
     }
@@ -175,11 +187,13 @@ impl Work {
         let Encoded { bytes, places, words_sum, numbers_sum, .. } = state.encoded;
         let done = state.frequent.len();
         let same = |name: &str, length: u64, sum: u32| checksum(&self.path(name), length).is_ok_and(|found| found == sum);
-        let order = |(number, &length): (usize, &usize)| {
-            fs::metadata(self.order(number + 1)).is_ok_and(|file| file.len() == length as u64 * ENTRY as u64)
+        let order = |(number, (&length, &sum)): (usize, (&usize, &u32))| {
+            let (path, length) = (self.order(number + 1), length as u64 * ENTRY as u64);
+            fs::metadata(&path).is_ok_and(|file| file.len() == length) && checksum(&path, length).is_ok_and(|found| found == sum)
         };
         same("words", bytes, words_sum)
-            && state.frequent.iter().enumerate().all(order)
+            && state.sums.len() == done
+            && state.frequent.iter().zip(&state.sums).enumerate().all(order)
             && if done == 0 {
                 same("numbers", places * 4, numbers_sum)
             } else {
@@ -271,7 +285,7 @@ fn count_in(
         state.places = places;
         found.total = state.totals[order - 1];
         task.set(state.encoded.places, &format!("{} of them {} times or more", found.len(), config.min_count));
-        write_order(&path, &found)?;
+        state.sums.push(write_order(&path, &found)?);
         state.frequent.push(found.len());
         work.save(state)?;
         // Places of the order before are no longer needed.
@@ -288,14 +302,16 @@ fn stop_if_requested() -> Result<()> {
 /// Bytes of an n-gram in the file of its order.
 const ENTRY: usize = 16;
 
-fn write_order(path: &Path, order: &Order) -> Result<()> {
+/// Writes an order; its checksum.
+fn write_order(path: &Path, order: &Order) -> Result<u32> {
     let mut bytes = Vec::with_capacity(order.len() * ENTRY);
     for ((first, last), count) in order.first.iter().zip(&order.last).zip(&order.counts) {
         bytes.extend(first.to_le_bytes());
         bytes.extend(last.to_le_bytes());
         bytes.extend(count.to_le_bytes());
     }
-    atomic::write(path, &bytes)
+    atomic::write(path, &bytes)?;
+    Ok(crc32c::crc32c(&bytes))
 }
 
 fn read_order(path: &Path, total: u64, length: usize) -> Result<Order> {
@@ -351,7 +367,7 @@ struct PlacesWriter {
 
 impl PlacesWriter {
     fn create(path: PathBuf) -> Result<Self> {
-        let file = File::create(&path).map_err(Error::io("create", &path))?;
+        let file = atomic::open_own(&path, OpenOptions::new().write(true).create(true).truncate(true))?;
         Ok(Self { file: BufWriter::with_capacity(1 << 18, file), path, sum: 0 })
     }
 
@@ -425,6 +441,19 @@ mod tests {
         fs::remove_file(work.order(2)).unwrap();
         assert!(!work.holds(&state, &config));
         assert_eq!(count_in(&work, &corpus, &words, &config, &key, &Progress::quiet()).unwrap().orders, counts.orders);
+        // A changed bit of any file is noticed.
+        let state: State = run::read_json(&work.path("state.json")).unwrap().unwrap();
+        for order in 1..=3 {
+            let whole = fs::read(work.order(order)).unwrap();
+            for bit in 0..whole.len() * 8 {
+                let mut changed = whole.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                fs::write(work.order(order), &changed).unwrap();
+                assert!(!work.holds(&state, &config), "order {order}, bit {bit}");
+            }
+            fs::write(work.order(order), &whole).unwrap();
+            assert!(work.holds(&state, &config));
+        }
         fs::write(work.path("words"), "new\n").unwrap();
         assert!(!work.holds(&state, &config));
     }

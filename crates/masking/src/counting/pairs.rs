@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
 };
 
-use lyceum_core::{Error, Result, progress::Task};
+use lyceum_core::{Error, Result, atomic, progress::Task};
 use rayon::prelude::*;
 
 use super::{CHUNK, CountConfig, Engine, Order, Places, PlacesWriter, State, Work, stop_if_requested};
@@ -128,11 +128,12 @@ struct Piece {
     starts: Vec<u32>,
 }
 
-/// A file of keys by part; `starts` as in a piece.
+/// A file of keys by part; `starts` as in a piece, and the checksum of each part.
 struct Spilled {
     path: PathBuf,
     file: File,
     starts: Vec<u64>,
+    sums: Vec<u32>,
 }
 
 impl Scatter {
@@ -173,20 +174,23 @@ impl Scatter {
     fn spill(&mut self) -> Result<()> {
         let path = self.folder.join(format!("spilled-{}", self.spilled.len()));
         let options = &mut File::options();
-        let file = options.read(true).write(true).create(true).truncate(true).open(&path).map_err(Error::io("create", &path))?;
+        let file = atomic::open_own(&path, options.read(true).write(true).create(true).truncate(true))?;
         let mut writer = BufWriter::with_capacity(1 << 18, file);
-        let mut starts = vec![0_u64];
+        let (mut starts, mut sums) = (vec![0_u64], Vec::new());
         for part in 0..1 << self.bits {
-            let mut end = starts[part];
+            let (mut end, mut sum) = (starts[part], 0);
             for piece in &self.pieces {
                 let keys = &piece.keys[piece.starts[part] as usize..piece.starts[part + 1] as usize];
                 end += keys.len() as u64;
-                keys.iter().try_for_each(|key| writer.write_all(&key.to_le_bytes())).map_err(Error::io("write", &path))?;
+                let bytes: Vec<u8> = keys.iter().flat_map(|key| key.to_le_bytes()).collect();
+                sum = crc32c::crc32c_append(sum, &bytes);
+                writer.write_all(&bytes).map_err(Error::io("write", &path))?;
             }
             starts.push(end);
+            sums.push(sum);
         }
         let file = writer.into_inner().map_err(|error| Error::io("write", &path)(error.into_error()))?;
-        self.spilled.push(Spilled { path, file, starts });
+        self.spilled.push(Spilled { path, file, starts, sums });
         self.pieces.clear();
         self.bytes = 0;
         Ok(())
@@ -199,15 +203,19 @@ impl Scatter {
             piece.keys[piece.starts[part] as usize..piece.starts[part + 1] as usize].iter().for_each(|&key| table.add(key));
         }
         let mut buffer = vec![0_u8; 1 << 16];
-        for Spilled { path, file, starts } in &self.spilled {
-            let (mut at, end) = (starts[part] * 8, starts[part + 1] * 8);
+        for Spilled { path, file, starts, sums } in &self.spilled {
+            let (mut at, end, mut sum) = (starts[part] * 8, starts[part + 1] * 8, 0);
             while at < end {
                 let some = ((end - at) as usize).min(buffer.len());
                 file.read_exact_at(&mut buffer[..some], at).map_err(Error::io("read", path))?;
+                sum = crc32c::crc32c_append(sum, &buffer[..some]);
                 buffer[..some].chunks_exact(8).for_each(|bytes| {
                     table.add(u64::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]]));
                 });
                 at += some as u64;
+            }
+            if sum != sums[part] {
+                return Err(Error::damaged(path, "was changed while n-grams were counted: its checksum is another"));
             }
         }
         // Into memory of its own: collected in place, what is kept would hold on to the whole table.
