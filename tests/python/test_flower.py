@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
 
 from lyceum.federated import Client, Local, Network, Rules, Server, epsilon, partition, simulate  # noqa: E402
 
-CLIENTS, ROUNDS = 3, 3
+CLIENTS, ROUNDS = 3, 5
 SETTINGS = """
 import os, time
 from pathlib import Path
@@ -72,7 +72,12 @@ def load(context):
 answer = federated.Client.answer
 
 def slow(self, message, round, accepted, part=1.0):
+    if round == 3:
+        raise RuntimeError("no data today")
     reply = answer(self, message, round, accepted, part)
+    if round == 2 and self.client == 2:
+        # A hostile client: what it says of itself is not possible.
+        return federated.Reply(self.client, -1, reply.message, reply.loss)
     mark = WORK / "journal-written"
     if round == 1 and self.client == 1 and not mark.exists():
         # The state of the round is on the disk, the reply is not sent: now the node is killed.
@@ -257,14 +262,18 @@ def test_a_deployment_with_a_killed_node_and_a_restarted_server_ends_as_the_simu
     deployment.until(history.exists, 180, "the first run ends")
     deployment.until(lambda: first.poll() is not None, 60, "the first run is told of")
     # The server's process is gone. A new run goes on from its state on disk.
-    second = run(1)
+    second = run(ROUNDS)
     lines = lambda: [json.loads(line) for line in history.read_text().splitlines()]  # noqa: E731
     deployment.until(lambda: len(lines()) == ROUNDS, 240, "the second run ends")
     deployment.until(lambda: second.poll() is not None, 60, "the second run is told of")
 
     rounds = lines()
-    assert [entry["round"] for entry in rounds] == [0, 1, 2]
-    assert [entry["taken"] for entry in rounds] == [[0, 1, 2], [0, 2], [0, 1, 2]], rounds
+    assert [entry["round"] for entry in rounds] == list(range(ROUNDS))
+    # A killed node, a hostile client, a round in which nobody has data, and one as the first.
+    assert [entry["taken"] for entry in rounds] == [[0, 1, 2], [0, 2], [0, 1], [], [0, 1, 2]], rounds
+    refused = [dict(entry["refused"]) for entry in rounds]
+    assert set(refused[1]) == {1} and set(refused[2]) == {2} and "found -1" in refused[2][2], refused
+    assert set(refused[3]) == {0, 1, 2} and all("no data today" in reason for reason in refused[3].values()), refused
 
     rules = Rules("feddyn", alpha=0.1, by_share=False, random_state=3)
     network = Network({"mlp": {"hidden": [16]}}, shape=(1, 8, 8), classes=10, random_state=3)
@@ -287,7 +296,7 @@ def test_a_deployment_with_a_killed_node_and_a_restarted_server_ends_as_the_simu
     np.testing.assert_allclose(server.array("gradient"), np.mean(kept, axis=0), atol=1e-6)
     assert np.abs(server.array("gradient")).max() > 1e-3
     evaluation = json.loads((work / "evaluation.json").read_text())
-    assert 0.0 < evaluation["1"]["accuracy"] <= 1.0
+    assert 0.0 < evaluation[str(ROUNDS)]["accuracy"] <= 1.0
 
 
 def test_the_same_apps_run_in_flowers_simulation(tmp_path: pathlib.Path) -> None:

@@ -8,7 +8,7 @@ use lyceum_core::{Error, Result, Seed};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
 
-use crate::error::exception;
+use crate::{error::exception, threads::detached};
 
 /// A sampler with its record.
 #[pyclass(name = "Sampler", module = "lyceum._native")]
@@ -41,7 +41,7 @@ impl PySampler {
 
     fn draw<'py>(&mut self, py: Python<'py>, scores: PyReadonlyArray1<'py, f64>, count: usize) -> PyResult<Points<'py>> {
         let scores = scores.as_slice()?;
-        let drawn = py.detach(|| self.0.draw(scores, count).map(<[Draw]>::to_vec)).map_err(exception)?;
+        let drawn = detached(py, || self.0.draw(scores, count).map(<[Draw]>::to_vec)).map_err(exception)?;
         Ok(drawn.iter().map(|draw| draw.index as i64).collect::<Vec<i64>>().into_pyarray(py))
     }
 
@@ -53,7 +53,7 @@ impl PySampler {
     fn estimate(&self, losses: PyReadonlyArray1<'_, f64>, estimator: &str, level: f64) -> PyResult<(f64, f64, f64, f64, f64, f64)> {
         let estimator = estimator_named(estimator).map_err(exception)?;
         let found = self.0.log().estimate(&slice(&losses), estimator).map_err(exception)?;
-        let (low, high) = found.interval(level);
+        let (low, high) = found.interval(level).map_err(exception)?;
         Ok((found.value, found.standard_error, found.effective_size, found.largest_share, low, high))
     }
 
@@ -103,7 +103,7 @@ macro_rules! of_probabilities {
         #[pyfunction]
         pub(crate) fn $name<'py>(py: Python<'py>, probabilities: PyReadonlyArray2<'py, f32>) -> PyResult<Numbers<'py>> {
             let array = probabilities.as_array();
-            Ok(py.detach(|| scores::$name(array)).map_err(exception)?.into_pyarray(py))
+            Ok(detached(py, || scores::$name(array)).map_err(exception)?.into_pyarray(py))
         }
     )* };
 }
@@ -113,7 +113,7 @@ macro_rules! of_samples {
         #[pyfunction]
         pub(crate) fn $name<'py>(py: Python<'py>, samples: PyReadonlyArray3<'py, f32>) -> PyResult<Numbers<'py>> {
             let array = samples.as_array();
-            Ok(py.detach(|| scores::$name(array)).map_err(exception)?.into_pyarray(py))
+            Ok(detached(py, || scores::$name(array)).map_err(exception)?.into_pyarray(py))
         }
     )* };
 }
@@ -130,7 +130,7 @@ pub(crate) fn expected_loss<'py>(
 ) -> PyResult<Numbers<'py>> {
     let (model, surrogate) = (model.as_array(), surrogate.as_array());
     let loss = if zero_one { Loss::ZeroOne } else { Loss::CrossEntropy };
-    Ok(py.detach(|| scores::expected_loss(model, surrogate, loss)).map_err(exception)?.into_pyarray(py))
+    Ok(detached(py, || scores::expected_loss(model, surrogate, loss)).map_err(exception)?.into_pyarray(py))
 }
 
 #[pyfunction]
@@ -140,7 +140,7 @@ pub(crate) fn distance<'py>(
     taken: PyReadonlyArray1<'py, i64>,
 ) -> PyResult<Numbers<'py>> {
     let (features, taken) = (features.as_array(), points(&taken));
-    Ok(py.detach(|| scores::distance(features, &taken)).map_err(exception)?.into_pyarray(py))
+    Ok(detached(py, || scores::distance(features, &taken)).map_err(exception)?.into_pyarray(py))
 }
 
 #[pyfunction]
@@ -151,7 +151,7 @@ pub(crate) fn k_center_greedy<'py>(
     count: usize,
 ) -> PyResult<Points<'py>> {
     let (features, taken) = (features.as_array(), points(&taken));
-    let chosen = py.detach(|| core_set::k_center_greedy(features, &taken, count)).map_err(exception)?;
+    let chosen = detached(py, || core_set::k_center_greedy(features, &taken, count)).map_err(exception)?;
     Ok(chosen.into_iter().map(|index| index as i64).collect::<Vec<i64>>().into_pyarray(py))
 }
 
@@ -164,7 +164,7 @@ pub(crate) fn batch_bald<'py>(
     seed: u64,
 ) -> PyResult<(Points<'py>, Numbers<'py>)> {
     let samples = samples.as_array();
-    let chosen = py.detach(|| batches::batch_bald(samples, count, labellings, Seed::new(seed))).map_err(exception)?;
+    let chosen = detached(py, || batches::batch_bald(samples, count, labellings, Seed::new(seed))).map_err(exception)?;
     let (indices, gains): (Vec<i64>, Vec<f64>) = chosen.into_iter().map(|(index, gain)| (index as i64, gain)).unzip();
     Ok((indices.into_pyarray(py), gains.into_pyarray(py)))
 }

@@ -3,14 +3,14 @@
 use lyceum_conformal::{
     Conformal, ConformalConfig, PredictionSets, Predictor, ScoreConfig,
     conformal::{self, check_classes},
-    metrics, temperature,
+    logits, metrics, temperature,
     tune::{self, Criterion},
 };
 use lyceum_core::{Error, Result, Seed};
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::prelude::*;
 
-use crate::error::exception;
+use crate::{error::exception, threads::detached};
 
 /// A calibrated model.
 #[pyclass(name = "Conformal", module = "lyceum._native", frozen)]
@@ -31,26 +31,24 @@ impl PyConformal {
         seed: u64,
     ) -> PyResult<Self> {
         let (config, logits, labels) = (parse(config)?, logits.as_array(), numbers(&labels)?);
-        py.detach(|| Conformal::calibrate(config, logits, &labels, Seed::new(seed))).map(Self).map_err(exception)
+        detached(py, || Conformal::calibrate(config, logits, &labels, Seed::new(seed))).map(Self).map_err(exception)
     }
 
     #[staticmethod]
     fn from_json(text: &str) -> PyResult<Self> {
-        let model = serde_json::from_str(text).map_err(|error| exception(Error::invalid("model", error, "what to_json gave")))?;
-        let Predictor::Marginal(model) = model else {
+        let Predictor::Marginal(model) = Predictor::from_json(text).map_err(exception)? else {
             return Err(exception(Error::invalid("model", "another scheme", "one threshold for all (`marginal`)")));
         };
-        model.config.check().map_err(exception)?;
         Ok(Self(model))
     }
 
     fn to_json(&self) -> PyResult<String> {
-        serde_json::to_string(&Predictor::Marginal(self.0.clone())).map_err(|error| exception(Error::Failed(error.to_string())))
+        Predictor::Marginal(self.0.clone()).to_json().map_err(exception)
     }
 
     fn predict<'py>(&self, py: Python<'py>, logits: PyReadonlyArray2<'py, f32>, seed: u64) -> PyResult<Sets<'py>> {
         let logits = logits.as_array();
-        Ok(arrays(py, &py.detach(|| self.0.predict(logits, test(seed))).map_err(exception)?))
+        Ok(arrays(py, &detached(py, || self.0.predict(logits, test(seed))).map_err(exception)?))
     }
 
     /// τ; infinity where there were too few examples.
@@ -81,18 +79,25 @@ pub(crate) fn p_values<'py>(
     seed: u64,
 ) -> PyResult<Bound<'py, PyArray2<f64>>> {
     let (config, logits, labels, new) = (parse(config)?, logits.as_array(), numbers(&labels)?, new.as_array());
-    let found = py.detach(|| {
+    let found = detached(py, || {
         check_classes(new, logits.ncols())?;
         conformal::p_values(&config, &conformal::scores(&config, logits, &labels, Seed::new(seed))?, new, test(seed))
     });
     Ok(found.map_err(exception)?.into_pyarray(py))
 }
 
+/// Logits of float64 as float32, each row less its maximum.
+#[pyfunction]
+pub(crate) fn logits_from_f64<'py>(py: Python<'py>, values: PyReadonlyArrayDyn<'py, f64>) -> Bound<'py, PyArrayDyn<f32>> {
+    let values = values.as_array();
+    detached(py, || logits::from_f64(values)).into_pyarray(py)
+}
+
 /// The temperature that minimises the log-loss.
 #[pyfunction]
 pub(crate) fn fit_temperature(py: Python<'_>, logits: PyReadonlyArray2<'_, f32>, labels: PyReadonlyArray1<'_, i64>) -> PyResult<f64> {
     let (logits, labels) = (logits.as_array(), numbers(&labels)?);
-    py.detach(|| temperature::fit(logits, &labels)).map_err(exception)
+    detached(py, || temperature::fit(logits, &labels)).map_err(exception)
 }
 
 /// λ and k_reg that do best on these examples.
@@ -107,7 +112,7 @@ pub(crate) fn tune_raps(
 ) -> PyResult<(f64, usize)> {
     let (config, logits, labels) = (parse(config)?, logits.as_array(), numbers(&labels)?);
     let criterion = if adaptiveness { Criterion::Adaptiveness } else { Criterion::Size };
-    let tuned = py.detach(|| tune::raps(config, logits, &labels, criterion, Seed::new(seed))).map_err(exception)?;
+    let tuned = detached(py, || tune::raps(config, logits, &labels, criterion, Seed::new(seed))).map_err(exception)?;
     match tuned.score {
         ScoreConfig::Raps { lambda, k_reg } => Ok((lambda, k_reg)),
         _ => Ok((0.0, 0)),

@@ -24,7 +24,7 @@ use pyo3::{
     types::{PyDict, PyList},
 };
 
-use crate::error::exception;
+use crate::{error::exception, threads::detached};
 
 /// A simulation, and what its policy in Python raised.
 #[pyclass(name = "Simulation", module = "lyceum._native")]
@@ -123,8 +123,8 @@ impl PySimulation {
         let config = configuration(config)?;
         let raised = Arc::default();
         let simulation = match policy(function, &raised) {
-            Some(policy) => py.detach(|| Simulation::with_policy(&config, Some(policy))),
-            None => py.detach(|| Simulation::new(&config)),
+            Some(policy) => detached(py, || Simulation::with_policy(&config, Some(policy))),
+            None => detached(py, || Simulation::new(&config)),
         };
         Ok(Self { simulation: simulation.map_err(exception)?, raised })
     }
@@ -146,13 +146,13 @@ impl PySimulation {
                 Err(error) => changed = Err(Error::invalid("option", error, "those of the documentation")),
             }
         };
-        let simulation = py.detach(|| Simulation::load_with(&path, change, policy));
+        let simulation = detached(py, || Simulation::load_with(&path, change, policy));
         changed.map_err(exception)?;
         Ok(Self { simulation: simulation.map_err(exception)?, raised })
     }
 
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        py.detach(|| self.simulation.save(&path)).map_err(exception)
+        detached(py, || self.simulation.save(&path)).map_err(exception)
     }
 
     /// Simulates so many days, or what is left of them.
@@ -161,7 +161,7 @@ impl PySimulation {
             if self.simulation.is_over() {
                 break;
             }
-            py.detach(|| _ = self.simulation.step());
+            detached(py, || _ = self.simulation.step());
             if let Some(error) = self.raised.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 return Err(error);
             }

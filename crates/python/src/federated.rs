@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use lyceum_core::{Error, Result, Seed};
+use lyceum_core::{Error, Result, Seed, memory};
 use lyceum_data::{Examples, Extent, partition as partitions};
 use lyceum_federated::{
     Client, Guard, Journal, LocalConfig, LocalProblem, LocalResult, LocalTrainer, Message, Method, MethodConfig, NetworkTrainer,
@@ -13,12 +13,12 @@ use lyceum_federated::{
 };
 use lyceum_optim::EstimatorConfig;
 use lyceum_train::{Evaluation, Model, ModelConfig, ParamSpace, cpu, evaluate, logits};
-use numpy::ndarray::Array2;
+use numpy::ndarray::{Array2, ArrayView2};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::{prelude::*, types::PyDict};
 use serde::de::DeserializeOwned;
 
-use crate::error::exception;
+use crate::{error::exception, threads::detached};
 
 type Vector<'py> = Bound<'py, PyArray1<f32>>;
 type Given<'py> = PyReadonlyArray1<'py, f32>;
@@ -46,14 +46,9 @@ fn examples(network: &PyNetwork, x: &PyReadonlyArray2<'_, f32>, y: &PyReadonlyAr
     if inputs.nrows() != labels.len() {
         return wrong("y", format!("{} labels", labels.len()), format!("{}, one a row of x", inputs.nrows()));
     }
-    if inputs.ncols() != network.extent.len() {
-        return wrong("x", format!("{} numbers an example", inputs.ncols()), format!("{}, as the network takes", network.extent.len()));
-    }
+    network.check_inputs(inputs).map_err(exception)?;
     if let Some(label) = labels.iter().find(|label| usize::try_from(**label).map_or(true, |label| label >= network.classes)) {
         return wrong("y", format!("label {label}"), format!("0 to {}", network.classes - 1));
-    }
-    if let Some((row, _)) = inputs.rows().into_iter().enumerate().find(|(_, row)| row.iter().any(|x| !x.is_finite())) {
-        return wrong("x", format!("a value that is not finite in row {row}"), "finite numbers".into());
     }
     Ok(Examples { inputs: inputs.to_owned(), labels: labels.iter().map(|label| *label as usize).collect() })
 }
@@ -74,12 +69,15 @@ impl PyNetwork {
     fn new(model: &str, extent: [usize; 3], classes: usize, seed: u64) -> PyResult<Self> {
         let config: ModelConfig = parsed("model", model)?;
         let [channels, height, width] = extent;
+        memory::check("shape", &extent).map_err(exception)?;
         let extent = Extent { channels, height, width };
         if extent.is_empty() || classes == 0 {
             let found = format!("{channels} x {height} x {width} numbers, {classes} classes");
             return Err(exception(Error::invalid("network", found, "1 or more of each")));
         }
-        config.check("model", extent).map_err(|violation| exception(Error::invalid("model", violation.message, "another model")))?;
+        config
+            .check("model", extent, classes)
+            .map_err(|violation| exception(Error::invalid("model", violation.message, "another model")))?;
         let model = config.init(extent, classes, Seed::new(seed), &cpu());
         let space = ParamSpace::of(&model);
         Ok(Self { model, space, extent, classes })
@@ -97,9 +95,10 @@ impl PyNetwork {
 
     fn logits<'py>(&self, py: Python<'py>, parameters: Given<'py>, x: PyReadonlyArray2<'py, f32>) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let model = self.placed(&parameters)?;
+        self.check_inputs(x.as_array()).map_err(exception)?;
         let labels = vec![0; x.as_array().nrows()];
         let inputs = Examples { inputs: x.as_array().to_owned(), labels };
-        let found = py.detach(|| logits(&model, &inputs)).map_err(exception)?;
+        let found = detached(py, || logits(&model, &inputs)).map_err(exception)?;
         let n = inputs.len();
         Ok(if n == 0 { Array2::zeros((0, self.classes)) } else { found }.into_pyarray(py))
     }
@@ -113,7 +112,7 @@ impl PyNetwork {
         y: PyReadonlyArray1<'_, i64>,
     ) -> PyResult<(f64, f64)> {
         let (model, examples) = (self.placed(&parameters)?, examples(self, &x, &y)?);
-        let Evaluation { accuracy, log_loss } = py.detach(|| evaluate(&model, &examples)).map_err(exception)?;
+        let Evaluation { accuracy, log_loss } = detached(py, || evaluate(&model, &examples)).map_err(exception)?;
         Ok((accuracy, log_loss))
     }
 }
@@ -123,6 +122,21 @@ impl PyNetwork {
         let parameters = parameters.as_array().to_vec();
         self.check_dimension(parameters.len()).map_err(exception)?;
         Ok(self.space.place(self.model.clone(), &lyceum_kernels::vector::from_vec(parameters, &cpu())))
+    }
+
+    /// Errors unless each row is an example, and finite.
+    fn check_inputs(&self, x: ArrayView2<'_, f32>) -> Result<()> {
+        if x.ncols() != self.extent.len() {
+            return Err(Error::invalid(
+                "x",
+                format!("{} numbers per row", x.ncols()),
+                format!("{}, as the network has", self.extent.len()),
+            ));
+        }
+        match x.indexed_iter().find(|(_, value)| !value.is_finite()) {
+            Some(((row, column), value)) => Err(Error::invalid(format!("x, row {row}, column {column}"), value, "a finite number")),
+            None => Ok(()),
+        }
     }
 
     fn check_dimension(&self, found: usize) -> Result<()> {
@@ -238,17 +252,17 @@ impl PyRules {
         let (id, examples, share) = client;
         let client = Client { id, examples, share };
         let message = message(&received);
-        let before = Journal::load(&journal).map_err(exception)?;
+        let before = Journal::load(&journal, &owner(id)).map_err(exception)?;
         let d = message.array("model").map_err(exception)?.len();
-        let state = before.settled(accepted);
-        if let Some((name, values)) = state.arrays.iter().find(|(_, values)| values.len() != d) {
+        let kept = [&before.committed, &before.pending].into_iter().flatten().flat_map(|(_, state)| &state.arrays);
+        if let Some((name, values)) = kept.into_iter().find(|(_, values)| values.len() != d) {
             let found = format!("`{name}` with {} numbers", values.len());
             let what = format!("the client's state in {}", journal.display());
             return Err(exception(Error::invalid(what, found, format!("{d}, as the model has: it belongs to another federation"))));
         }
         let answer = if let Ok(trainer) = train.extract::<PyRef<'py, PyTrainer>>() {
             let trainer: &PyTrainer = &trainer;
-            py.detach(|| {
+            detached(py, || {
                 let solve = |problem: &LocalProblem, seed| trainer.train(problem, round, part, seed);
                 self.rules().answer(client, round, &message, accepted, before, solve)
             })
@@ -257,34 +271,48 @@ impl PyRules {
             self.rules().answer(client, round, &message, accepted, before, solve)
         };
         let answer = answer.map_err(exception)?;
-        py.detach(|| answer.journal.save(&journal)).map_err(exception)?;
+        detached(py, || answer.journal.save(&journal, &owner(id))).map_err(exception)?;
         Ok((sent(py, answer.message), answer.loss))
     }
 
-    /// `replies`: client, examples, message. `sent`: how many clients the message went to. `noise`: the seed of the noise, where it is
-    /// another than that of the rules.
+    /// Whether clients must know their share of the examples.
+    #[getter]
+    fn weights_by_examples(&self) -> bool {
+        self.method.weights_by_examples()
+    }
+
+    /// `replies`: client, examples, message, each as it was sent: what is not understood is refused. `sent`: how many clients the
+    /// message went to. `noise`: the seed of the noise, where it is another than that of the rules.
     fn conclude<'py>(
         &self,
         py: Python<'py>,
         ledger: &mut PyLedger,
-        replies: Vec<(usize, usize, Received<'py>)>,
+        replies: Vec<Bound<'py, PyAny>>,
         sent: u64,
         noise: Option<u64>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let mut all = Vec::new();
-        for (id, examples, received) in &replies {
-            if *id >= ledger.0.accepted.len() {
-                return Err(exception(Error::invalid("client", id, format!("0 to {}", ledger.0.accepted.len().saturating_sub(1)))));
+        let (mut all, mut refused) = (Vec::new(), Vec::new());
+        for (place, reply) in replies.iter().enumerate() {
+            let who = reply.get_item(0).and_then(|id| id.extract::<usize>());
+            match (&who, reply.extract::<(usize, usize, Received<'py>)>()) {
+                (_, Ok((id, examples, received))) => {
+                    all.push(Reply { client: Client { id, examples, share: 1.0 }, message: message(&received) });
+                }
+                (Ok(id), Err(error)) => refused.push((*id, format!("not understood: {error}"))),
+                (Err(_), Err(error)) => {
+                    return Err(exception(Error::invalid(format!("reply {place}"), error, "client, examples and message")));
+                }
             }
-            all.push(Reply { client: Client { id: *id, examples: *examples, share: 1.0 }, message: message(received) });
         }
         let down = sent.saturating_mul(self.method.broadcast(&ledger.0.server).bytes());
         let up = all.iter().map(|reply| reply.message.bytes()).sum::<u64>();
         let mut rules = self.rules();
         rules.noise = noise.map_or(rules.noise, Seed::new);
-        let round = py.detach(|| rules.conclude(&mut ledger.0, all)).map_err(exception)?;
+        let mut round = detached(py, || rules.conclude(&mut ledger.0, all)).map_err(exception)?;
+        round.refused.extend(refused);
+        round.refused.sort();
         let traffic = &mut ledger.0.traffic;
-        (traffic.down, traffic.up) = (traffic.down.saturating_add(down), traffic.up + up);
+        (traffic.down, traffic.up) = (traffic.down.saturating_add(down), traffic.up.saturating_add(up));
         told(py, round)
     }
 }
@@ -362,11 +390,27 @@ impl PyLedger {
     }
 }
 
+/// Whose a journal is, as its file says.
+fn owner(client: usize) -> String {
+    format!("client {client}")
+}
+
 /// The vectors that a client's journal holds, as the server knows the client.
 #[pyfunction]
-pub(crate) fn client_state(py: Python<'_>, journal: PathBuf, accepted: Option<u64>) -> PyResult<BTreeMap<String, Vector<'_>>> {
-    let journal = Journal::load(&journal).map_err(exception)?;
-    Ok(journal.settled(accepted).arrays.iter().map(|(name, values)| (name.clone(), values.clone().into_pyarray(py))).collect())
+pub(crate) fn client_state(
+    py: Python<'_>,
+    client: usize,
+    journal: PathBuf,
+    accepted: Option<u64>,
+) -> PyResult<BTreeMap<String, Vector<'_>>> {
+    let journal = Journal::load(&journal, &owner(client)).map_err(exception)?;
+    Ok(journal
+        .settled(accepted)
+        .map_err(exception)?
+        .arrays
+        .iter()
+        .map(|(name, values)| (name.clone(), values.clone().into_pyarray(py)))
+        .collect())
 }
 
 /// Rounds with all clients in this process; gives the model and what each round was like. A `schedule` says who takes part.
@@ -397,7 +441,7 @@ pub(crate) fn simulate<'py>(
     let (local, estimator) = (parsed("local", local)?, parsed("estimator", estimator)?);
     let initial = initial.as_array().to_vec();
     network.check_dimension(initial.len()).map_err(exception)?;
-    let found = py.detach(|| -> Result<_> {
+    let found = detached(py, || -> Result<_> {
         let trainer = trainer(network, &all, &parts, &local, &estimator)?;
         let clients = Client::all(&parts.iter().map(Vec::len).collect::<Vec<_>>());
         let simulation = Simulation { rules: rules.rules(), trainer: &trainer, clients: &clients, keep_models: false };
@@ -451,7 +495,7 @@ pub(crate) fn partition(
     }
     let labels: Vec<usize> = labels.into_iter().map(|label| label as usize).collect();
     let rng = &mut Seed::new(seed).stream("federated/partition");
-    py.detach(|| match dirichlet {
+    detached(py, || match dirichlet {
         Some(alpha) => partitions::dirichlet(&labels, clients, alpha, rng),
         None => Ok(partitions::even(labels.len(), clients, rng)),
     })

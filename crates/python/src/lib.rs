@@ -11,6 +11,7 @@ mod federated;
 mod masking;
 mod optim;
 mod schemes;
+mod threads;
 
 use pyo3::pymodule;
 
@@ -38,7 +39,7 @@ mod _native {
         PySampler, bald, batch_bald, distance, entropy, expected_loss, k_center_greedy, least_confidence, margin, variation_ratio,
     };
     #[pymodule_export]
-    use super::conformal::{PyConformal, coverage_interval, fit_temperature, p_values, sscv, tune_raps};
+    use super::conformal::{PyConformal, coverage_interval, fit_temperature, logits_from_f64, p_values, sscv, tune_raps};
 
     #[pymodule_export]
     use super::epidemic::{PySimulation, epidemic_parameters};
@@ -55,12 +56,13 @@ mod _native {
     #[pymodule_export]
     use super::schemes::{
         PyClassConditional, PyCrossConformal, PyMondrian, PyOnline, PyWeighted, control_risk, jackknife_plus, learn_then_test,
-        quantile_widening, split_width,
+        quantile_interval, split_interval,
     };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::keep_memory();
+        super::threads::loaded();
         let py = module.py();
         module.add("EPIDEMIC_POLICIES", PyTuple::new(py, lyceum_epidemic::PolicyName::ALL.map(lyceum_epidemic::PolicyName::name))?)?;
         module.add("EPIDEMIC_SYMPTOMS", PyTuple::new(py, lyceum_epidemic::symptoms::NAMES)?)?;

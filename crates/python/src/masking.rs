@@ -13,16 +13,34 @@ use pyo3::{
     exceptions::{PyIndexError, PyTypeError},
     ffi,
     prelude::*,
-    types::PyList,
+    types::{PyBytes, PyList},
 };
 
-use crate::error::exception;
+use crate::{error::exception, threads::detached};
 
 /// A vocabulary of collocations.
 #[pyclass(name = "Vocabulary", module = "lyceum._native", frozen)]
 pub(crate) struct PyVocabulary {
     vocabulary: Vocabulary,
     words: Words,
+}
+
+/// The words of a vocabulary: of its own splitter, or of the tokeniser that it was built with.
+fn words_of(vocabulary: &Vocabulary, tokenizer: Option<tokenizers::Tokenizer>) -> PyResult<Words> {
+    let splitting = vocabulary.about().splitting;
+    match tokenizer {
+        Some(tokenizer) => Ok(Words::Tokenizer(Box::new(tokenizer), splitting)),
+        None if vocabulary.about().tokenizer => {
+            let allowed = "the tokenizer.json that the vocabulary was built with";
+            Err(exception(Error::invalid("tokenizer", "None", allowed)))
+        }
+        None => Ok(Words::BuiltIn(splitting)),
+    }
+}
+
+fn parsed(tokenizer: &str) -> PyResult<tokenizers::Tokenizer> {
+    let found = tokenizer.parse();
+    found.map_err(|error: tokenizers::Error| exception(Error::invalid("tokenizer", error, "the JSON of a fast tokenizer")))
 }
 
 fn configuration<T: serde::de::DeserializeOwned>(json: &str) -> PyResult<T> {
@@ -35,7 +53,7 @@ impl PyVocabulary {
     #[staticmethod]
     fn build(py: Python<'_>, corpus: Vec<PathBuf>, config: &str, work: PathBuf) -> PyResult<Self> {
         let config: BuildConfig = configuration(config)?;
-        let built = py.detach(|| Ok((config.build(&corpus, &work, &Progress::quiet())?, config.words()?)));
+        let built = detached(py, || Ok((config.build(&corpus, &work, &Progress::quiet())?, config.words()?)));
         let (vocabulary, words) = built.map_err(exception)?;
         Ok(Self { vocabulary, words })
     }
@@ -43,15 +61,25 @@ impl PyVocabulary {
     #[staticmethod]
     fn open(path: PathBuf, tokenizer: Option<PathBuf>) -> PyResult<Self> {
         let vocabulary = Vocabulary::open(&path).map_err(exception)?;
-        let splitting = vocabulary.about().splitting;
-        let words = match tokenizer {
-            Some(path) => Words::Tokenizer(Box::new(tokens::load(&path).map_err(exception)?), splitting),
-            None if vocabulary.about().tokenizer => {
-                let allowed = "the tokenizer.json that the vocabulary was built with";
-                return Err(exception(Error::invalid("tokenizer", "None", allowed)));
+        let words = words_of(&vocabulary, tokenizer.map(|path| tokens::load(&path)).transpose().map_err(exception)?)?;
+        Ok(Self { vocabulary, words })
+    }
+
+    /// The bytes of its file, and the JSON of its tokeniser: as it travels to another process.
+    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyBytes>, Option<String>)> {
+        let tokenizer = match &self.words {
+            Words::BuiltIn(_) => None,
+            Words::Tokenizer(tokenizer, _) => {
+                Some(tokenizer.to_string(false).map_err(|error| exception(Error::Failed(error.to_string())))?)
             }
-            None => Words::BuiltIn(splitting),
         };
+        Ok((PyBytes::new(py, self.vocabulary.bytes()), tokenizer))
+    }
+
+    #[staticmethod]
+    fn from_bytes(bytes: Vec<u8>, tokenizer: Option<&str>) -> PyResult<Self> {
+        let vocabulary = Vocabulary::from_bytes(bytes).map_err(exception)?;
+        let words = words_of(&vocabulary, tokenizer.map(parsed).transpose()?)?;
         Ok(Self { vocabulary, words })
     }
 
@@ -84,7 +112,7 @@ impl PyVocabulary {
 
     /// Number, first letter and the letter after the last of each collocation in a text.
     fn find(&self, py: Python<'_>, text: &str) -> PyResult<Vec<(u32, usize, usize)>> {
-        py.detach(|| {
+        detached(py, || {
             let found = self.vocabulary.find(text, &self.words)?;
             // Python counts letters, not bytes.
             let (mut at, mut letters) = (0, 0);
@@ -119,11 +147,9 @@ impl PyMasker {
         seed: u64,
     ) -> PyResult<Self> {
         let config: MaskConfig = configuration(config)?;
-        let tokenizer: tokenizers::Tokenizer = tokenizer
-            .parse()
-            .map_err(|error: tokenizers::Error| exception(Error::invalid("tokenizer", error, "the JSON of a fast tokenizer")))?;
+        let tokenizer = tokens::whole(&parsed(tokenizer)?).into_owned();
         let vocabulary = vocabulary.map(|vocabulary| &vocabulary.get().vocabulary);
-        py.detach(|| {
+        detached(py, || {
             let tokens = Arc::new(Tokens::of(&tokenizer, mask)?);
             let tree = vocabulary.map(|vocabulary| TokenTree::new(vocabulary, &tokenizer, &tokens)).transpose()?;
             let masker = Masker::new(config, tokens.clone(), tree.map(Arc::new))?;
@@ -132,13 +158,13 @@ impl PyMasker {
         .map_err(exception)
     }
 
-    /// Masks rows in place; the labels.
+    /// Masks rows in place; the labels. `worker`: the number of a worker process, and the seed that its loader gave it for this epoch.
     fn mask<'py>(
         &self,
         py: Python<'py>,
         mut ids: PyReadwriteArray2<'py, i64>,
         special: Option<PyReadonlyArray2<'py, i64>>,
-        worker: u64,
+        worker: Option<(u64, u64)>,
         first: u64,
     ) -> PyResult<Bound<'py, PyArray2<i64>>> {
         let (rows, length) = (ids.shape()[0], ids.shape()[1]);
@@ -147,12 +173,12 @@ impl PyMasker {
             return Err(exception(Error::invalid("special_tokens_mask", "another shape", format!("{rows} x {length}, as input_ids"))));
         }
         let mut labels = Array2::zeros((rows, length));
-        let seed = if worker == 0 { self.seed } else { self.seed.child(&format!("worker/{worker}")) };
+        let seed = worker.map_or(self.seed, |(worker, epoch)| self.seed.child(&format!("worker/{worker}/{epoch}")));
         let (ids, to) = (ids.as_slice_mut()?, labels.as_slice_mut().unwrap_or_default());
         let mut work = || self.masker.mask_rows(ids, to, length, special.as_deref(), seed, first);
         // For a few rows it is not worth while to hand over the interpreter.
         if rows * length > 1 << 14 {
-            py.detach(work)
+            detached(py, work)
         } else {
             work()
         }

@@ -6,7 +6,7 @@ use numpy::ndarray::{Array2, Array3};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyReadonlyArray1};
 use pyo3::prelude::*;
 
-use crate::error::exception;
+use crate::{error::exception, threads::detached};
 
 /// A method with its state.
 #[pyclass(name = "Combiner", module = "lyceum._native")]
@@ -44,7 +44,7 @@ impl PyCombiner {
         let segments: Vec<Vec<&[f32]>> = (0..count).map(|segment| slices.iter().map(|task| task[segment]).collect()).collect();
         let losses: Option<Vec<f64>> = losses.map(|losses| losses.as_array().to_vec());
         let mut sums: Vec<Vec<f32>> = segments.iter().map(|parts| vec![0.0; parts.first().map_or(0, |part| part.len())]).collect();
-        py.detach(|| {
+        detached(py, || {
             let gradients = Gradients::segments(segments, &groups)?;
             let mut out: Vec<&mut [f32]> = sums.iter_mut().map(Vec::as_mut_slice).collect();
             self.combiner.combine(&gradients, losses.as_deref(), Seed::new(seed), &mut out)

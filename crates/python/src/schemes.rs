@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use crate::{
     conformal::{Sets, arrays, numbers, parse, test},
     error::exception,
+    threads::detached,
 };
 
 #[pyclass(name = "ClassConditional", module = "lyceum._native", frozen)]
@@ -30,12 +31,12 @@ impl PyClassConditional {
             Some(clusters) => ClassConditional::calibrate_clustered(config, Clustering { clusters, share }, logits, &labels, seed),
             None => ClassConditional::calibrate(config, logits, &labels, seed),
         };
-        py.detach(calibrate).map(Self).map_err(exception)
+        detached(py, calibrate).map(Self).map_err(exception)
     }
 
     fn predict<'py>(&self, py: Python<'py>, logits: PyReadonlyArray2<'py, f32>, seed: u64) -> PyResult<Sets<'py>> {
         let logits = logits.as_array();
-        Ok(arrays(py, &py.detach(|| self.0.predict(logits, test(seed))).map_err(exception)?))
+        Ok(arrays(py, &detached(py, || self.0.predict(logits, test(seed))).map_err(exception)?))
     }
 
     /// τ of each label.
@@ -67,7 +68,7 @@ impl PyMondrian {
         seed: u64,
     ) -> PyResult<Self> {
         let (config, logits, labels, groups) = (parse(config)?, logits.as_array(), numbers(&labels)?, numbers(&groups)?);
-        py.detach(|| Mondrian::calibrate(config, logits, &labels, &groups, Seed::new(seed))).map(Self).map_err(exception)
+        detached(py, || Mondrian::calibrate(config, logits, &labels, &groups, Seed::new(seed))).map(Self).map_err(exception)
     }
 
     fn predict<'py>(
@@ -78,7 +79,7 @@ impl PyMondrian {
         seed: u64,
     ) -> PyResult<Sets<'py>> {
         let (logits, groups) = (logits.as_array(), numbers(&groups)?);
-        Ok(arrays(py, &py.detach(|| self.0.predict(logits, &groups, test(seed))).map_err(exception)?))
+        Ok(arrays(py, &detached(py, || self.0.predict(logits, &groups, test(seed))).map_err(exception)?))
     }
 
     /// τ of each group.
@@ -105,7 +106,7 @@ impl PyWeighted {
         seed: u64,
     ) -> PyResult<Self> {
         let (config, logits, labels, weights) = (parse(config)?, logits.as_array(), numbers(&labels)?, weights.as_array().to_vec());
-        let model = py.detach(|| Weighted::calibrate(config, logits, &labels, &weights, Seed::new(seed))).map_err(exception)?;
+        let model = detached(py, || Weighted::calibrate(config, logits, &labels, &weights, Seed::new(seed))).map_err(exception)?;
         Ok(Self { model })
     }
 
@@ -117,7 +118,7 @@ impl PyWeighted {
         seed: u64,
     ) -> PyResult<Sets<'py>> {
         let (logits, weights) = (logits.as_array(), weights.as_array().to_vec());
-        Ok(arrays(py, &py.detach(|| self.model.predict(logits, &weights, test(seed))).map_err(exception)?))
+        Ok(arrays(py, &detached(py, || self.model.predict(logits, &weights, test(seed))).map_err(exception)?))
     }
 }
 
@@ -136,12 +137,12 @@ impl PyCrossConformal {
         seed: u64,
     ) -> PyResult<Self> {
         let (config, logits, labels, folds) = (parse(config)?, logits.as_array(), numbers(&labels)?, numbers(&folds)?);
-        py.detach(|| CrossConformal::calibrate(config, logits, &labels, &folds, Seed::new(seed))).map(Self).map_err(exception)
+        detached(py, || CrossConformal::calibrate(config, logits, &labels, &folds, Seed::new(seed))).map(Self).map_err(exception)
     }
 
     fn predict<'py>(&self, py: Python<'py>, logits: PyReadonlyArray3<'py, f32>, seed: u64) -> PyResult<Sets<'py>> {
         let logits = logits.as_array();
-        Ok(arrays(py, &py.detach(|| self.0.predict(logits, test(seed))).map_err(exception)?))
+        Ok(arrays(py, &detached(py, || self.0.predict(logits, test(seed))).map_err(exception)?))
     }
 }
 
@@ -170,34 +171,48 @@ impl PyOnline {
     }
 }
 
-/// The half-width of split intervals.
-#[pyfunction]
-#[pyo3(signature = (predictions, difficulty, y, alpha))]
-pub(crate) fn split_width(
-    predictions: PyReadonlyArray1<'_, f64>,
-    difficulty: Option<PyReadonlyArray1<'_, f64>>,
-    y: PyReadonlyArray1<'_, f64>,
-    alpha: f64,
-) -> PyResult<f64> {
-    let difficulty = difficulty.map(|difficulty| difficulty.as_array().to_vec());
-    let (predictions, y) = (predictions.as_array().to_vec(), y.as_array().to_vec());
-    regression::split(&predictions, difficulty.as_deref(), &y, alpha).map_err(exception)
-}
-
-/// What the regression's quantiles are widened by.
-#[pyfunction]
-pub(crate) fn quantile_widening(
-    low: PyReadonlyArray1<'_, f64>,
-    high: PyReadonlyArray1<'_, f64>,
-    y: PyReadonlyArray1<'_, f64>,
-    alpha: f64,
-) -> PyResult<f64> {
-    let ends: Vec<(f64, f64)> = low.as_array().iter().copied().zip(high.as_array().iter().copied()).collect();
-    regression::quantile_regression(&ends, &y.as_array().to_vec(), alpha).map_err(exception)
-}
-
 /// Lower and upper ends.
 type Ends<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>);
+
+/// Lower and upper ends as two arrays.
+fn two_arrays(py: Python<'_>, intervals: Vec<(f64, f64)>) -> Ends<'_> {
+    let (low, high): (Vec<f64>, Vec<f64>) = intervals.into_iter().unzip();
+    (low.into_pyarray(py), high.into_pyarray(py))
+}
+
+/// Split intervals of new points.
+#[pyfunction]
+#[pyo3(signature = (predictions, difficulty, y, new, new_difficulty, alpha))]
+pub(crate) fn split_interval<'py>(
+    py: Python<'py>,
+    predictions: PyReadonlyArray1<'py, f64>,
+    difficulty: Option<PyReadonlyArray1<'py, f64>>,
+    y: PyReadonlyArray1<'py, f64>,
+    new: PyReadonlyArray1<'py, f64>,
+    new_difficulty: Option<PyReadonlyArray1<'py, f64>>,
+    alpha: f64,
+) -> PyResult<Ends<'py>> {
+    let vec = |values: &PyReadonlyArray1<'_, f64>| values.as_array().to_vec();
+    let (difficulty, new_difficulty) = (difficulty.as_ref().map(vec), new_difficulty.as_ref().map(vec));
+    let found = regression::split(&vec(&predictions), difficulty.as_deref(), &vec(&y), alpha)
+        .and_then(|q| regression::split_intervals(q, &vec(&new), new_difficulty.as_deref()));
+    Ok(two_arrays(py, found.map_err(exception)?))
+}
+
+/// Conformalised quantile regression of new points: `n × 2` quantiles of the calibration points and of new ones.
+#[pyfunction]
+pub(crate) fn quantile_interval<'py>(
+    py: Python<'py>,
+    ends: PyReadonlyArray2<'py, f64>,
+    y: PyReadonlyArray1<'py, f64>,
+    new: PyReadonlyArray2<'py, f64>,
+    alpha: f64,
+) -> PyResult<Ends<'py>> {
+    let pairs = |ends: &PyReadonlyArray2<'_, f64>| ends.as_array().rows().into_iter().map(|row| (row[0], row[1])).collect::<Vec<_>>();
+    let found =
+        regression::quantile_regression(&pairs(&ends), &y.as_array().to_vec(), alpha).and_then(|q| regression::widened(q, &pairs(&new)));
+    Ok(two_arrays(py, found.map_err(exception)?))
+}
 
 #[pyfunction]
 pub(crate) fn jackknife_plus<'py>(
@@ -207,8 +222,7 @@ pub(crate) fn jackknife_plus<'py>(
     alpha: f64,
 ) -> PyResult<Ends<'py>> {
     let found = regression::jackknife_plus(&residuals.as_array().to_vec(), predictions.as_array(), alpha).map_err(exception)?;
-    let (low, high): (Vec<f64>, Vec<f64>) = found.into_iter().unzip();
-    Ok((low.into_pyarray(py), high.into_pyarray(py)))
+    Ok(two_arrays(py, found))
 }
 
 #[pyfunction]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def array(values: Any, dtype: Any, ndim: int, name: str) -> NDArray[Any]:
-    """`values` as a contiguous array of this type, without a copy where it is one already."""
+    """`values` as a contiguous array of this type (`None`: of its own), without a copy where it is one already."""
     if hasattr(values, "detach"):  # a torch tensor that may belong to a graph
         values = values.detach()
     if not isinstance(values, np.ndarray):
@@ -21,9 +21,15 @@ def array(values: Any, dtype: Any, ndim: int, name: str) -> NDArray[Any]:
             values = values.to_numpy()
         else:
             values = np.asarray(values)
+    if isinstance(values, np.ma.MaskedArray):
+        if np.ma.is_masked(values):
+            raise ValueError(f"{name}: found {int(np.ma.count_masked(values))} masked values; allowed: none. Fill them or leave them out first")
+        values = values.data
     if values.ndim != ndim:
         raise ValueError(f"{name}: found {values.ndim} axes; allowed: {ndim}")
-    if np.issubdtype(dtype, np.integer) and not np.issubdtype(values.dtype, np.integer):
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: found values of type {values.dtype}; allowed: numbers")
+    if dtype is not None and np.issubdtype(dtype, np.integer) and not np.issubdtype(values.dtype, np.integer):
         whole = np.asarray(values, dtype=np.int64)
         if not np.array_equal(whole, values):
             raise ValueError(f"{name}: found {values.dtype} with fractions; allowed: whole numbers")

@@ -115,7 +115,7 @@ class Sampler:
         return self._native.weights(estimator)
 
     def estimate(self, losses: ArrayLike, estimator: Estimator = "lure", level: float = 0.95) -> Estimate:
-        """The risk on the whole pool from the loss at each draw, with its error and a normal interval."""
+        """The risk on the whole pool from the loss at each draw, with its error and an interval by Student's t."""
         return Estimate(*self._native.estimate(array(losses, np.float64, 1, "losses"), estimator, level))
 
     def confidence_sequence(self, losses: ArrayLike, bound: float = 1.0, level: float = 0.95) -> tuple[float, float]:

@@ -190,7 +190,7 @@ class _Classifier(_Estimator):
         Parameters: `logits` (n x classes; log-probabilities will do), `y` (n labels from 0). Where the temperature or the
         penalty is to be chosen, a share `tuning_share` of the examples is kept apart for it.
         """
-        z, labels = array(logits, np.float32, 2, "logits"), array(y, np.int64, 1, "y")
+        z, labels = _logits(logits, "logits"), array(y, np.int64, 1, "y")
         if len(z) != len(labels):
             raise ValueError(f"y: found {len(labels)} labels; allowed: one for each of {len(z)} rows of logits")
         root = seed(self.random_state)
@@ -223,7 +223,7 @@ class _Classifier(_Estimator):
         """The set of each row of logits."""
         if not hasattr(self, "_model"):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(logits, y) first")
-        z = array(logits, np.float32, 2, "logits")
+        z = _logits(logits, "logits")
         indptr, indices = self._model.predict(z, seed(self.random_state))
         return PredictionSets(indptr, indices, self._model.classes)
 
@@ -360,7 +360,7 @@ class SAPS(_Classifier):
 
 def fit_temperature(logits: ArrayLike, y: ArrayLike) -> float:
     """The temperature T that minimises the log-loss of softmax(logits / T)."""
-    return _native.fit_temperature(array(logits, np.float32, 2, "logits"), array(y, np.int64, 1, "y"))
+    return _native.fit_temperature(_logits(logits, "logits"), array(y, np.int64, 1, "y"))
 
 
 def p_values(method: _Classifier, logits: ArrayLike, y: ArrayLike, new_logits: ArrayLike) -> NDArray[np.float64]:
@@ -372,8 +372,8 @@ def p_values(method: _Classifier, logits: ArrayLike, y: ArrayLike, new_logits: A
     >>> p_values(LAC(), logits, [0, 1, 2, 0, 1, 2, 0, 1, 2], [[4.0, 0.0, 0.0]]).round(1).tolist()
     [[1.0, 0.2, 0.2]]
     """
-    z, labels = array(logits, np.float32, 2, "logits"), array(y, np.int64, 1, "y")
-    return _native.p_values(method._plain_config(), z, labels, array(new_logits, np.float32, 2, "new_logits"), seed(method.random_state))
+    z, labels = _logits(logits, "logits"), array(y, np.int64, 1, "y")
+    return _native.p_values(method._plain_config(), z, labels, _logits(new_logits, "new_logits"), seed(method.random_state))
 
 
 class _Scheme(_Estimator):
@@ -389,7 +389,7 @@ class _Scheme(_Estimator):
         return PredictionSets(*arrays, self.n_features_in_)
 
     def _data(self, logits: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        z, labels = array(logits, np.float32, 2, "logits"), array(y, np.int64, 1, "y")
+        z, labels = _logits(logits, "logits"), array(y, np.int64, 1, "y")
         if len(z) != len(labels):
             raise ValueError(f"y: found {len(labels)} labels; allowed: one for each of {len(z)} rows of logits")
         self.n_features_in_ = z.shape[1]
@@ -426,7 +426,7 @@ class ClassConditional(_Scheme):
 
     def predict(self, logits: ArrayLike) -> PredictionSets:
         """The set of each row of logits."""
-        return self._sets(self._fitted_model().predict(array(logits, np.float32, 2, "logits"), seed(self.method.random_state)))
+        return self._sets(self._fitted_model().predict(_logits(logits, "logits"), seed(self.method.random_state)))
 
 
 class Mondrian(_Scheme):
@@ -445,7 +445,7 @@ class Mondrian(_Scheme):
 
     def predict(self, logits: ArrayLike, groups: ArrayLike) -> PredictionSets:
         """The set of each row; a group that was not seen gets every label."""
-        z, g = array(logits, np.float32, 2, "logits"), array(groups, np.int64, 1, "groups")
+        z, g = _logits(logits, "logits"), array(groups, np.int64, 1, "groups")
         return self._sets(self._fitted_model().predict(z, g, seed(self.method.random_state)))
 
 
@@ -465,7 +465,7 @@ class Weighted(_Scheme):
 
     def predict(self, logits: ArrayLike, weights: ArrayLike) -> PredictionSets:
         """The set of each row, with the weight of each."""
-        z, w = array(logits, np.float32, 2, "logits"), array(weights, np.float64, 1, "weights")
+        z, w = _logits(logits, "logits"), array(weights, np.float64, 1, "weights")
         return self._sets(self._fitted_model().predict(z, w, seed(self.method.random_state)))
 
 
@@ -484,7 +484,7 @@ class CrossConformal(_Scheme):
 
     def predict(self, logits: ArrayLike) -> PredictionSets:
         """The set of each new example from its logits by each model (folds x n x classes)."""
-        return self._sets(self._fitted_model().predict(array(logits, np.float32, 3, "logits"), seed(self.method.random_state)))
+        return self._sets(self._fitted_model().predict(_logits(logits, "logits", 3), seed(self.method.random_state)))
 
 
 class Online:
@@ -533,19 +533,24 @@ def split_interval(
     if (calibration_difficulty is None) != (difficulty is None):
         raise ValueError("difficulty: found it for one part of the data; allowed: for both or neither")
     known = None if calibration_difficulty is None else _numbers(calibration_difficulty, "calibration_difficulty")
-    q = _native.split_width(_numbers(calibration, "calibration"), known, _numbers(y, "y"), alpha)
+    new = None if difficulty is None else _numbers(difficulty, "difficulty")
     center = _numbers(predictions, "predictions")
-    half = np.full_like(center, q) if difficulty is None else q * _numbers(difficulty, "difficulty")
-    return center - half, center + half
+    return _native.split_interval(_numbers(calibration, "calibration"), known, _numbers(y, "y"), center, new, alpha)
 
 
 def cqr(
     calibration_low: ArrayLike, calibration_high: ArrayLike, y: ArrayLike, low: ArrayLike, high: ArrayLike, alpha: float = 0.1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Conformalised quantile regression (Romano, Patterson and Candes 2019): the regression's quantiles, widened."""
-    a, b = _numbers(calibration_low, "calibration_low"), _numbers(calibration_high, "calibration_high")
-    q = _native.quantile_widening(a, b, _numbers(y, "y"), alpha)
-    return _numbers(low, "low") - q, _numbers(high, "high") + q
+    """Conformalised quantile regression (Romano, Patterson and Candes 2019): the regression's quantiles, widened.
+
+    Where the two quantiles cross, sort them first: ``np.sort(np.stack([low, high]), axis=0)``.
+
+    >>> low, high = cqr([0.0] * 9, [4.0] * 9, range(1, 10), [1.0], [2.0])
+    >>> low, high
+    (array([-4.]), array([7.]))
+    """
+    ends = _ends(calibration_low, calibration_high, "calibration_low", "calibration_high")
+    return _native.quantile_interval(ends, _numbers(y, "y"), _ends(low, high, "low", "high"), alpha)
 
 
 def jackknife_plus(residuals: ArrayLike, predictions: ArrayLike, alpha: float = 0.1) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -568,3 +573,16 @@ def learn_then_test(losses: ArrayLike, alpha: float, delta: float = 0.1) -> list
 
 def _numbers(values: ArrayLike, name: str) -> NDArray[np.float64]:
     return array(values, np.float64, 1, name)
+
+
+def _ends(low: ArrayLike, high: ArrayLike, low_name: str, high_name: str) -> NDArray[np.float64]:
+    a, b = _numbers(low, low_name), _numbers(high, high_name)
+    if len(a) != len(b):
+        raise ValueError(f"{high_name}: found {len(b)} values; allowed: as many as {low_name}: {len(a)}")
+    return np.stack([a, b], axis=1)
+
+
+def _logits(values: ArrayLike, name: str, ndim: int = 2) -> NDArray[np.float32]:
+    """Logits as float32; of wider types each row less its maximum, so that what float32 rounds is the distance from it."""
+    own = array(values, None, ndim, name)
+    return own.astype(np.float32, copy=False) if own.dtype in (np.float16, np.float32) else _native.logits_from_f64(own.astype(np.float64, copy=False))

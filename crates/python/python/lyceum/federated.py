@@ -43,7 +43,7 @@ Method = Literal["feddyn", "feddc", "fedavg", "fedprox", "scaffold", "fednova", 
 
 _ADAPTIVE = ("rate", "beta1", "beta2", "adaptivity")
 _OPTIONS: dict[str, tuple[str, ...]] = {
-    "feddyn": ("alpha", "by_share"), "feddc": ("alpha", "by_share"), "fedavg": (), "fedprox": ("mu",), "scaffold": ("server_rate",), "fednova": (),
+    "feddyn": ("alpha", "by_share"), "feddc": ("alpha", "by_share"), "fedavg": (), "fedprox": ("mu",), "scaffold": ("server_rate", "weight_by_examples"), "fednova": (),
     "fedavgm": ("rate", "momentum"), "fedadam": _ADAPTIVE, "fedyogi": _ADAPTIVE, "fedadagrad": _ADAPTIVE,
 }
 
@@ -57,7 +57,8 @@ class Rules:
     :func:`epsilon`); `random_state`: who takes part, and the order of batches.
 
     Options by method: `alpha` (feddyn 0.01, feddc 0.1) and `by_share` (both: a client with more examples is pulled less, as in the
-    authors' code; True), `mu` (fedprox, 1e-4), `server_rate` (scaffold, 1), `rate` and `momentum` (fedavgm, 1 and 0.9), `rate`, `beta1`,
+    authors' code; True), `mu` (fedprox, 1e-4), `server_rate` (scaffold, 1), `weight_by_examples` (scaffold:
+    control variates count by examples, as in the code of FedDyn's authors; False), `rate` and `momentum` (fedavgm, 1 and 0.9), `rate`, `beta1`,
     `beta2` and `adaptivity` (the adaptive ones, 0.01, 0.9, 0.99, 1e-3).
 
     >>> Rules("feddyn", mu=1.0)
@@ -91,6 +92,11 @@ class Rules:
     def _build(self) -> _native.Rules:
         part = {name: json.dumps(value) for name, value in self._parts.items()}
         return _native.Rules(part["method"], part["participation"], part["guard"], part["privacy"], int(part["seed"]))
+
+    @property
+    def weights_by_examples(self) -> bool:
+        """Whether a client must know its `share` of the examples, relative to the average client's."""
+        return self._native.weights_by_examples
 
     @property
     def noise(self) -> float | None:
@@ -287,7 +293,7 @@ class Client:
 
     def kept(self, accepted: int | None) -> dict[str, Vector]:
         """What it keeps, as the server knows it: for FedDyn `gradient`, which is g_k."""
-        return _native.client_state(self.state, accepted)
+        return _native.client_state(self.client, self.state, accepted)
 
 
 class Server:
@@ -355,12 +361,23 @@ class Server:
     def conclude(self, replies: Iterable[Reply], sent: int = 0) -> dict[str, Any]:
         """Takes the replies that pass and goes on to the next round. Gives `taken`, `refused` (with reasons), `drift` and
         `active_mean`. `sent`: how many clients the message went to, for the count of bytes."""
-        every = [(reply.client, reply.examples, reply.message._native()) for reply in replies]
+        every: list[Any] = []
+        broken: list[tuple[int, str]] = []
+        for reply in replies:
+            try:
+                every.append((int(reply.client), int(reply.examples), reply.message._native()))
+            except (TypeError, ValueError, OverflowError) as error:  # a client may send anything
+                broken.append((int(reply.client), f"not understood: {error}"))
         told = self.rules._native.conclude(self._ledger, every, sent, self.secret)
+        told["refused"] = sorted([*told["refused"], *broken])
+        self.save()
+        return told
+
+    def save(self) -> None:
+        """Writes the state, with the note, if it is kept on disk."""
         if self.state is not None:
             self.state.parent.mkdir(parents=True, exist_ok=True)
             self._ledger.write(self.state, self.note)
-        return told
 
 
 @dataclasses.dataclass(frozen=True)

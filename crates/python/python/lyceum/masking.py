@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _native
+from ._arrays import array
 
 __all__ = ["Collocation", "Found", "PMIMaskingCollator", "Vocabulary"]
 
@@ -137,6 +138,9 @@ class Vocabulary(Sequence[Collocation]):
         found: dict[str, Any] = json.loads(self._native.about())
         return found
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _vocabulary, self._native.to_bytes()
+
     def __len__(self) -> int:
         return len(self._native)
 
@@ -171,7 +175,9 @@ class PMIMaskingCollator:
     Units are drawn until `mlm_probability` of the tokens are chosen, in expectation exactly; each unit is replaced as a whole by
     masks (`mask_replace_prob`), random tokens (`random_replace_prob`), or stays. `method`: "collocations" (of the `vocabulary`,
     and words outside of them), "whole-word", "token", or "span" (as SpanBERT, `span` = (p, most words)). `tokenizer` is a fast
-    tokenizer of transformers. With a `seed` what is masked depends on it, on the worker and on how many rows came before, alone.
+    tokenizer of transformers; its padding and truncation do not matter. With a `seed` what is masked depends on it and on how many
+    rows came before, alone; in worker processes of a DataLoader also on the seed that the loader gives each worker for each epoch, so
+    that epochs differ, and are the same again after `torch.manual_seed`. A collator can be pickled.
     """
 
     def __init__(
@@ -200,6 +206,8 @@ class PMIMaskingCollator:
         self.pad_to_multiple_of, self.return_tensors = pad_to_multiple_of, return_tensors
         self.seed = secrets.randbits(63) if seed is None else seed
         self.rows = 0
+        self._worker: Union[tuple[int, int], None] = None
+        self._tokenizer_json: str = backend.to_str()
         self._options: dict[str, Any] = {
             "method": {"span": {"p": span[0], "longest": span[1]}} if method == "span" else method,
             "share": mlm_probability, "mask": mask_replace_prob, "random": random_replace_prob,
@@ -210,7 +218,7 @@ class PMIMaskingCollator:
         native = self.vocabulary._native if self.vocabulary is not None and self.method == "collocations" else None
         tokenizer = self.tokenizer
         self._masker = _native.Masker(
-            tokenizer.backend_tokenizer.to_str(), json.dumps(self._options), native, tokenizer.mask_token, self.seed
+            self._tokenizer_json, json.dumps(self._options), native, tokenizer.mask_token, self.seed
         )
         names = getattr(tokenizer, "model_input_names", ["input_ids", "attention_mask"])
         self._left = getattr(tokenizer, "padding_side", "right") == "left"
@@ -239,7 +247,11 @@ class PMIMaskingCollator:
             places = np.arange(length)[None]
             batch["attention_mask"] = (places >= length - sizes if self._left else places < sizes).astype(np.int64)
         mask = None if special is None else _native.pad(self._rows(special), length, 1, 1, self._left)
-        batch["labels"] = self._masker.mask(batch["input_ids"], mask, _worker(), self.rows)
+        worker = _worker()
+        if worker != self._worker:
+            # Another epoch of a worker: its rows are counted from the start.
+            self._worker, self.rows = worker, 0
+        batch["labels"] = self._masker.mask(batch["input_ids"], mask, worker, self.rows)
         self.rows += rows
         return self._tensors(batch, return_tensors or self.return_tensors)
 
@@ -254,7 +266,7 @@ class PMIMaskingCollator:
     @staticmethod
     def _rows(values: list[Any]) -> list[Any]:
         """Lists as they are, anything else (arrays, tensors) as an array."""
-        return values if isinstance(values[0], list) else [np.asarray(value, dtype=np.int64) for value in values]
+        return values if isinstance(values[0], list) else [array(value, np.int64, 1, "a row") for value in values]
 
     @staticmethod
     def _tensors(batch: dict[str, Any], kind: str) -> Any:
@@ -270,28 +282,19 @@ class PMIMaskingCollator:
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
         del state["_masker"]
-        if self.vocabulary is not None:
-            # Travels as its file does.
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder, "vocabulary")
-                self.vocabulary.save(path)
-                state["vocabulary"] = path.read_bytes()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if isinstance(self.vocabulary, bytes):
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder, "vocabulary")
-                path.write_bytes(self.vocabulary)
-                self.vocabulary = Vocabulary.open(path)
         self._start()
 
 
-def _worker() -> int:
-    """The number of this worker process of a DataLoader, from 1; 0 outside of one."""
+def _vocabulary(content: bytes, tokenizer: Union[str, None]) -> Vocabulary:
+    return Vocabulary(_native.Vocabulary.from_bytes(content, tokenizer))
+
+
+def _worker() -> Union[tuple[int, int], None]:
+    """The number of this worker process of a DataLoader, from 1, and its seed, another one in each epoch; None outside of one."""
     torch: Any = sys.modules.get("torch")
-    if torch is None:
-        return 0
-    info = torch.utils.data.get_worker_info()
-    return 0 if info is None else int(info.id) + 1
+    info = None if torch is None else torch.utils.data.get_worker_info()
+    return None if info is None else (int(info.id) + 1, int(info.seed))

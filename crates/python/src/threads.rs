@@ -1,0 +1,63 @@
+//! Work without the interpreter's lock, on threads that exist in this process.
+
+use std::{
+    process,
+    ptr::null_mut,
+    sync::{
+        OnceLock,
+        atomic::{
+            AtomicPtr,
+            Ordering::{AcqRel, Acquire},
+        },
+    },
+};
+
+use pyo3::{Python, marker::Ungil};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+/// The process that loaded the module: rayon's own pool is its.
+static LOADED_BY: OnceLock<u32> = OnceLock::new();
+/// The pool of a forked process, and which process that is.
+static FORKED: AtomicPtr<(u32, ThreadPool)> = AtomicPtr::new(null_mut());
+
+/// To be called when the module is loaded.
+pub(crate) fn loaded() {
+    LOADED_BY.get_or_init(process::id);
+}
+
+/// Does the work without the interpreter's lock. Every call of the module that may use several threads goes through here.
+pub(crate) fn detached<T: Ungil + Send>(py: Python<'_>, work: impl FnOnce() -> T + Ungil + Send) -> T {
+    py.detach(|| match pool() {
+        Some(pool) => pool.install(work),
+        None => work(),
+    })
+}
+
+/// The pool of a process that was forked after the module was loaded; `None` in the process that loaded it. A fork takes along none
+/// of rayon's threads, and whatever waits for them waits for ever.
+fn pool() -> Option<&'static ThreadPool> {
+    let here = process::id();
+    if LOADED_BY.get() == Some(&here) {
+        return None;
+    }
+    let known = FORKED.load(Acquire);
+    // SAFETY: null, or leaked below.
+    if let Some((process, pool)) = unsafe { known.as_ref() }
+        && *process == here
+    {
+        return Some(pool);
+    }
+    let pool = ThreadPoolBuilder::new().build().ok()?;
+    let made = Box::into_raw(Box::new((here, pool)));
+    match FORKED.compare_exchange(known, made, AcqRel, Acquire) {
+        // A pool that a parent made is leaked: its threads are not here to be stopped.
+        // SAFETY: just leaked, and never freed.
+        Ok(_) => Some(unsafe { &(*made).1 }),
+        Err(other) => {
+            // SAFETY: made above, and nobody else has seen it.
+            drop(unsafe { Box::from_raw(made) });
+            // SAFETY: another thread of this process leaked it.
+            Some(unsafe { &(*other).1 })
+        }
+    }
+}
