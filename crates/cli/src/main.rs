@@ -1,16 +1,14 @@
 //! Lyceum: train, search, certify and deploy learned models.
 
-/// Prints a line. A reader that has gone (`lyceum list | head -1`) is no error: what was to be done is done.
+/// Prints a line.
 macro_rules! say {
-    ($($part:tt)*) => {{
-        use std::io::Write;
-        let _ = writeln!(std::io::stdout(), $($part)*);
-    }};
+    ($($part:tt)*) => { $crate::output::text(&format!("{}\n", format_args!($($part)*))) };
 }
 
 mod commands;
 mod diagnostic;
 mod experiments;
+mod output;
 
 use std::process::ExitCode;
 
@@ -75,6 +73,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    output::outlive_limits();
     let cli = Cli::parse();
     if matches!(cli.command, Command::Run(_) | Command::Resume(_) | Command::Epidemic(_)) {
         keep_memory();
@@ -97,7 +96,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = error.exit_code();
-            eprintln!("{:?}", diagnostic::report(error));
+            output::error(&diagnostic::report(error));
             ExitCode::from(code)
         }
     }

@@ -1,6 +1,6 @@
 //! Arms of training, compared on the same data from the same initial values.
 
-use lyceum_core::{Result, Run, Violation, range};
+use lyceum_core::{DivergedArms, Error, Result, Run, Violation, range, run::check_names};
 use lyceum_data::{
     Cache,
     prepare::{DataConfig, Prepared},
@@ -114,32 +114,28 @@ impl Comparison {
     pub fn check(&self) -> Result<(), Violation> {
         self.data.check("data")?;
         if let Ok(entry) = lyceum_data::catalog::find(&self.data.name) {
-            self.model.check("model", entry.extent)?;
+            self.model.check("model", entry.extent, 0)?;
         }
         if self.arm.is_empty() {
             return Err(Violation::new("arm", "found no arm; allowed: at least one [[arm]]"));
         }
-        for (index, arm) in self.arm.iter().enumerate() {
-            let key = format!("arm.{index}.name");
-            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-            if arm.name.is_empty() || arm.name.starts_with('.') || !arm.name.chars().all(plain) {
-                let text =
-                    format!("found {:?}; allowed: letters, digits, - _ and . (it names a folder), not starting with a dot", arm.name);
-                return Err(Violation::new(key, text));
-            }
-            if ["best", "checkpoints"].contains(&arm.name.as_str()) || self.arm[..index].iter().any(|other| other.name == arm.name) {
-                return Err(Violation::new(key, format!("found {:?}, which is taken; allowed: a name of its own", arm.name)));
-            }
-        }
+        check_names("arm", self.arm.iter().map(|arm| arm.name.as_str()))?;
         Ok(())
     }
 
     /// Prepares the data and trains every arm, each with a thread and a part of the run of its own. All arms start
-    /// from the same initial values and see the examples in the same order.
-    pub fn train(&self, run: &Run) -> Result<(Prepared, Vec<TrainedArm>)> {
+    /// from the same initial values and see the examples in the same order. An arm that diverges is left out.
+    pub fn train(&self, run: &Run) -> Result<(Prepared, Vec<TrainedArm>, DivergedArms)> {
         let data = self.data.prepare(&Cache::locate(), run.seed())?;
-        let arms = one_thread_each(&self.arm, |arm| self.train_arm(arm, &data, run))?;
-        Ok((data, arms))
+        let outcomes = one_thread_each(&self.arm, |arm| match self.train_arm(arm, &data, run) {
+            Err(Error::Diverged(reason)) => Ok(Err(Error::Diverged(reason))),
+            outcome => outcome.map(Ok),
+        })?;
+        let (mut arms, mut diverged) = (Vec::new(), DivergedArms::default());
+        for (arm, outcome) in self.arm.iter().zip(outcomes) {
+            arms.extend(diverged.catch(run, &arm.name, outcome)?);
+        }
+        Ok((data, arms, diverged))
     }
 
     fn train_arm(&self, arm: &ArmConfig, data: &Prepared, run: &Run) -> Result<TrainedArm> {

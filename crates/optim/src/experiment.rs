@@ -26,9 +26,10 @@ impl Experiment for Train {
     }
 
     fn run(&self, config: &Comparison, run: &Run) -> Result<Summary> {
-        let (data, arms) = config.train(run)?;
+        let (data, arms, diverged) = config.train(run)?;
         let mut summary = Summary { table: table(&arms), ..Summary::default() };
         arms.iter().for_each(|arm| summarise(arm, &mut summary));
+        diverged.note(&mut summary)?;
         let lead = format!(
             "{} training examples of {} ({} with a wrong label), {} held out, {} for testing.",
             data.train.len(),
@@ -41,7 +42,7 @@ impl Experiment for Train {
             .section("Outcome", [Block::Table(summary.table.clone())])
             .section("Learning curves", curves(&arms).map(Block::Chart))
             .section("Sharpness", spectrum(&arms));
-        run.finish(&summary, &report)?;
+        run.finish(&summary, &diverged.report(report))?;
         Ok(summary)
     }
 }

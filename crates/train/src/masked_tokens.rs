@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use burn::tensor::{Tensor, TensorData};
-use lyceum_kernels::label_cross_entropy;
+use lyceum_kernels::{label_cross_entropy, mean, row_sums};
 
 use crate::{Batch, Objective, Pass, models::Bert};
 
@@ -62,7 +62,7 @@ impl Objective for MaskedTokens {
     type Batch = TokenBatch;
 
     fn loss(&self, _: usize, model: &Bert, batch: &TokenBatch, pass: &mut Pass) -> Tensor<1> {
-        Self::target_losses(model, batch, pass).mean()
+        mean(Self::target_losses(model, batch, pass))
     }
 
     /// A sequence's share of the batch's loss, times the number of sequences: their mean is the loss.
@@ -75,6 +75,6 @@ impl Objective for MaskedTokens {
         }
         let share = Tensor::<2>::from_data(TensorData::new(share, [n, targets]), &losses.device().inner());
         let share = if losses.is_autodiff() { share.autodiff() } else { share };
-        share.matmul(losses.reshape([targets, 1])).squeeze_dim(1)
+        row_sums(share * losses.reshape([1, targets]).expand([n, targets]))
     }
 }

@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 use lyceum_data::Examples;
-use lyceum_kernels::softmax_cross_entropy;
+use lyceum_kernels::{mean, softmax_cross_entropy};
 
 use crate::{Network, Pass};
 
@@ -42,7 +42,7 @@ pub trait Objective {
 
     /// The mean loss of one task over the batch, shape `1`.
     fn loss(&self, task: usize, model: &Self::Model, batch: &Self::Batch, pass: &mut Pass) -> Tensor<1> {
-        self.losses(task, model, batch, pass).mean()
+        mean(self.losses(task, model, batch, pass))
     }
 
     /// The loss of each example, shape `n`.

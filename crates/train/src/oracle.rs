@@ -161,7 +161,7 @@ impl<O: Objective> Oracle for ModelOracle<'_, O> {
                 gradient = vector::add_scaled(&gradient, self.l2, point);
             }
             if !value.is_finite() {
-                return Err(Error::Failed(format!("the loss is {value}: training has diverged (a lower learning rate may help)")));
+                return Err(Error::Diverged(format!("the loss is {value}: training has diverged (a lower learning rate may help)")));
             }
             slopes.losses.push(value);
             slopes.gradients.push(gradient);

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use lyceum_core::{Array, Result, Run, Seed, range, run::Cadence};
+use lyceum_core::{Array, Error, Result, Run, Seed, range, run::Cadence};
 use lyceum_data::{Examples, split};
+use lyceum_kernels::vector;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -149,7 +150,7 @@ impl Trainer {
                 run.stop_if_requested()?;
             }
             let rate = self.rate(train.len(), self.progress.step);
-            let loss = self.epoch(train)?;
+            let loss = self.epoch(train).map_err(|error| error.when(format!("epoch {}", self.progress.epoch + 1)))?;
             let mut metrics =
                 vec![("train_loss", loss), ("learning_rate", rate.now()), ("gradient_evaluations", self.progress.evaluations)];
             let mut message = format!("loss {loss:.4}");
@@ -167,6 +168,10 @@ impl Trainer {
             if cadence.is_due() {
                 cadence.save(|| self.save(run))?;
             }
+        }
+        // The last step's loss was taken before it.
+        if !vector::norm(self.pipeline.parameters()).is_finite() {
+            return Err(Error::Diverged("a parameter is no longer finite after the last epoch".into()));
         }
         self.save(run)?;
         if !self.best.is_empty() {

@@ -337,7 +337,7 @@ impl Estimate {
         let mut values = Vec::new();
         for estimate in estimates {
             let (name, estimate) = estimate?;
-            let (low, high) = estimate.interval(self.level);
+            let (low, high) = estimate.interval(self.level)?;
             table.push([
                 name.to_owned(),
                 format!("{:.6}", estimate.value),
@@ -358,7 +358,9 @@ impl Estimate {
         let lure = log.estimate(&losses, Estimator::Lure)?;
         if lure.largest_share > 0.25 {
             let share = 100.0 * lure.largest_share;
-            eprintln!("warning: one label carries {share:.0} % of the weight; --clip when drawing keeps probabilities from being so small");
+            progress.warn(&format!(
+                "one label carries {share:.0} % of the weight; --clip when drawing keeps probabilities from being so small"
+            ));
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ impl Data {
         for entry in CATALOG {
             table.push([entry.name, if entry.is_present(&cache) { "yes" } else { "no" }, entry.about]);
         }
-        print!("{}", table.markdown());
+        crate::output::text(&table.markdown());
         Ok(())
     }
 }

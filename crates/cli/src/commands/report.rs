@@ -23,7 +23,7 @@ impl Report {
         };
         if self.table {
             let summary = Run::summary(&self.run)?.ok_or_else(missing)?;
-            print!("{}", summary.table.markdown());
+            crate::output::text(&summary.table.markdown());
             return Ok(());
         }
         let report = Run::report(&self.run)?.ok_or_else(missing)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use lyceum_core::{AnyExperiment, Progress, Recipe, Result, Run as RunFolder, Summary};
 use serde_json::json;
 
-use crate::experiments;
+use crate::{experiments, output};
 
 /// Run a recipe and write everything to a run folder
 #[derive(clap::Args)]
@@ -46,7 +46,7 @@ impl Run {
         let recipe = Recipe::read(&self.recipe, &self.overrides)?;
         let experiment = experiments::find(&recipe)?;
         if self.check_only {
-            print!("{}", experiment.resolve(&recipe)?);
+            output::text(&experiment.resolve(&recipe)?);
             return Ok(());
         }
         let folder = self.out.unwrap_or_else(|| free_folder(recipe.stem()));

@@ -1,12 +1,12 @@
 //! `lyceum completions` and `lyceum man`.
 
-use std::{io, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
 use lyceum_core::{Error, Result};
 
-use crate::Cli;
+use crate::{Cli, output};
 
 /// Print completions for a shell
 #[derive(clap::Args)]
@@ -27,18 +27,21 @@ pub(crate) struct Man {
 
 impl Completions {
     pub(crate) fn execute(self) {
-        clap_complete::generate(self.shell, &mut Cli::command(), "lyceum", &mut io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "lyceum", &mut script);
+        output::text(&String::from_utf8_lossy(&script));
     }
 }
 
 impl Man {
     pub(crate) fn execute(self) -> Result<()> {
-        match self.out {
-            Some(folder) => {
-                std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-                clap_mangen::generate_to(Cli::command(), &folder).map_err(Error::io("write to", &folder))
-            }
-            None => clap_mangen::Man::new(Cli::command()).render(&mut io::stdout()).map_err(Error::io("write", "standard output")),
+        if let Some(folder) = self.out {
+            std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+            return clap_mangen::generate_to(Cli::command(), &folder).map_err(Error::io("write to", &folder));
         }
+        let mut page = Vec::new();
+        clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(|error| Error::Failed(error.to_string()))?;
+        output::text(&String::from_utf8_lossy(&page));
+        Ok(())
     }
 }

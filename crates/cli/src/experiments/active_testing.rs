@@ -99,8 +99,8 @@ impl Experiment for ActiveTesting {
     fn check(&self, config: &Config) -> Result<(), Violation> {
         config.data.check("data")?;
         if let Ok(entry) = lyceum_data::catalog::find(&config.data.name) {
-            config.model.check("model", entry.extent)?;
-            config.surrogate.model.check("surrogate.model", entry.extent)?;
+            config.model.check("model", entry.extent, 0)?;
+            config.surrogate.model.check("surrogate.model", entry.extent, 0)?;
         }
         check_labels("testing.labels", &config.testing.labels, config.testing.pool.unwrap_or(usize::MAX))
     }
@@ -209,7 +209,7 @@ fn draw(config: &Config, scores: &[f64], losses: &[f64], risk: f64, seed: lyceum
         let mut drawn = Drawn { error: [0.0; 3], held: [false; 3] };
         for (index, (_, estimator)) in ESTIMATORS.into_iter().enumerate() {
             let estimate = sampler.log().estimate(&taken, estimator)?;
-            let (low, high) = estimate.interval(0.95);
+            let (low, high) = estimate.interval(0.95)?;
             drawn.error[index] = estimate.value - risk;
             drawn.held[index] = low <= risk && risk <= high;
         }

@@ -102,7 +102,7 @@ impl Experiment for Certify {
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
-        let (data, arms) = comparison(config).train(run)?;
+        let (data, arms, diverged) = comparison(config).train(run)?;
         let certified: Vec<Certified<'_>> =
             arms.iter().map(|arm| certify(&config.conformal, arm, &data, run.seed())).collect::<Result<_>>()?;
         let mut summary = Summary { table: outcome(&certified, &data.test.labels), ..Summary::default() };
@@ -117,7 +117,8 @@ impl Experiment for Certify {
                 put(format!("{}/mean_size", name.to_lowercase()), metrics::mean_size(sets));
             }
         }
-        run.finish(&summary, &report(config, &data, &arms, &certified, &summary)?)?;
+        diverged.note(&mut summary)?;
+        run.finish(&summary, &diverged.report(report(config, &data, &arms, &certified, &summary)?))?;
         Ok(summary)
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use lyceum_conformal::{
     Conformal, ConformalConfig, ScoreConfig,
     conformal::places,
-    metrics, temperature,
+    logits, metrics, temperature,
     tune::{self, Criterion},
 };
 use lyceum_core::{
@@ -14,8 +14,11 @@ use lyceum_core::{
     range,
     report::{Axis, Block, Chart, Series, Table},
 };
-use lyceum_data::{formats::npy, split};
-use ndarray::{Array2, ArrayView2, Axis as Dimension};
+use lyceum_data::{
+    formats::npy::{self, MatrixView},
+    split,
+};
+use ndarray::{Array2, ArrayView2, Axis as Dimension, CowArray};
 use serde::{Deserialize, Serialize};
 
 /// How scores are compared.
@@ -70,12 +73,16 @@ impl Experiment for CompareScores {
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
-        let logits = npy::Matrix::open(&config.logits)?;
+        let matrix = npy::Matrix::open(&config.logits)?;
         let labels = npy::labels(&config.labels)?;
         if labels.len() < 100 {
             return Err(Error::invalid("labels", labels.len(), "at least 100 examples: half calibrate, half test"));
         }
         let lead = format!("{} examples of {}.", labels.len(), config.logits.display());
+        let logits = match matrix.view() {
+            MatrixView::Float32(view) => CowArray::from(view),
+            MatrixView::Float64(view) => logits::from_f64(view).into(),
+        };
         config.comparison.run(run, &lead, logits.view(), &labels, toml::to_string(config).unwrap_or_default())
     }
 }

@@ -2,10 +2,15 @@
 
 use std::ops::Range;
 
-use lyceum_continual::{Learner, StrategyConfig, StreamConfig, Task, learner::Progress, metrics};
+use lyceum_continual::{
+    Learner, StrategyConfig, StreamConfig, Task,
+    learner::{Diverged, Progress},
+    metrics,
+};
 use lyceum_core::{
     Error, Experiment, Report, Result, Run, Seed, Summary, Violation, range,
     report::{Axis, Block, Chart, Gallery, Picture, Series, Table},
+    run::check_names,
 };
 use lyceum_data::{
     Cache, Examples,
@@ -137,10 +142,8 @@ impl Experiment for Continual {
         if config.strategy.is_empty() {
             return wrong("strategy", "found none; allowed: at least one".into());
         }
-        for (number, arm) in config.strategy.iter().enumerate() {
-            if config.strategy[..number].iter().any(|other| other.name() == arm.name()) {
-                return wrong("strategy.name", format!("found `{}` twice; allowed: different names", arm.name()));
-            }
+        check_names("strategy", config.strategy.iter().map(|arm| arm.name()))?;
+        for arm in &config.strategy {
             if let StrategyConfig::Gpm(gpm) = &arm.method
                 && gpm.thresholds.is_empty()
             {
@@ -183,7 +186,7 @@ impl Experiment for Continual {
             return wrong("combiner", error.to_string());
         }
         if let Ok(entry) = lyceum_data::catalog::find(&config.data.name) {
-            config.model.check("model", entry.extent)?;
+            config.model.check("model", entry.extent, 0)?;
         }
         Ok(())
     }
@@ -228,20 +231,30 @@ impl Experiment for Continual {
                     Box::new(move |seed| Ok(Box::new(Multitask::new(method, granularity, seed)?)))
                 },
                 outputs,
+                seed: run.seed(),
             };
-            // The same beginning and the same stream for all.
+            // The same beginning, the same stream and the same batches for all.
             let model = config.model.init(data.extent, outputs.0, run.seed(), &config.device.device());
-            let (_, progress) = if arm.method == StrategyConfig::Multitask {
+            let joint = arm.method == StrategyConfig::Multitask;
+            let (_, progress) = if joint {
                 learner.learn(&part, model, 1, |_| Ok(vec![config.joint(&data, count, run)?]), &tests)?
             } else {
                 learner.learn(&part, model, schedule.stages(), |stage| config.stage(&data, &schedule, stage, run), &tests)?
             };
-            learnt.push((arm.name().to_owned(), progress));
+            learnt.push(Learnt { name: arm.name().to_owned(), joint, progress });
         }
         let summary = summarise(&schedule, &learnt);
         run.finish(&summary, &report(config, &data, &schedule, &learnt, &summary)?)?;
         Ok(summary)
     }
+}
+
+/// What an arm came to.
+struct Learnt {
+    name: String,
+    /// Whether all tasks were learnt at once.
+    joint: bool,
+    progress: Progress,
 }
 
 /// What is learnt after what.
@@ -323,26 +336,48 @@ impl Config {
     }
 }
 
-/// The matrix of the tasks that a stage ends with: a row for each task, as if every task were a stage.
-fn by_task(progress: &Progress, order: &Order) -> Vec<Vec<f64>> {
-    (0..order.count).map(|task| progress.matrix[order.learnt(task).min(progress.matrix.len() - 1)].clone()).collect()
+impl Learnt {
+    /// The matrix of the tasks that a stage ends with: a row for each task, as if every task were a stage. Of an arm that diverged,
+    /// the rows up to there.
+    fn by_task(&self, order: &Order) -> Vec<Vec<f64>> {
+        let stage = |task: usize| if self.joint { 0 } else { order.learnt(task) };
+        (0..order.count).map_while(|task| self.progress.matrix.get(stage(task)).cloned()).collect()
+    }
 }
 
-fn summarise(order: &Order, learnt: &[(String, Progress)]) -> Summary {
+fn summarise(order: &Order, learnt: &[Learnt]) -> Summary {
     let mut summary = Summary {
         table: Table::new(["strategy", "ACC, %", "BWT, points", "forgetting, points", "at learning, %", "numbers kept"]),
         ..Summary::default()
     };
-    for (name, progress) in learnt {
-        let joint = progress.matrix.len() == 1;
-        let mut matrix = by_task(progress, order);
+    for arm in learnt {
+        let Learnt { name, joint, progress } = arm;
+        for (t, row) in progress.matrix.iter().enumerate() {
+            for (j, accuracy) in row.iter().enumerate() {
+                summary.values.insert(format!("{name}/matrix/{t}/{j}"), *accuracy);
+            }
+        }
+        for (t, note) in progress.notes.iter().enumerate() {
+            for (layer, update) in &note.layers {
+                summary.values.insert(format!("{name}/rank/{t}/{layer}"), update.rank as f64);
+            }
+        }
+        if let Some(diverged) = &progress.diverged {
+            summary.values.insert(format!("{name}/diverged_step"), diverged.step as f64);
+            let dash = || "–".to_owned();
+            summary.table.push([name.clone(), format!("diverged {}", when(diverged)), dash(), dash(), dash(), dash()]);
+            continue;
+        }
+        let mut matrix = arm.by_task(order);
         let count = order.count;
         // What comes after the last task was over counts too.
-        matrix[count - 1].clone_from(&progress.matrix[progress.matrix.len() - 1]);
+        if let Some(last) = progress.matrix.last() {
+            matrix[count - 1].clone_from(last);
+        }
         let (acc, bwt, forgotten) = (metrics::average_accuracy(&matrix), metrics::backward_transfer(&matrix), metrics::forgetting(&matrix));
         let learning = (0..count).map(|j| matrix[j][j]).sum::<f64>() / count as f64;
         let kept = progress.notes.last().map_or(0, |note| note.kept_numbers);
-        let points = |value: f64| if joint { "–".into() } else { format!("{:+.2}", 100.0 * value) };
+        let points = |value: f64| if *joint { "–".into() } else { format!("{:+.2}", 100.0 * value) };
         summary.table.push([
             name.clone(),
             format!("{:.2}", 100.0 * acc),
@@ -356,21 +391,16 @@ fn summarise(order: &Order, learnt: &[(String, Progress)]) -> Summary {
         {
             summary.values.insert(format!("{name}/{key}"), value);
         }
-        for (t, row) in progress.matrix.iter().enumerate() {
-            for (j, accuracy) in row.iter().enumerate() {
-                summary.values.insert(format!("{name}/matrix/{t}/{j}"), *accuracy);
-            }
-        }
-        for (t, note) in progress.notes.iter().enumerate() {
-            for (layer, update) in &note.layers {
-                summary.values.insert(format!("{name}/rank/{t}/{layer}"), update.rank as f64);
-            }
-        }
     }
     summary
 }
 
-fn report(config: &Config, data: &Prepared, order: &Order, learnt: &[(String, Progress)], summary: &Summary) -> Result<Report> {
+/// When an arm diverged, for people.
+fn when(diverged: &Diverged) -> String {
+    format!("in stage {}, epoch {}, step {}", diverged.stage + 1, diverged.epoch + 1, diverged.step + 1)
+}
+
+fn report(config: &Config, data: &Prepared, order: &Order, learnt: &[Learnt], summary: &Summary) -> Result<Report> {
     let count = order.count;
     let mut lead = format!(
         "{count} tasks made of {} ({}), {} training examples each at most. ACC: mean accuracy on all tasks at the end; BWT: how much the \
@@ -387,8 +417,11 @@ fn report(config: &Config, data: &Prepared, order: &Order, learnt: &[(String, Pr
     let mut after = Chart::new("Accuracy on the tasks so far", Axis::linear("tasks learnt"), Axis::linear("mean accuracy, %"));
     let mut first = Chart::new("Accuracy on the first task", Axis::linear("tasks learnt"), Axis::linear("accuracy, %"));
     let mut heat = Vec::new();
-    for (name, progress) in learnt.iter().filter(|(_, progress)| progress.matrix.len() > 1) {
-        let matrix = by_task(progress, order);
+    for arm in learnt.iter().filter(|arm| !arm.joint && !arm.progress.matrix.is_empty()) {
+        let (name, matrix) = (&arm.name, arm.by_task(order));
+        if matrix.is_empty() {
+            continue;
+        }
         let mean = |stage: usize, row: &Vec<f64>| {
             let behind = order.behind(stage).max(1);
             row[..behind].iter().sum::<f64>() / behind as f64
@@ -400,9 +433,15 @@ fn report(config: &Config, data: &Prepared, order: &Order, learnt: &[(String, Pr
     }
     let mut report = Report::new("Tasks one after another", lead)
         .section("Outcome", [Block::Table(summary.table.clone()), Block::Chart(after), Block::Chart(first)]);
+    let ended = learnt.iter().filter_map(|arm| Some((arm, arm.progress.diverged.as_ref()?)));
+    let ended: Vec<String> =
+        ended.map(|(arm, diverged)| format!("{} diverged {}: {}.", arm.name, when(diverged), diverged.reason)).collect();
+    if !ended.is_empty() {
+        report = report.section("Arms that ended early", [Block::Text(ended.join(" "))]);
+    }
     let text = "The accuracy on each task (across) after each was learnt (down): white is 0, dark is 100 %.".into();
     report = report.section("Accuracy matrices", [Block::Text(text), Block::Gallery(Gallery { pictures: heat })]);
-    for (name, progress) in learnt {
+    for Learnt { name, progress, .. } in learnt {
         if progress.notes.iter().any(|note| !note.layers.is_empty()) {
             report = report.section(format!("How full {name} is"), fill(progress));
         }

@@ -4,7 +4,7 @@
 //! digits, a thousand of three. With few examples of each class it is weak and its small probabilities are noise, the
 //! setting in which RAPS was proposed. It combines `lyceum-train` and `lyceum-conformal`.
 
-use lyceum_core::{Experiment, Result, Run, Seed, Summary, Violation, range};
+use lyceum_core::{Experiment, Result, Run, Seed, Summary, Violation, memory, range};
 use lyceum_data::{Cache, Examples, Extent, prepare::DataConfig};
 use lyceum_train::{DeviceName, ModelConfig, Plain, TrainConfig, Trainer, logits};
 use ndarray::{Array2, s};
@@ -65,8 +65,13 @@ impl Experiment for DigitTuples {
 
     fn check(&self, config: &Config) -> Result<(), Violation> {
         config.data.check("data")?;
-        if let Ok(entry) = lyceum_data::catalog::find(&config.data.name) {
-            config.model.check("model", side_by_side(entry.extent, config.numbers.digits))?;
+        if let (Ok(entry), 1..=4) = (lyceum_data::catalog::find(&config.data.name), config.numbers.digits) {
+            let Numbers { digits, count, train } = config.numbers;
+            config.model.check("model", side_by_side(entry.extent, digits), 0)?;
+            for (key, count) in [("count", count), ("train", train)] {
+                let fits = memory::check(&format!("numbers.{key}"), &[count, digits, entry.extent.len()]);
+                fits.map_err(|error| Violation::new(format!("numbers.{key}"), error.to_string()))?;
+            }
         }
         let Numbers { digits, count, .. } = &config.numbers;
         if *digits > 4 {

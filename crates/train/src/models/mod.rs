@@ -12,7 +12,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use lyceum_core::{Seed, Violation, range};
+use lyceum_core::{Result, Seed, Violation, memory, range};
 use lyceum_data::Extent;
 use serde::{Deserialize, Serialize};
 
@@ -120,9 +120,13 @@ fn resnet_blocks() -> usize {
 }
 
 impl ModelConfig {
-    /// Whether the network can be built for images of this extent; `key` is what an error points at.
-    pub fn check(&self, key: &str, extent: Extent) -> Result<(), Violation> {
+    /// Whether the network can be built for examples of this extent, and this many classes if they are known (else 0); `key` is
+    /// what an error points at.
+    pub fn check(&self, key: &str, extent: Extent, classes: usize) -> Result<(), Violation> {
         let wrong = |message: String| Err(Violation::new(key, message));
+        if let Err(error) = self.check_size(extent, classes) {
+            return wrong(error.to_string());
+        }
         let smallest = extent.height.min(extent.width);
         match self {
             Self::Linear => Ok(()),
@@ -133,10 +137,37 @@ impl ModelConfig {
             Self::Cnn { channels, .. } if smallest >> channels.len() == 0 => {
                 wrong(format!("{} poolings halve a side of {smallest} pixels to nothing; allowed: fewer channels", channels.len()))
             }
+            Self::Lstm { .. } if extent.height > 1 || extent.channels > 1 => wrong(format!(
+                "an LSTM reads rows of symbols; found images of {}x{}x{}; allowed: linear, mlp, cnn, resnet",
+                extent.channels, extent.height, extent.width
+            )),
             Self::FeddynCnn if smallest < 16 => {
                 wrong(format!("this network needs images of 16x16 pixels or more; found {}x{}", extent.height, extent.width))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Errors if a layer's weights do not fit into memory.
+    fn check_size(&self, Extent { channels, height, width }: Extent, classes: usize) -> Result<()> {
+        let pixels = [channels, height, width];
+        let layers = |first: &[usize], widths: &[usize], times: usize| -> Result<()> {
+            let mut before = first.to_vec();
+            widths.iter().chain([&classes]).try_for_each(|width| {
+                memory::check("its weights", &[before.as_slice(), &[*width, times]].concat())?;
+                before = vec![*width];
+                Ok(())
+            })
+        };
+        match self {
+            Self::Linear | Self::FeddynCnn => layers(&pixels, &[], 1),
+            Self::Mlp { hidden, .. } => layers(&pixels, hidden, 1),
+            Self::Cnn { channels: widths, hidden, .. } => {
+                layers(&[channels], widths, 9)?;
+                layers(&[widths.last().copied().unwrap_or(1), height, width], &[*hidden], 1)
+            }
+            Self::Resnet { widths, blocks } => layers(&[channels], widths, 18_usize.saturating_mul(*blocks)),
+            Self::Lstm { embedding, hidden, layers: count } => layers(&[*embedding], &[*hidden, *hidden], 4_usize.saturating_mul(*count)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use lyceum_conformal::{
     ClassConditional, Clustering, Conformal, ConformalConfig, Mondrian, Predictor, Weighted,
-    conformal::scores_from,
+    conformal::{Copies, scores_of_part},
     temperature,
     tune::{self, Criterion},
 };
@@ -115,9 +115,9 @@ impl Calibrate {
             (0..labels.len()).collect()
         };
         let labels: Vec<usize> = rows.iter().map(|&row| labels[row]).collect();
-        let mut scores = Vec::with_capacity(rows.len());
+        let (mut copies, mut scores) = (Copies::default(), Vec::with_capacity(rows.len()));
         logits.picked_blocks(&rows, |first, block| {
-            scores.extend(scores_from(first, &config, block, &labels[first..first + block.nrows()], seed)?);
+            scores.extend(scores_of_part(&mut copies, &config, block, &labels[first..first + block.nrows()], seed)?);
             Ok(())
         })?;
         let count = scores.len();

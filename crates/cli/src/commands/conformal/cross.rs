@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lyceum_conformal::CrossConformal;
+use lyceum_conformal::{CrossConformal, logits};
 use lyceum_core::{Progress, Result, Seed};
 use lyceum_data::formats::npy;
-use ndarray::Array3;
+use ndarray::Ix3;
 
 use super::{
     files::{Labelled, whole, writer_of_sets},
@@ -35,7 +35,7 @@ pub(crate) struct Cross {
     #[arg(long)]
     folds: PathBuf,
 
-    /// The logits of new examples by each model: .npy, float32, folds x examples x classes
+    /// The logits of new examples by each model: .npy, float32 or float64, folds x examples x classes
     #[arg(long)]
     test: PathBuf,
 
@@ -52,11 +52,12 @@ impl Cross {
     pub(super) fn execute(self, progress: &Progress) -> Result<()> {
         let write = writer_of_sets(&self.out)?;
         let config = self.scoring.config()?;
-        let (logits, labels) = self.labelled.open()?;
+        let (out_of_fold, labels) = self.labelled.open()?;
         let folds = whole("--folds", &self.folds, "fold")?;
         let rows: Vec<usize> = (0..labels.len()).collect();
-        let model = CrossConformal::calibrate(config, logits.pick(&rows)?.view(), &labels, &folds, Seed::new(self.seed))?;
-        let test: Array3<f32> = npy::read(&self.test)?;
+        let model = CrossConformal::calibrate(config, out_of_fold.pick(&rows)?.view(), &labels, &folds, Seed::new(self.seed))?;
+        let wide = npy::read::<f64, Ix3>(&self.test).map(|test| logits::from_f64(test.view()));
+        let test = wide.or_else(|_| npy::read::<f32, Ix3>(&self.test))?;
         let sets = model.predict(test.view(), test_seed(self.seed))?;
         write(&sets, progress)
     }

@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lyceum_conformal::{Known, PredictionSets, conformal::ROWS, metrics};
+use lyceum_conformal::{Known, PredictionSets, logits, metrics};
 use lyceum_core::{Error, Progress, Result};
-use lyceum_data::formats::{npy, parquet};
+use lyceum_data::formats::{
+    npy::{self, MatrixView},
+    parquet,
+};
 use ndarray::{Array2, ArrayView2, Axis, s};
 use serde_json::json;
 
@@ -33,21 +36,24 @@ impl Logits {
     /// Rows and columns.
     pub(super) fn dim(&self) -> (usize, usize) {
         match self {
-            Self::Npy(matrix) => matrix.view().dim(),
+            Self::Npy(matrix) => matrix.dim(),
             Self::Parquet(rows) => rows.dim(),
         }
     }
 
-    /// All rows in order: `each` gets the number of a block's first row, a multiple of [`ROWS`], and the block.
+    /// All rows in order: `each` gets the number of a block's first row, and the block.
     pub(super) fn blocks(&self, mut each: impl FnMut(usize, ArrayView2<'_, f32>) -> Result<()>) -> Result<()> {
         let (rows, columns) = self.dim();
-        let size = (BLOCK / columns.max(1)).next_multiple_of(ROWS);
+        let size = (BLOCK / columns.max(1)).max(1);
         match self {
-            Self::Parquet(file) => file.blocks(size, each),
-            Self::Npy(matrix) => {
-                let mut starts = (0..rows).step_by(size);
-                starts.try_for_each(|start| each(start, matrix.view().slice(s![start..(start + size).min(rows), ..])))
-            }
+            Self::Parquet(file) => file.blocks(size, |first, block| each(first, logits::from_f64(block).view())),
+            Self::Npy(matrix) => (0..rows).step_by(size).try_for_each(|start| {
+                let range = s![start..(start + size).min(rows), ..];
+                match matrix.view() {
+                    MatrixView::Float32(view) => each(start, view.slice(range)),
+                    MatrixView::Float64(view) => each(start, logits::from_f64(view.slice(range)).view()),
+                }
+            }),
         }
     }
 
@@ -70,26 +76,11 @@ impl Logits {
         if numbers.len() == self.dim().0 {
             return self.blocks(each);
         }
-        let columns = self.dim().1;
-        let mut kept: Vec<f32> = Vec::new();
-        let mut given = 0;
-        let mut give = |kept: &mut Vec<f32>, rows: usize| {
-            let view =
-                ArrayView2::from_shape((rows, columns), &kept[..rows * columns]).map_err(|error| Error::Failed(error.to_string()))?;
-            each(given, view)?;
-            given += rows;
-            kept.drain(..rows * columns);
-            Ok(())
-        };
         self.blocks(|first, block| {
-            let range = numbers.partition_point(|&row| row < first)..numbers.partition_point(|&row| row < first + block.nrows());
-            let local: Vec<usize> = numbers[range].iter().map(|row| row - first).collect();
-            kept.extend(block.select(Axis(0), &local));
-            let whole = kept.len() / columns.max(1) / ROWS * ROWS;
-            if whole > 0 { give(&mut kept, whole) } else { Ok(()) }
-        })?;
-        let left = kept.len() / columns.max(1);
-        if left > 0 { give(&mut kept, left) } else { Ok(()) }
+            let [start, end] = [first, first + block.nrows()].map(|bound| numbers.partition_point(|&row| row < bound));
+            let local: Vec<usize> = numbers[start..end].iter().map(|row| row - first).collect();
+            each(start, block.select(Axis(0), &local).view())
+        })
     }
 }
 

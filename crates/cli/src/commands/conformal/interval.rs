@@ -113,12 +113,11 @@ impl Split {
         let test = numbers("--test", &self.test, "prediction")?;
         let hard = |path: &Option<PathBuf>| path.as_deref().map(|path| numbers("--difficulty", path, "difficulty")).transpose();
         let (difficulty, test_difficulty) = (hard(&self.difficulty)?, hard(&self.test_difficulty)?);
-        let q = regression::split(&predictions, difficulty.as_deref(), &y, self.common.alpha)?;
-        if let Some(found) = test_difficulty.as_ref().map(Vec::len).filter(|found| *found != test.len()) {
-            return Err(Error::invalid("--test-difficulty", found, format!("one for each of {} rows", test.len())));
+        if difficulty.is_some() != test_difficulty.is_some() {
+            return Err(Error::invalid("difficulty", "a file for one part of the data", "files for both parts or for neither"));
         }
-        let scale = |row: usize| test_difficulty.as_ref().map_or(1.0, |difficulty| difficulty[row]);
-        self.common.write(test.iter().enumerate().map(|(row, p)| (p - q * scale(row), p + q * scale(row))), progress)
+        let q = regression::split(&predictions, difficulty.as_deref(), &y, self.common.alpha)?;
+        self.common.write(regression::split_intervals(q, &test, test_difficulty.as_deref())?, progress)
     }
 }
 
@@ -134,7 +133,7 @@ impl Quantile {
         };
         let y = numbers("--y", &self.y, "y")?;
         let q = regression::quantile_regression(&ends(&self.ends)?, &y, self.common.alpha)?;
-        self.common.write(ends(&self.test)?.into_iter().map(|(low, high)| (low - q, high + q)), progress)
+        self.common.write(regression::widened(q, &ends(&self.test)?)?, progress)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lyceum_conformal::conformal::{all_scores_from, p_values_of, scores_from};
-use lyceum_core::{Progress, Result, Seed};
+use lyceum_conformal::conformal::{Copies, all_scores_of_part, p_values_of, scores_of_part};
+use lyceum_core::{Error, Progress, Result, Seed};
 use lyceum_data::formats::npy;
 use ndarray::{Array2, Axis};
 use serde_json::json;
@@ -48,17 +48,21 @@ impl PValues {
         check_npy(&self.out)?;
         let config = self.scoring.config()?;
         let (logits, labels) = self.labelled.open()?;
-        let mut calibration = Vec::with_capacity(labels.len());
+        let test = Logits::open(&self.test, &["label", GROUP, WEIGHT])?;
+        if test.dim().1 != logits.dim().1 {
+            let allowed = format!("as many columns as --logits: {}", logits.dim().1);
+            return Err(Error::invalid("--test", format!("{} columns", test.dim().1), allowed));
+        }
+        let (mut copies, mut calibration) = (Copies::default(), Vec::with_capacity(labels.len()));
         logits.blocks(|first, block| {
             let labels = &labels[first..first + block.nrows()];
-            calibration.extend(scores_from(first, &config, block, labels, Seed::new(self.seed))?);
+            calibration.extend(scores_of_part(&mut copies, &config, block, labels, Seed::new(self.seed))?);
             Ok(())
         })?;
-        let test = Logits::open(&self.test, &["label", GROUP, WEIGHT])?;
-        let mut all = Array2::<f64>::zeros((0, test.dim().1));
-        test.blocks(|first, block| {
-            let part = p_values_of(&calibration, all_scores_from(first, &config, block, test_seed(self.seed))?);
-            all.append(Axis(0), part.view()).map_err(|error| lyceum_core::Error::Failed(error.to_string()))
+        let (mut copies, mut all) = (Copies::default(), Array2::<f64>::zeros((0, test.dim().1)));
+        test.blocks(|_, block| {
+            let part = p_values_of(&calibration, all_scores_of_part(&mut copies, &config, block, test_seed(self.seed))?);
+            all.append(Axis(0), part.view()).map_err(|error| Error::Failed(error.to_string()))
         })?;
         npy::write(&self.out, &all)?;
         said(progress, &json!({ "event": "end", "rows": all.nrows(), "path": self.out }), || {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lyceum_conformal::{PredictionSets, Predictor};
+use lyceum_conformal::{PredictionSets, Predictor, conformal::Copies};
 use lyceum_core::{Progress, Result};
 
 use super::{
@@ -61,9 +61,9 @@ pub(super) fn sets(
 ) -> Result<PredictionSets> {
     let known = known.open()?;
     model.check(known.view(), logits.dim().0)?;
-    let mut sets = PredictionSets::default();
+    let (mut copies, mut sets) = (Copies::default(), PredictionSets::default());
     logits.blocks(|first, block| {
-        sets.append(&model.predict_from(first, block, known.view().rows(first..first + block.nrows()), test_seed(seed))?);
+        sets.append(&model.predict_part(&mut copies, block, known.view().rows(first..first + block.nrows()), test_seed(seed))?);
         each(first, block)
     })?;
     Ok(sets)

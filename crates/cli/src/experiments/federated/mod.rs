@@ -4,7 +4,10 @@
 mod clients;
 mod outcome;
 
-use lyceum_core::{Experiment, Result, Run, Seed, Summary, Violation, range, run::Cadence};
+use lyceum_core::{
+    Experiment, Result, Run, Seed, Summary, Violation, range,
+    run::{Cadence, check_names},
+};
 use lyceum_data::{Characters, SyntheticLogistic, prepare::DataConfig};
 use lyceum_federated::{
     Client, Guard, Journals, LocalConfig, MethodConfig, NetworkTrainer, Participation, Privacy, Rules, Simulation,
@@ -175,11 +178,7 @@ impl Experiment for Federated {
         if config.arm.is_empty() {
             return wrong("arm", "found none; allowed: at least one".into());
         }
-        for (number, arm) in config.arm.iter().enumerate() {
-            if config.arm[..number].iter().any(|other| other.name() == arm.name()) {
-                return wrong("arm.name", format!("found `{}` twice; allowed: different names", arm.name()));
-            }
-        }
+        check_names("arm", config.arm.iter().map(|arm| arm.name()))?;
         if let Some(ClientsConfig { split: Split::Shards(_), size_deviation, .. }) = config.clients
             && size_deviation > 0.0
         {
@@ -203,7 +202,7 @@ impl Experiment for Federated {
             return wrong("privacy", message);
         }
         if let Some(entry) = config.data.as_ref().and_then(|data| lyceum_data::catalog::find(&data.name).ok()) {
-            config.model.check("model", entry.extent)?;
+            config.model.check("model", entry.extent, 0)?;
         }
         Ok(())
     }

@@ -10,8 +10,9 @@ mod samples;
 use std::sync::Arc;
 
 use lyceum_core::{
-    Error, Experiment, Report, Result, Run, Seed, Summary, Violation, atomic, range,
+    DivergedArms, Error, Experiment, Report, Result, Run, Seed, Summary, Violation, atomic, range,
     report::{Axis, Block, Chart, Series, Table},
+    run::check_names,
 };
 use lyceum_epidemic::{
     evaluate::area_under_curve,
@@ -169,10 +170,8 @@ impl Experiment for LearnInfectiousness {
         if config.predictor.is_empty() {
             return wrong("predictor".into(), "found none; allowed: at least one".into());
         }
+        check_names("predictor", config.predictor.iter().map(|arm| arm.name.as_str()))?;
         for (number, arm) in config.predictor.iter().enumerate() {
-            if config.predictor[..number].iter().any(|other| other.name == arm.name) {
-                return wrong("predictor.name".into(), format!("found `{}` twice; allowed: different names", arm.name));
-            }
             if let Err(error) = arm.network.check() {
                 return wrong(format!("predictor.{number}.network"), error.to_string());
             }
@@ -181,13 +180,15 @@ impl Experiment for LearnInfectiousness {
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
-        let mut learnt = Vec::new();
+        let (mut learnt, mut diverged) = (Vec::new(), DivergedArms::default());
         for arm in &config.predictor {
             let part = run.child(&arm.name)?;
-            learnt.push((arm, config.learn(&part, arm, run.seed())?));
+            let outcome = diverged.catch(run, &arm.name, config.learn(&part, arm, run.seed()))?;
+            learnt.extend(outcome.map(|outcomes| (arm, outcomes)));
         }
-        let summary = summarise(&learnt);
-        run.finish(&summary, &config.report(&learnt, &summary))?;
+        let mut summary = summarise(&learnt);
+        diverged.note(&mut summary)?;
+        run.finish(&summary, &diverged.report(config.report(&learnt, &summary)))?;
         Ok(summary)
     }
 }
@@ -259,7 +260,8 @@ impl Config {
                 (training.step * batch_size..(training.step + 1) * batch_size).map(|draw| order.place(draw, train.len(), seed)).collect();
             let relative = self.training.schedule.relative(training.step as u64, steps as u64, warmup as u64);
             let rate = Rate { peak: self.training.learning_rate, relative };
-            let outcome = pipeline.step(&objective, &all.select(&positions), rate, seed.child(&format!("step/{}", training.step)))?;
+            let outcome = pipeline.step(&objective, &all.select(&positions), rate, seed.child(&format!("step/{}", training.step)));
+            let outcome = outcome.map_err(|error| error.when(format!("step {}", training.step + 1)))?;
             sum += outcome.losses[0];
             training.step += 1;
             if training.step.is_multiple_of(evaluate_every) || training.step == steps {

@@ -12,7 +12,7 @@ use lyceum_epidemic::tracing::{
     DAYS, RISKS,
     learnt::{FLAT, HEALTH, Inputs, NetworkConfig, PROFILE, waves},
 };
-use lyceum_kernels::{Activation, attention, gather_rows};
+use lyceum_kernels::{Activation, attention, gather_rows, row_sums};
 use lyceum_train::{Batch, Objective, ParamSpace, Pass, layers::Linear};
 use rand::RngExt;
 
@@ -288,7 +288,7 @@ impl Objective for Infectiousness<'_> {
             .flat_map(|sample| (0..DAYS).map(|day| if day < sample.days { 1.0 / sample.days.min(DAYS) as f32 } else { 0.0 }))
             .collect();
         let error = found - constant(truth, [n, DAYS], self.device);
-        let loss = (error.clone() * error * constant(weights, [n, DAYS], self.device)).sum_dim(1).squeeze_dim(1);
+        let loss = row_sums(error.clone() * error * constant(weights, [n, DAYS], self.device));
         let Some(z) = clusters.filter(|_| self.contagion > 0.0) else { return loss };
         let s = longest(batch);
         let (mut from, mut weights) = (vec![0.0; n * s], vec![0.0; n * s]);
@@ -302,7 +302,7 @@ impl Objective for Infectiousness<'_> {
         // −y log σ(z) − (1 − y) log(1 − σ(z)) = max(z, 0) − yz + log(1 + e^{−|z|})
         let from = constant(from, [n, s], self.device);
         let cross = z.clone().clamp_min(0.0) - from * z.clone() + (z.abs().neg().exp() + 1.0).log();
-        loss + (cross * constant(weights, [n, s], self.device)).sum_dim(1).squeeze_dim(1) * self.contagion
+        loss + row_sums(cross * constant(weights, [n, s], self.device)) * self.contagion
     }
 }
 

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use corpus::{Corpus, TextConfig};
 use lyceum_core::{
-    Experiment, Report, Result, Run, Seed, Summary, Violation, range,
+    DivergedArms, Experiment, Report, Result, Run, Seed, Summary, Violation, range,
     report::{Axis, Block, Chart, Series, Table},
+    run::check_names,
 };
 use lyceum_multitask::{
     Method,
@@ -161,10 +162,8 @@ impl Experiment for Multilingual {
         if config.arm.is_empty() {
             return wrong("arm", "found none; allowed: at least one".into());
         }
-        for (number, arm) in config.arm.iter().enumerate() {
-            if config.arm[..number].iter().any(|other| other.name == arm.name) {
-                return wrong("arm.name", format!("found `{}` twice; allowed: different names", arm.name));
-            }
+        check_names("arm", config.arm.iter().map(|arm| arm.name.as_str()))?;
+        for arm in &config.arm {
             if let Err(error) = arm.method.check() {
                 return wrong("arm.method", error.to_string());
             }
@@ -177,13 +176,15 @@ impl Experiment for Multilingual {
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
         let corpus = Corpus::read(&config.data, run.seed())?;
-        let mut learnt = Vec::new();
+        let (mut learnt, mut diverged) = (Vec::new(), DivergedArms::default());
         for arm in &config.arm {
             let part = run.child(&arm.name)?;
-            learnt.push((arm, config.learn(&part, &corpus, arm, run.seed())?));
+            let outcome = diverged.catch(run, &arm.name, config.learn(&part, &corpus, arm, run.seed()))?;
+            learnt.extend(outcome.map(|progress| (arm, progress)));
         }
-        let summary = config.summarise(&corpus, &learnt);
-        run.finish(&summary, &config.report(&corpus, &learnt, &summary))?;
+        let mut summary = config.summarise(&corpus, &learnt);
+        diverged.note(&mut summary)?;
+        run.finish(&summary, &diverged.report(config.report(&corpus, &learnt, &summary)))?;
         Ok(summary)
     }
 }
@@ -214,7 +215,8 @@ impl Config {
                 relative: self.training.schedule.relative(progress.step as u64, steps as u64, warmup as u64),
             };
             let objective = TokenTasks { tasks: batch.0.len() };
-            let outcome = pipeline.step(&objective, &batch, rate, seed.child(&format!("step/{}", progress.step)))?;
+            let outcome = pipeline.step(&objective, &batch, rate, seed.child(&format!("step/{}", progress.step)));
+            let outcome = outcome.map_err(|error| error.when(format!("step {}", progress.step + 1)))?;
             sum += outcome.losses.iter().sum::<f64>() / outcome.losses.len() as f64;
             progress.step += 1;
             if progress.step.is_multiple_of(evaluate_every) || progress.step == steps {

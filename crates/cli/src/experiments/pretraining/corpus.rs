@@ -22,6 +22,9 @@ use tokenizers::{
 
 use crate::experiments::order::Order;
 
+/// Where the texts of a corpus are kept, in the run folder.
+pub(super) const FOLDER: &str = "texts";
+
 /// Where the text comes from, and what is made of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,7 +130,7 @@ impl Corpus {
             let text = String::from_utf8(some[..end].to_vec()).map_err(|error| Error::damaged(&path, format!("is not UTF-8: {error}")))?;
             texts.push((path, text));
         }
-        let work = run.folder().join("texts");
+        let work = run.folder().join(FOLDER);
         let tokenizer = tokenizer(config, texts.iter().flat_map(|(_, text)| text.lines()))?;
         let tokens = Arc::new(Tokens::of(&tokenizer, None)?);
         let mut rows = Vec::new();

@@ -5,8 +5,9 @@ mod corpus;
 
 use corpus::{Corpus, TextConfig};
 use lyceum_core::{
-    Experiment, Report, Result, Run, Seed, Summary, Violation, range,
+    DivergedArms, Experiment, Report, Result, Run, Seed, Summary, Violation, range,
     report::{Axis, Block, Chart, Series, Table},
+    run::check_names,
 };
 use lyceum_masking::{Masker, Method, Score};
 use lyceum_optim::EstimatorConfig;
@@ -125,9 +126,10 @@ impl Experiment for Pretraining {
         if config.arm.is_empty() {
             return wrong("arm", "found none; allowed: at least one".into());
         }
-        for (number, arm) in config.arm.iter().enumerate() {
-            if config.arm[..number].iter().any(|other| other.name == arm.name) {
-                return wrong("arm.name", format!("found `{}` twice; allowed: different names", arm.name));
+        check_names("arm", config.arm.iter().map(|arm| arm.name.as_str()))?;
+        for arm in &config.arm {
+            if arm.name.eq_ignore_ascii_case(corpus::FOLDER) {
+                return wrong("arm.name", format!("found {:?}; allowed: another name, the corpus is kept there", arm.name));
             }
             if let Method::Span { p, longest } = arm.method
                 && !(p > 0.0 && p <= 1.0 && longest > 0)
@@ -148,14 +150,16 @@ impl Experiment for Pretraining {
         let maskers = corpus.maskers(&kinds, config.training.masked, run)?;
         let (asking, learning) = maskers.split_at(PROBES.len());
         let probes: Vec<Vec<TokenBatch>> = asking.iter().map(|(masker, _)| corpus.probe(masker, run.seed().child("probe"))).collect();
-        let mut learnt = Vec::new();
+        let (mut learnt, mut diverged) = (Vec::new(), DivergedArms::default());
         for (arm, (masker, size)) in config.arm.iter().zip(learning) {
             let part = run.child(&arm.name)?;
-            learnt.push((arm, *size, config.learn(&part, &corpus, masker, &probes, &arm.name, run.seed())?));
+            let outcome = diverged.catch(run, &arm.name, config.learn(&part, &corpus, masker, &probes, &arm.name, run.seed()))?;
+            learnt.extend(outcome.map(|progress| (arm, *size, progress)));
         }
         corpus.clean()?;
-        let summary = summarise(&learnt);
-        run.finish(&summary, &config.report(&corpus, &learnt, &summary))?;
+        let mut summary = summarise(&learnt);
+        diverged.note(&mut summary)?;
+        run.finish(&summary, &diverged.report(config.report(&corpus, &learnt, &summary)))?;
         Ok(summary)
     }
 }
@@ -180,7 +184,8 @@ impl Config {
                 peak: self.training.learning_rate,
                 relative: self.training.schedule.relative(progress.step as u64, steps as u64, warmup as u64),
             };
-            let outcome = pipeline.step(&MaskedTokens, &batch, rate, seed.child(&format!("step/{}", progress.step)))?;
+            let outcome = pipeline.step(&MaskedTokens, &batch, rate, seed.child(&format!("step/{}", progress.step)));
+            let outcome = outcome.map_err(|error| error.when(format!("step {}", progress.step + 1)))?;
             sum += outcome.losses[0];
             progress.step += 1;
             if progress.step.is_multiple_of(evaluate_every) || progress.step == steps {
