@@ -156,16 +156,60 @@ def test_the_environment_passes_gymnasium_s_checker():
 
     env = epidemic.epidemic_env(people=400, days=42, initially_infected=0.02)
     check_env(env, skip_render_check=True)
-    careful, careless = [], []
-    for level, rewards in ((3, careful), (0, careless)):
-        env.reset(seed=1)
-        over = False
-        infected = 0.0
-        while not over:
-            _, reward, over, _, info = env.step(level)
-            infected += info["new_infections"]
-        rewards.append(infected)
-    assert careful[0] < careless[0]
+
+
+def _episode(env, policy, seed, options=None):
+    """The sum of rewards, and what the steps told."""
+    seen, _ = env.reset(seed=seed, options=options)
+    over, total, infos = False, 0.0, []
+    while not over:
+        seen, reward, over, _, info = env.step(policy(seen))
+        total += reward
+        infos.append(info)
+    return total, infos
+
+
+def test_the_reward_cannot_be_had_for_nothing():
+    pytest.importorskip("gymnasium")
+    env = epidemic.epidemic_env(people=2_000, days=84, initially_infected=0.005)
+    draw = np.random.default_rng(0)
+    policies = {
+        "never": lambda _: 0,
+        "always": lambda _: 4,
+        "random": lambda _: int(draw.integers(5)),
+        "reactive": lambda seen: 3 if seen[0] + seen[1] > 5e-4 else 1,
+    }
+    found = {name: np.mean([_episode(env, policy, seed)[0] for seed in range(3)]) for name, policy in policies.items()}
+    assert found["reactive"] > found["never"] > found["random"] > found["always"], found
+    # Usual contacts are no choice of the first step: they are the same whatever it is.
+    usual = [[info["usual_contacts"] for info in _episode(env, lambda _, level=level: level, 1)[1]] for level in (0, 4)]
+    assert usual[0] == usual[1] and usual[0][0] > 0
+    # Without infections and with people as before, nothing is lost on average.
+    calm, infos = _episode(env, lambda _: 0, 2, {"initially_infected": 0.0})
+    assert abs(calm) < 0.02 * env.unwrapped.lost * sum(info["usual_contacts"] for info in infos)
+
+
+def test_options_of_an_episode_count():
+    pytest.importorskip("gymnasium")
+    env = epidemic.epidemic_env(people=2_000, days=28, initially_infected=0.01, days_per_step=10)
+    _, infos = _episode(env, lambda _: 1, 3, {"people": 500, "days": 14})
+    simulation = env.unwrapped.simulation
+    assert simulation.config["people"] == 500 and len(infos) == 2
+    # Days that a shorter last step did not have are not counted again.
+    new = sum(info["new_infections"] for info in infos)
+    assert new == pytest.approx(simulation.days["new_infections"].sum() / 500)
+
+
+def test_r_by_day():
+    simulation = Simulation(people=5_000, days=40, initially_infected=0.01, seed=2)
+    simulation.run()
+    found, wide = simulation.reproduction(), simulation.reproduction(level=0.99)
+    assert list(found) == ["day", "r", "low", "high"] and len(found["day"]) == 40
+    known = ~np.isnan(found["r"])
+    assert known[10:].all() and (wide["low"][known] <= found["low"][known]).all() and (found["high"][known] <= wide["high"][known]).all()
+    for options in ({"level": 1.0}, {"window": 0}):
+        with pytest.raises(ValueError, match="allowed"):
+            simulation.reproduction(**options)
 
 
 def test_an_ensemble_on_a_ray_cluster():

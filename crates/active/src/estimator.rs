@@ -231,6 +231,49 @@ mod tests {
         check(found, [(4.599_735, found[0].1), (4.0, 0.540_923), (4.0, 0.216_468)]);
     }
 
+    /// From a hundredth of the pool to all of it intervals of 95 % hold the risk in about as many pools, and are about as wide as the
+    /// estimate is spread: for points drawn by a noisy guess of their losses.
+    #[test]
+    fn intervals_are_as_wide_as_estimates_are_spread() {
+        use crate::{Proposal, Sampler};
+        use lyceum_core::Seed;
+        use rand::RngExt;
+        let (pool, runs) = (300, 400);
+        let mut rng = Seed::new(1).stream("pool");
+        let losses: Vec<f64> = (0..pool).map(|_| rng.random::<f64>().powi(2)).collect();
+        let scores: Vec<f64> = losses.iter().map(|loss| 0.05 + loss * (0.3 + 1.4 * rng.random::<f64>())).collect();
+        let risk = losses.iter().sum::<f64>() / pool as f64;
+        let labels = [3, 10, 30, 100, 150, 250, 297, 300];
+        let mut found = vec![[(0.0, 0.0, 0.0); 2]; labels.len()];
+        for run in 0..runs {
+            let mut sampler = Sampler::new(Proposal::Proportional, AcquisitionLog::new(pool).unwrap(), Seed::new(run)).unwrap();
+            for (labels, found) in labels.iter().zip(&mut found) {
+                sampler.draw(&scores, labels - sampler.log().draws().len()).unwrap();
+                let at: Vec<f64> = sampler.log().draws().iter().map(|draw| losses[draw.index]).collect();
+                for (estimator, (held, width, squares)) in [Estimator::Pure, Estimator::Lure].into_iter().zip(found) {
+                    let estimate = sampler.log().estimate(&at, estimator).unwrap();
+                    let (low, high) = estimate.interval(0.95).unwrap();
+                    *held += f64::from(u8::from(low - 1e-9 <= risk && risk <= high + 1e-9)) / runs as f64;
+                    *width += (high - low) / 2.0 / 1.96 / runs as f64;
+                    *squares += (estimate.value - risk).powi(2) / runs as f64;
+                }
+            }
+        }
+        for (labels, found) in labels.into_iter().zip(found) {
+            for (held, width, squares) in found {
+                assert!(held > 0.9, "{labels} labels: {held}");
+                if labels > 3 && squares > 1e-18 {
+                    let ratio = width / squares.sqrt();
+                    assert!((0.8..1.35).contains(&ratio), "{labels} labels: {ratio} times as wide as it should be");
+                }
+            }
+        }
+        // Where everything is taken LURE knows the risk.
+        let q: Vec<f64> = (0..pool).map(|m| 1.0 / (pool - m) as f64).collect();
+        let all = log(pool, &q).estimate(&losses, Estimator::Lure).unwrap();
+        assert!((all.value - risk).abs() < 1e-12 && all.standard_error < 1e-12);
+    }
+
     proptest! {
         #[test]
         fn both_are_unbiased_for_any_proposal(

@@ -25,6 +25,7 @@ fn a_run_its_files_and_what_if() {
         "days.parquet",
         "hours.parquet",
         "infections.parquet",
+        "reproduction.parquet",
         "summary.json",
         "report.html",
         "report.json",
@@ -128,6 +129,39 @@ fn scenarios_are_compared_and_kept_apart() {
         assert!(message.contains(told), "{line}: {message}");
         assert!(!path.join("x").exists(), "{line}");
     }
+}
+
+/// Each scenario is simulated among its own people, whatever else is compared and in which order; those that change nothing of people have
+/// the same ones, so that what happened before the intervention is the same too.
+#[test]
+fn scenarios_do_not_depend_on_one_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let base = "people = 900\ndays = 20\ninitially_infected = 0.02\n";
+    let phones = "[parameters.phones]\nowners = [0, 0, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0, 0]\n";
+    for (name, more) in [("open", ""), ("few", phones), ("late", "[[interventions]]\nfrom = 12\ncontacts = { other = 0.2 }\n")] {
+        fs::write(path.join(format!("{name}.toml")), format!("{base}{more}")).unwrap();
+    }
+    let compared = |order: &[&str], out: &str| {
+        let scenarios = order.iter().map(|name| format!("--scenario {name}={name}.toml ")).collect::<String>();
+        succeeds(path, &format!("epidemic compare {scenarios}--policies bct1 --seeds 2 --out {out}"));
+        let runs = json(&path.join(out).join("table.json"));
+        let of = |name: &str| -> Vec<Value> {
+            runs.as_array().unwrap().iter().filter(|run| run["arm"] == format!("{name}, bct1")).cloned().collect()
+        };
+        ["open", "few", "late"].map(of)
+    };
+    let all = compared(&["open", "few", "late"], "all");
+    assert!(all.iter().all(|runs| runs.len() == 2));
+    assert_eq!(compared(&["late", "few", "open"], "backwards"), all);
+    // One after the other into one folder, and one alone.
+    compared(&["few"], "grown");
+    assert_eq!(compared(&["open", "few", "late"], "grown"), all);
+    assert_eq!(compared(&["few"], "alone")[1], all[1]);
+    let [open, few, late] = &all;
+    let days = |run: &Value| run["new_infections"].as_array().unwrap()[..12].to_vec();
+    assert_eq!(days(&open[0]), days(&late[0]));
+    assert!(few[0]["outcome"]["adoption"].as_f64() < open[0]["outcome"]["adoption"].as_f64());
 }
 
 #[test]

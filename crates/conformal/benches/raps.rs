@@ -1,4 +1,5 @@
-//! RAPS on the logits of `cargo xtask bench conformal`: half calibrate, half are predicted. Prints JSON lines.
+//! RAPS on the logits of `cargo xtask bench conformal`, of a good and of a weak classifier: half calibrate, half are predicted. Prints JSON
+//! lines.
 
 use std::{path::Path, time::Instant};
 
@@ -13,10 +14,16 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let folder = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).expect("the folder of the data");
-    let matrix = npy::Matrix::open(&Path::new(&folder).join("logits.npy")).expect("logits.npy");
-    let labels = npy::labels(&Path::new(&folder).join("labels.npy")).expect("labels.npy");
+    for classifier in ["raps", "weak"] {
+        measure(Path::new(&folder), classifier);
+    }
+}
+
+fn measure(folder: &Path, classifier: &str) {
+    let matrix = npy::Matrix::open(&folder.join(format!("{classifier}-logits.npy"))).expect("logits");
+    let labels = npy::labels(&folder.join(format!("{classifier}-labels.npy"))).expect("labels");
     // In memory, as the peers have it.
-    let MatrixView::Float32(logits) = matrix.view() else { panic!("logits.npy holds float32") };
+    let MatrixView::Float32(logits) = matrix.view() else { panic!("the logits are float32") };
     let logits = logits.to_owned();
     let half = logits.nrows() / 2;
     let (calibration, test) = logits.view().split_at(Axis(0), half);
@@ -40,7 +47,9 @@ fn main() {
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     });
-    for (work, seconds) in [("raps", calibrate + predict), ("calibrate", calibrate), ("predict", predict), ("read", read)] {
+    let parts = [("calibrate", calibrate), ("predict", predict), ("read", read)];
+    let parts = if classifier == "raps" { &parts[..] } else { &[] };
+    for &(work, seconds) in std::iter::once(&(classifier, calibrate + predict)).chain(parts) {
         println!("{{\"work\": \"{work}\", \"peer\": \"lyceum\", \"seconds\": {seconds}, \"mean_size\": {size}}}");
     }
 }

@@ -95,22 +95,45 @@ fn outputs_of_the_first_task_stay_as_they_are() {
     }
 }
 
-/// What one layer says of a task's inputs X moves by no more than ‖ΔW‖₂ √(1 − ε) ‖X‖: for the paper's rank, not for one fewer.
+/// ‖W‖₂ of an n × 4 matrix, by power iteration on WᵀW.
+fn spectral_norm(matrix: &[f32]) -> f64 {
+    let rows: Vec<Vec<f64>> = matrix.chunks(4).map(|row| row.iter().map(|v| f64::from(*v)).collect()).collect();
+    let mut v = vec![1.0, 0.7, 0.4, 0.2];
+    let mut norm = 0.0;
+    for _ in 0..500 {
+        let along: Vec<f64> = rows.iter().map(|row| row.iter().zip(&v).map(|(a, b)| a * b).sum()).collect();
+        let back: Vec<f64> = (0..4).map(|j| rows.iter().zip(&along).map(|(row, a)| row[j] * a).sum()).collect();
+        norm = back.iter().map(|x| x * x).sum::<f64>().sqrt();
+        v = back.iter().map(|x| x / norm).collect();
+    }
+    norm.sqrt()
+}
+
+/// What one layer says of a task's inputs X moves by no more than ‖ΔW‖₂ √(1 − ε) ‖X‖. The inputs are 3, 2 and 1 times unit
+/// vectors, and zeros: of their energy the first two hold 13/14, above ε = 0.9, and the first alone 9/14. So what is said of those two
+/// stays, and what is said of the third moves.
 #[test]
 fn a_layer_moves_no_more_than_by_the_energy_that_was_not_kept() {
-    let first = task(0, 20, 1);
+    let mut first = task(0, 20, 1);
+    first.train.inputs.fill(0.0);
+    for (place, size) in [3.0, 2.0, 1.0].into_iter().enumerate() {
+        first.train.inputs[[place, place]] = size;
+    }
     let second = task(1, 25, 2);
     let config = GpmConfig { thresholds: vec![0.9], samples: 120, ..GpmConfig::default() };
     let (model, space, mut gpm) = learnt(&ModelConfig::Linear, config, &first);
     let then = trained_on(&second, model.clone(), &space, &mut gpm, 40, 0.1);
     let (a, b) = (logits(&model, &first.train).unwrap(), logits(&then, &first.train).unwrap());
-    let moved = (&a - &b).iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    let moved = &a - &b;
     let weight = &space.params()[0];
     assert!(weight.shape.len() == 2 && weight.range.is_some());
     let change = vector::to_vec(&(space.vector(&then) - space.vector(&model)))[weight.range.clone().unwrap()].to_vec();
-    let spectral = change.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-    let size = first.train.inputs.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-    assert!(moved <= spectral * 0.1_f64.sqrt() * size, "{moved} {spectral} {size}");
+    let norm = |x: ndarray::ArrayView1<f32>| x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    let (total, size) = (norm(moved.flatten().view()), norm(first.train.inputs.flatten().view()));
+    let bound = spectral_norm(&change) * 0.1_f64.sqrt() * size;
+    assert!(total > 0.0 && total <= bound, "{total} {bound}");
+    let [of_first, of_second, of_third] = [0, 1, 2].map(|row| norm(moved.row(row)));
+    assert!(of_first < 1e-4 && of_second < 1e-4 && of_third > 0.01, "{of_first} {of_second} {of_third}");
 }
 
 /// Projecting the inputs of a layer is projecting its gradient; the data set projected once is every batch projected.

@@ -19,13 +19,25 @@ struct Saved<'a> {
     version: &'a str,
     /// As TOML: a configuration has tables of any shape in it.
     config: String,
+    /// [`Config::files`], and the key of the people.
+    files: u32,
+    people: u32,
     state: &'a State,
 }
 
 #[derive(Deserialize)]
-struct Loaded {
+struct Read {
     version: String,
     config: String,
+    files: u32,
+    people: u32,
+    state: State,
+}
+
+struct Loaded {
+    config: Config,
+    files: u32,
+    people: u32,
     state: State,
 }
 
@@ -34,7 +46,8 @@ impl Simulation {
     pub fn save(&self, path: &Path) -> Result<()> {
         let failed = |error: &dyn std::fmt::Display| Error::Failed(format!("{}: {error}", path.display()));
         let config = toml::to_string(self.config()).map_err(|error| failed(&error))?;
-        let saved = Saved { version: env!("CARGO_PKG_VERSION"), config, state: &self.state };
+        let (files, people) = (self.config().files()?, self.population().key);
+        let saved = Saved { version: env!("CARGO_PKG_VERSION"), config, files, people, state: &self.state };
         let body = postcard::to_stdvec(&saved).map_err(|error| failed(&error))?;
         let mut bytes = Vec::with_capacity(body.len() + 12);
         bytes.extend(MAGIC);
@@ -43,21 +56,26 @@ impl Simulation {
         atomic::write(path, &bytes)
     }
 
-    /// Reads a simulation that [`save`](Self::save) wrote.
+    /// Reads a simulation that [`save`](Self::save) wrote. The files that it names must be as they were.
     pub fn load(path: &Path) -> Result<Self> {
-        let (config, state) = read(path)?;
-        Self::resumed(&config, config.tracing()?, state)
+        let loaded = read(path)?;
+        let config = loaded.config;
+        if config.files()? != loaded.files {
+            let told = "the region's file or the predictor is not as it was; what changes on purpose goes with `load_with` (--from)";
+            return Err(Error::damaged(path, told));
+        }
+        Self::resumed(&config, config.tracing()?, loaded.state)
     }
 
     /// The same, to go on under another policy or with another configuration: the people must be the same.
     pub fn load_with(path: &Path, change: impl FnOnce(&mut Config), policy: Option<Arc<dyn Policy>>) -> Result<Self> {
-        let (before, state) = read(path)?;
-        let mut config = before.clone();
+        let Loaded { mut config, people, state, .. } = read(path)?;
+        let before = config.clone();
         change(&mut config);
-        let people = |config: &Config| (config.region.clone(), config.people, config.seed);
-        if people(&config) != people(&before) {
-            let allowed = format!("the region, people and seed of {}: {:?}", path.display(), people(&before));
-            return Err(Error::invalid("configuration", format!("{:?}", people(&config)), allowed));
+        if Self::people_key(&config)? != people {
+            let of = |config: &Config| format!("{} people of {} with seed {}", config.people, config.region, config.seed);
+            let allowed = format!("{}, as in {}, with the same parameters that people are drawn from", of(&before), path.display());
+            return Err(Error::invalid("configuration", of(&config), allowed));
         }
         let policy = match policy {
             Some(policy) => Some(policy),
@@ -74,7 +92,7 @@ impl Simulation {
     }
 }
 
-fn read(path: &Path) -> Result<(Config, State)> {
+fn read(path: &Path) -> Result<Loaded> {
     let bytes = std::fs::read(path).map_err(Error::missing_or_io("read", path, "Give a file that a simulation was saved to."))?;
     let damaged = |what: &str| Error::damaged(path, what);
     let body = bytes.strip_prefix(MAGIC).ok_or_else(|| damaged("is not a saved simulation"))?;
@@ -82,10 +100,11 @@ fn read(path: &Path) -> Result<(Config, State)> {
     if crc32c::crc32c(body).to_le_bytes() != sum {
         return Err(damaged("its checksum is wrong: it was cut off or changed"));
     }
-    let loaded: Loaded = postcard::from_bytes(body).map_err(|error| Error::damaged(path, error.to_string()))?;
-    if loaded.version != env!("CARGO_PKG_VERSION") {
-        let what = format!("is from version {}; this is {}", loaded.version, env!("CARGO_PKG_VERSION"));
+    let Read { version, config, files, people, state } =
+        postcard::from_bytes(body).map_err(|error| Error::damaged(path, error.to_string()))?;
+    if version != env!("CARGO_PKG_VERSION") {
+        let what = format!("is from version {version}; this is {}", env!("CARGO_PKG_VERSION"));
         return Err(Error::damaged(path, what));
     }
-    Ok((Config::parse(&path.to_string_lossy(), &loaded.config)?, loaded.state))
+    Ok(Loaded { config: Config::parse(&path.to_string_lossy(), &config)?, files, people, state })
 }

@@ -217,6 +217,17 @@ impl Config {
         })
     }
 
+    /// A checksum (CRC-32C) of the files that the configuration names: region and predictor. With the configuration it says what is
+    /// simulated.
+    pub fn files(&self) -> Result<u32> {
+        let region = serde_json::to_vec(&self.load()?.0).map_err(|error| Error::Failed(error.to_string()))?;
+        let predictor = match &self.predictor {
+            Some(path) => std::fs::read(path).map_err(Error::io("read", path))?,
+            None => Vec::new(),
+        };
+        Ok(crc32c::crc32c_append(crc32c::crc32c(&region), &predictor))
+    }
+
     /// Rules for and between the fields.
     pub fn check(&self) -> Result<()> {
         self.load().map(|_| ())

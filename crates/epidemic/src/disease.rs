@@ -187,29 +187,34 @@ impl Infection {
             critical: [f32::INFINITY; 2],
             death: f32::INFINITY,
         };
-        infection.draw_hospital(person, severity, 1.0 - protection.hospital, &mut draws);
+        infection.draw_hospital(person.decade(), asymptomatic, severity, 1.0 - protection.hospital, &mut draws);
         infection
     }
 
-    /// Whether it is a hospital case, with a probability that is multiplied by `share`, and how that goes on.
-    fn draw_hospital(&mut self, person: &Person, severity: &Severity, share: f32, draws: &mut Draws) {
-        let decade = person.decade();
-        if self.asymptomatic || !draws.chance(severity.hospital[decade] * share) {
-            return;
-        }
-        let from = self.incubation + draws.exponential(severity.to_hospital);
-        self.hospital = [from, from + draws.exponential(severity.in_hospital)];
-        if draws.chance(severity.critical[decade]) {
-            let critical = from + draws.exponential(severity.to_critical);
-            self.critical = [critical, critical + draws.exponential(severity.in_critical)];
-            self.hospital[1] = self.hospital[1].max(self.critical[1]);
-            if draws.chance(severity.death[decade]) {
-                self.death = critical + draws.exponential(severity.to_death);
-                self.critical[1] = self.death;
-                self.hospital[1] = self.death;
+    /// Whether it is a hospital case, with a probability that is multiplied by `share`, how that goes on, and whether the person dies.
+    /// Who dies on a ward does so at the end of the stay.
+    fn draw_hospital(&mut self, decade: usize, asymptomatic: f32, severity: &Severity, share: f32, draws: &mut Draws) {
+        let chances = severity.risks().1.chances(asymptomatic, decade);
+        if !self.asymptomatic && draws.chance(chances.hospital * share) {
+            let from = self.incubation + draws.exponential(severity.to_hospital);
+            self.hospital = [from, from + draws.exponential(severity.in_hospital)];
+            if draws.chance(chances.critical) {
+                let critical = from + draws.exponential(severity.to_critical);
+                self.critical = [critical, critical + draws.exponential(severity.in_critical)];
+                self.hospital[1] = self.hospital[1].max(self.critical[1]);
+                if draws.chance(chances.critical_death) {
+                    self.death = critical + draws.exponential(severity.to_death);
+                    self.critical[1] = self.death;
+                    self.hospital[1] = self.death;
+                }
+            } else if draws.chance(chances.ward_death) {
+                self.death = self.hospital[1];
             }
+            self.recovery = self.recovery.max(self.hospital[1]);
         }
-        self.recovery = self.recovery.max(self.hospital[1].min(self.death));
+        if self.death.is_infinite() && draws.chance(chances.otherwise * share) {
+            self.death = self.recovery;
+        }
     }
 
     /// Viral load so many days after the infection: 0 before the onset and after recovery, linear to the peak, down to the plateau,
@@ -325,7 +330,45 @@ mod tests {
             );
             assert!(infection.hospital[0] >= incubation && infection.hospital[1] >= infection.hospital[0]);
             assert!(infection.critical[0] >= infection.hospital[0]);
-            assert!(infection.death.is_infinite() || infection.death <= infection.recovery.max(infection.death));
+            assert!(infection.death.is_infinite() || infection.death <= recovery && infection.death > incubation);
+        }
+    }
+
+    /// Of many who are infected, as many go to hospital, to intensive care and die as the sources say; the authors' set has fatalities of
+    /// its own.
+    #[test]
+    fn severe_courses_are_as_frequent_as_their_sources_say() {
+        use statrs::distribution::{Binomial, DiscreteCDF};
+        let parameters = Parameters::covid().unwrap();
+        let authors = Parameters::changed(&toml::toml! { severity.set = "authors" }).unwrap();
+        let risks = &parameters.severity.verity;
+        let n: u64 = 40_000;
+        for age in [25_u8, 45, 65, 85] {
+            let decade = usize::from(age / 10);
+            let count = |parameters: &Parameters| {
+                let mut counts = [0_u64; 3];
+                for number in 0..n as u32 {
+                    let infection = draw(number, age, parameters);
+                    let had = [infection.hospital[0], infection.critical[0], infection.death].map(f32::is_finite);
+                    counts.iter_mut().zip(had).for_each(|(count, had)| *count += u64::from(had));
+                }
+                counts
+            };
+            let [hospital, critical, deaths] = count(&parameters);
+            for (count, of, share) in
+                [(hospital, n, risks.hospital[decade]), (critical, hospital, risks.critical[decade]), (deaths, n, risks.death[decade])]
+            {
+                let binomial = Binomial::new(f64::from(share), of).unwrap();
+                let (low, high) = (binomial.inverse_cdf(5e-6), binomial.inverse_cdf(1.0 - 5e-6));
+                assert!((low..=high).contains(&count), "age {age}: {count} of {of}, not {share}");
+            }
+            let of_state = authors.severity.authors.chances(asymptomatic(&authors.course, age), decade);
+            let ill = 1.0 - asymptomatic(&authors.course, age);
+            let in_hospital = ill * of_state.hospital * of_state.critical * of_state.critical_death;
+            let binomial = Binomial::new(f64::from(in_hospital + (1.0 - in_hospital) * of_state.otherwise), n).unwrap();
+            let [_, _, deaths] = count(&authors);
+            let (low, high) = (binomial.inverse_cdf(5e-6), binomial.inverse_cdf(1.0 - 5e-6));
+            assert!((low..=high).contains(&deaths), "age {age}: {deaths} of {n}");
         }
     }
 }

@@ -4,9 +4,15 @@ use faer::{Mat, linalg::solvers::Solve};
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Gamma};
 
-use crate::{disease::Infection, record::Day, simulation::Simulation};
+use lyceum_core::{Error, Result};
 
-/// A number with an interval that holds it with 95 % probability.
+use crate::{
+    disease::{Infection, Setting},
+    record::Day,
+    simulation::Simulation,
+};
+
+/// A number with an interval that holds it with some probability, 95 % where nothing else is said.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The estimate.
@@ -60,18 +66,58 @@ pub fn area_under_curve(positive: Vec<f32>, negative: Vec<f32>) -> f64 {
     sum / all
 }
 
-/// How long it took from infections to those that came of them: share by whole days.
+/// The most days between an infection and one that comes of it.
+const GENERATION_DAYS: usize = 61;
+
+/// How many days lie between an infection and those that came of it: shares `w_s` of `s` = 0, 1, … days, where both are counted on the
+/// day on which they fall (so that infections at noon and on the next evening are one day apart, on whichever hours of it). That is the
+/// discretisation of Cori et al. 2013 (web appendix 11, EpiEstim's `discr_si`), with `w_0 = 0`, on the pairs themselves.
+///
+/// Of recent infections only the short times are seen, and in growth there are more recent ones. So the shares are those that make the
+/// pairs most likely if on day t each infection of s days before led to `R_t w_s` on average:
+///
+/// ```text
+/// R_t = Σ_s n_ts / Σ_s w_s I_{t−s},   w_s = Σ_t n_ts / Σ_t R_t I_{t−s}
+/// ```
+///
+/// with `n_ts` pairs s days apart of which the second falls on day t, in turn until both stand.
 pub fn generation_times(infections: &[Infection]) -> Vec<f64> {
-    let mut at = std::collections::HashMap::new();
-    infections.iter().for_each(|infection| _ = at.insert(infection.person, infection.at));
-    let mut days = vec![0.0; 61];
+    let day = |infection: &Infection| infection.at.max(0.0) as usize;
+    let mut on = std::collections::HashMap::new();
+    infections.iter().for_each(|infection| _ = on.insert(infection.person, day(infection)));
+    let days = infections.iter().map(day).max().map_or(0, |last| last + 1);
+    let (mut new, mut by_day, mut by_lag) = (vec![0.0; days], vec![0.0; days], vec![0.0; GENERATION_DAYS]);
     for infection in infections {
-        if let Some(before) = infection.by.and_then(|by| at.get(&by)) {
-            days[((infection.at - before).max(0.0) as usize).min(60)] += 1.0;
+        new[day(infection)] += 1.0;
+        let lag = infection.by.and_then(|by| on.get(&by)).map(|before| day(infection).saturating_sub(*before));
+        if let Some(lag @ 1..GENERATION_DAYS) = lag {
+            by_day[day(infection)] += 1.0;
+            by_lag[lag] += 1.0;
         }
     }
-    let all: f64 = days.iter().sum();
-    days.iter().map(|count| if all > 0.0 { count / all } else { 0.0 }).collect()
+    let all: f64 = by_lag.iter().sum();
+    let of = |part: f64, all: f64| if all > 0.0 { part / all } else { 0.0 };
+    let mut times: Vec<f64> = by_lag.iter().map(|count| of(*count, all)).collect();
+    for _ in 0..200 {
+        let r: Vec<f64> = pressure(&new, &times).iter().zip(&by_day).map(|(pressure, pairs)| of(*pairs, *pressure)).collect();
+        let mut better: Vec<f64> = (0..GENERATION_DAYS)
+            .map(|s| if by_lag[s] > 0.0 { of(by_lag[s], (s..days).map(|t| r[t] * new[t - s]).sum()) } else { 0.0 })
+            .collect();
+        let all: f64 = better.iter().sum();
+        better.iter_mut().for_each(|share| *share = of(*share, all));
+        let change: f64 = better.iter().zip(&times).map(|(new, old)| (new - old).abs()).sum();
+        times = better;
+        if change < 1e-9 {
+            break;
+        }
+    }
+    times
+}
+
+/// Λ_t = Σ_s w_s I_{t−s} for each day t, s from 1 on.
+fn pressure(new_infections: &[f64], generation_times: &[f64]) -> Vec<f64> {
+    let of = |day: usize| generation_times.iter().enumerate().take(day + 1).skip(1).map(|(s, w)| w * new_infections[day - s]).sum();
+    (0..new_infections.len()).map(of).collect()
 }
 
 /// The reproduction number of each day by the renewal equation, from the days of a window up to it:
@@ -80,24 +126,57 @@ pub fn generation_times(infections: &[Infection]) -> Vec<f64> {
 /// R ~ Gamma(a + Σ (I_t − J_t), 1/(1/b + Σ Λ_t)),   Λ_t = Σ_s w_s I_{t−s}
 /// ```
 ///
-/// with new infections I, those of them J that came from outside, generation times w, and the prior a = 1, b = 5 (Cori, Ferguson, Fraser and Cauchemez, *A new framework and
-/// software to estimate time-varying reproduction numbers during epidemics*, 2013, equation 1). The interval is exact.
-pub fn by_renewal(new_infections: &[f64], imported: &[f64], generation_times: &[f64], window: usize) -> Vec<Option<Estimate>> {
-    let pressure: Vec<f64> = (0..new_infections.len())
-        .map(|day| generation_times.iter().enumerate().skip(1).filter(|(s, _)| *s <= day).map(|(s, w)| w * new_infections[day - s]).sum())
-        .collect();
-    (0..new_infections.len())
-        .map(|day| {
-            let from = (day + 1).checked_sub(window)?;
-            let sum = |values: &[f64]| values[from..=day].iter().sum::<f64>();
-            let (count, pressure) = (sum(new_infections) - sum(imported), sum(&pressure));
-            if from == 0 || pressure <= 0.0 {
-                return None;
-            }
-            let gamma = Gamma::new(1.0 + count, 1.0 / 5.0 + pressure).ok()?;
-            Some(Estimate { value: (1.0 + count) / (1.0 / 5.0 + pressure), low: gamma.inverse_cdf(0.025), high: gamma.inverse_cdf(0.975) })
+/// with new infections I, those of them J that came from outside, generation times w, and the prior a = 1, b = 5 (Cori, Ferguson, Fraser
+/// and Cauchemez, *A new framework and software to estimate time-varying reproduction numbers during epidemics*, 2013, equation 1). The
+/// interval is exact, and holds R with the probability `level`. None for windows that hold the first day, and without pressure.
+///
+/// # Errors
+/// A level that is not between 0 and 1, a window of no day, or fewer days in one list than in the other.
+pub fn by_renewal(
+    new_infections: &[f64],
+    imported: &[f64],
+    generation_times: &[f64],
+    window: usize,
+    level: f64,
+) -> Result<Vec<Option<Estimate>>> {
+    if !(level > 0.0 && level < 1.0) {
+        return Err(Error::invalid("level", level, "a number between 0 and 1"));
+    }
+    if window == 0 {
+        return Err(Error::invalid("window", window, "1 and more days"));
+    }
+    if imported.len() != new_infections.len() {
+        return Err(Error::invalid("imported", format!("{} days", imported.len()), format!("{}", new_infections.len())));
+    }
+    let pressure = pressure(new_infections, generation_times);
+    let found = (0..new_infections.len()).map(|day| {
+        let from = (day + 1).checked_sub(window)?;
+        let sum = |values: &[f64]| values[from..=day].iter().sum::<f64>();
+        let (count, pressure) = (sum(new_infections) - sum(imported), sum(&pressure));
+        if from == 0 || pressure <= 0.0 {
+            return None;
+        }
+        let (shape, rate) = (1.0 + count, 1.0 / 5.0 + pressure);
+        let gamma = Gamma::new(shape, rate).ok()?;
+        Some(Estimate {
+            value: shape / rate,
+            low: gamma.inverse_cdf(f64::midpoint(1.0, -level)),
+            high: gamma.inverse_cdf(f64::midpoint(1.0, level)),
         })
-        .collect()
+    });
+    Ok(found.collect())
+}
+
+/// The same of a line list over so many days, with its own [`generation_times`].
+pub fn reproduction(infections: &[Infection], days: usize, window: usize, level: f64) -> Result<Vec<Option<Estimate>>> {
+    let (mut new, mut outside) = (vec![0.0; days], vec![0.0; days]);
+    for infection in infections {
+        if let Some(day) = Some(infection.at.max(0.0) as usize).filter(|day| *day < days) {
+            new[day] += 1.0;
+            outside[day] += f64::from(u8::from(infection.place == Setting::Outside));
+        }
+    }
+    by_renewal(&new, &outside, &generation_times(infections), window, level)
 }
 
 /// The crudest reproduction number: new infections of a week over those of a week a generation earlier.
@@ -242,6 +321,7 @@ pub fn pareto(points: &[(f64, f64)]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::{Purpose, Random};
 
     #[test]
     fn areas_worked_by_hand() {
@@ -256,7 +336,7 @@ mod tests {
         let mut times = vec![0.0; 61];
         times[5] = 1.0;
         let new: Vec<f64> = (0..40).map(|day| 100.0 * 2.0_f64.powf(f64::from(day) / 5.0)).collect();
-        let renewal = by_renewal(&new, &[0.0; 40], &times, 7);
+        let renewal = by_renewal(&new, &[0.0; 40], &times, 7, 0.95).unwrap();
         let ratio = by_case_ratio(&new, 5, 7);
         let last = renewal[39].unwrap();
         assert!((last.value - 2.0).abs() < 0.01 && last.low < 2.0 && last.high > 2.0, "{last:?}");
@@ -273,12 +353,77 @@ mod tests {
         new[5] = 12.0;
         let mut times = vec![0.0; 10];
         times[5] = 1.0;
-        let found = by_renewal(&new, &[0.0; 8], &times, 1)[5].unwrap();
+        let found = by_renewal(&new, &[0.0; 8], &times, 1, 0.95).unwrap()[5].unwrap();
         assert!((found.value - 13.0 / 10.2).abs() < 1e-12);
         assert!((found.low - 0.678_6).abs() < 2e-3 && (found.high - 2.054_8).abs() < 2e-3, "{found:?}");
         let mut imported = vec![0.0; 8];
         (new[5], imported[5]) = (20.0, 8.0);
-        assert_eq!(by_renewal(&new, &imported, &times, 1)[5], Some(found));
+        assert_eq!(by_renewal(&new, &imported, &times, 1, 0.95).unwrap()[5], Some(found));
+        for (window, level) in [(0, 0.95), (1, 0.0), (1, 1.0), (1, f64::NAN)] {
+            assert!(by_renewal(&new, &imported, &times, window, level).is_err(), "{window} {level}");
+        }
+        assert!(by_renewal(&new, &imported[1..], &times, 1, 0.95).is_err());
+    }
+
+    /// Infections of which each passes on at every time at the rate `R(time)·g(age of the infection)`, where g is a gamma distribution with
+    /// mean 6 and deviation 2.5 days; 60 at first.
+    fn branching(seed: u64, days: usize, r: impl Fn(f64) -> f64, most: f64) -> Vec<Infection> {
+        let parameters = crate::Parameters::covid().unwrap();
+        let (course, severity) = (&parameters.course, &parameters.severity);
+        let random = Random(seed);
+        let mut draws = random.draws(Purpose::Sample, 0, 0);
+        let person = crate::population::Person::default();
+        let new = |number: u32, by, place, at| {
+            Infection::new(&person, number, by, place, at, random, course, severity, crate::vaccination::Protection::default())
+        };
+        let mut all: Vec<Infection> = (0..60).map(|number| new(number, None, Setting::Outside, draws.uniform())).collect();
+        let (mut next, shape) = (0, (6.0_f32 / 2.5).powi(2));
+        while next < all.len() {
+            let (by, at) = (all[next].person, f64::from(all[next].at));
+            // A Poisson number, as the times between events at rate 1 have it.
+            let mut left = most - f64::from(draws.exponential(1.0));
+            while left > 0.0 {
+                let then = at + f64::from(draws.gamma(shape)) * 6.0 / f64::from(shape);
+                if then < days as f64 && f64::from(draws.uniform()) < r(then) / most {
+                    all.push(new(all.len() as u32, Some(by), Setting::Venue, then as f32));
+                }
+                left -= f64::from(draws.exponential(1.0));
+            }
+            next += 1;
+        }
+        all
+    }
+
+    /// The estimate finds the R that infections were drawn with, in growth, in decline and where one becomes the other. Intervals of
+    /// 95 % hold it on 95 % of the days, and so do those of other levels; all seeds together, as the days of one hang together.
+    #[test]
+    fn the_renewal_equation_finds_the_true_r() {
+        let (days, window, seeds) = (80, 7, 12);
+        let r = |time: f64| if time < 40.0 { 1.7 } else { 0.6 };
+        let (mut held, mut bias, mut all) = ([0_u32; 2], [0.0; 2], [0_u32; 2]);
+        for seed in 0..seeds {
+            let infections = branching(seed, days, r, 1.7);
+            let mut new = vec![0.0; days];
+            infections.iter().for_each(|infection| new[infection.at as usize] += 1.0);
+            let pressure = pressure(&new, &generation_times(&infections));
+            let found = [0.8, 0.95].map(|level| reproduction(&infections, days, window, level).unwrap());
+            for day in 14..days {
+                let days = day + 1 - window..=day;
+                let of: f64 = days.clone().map(|day| r(day as f64) * pressure[day]).sum();
+                let truth = of / days.map(|day| pressure[day]).sum::<f64>();
+                for (held, found) in held.iter_mut().zip(&found) {
+                    let found = found[day].unwrap();
+                    *held += u32::from(found.low <= truth && truth <= found.high);
+                }
+                let phase = usize::from(day >= 46);
+                bias[phase] += found[1][day].unwrap().value / truth - 1.0;
+                all[phase] += 1;
+            }
+        }
+        let shares = held.map(|held| f64::from(held) / f64::from(all[0] + all[1]));
+        let bias = [0, 1].map(|phase| bias[phase] / f64::from(all[phase]));
+        assert!(shares[0] > 0.7 && shares[0] < 0.9 && shares[1] > 0.9, "intervals hold R on {shares:?} of days, off by {bias:?}");
+        assert!(bias.iter().all(|bias| bias.abs() < 0.02), "{bias:?}");
     }
 
     #[test]

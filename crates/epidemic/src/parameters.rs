@@ -92,15 +92,98 @@ pub struct PlaceFactors {
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "the data file describes each figure beside it")]
 pub struct Severity {
-    pub hospital: ByDecade,
-    pub critical: ByDecade,
-    pub death: ByDecade,
+    pub set: RiskSet,
+    pub verity: Risks,
+    pub authors: Risks,
     pub to_hospital: f32,
     pub in_hospital: f32,
     pub to_critical: f32,
     pub in_critical: f32,
     pub to_death: f32,
     pub severe: [ByDecade; 3],
+}
+
+impl Severity {
+    /// The set that holds, with its name.
+    pub fn risks(&self) -> (&'static str, &Risks) {
+        match self.set {
+            RiskSet::Verity => ("verity", &self.verity),
+            RiskSet::Authors => ("authors", &self.authors),
+        }
+    }
+}
+
+/// A set of [`Risks`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RiskSet {
+    /// Verity et al. 2020 and Salje et al. 2020.
+    Verity,
+    /// COVI-AgentSim's.
+    Authors,
+}
+
+/// Risks by age.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the data file describes each figure beside it")]
+pub struct Risks {
+    pub given: Given,
+    pub hospital: ByDecade,
+    pub critical: ByDecade,
+    pub death: ByDecade,
+    pub critical_death: f32,
+    pub otherwise: ByDecade,
+}
+
+/// Of whom the risks of hospital and death are shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Given {
+    /// Of all who are infected.
+    Infection,
+    /// Of those in the state before: with symptoms, in hospital, in intensive care.
+    State,
+}
+
+/// The probability of each step of a severe course, of those who took the one before.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Chances {
+    /// To hospital, of those with symptoms.
+    pub hospital: f32,
+    /// To intensive care, of those in hospital.
+    pub critical: f32,
+    /// To die, of those in intensive care.
+    pub critical_death: f32,
+    /// To die, of those in hospital without intensive care.
+    pub ward_death: f32,
+    /// To die at the end, of all who are infected and did not die in hospital.
+    pub otherwise: f32,
+}
+
+impl Risks {
+    /// Of a person of a decade, where a share `a` of those infected has no symptoms. With risks h and d given infection, c given
+    /// hospital, and at most k of those in intensive care to die:
+    ///
+    /// ```text
+    /// hospital h/(1 − a),   on a ward w = (d − h·c·k)/(h·(1 − c)) within 0 and 1,   in intensive care (d − h·(1 − c)·w)/(h·c)
+    /// ```
+    ///
+    /// so that the share h goes to hospital and d dies of it.
+    pub fn chances(&self, asymptomatic: f32, decade: usize) -> Chances {
+        let [hospital, critical, death, otherwise] = [self.hospital, self.critical, self.death, self.otherwise].map(|of| of[decade]);
+        match self.given {
+            Given::State => Chances { hospital, critical, critical_death: death.min(self.critical_death), ward_death: 0.0, otherwise },
+            Given::Infection => {
+                let [h, c, d, k, ill] = [hospital, critical, death, self.critical_death, 1.0 - asymptomatic].map(f64::from);
+                let of = |part: f64, all: f64| if all > 0.0 { (part / all).clamp(0.0, 1.0) } else { 0.0 };
+                let ward_death = of(d - h * c * k, h * (1.0 - c));
+                let critical_death = of(d - h * (1.0 - c) * ward_death, h * c);
+                let [hospital, critical_death, ward_death] = [of(h, ill), critical_death, ward_death].map(|chance| chance as f32);
+                Chances { hospital, critical, critical_death, ward_death, otherwise }
+            }
+        }
+    }
 }
 
 /// Other illnesses, and who goes out with symptoms.
@@ -213,10 +296,10 @@ impl Parameters {
     }
 
     fn check(&self) -> Result<()> {
+        for (name, risks) in [("verity", &self.severity.verity), ("authors", &self.severity.authors)] {
+            self.check_risks(name, risks)?;
+        }
         let fractions: Vec<(&str, Vec<f32>)> = vec![
-            ("severity.hospital", self.severity.hospital.to_vec()),
-            ("severity.critical", self.severity.critical.to_vec()),
-            ("severity.death", self.severity.death.to_vec()),
             ("severity.severe", self.severity.severe.concat()),
             ("phones.owners", self.phones.owners.to_vec()),
             ("phones", vec![self.phones.symptom_drop_out, self.phones.symptom_drop_in, self.phones.profile, self.phones.drop_out]),
@@ -327,6 +410,40 @@ impl Parameters {
     }
 }
 
+impl Parameters {
+    /// What cannot be: risks beyond 1, more in hospital than with symptoms, more deaths of a hospital case than hospital cases.
+    fn check_risks(&self, name: &str, risks: &Risks) -> Result<()> {
+        let key = |field: &str| format!("severity.{name}.{field}");
+        for (field, values) in [
+            ("hospital", &risks.hospital[..]),
+            ("critical", &risks.critical),
+            ("death", &risks.death),
+            ("critical_death", &[risks.critical_death]),
+            ("otherwise", &risks.otherwise),
+        ] {
+            if let Some(value) = values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
+                return Err(Error::invalid(key(field), value, "numbers from 0 to 1"));
+            }
+        }
+        if risks.given == Given::State {
+            return Ok(());
+        }
+        for decade in 0..risks.hospital.len() {
+            // The youngest of a decade have symptoms least often.
+            let (age, ill) = (10 * decade as u8, 1.0 - crate::disease::asymptomatic(&self.course, 10 * decade as u8));
+            if risks.hospital[decade] > ill {
+                let allowed = format!("at most {ill} at age {age}, the share of those infected who have symptoms");
+                return Err(Error::invalid(key("hospital"), risks.hospital[decade], allowed));
+            }
+            if risks.death[decade] > risks.hospital[decade] {
+                let allowed = format!("at most {} at age {age}, the share who go to hospital", risks.hospital[decade]);
+                return Err(Error::invalid(key("death"), risks.death[decade], allowed));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Reads TOML, with some of its values changed.
 pub(crate) fn read<'a, T: DeserializeOwned>(name: &str, text: &str, changes: impl IntoIterator<Item = &'a toml::Table>) -> Result<T> {
     let damaged = |error: &dyn std::fmt::Display| Error::damaged(name, error.to_string());
@@ -370,11 +487,52 @@ mod tests {
             ("transmission.contagion = nan", "transmission.contagion"),
             ("course.incubation_shape = -1.0", "course.incubation_shape"),
             ("phones.drop_out = 1.5", "numbers from 0 to 1"),
-            ("severity.hospital = [0.1]", "10"),
+            ("severity.verity.hospital = [0.1]", "10"),
+            ("severity.set = \"ferguson\"", "ferguson"),
+            ("severity.verity.critical_death = 1.5", "severity.verity.critical_death"),
+            ("severity.verity.death = [0.5, 0, 0, 0, 0, 0, 0, 0, 0, 0]", "at most 0.000408 at age 0"),
+            ("severity.verity.hospital = [0.9, 1, 1, 1, 1, 1, 1, 1, 1, 1]", "at most 0.57 at age 0"),
         ] {
             let message = change(text).unwrap_err().to_string();
             assert!(message.contains(told), "{text}: {message}");
         }
+    }
+
+    /// Shares of those infected who go to hospital, to intensive care and die, by age, are those of the sources: Verity et al. 2020
+    /// (tables 1 and 3) and Salje et al. 2020 (table S1).
+    #[test]
+    fn risks_are_those_of_their_sources() {
+        const HOSPITAL: [f64; 9] = [0.0408, 0.0408, 1.04, 3.43, 4.25, 8.16, 11.8, 16.6, 18.4];
+        const CRITICAL: [f64; 9] = [13.5, 13.5, 9.8, 14.1, 19.8, 25.9, 29.7, 23.5, 4.6];
+        const FATALITY: [f64; 9] = [0.00161, 0.00695, 0.0309, 0.0844, 0.161, 0.595, 1.93, 4.28, 7.80];
+        let parameters = Parameters::covid().unwrap();
+        let (name, risks) = parameters.severity.risks();
+        assert_eq!(name, "verity");
+        for decade in 0..9 {
+            for age in 10 * decade as u8..10 * decade as u8 + 10 {
+                let asymptomatic = crate::disease::asymptomatic(&parameters.course, age);
+                let Chances { hospital, critical, critical_death, ward_death, otherwise } = risks.chances(asymptomatic, decade);
+                let [ill, hospital, critical] = [1.0 - asymptomatic, hospital, critical].map(f64::from);
+                let to_hospital = ill * hospital;
+                let died = to_hospital * (critical * f64::from(critical_death) + (1.0 - critical) * f64::from(ward_death));
+                for (found, percent) in [(to_hospital, HOSPITAL[decade]), (critical, CRITICAL[decade]), (died, FATALITY[decade])] {
+                    assert!((100.0 * found - percent).abs() < 1e-4 * percent, "age {age}: {found} and {percent} %");
+                }
+                assert!(critical_death <= 0.5 && otherwise == 0.0);
+            }
+        }
+    }
+
+    /// Where all who go to hospital die there are no survivors on a ward, nor in intensive care whatever its own share.
+    #[test]
+    fn all_of_a_risk_can_be_reached() {
+        let mut risks = Parameters::covid().unwrap().severity.verity;
+        (risks.hospital[4], risks.critical[4], risks.death[4], risks.critical_death) = (0.2, 0.25, 0.2, 0.5);
+        let chances = risks.chances(0.0, 4);
+        assert_eq!((chances.critical_death, chances.ward_death), (1.0, 1.0));
+        (risks.hospital[4], risks.death[4]) = (0.0, 0.0);
+        let chances = risks.chances(0.0, 4);
+        assert_eq!((chances.hospital, chances.critical_death, chances.ward_death), (0.0, 0.0, 0.0));
     }
 
     /// Case 8 of the page: the steps of false negatives.

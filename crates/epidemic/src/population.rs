@@ -119,6 +119,22 @@ pub struct Population {
     pub neighbour_groups: Vec<u32>,
     /// Of each person, the place among the neighbours.
     pub address: Vec<u32>,
+    /// The [`key`] of what they were drawn from.
+    pub key: u32,
+}
+
+/// Of all that people depend on, a checksum (CRC-32C): equal keys mean the same people. A scenario that changes nothing of it has the
+/// people of the one without.
+pub fn key(region: &Region, parameters: &Parameters, count: u32, random: Random) -> u32 {
+    let Region { ages, households, schools, work, outings, contacts, .. } = region;
+    let Parameters { severity, illness, phones, behaviour, .. } = parameters;
+    let all = serde_json::json!({
+        "region": [ages, households, schools, work, outings.community, contacts.matrices.home],
+        "parameters": [severity.severe, illness.allergic, phones.owners, phones.profile, behaviour.careful],
+        "people": count,
+        "seed": random.0,
+    });
+    crc32c::crc32c(all.to_string().as_bytes())
 }
 
 /// Workers and pupils are drawn from so many people that live near one another, so that places are near homes.
@@ -129,7 +145,7 @@ impl Population {
     pub fn new(region: &Region, parameters: &Parameters, count: u32, random: Random) -> Self {
         let mut draws = random.draws(Purpose::Person, u32::MAX, 0);
         let households = homes(region, count as usize, &mut draws);
-        let mut population = Self { households: vec![0], ..Self::default() };
+        let mut population = Self { households: vec![0], key: key(region, parameters, count, random), ..Self::default() };
         for Home { ages, residence } in households {
             for age in ages {
                 let number = population.people.len() as u32;

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::Config,
-    disease::Setting,
+    disease::{Setting, asymptomatic},
     evaluate::{self, Estimate, GaussianProcess, Outcome, pareto},
+    parameters::Parameters,
     picture,
     record::Day,
     simulation::Simulation,
@@ -25,12 +26,43 @@ pub struct Summary {
     pub outcome: Outcome,
     /// How many were infected where.
     pub settings: BTreeMap<String, u64>,
-    /// Share of generation times by whole days.
+    /// Shares of [generation times](evaluate::generation_times) by days.
     pub generation_times: Vec<f64>,
+    /// R by the [renewal equation](evaluate::by_renewal) for each day, from the seven days up to it.
+    pub reproduction: Vec<Option<Estimate>>,
+    /// How ill those became who were infected, by age.
+    pub severity: Vec<Severity>,
     /// R by the week of infection.
     pub by_week: Vec<Option<Estimate>>,
     /// The tree of an outbreak.
     pub tree: Option<String>,
+}
+
+/// How many of those infected at some age go to hospital, to intensive care, and die, also after the last day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Severity {
+    /// Who was infected.
+    pub infected: u32,
+    /// Who goes to hospital.
+    pub hospital: u32,
+    /// Who goes to intensive care.
+    pub critical: u32,
+    /// Who dies.
+    pub dead: u32,
+}
+
+impl Severity {
+    fn by_decade(simulation: &Simulation) -> Vec<Self> {
+        let mut all = vec![Self::default(); 10];
+        for infection in simulation.infections() {
+            let of = &mut all[simulation.population().people[infection.person as usize].decade()];
+            of.infected += 1;
+            of.hospital += u32::from(infection.hospital[0].is_finite());
+            of.critical += u32::from(infection.critical[0].is_finite());
+            of.dead += u32::from(infection.death.is_finite());
+        }
+        all
+    }
 }
 
 impl Summary {
@@ -47,28 +79,16 @@ impl Summary {
             outcome: Outcome::of(simulation),
             settings,
             generation_times: evaluate::generation_times(infections),
+            // Window and level are right.
+            reproduction: evaluate::reproduction(infections, simulation.days().len(), 7, 0.95).unwrap_or_default(),
+            severity: Severity::by_decade(simulation),
             by_week: (0..simulation.days().len().div_ceil(7) as u32).map(week).collect(),
             tree: picture::tree(infections, 120),
         }
     }
 
-    fn new_infections(&self) -> Vec<f64> {
-        let mut new: Vec<f64> = self.days.iter().map(|day| f64::from(day.new_infections)).collect();
-        // Those who are infected at first come on the first day: what others owe to them is not owed to nobody.
-        if let Some(first) = new.first_mut() {
-            let outside = self.settings.get(Setting::Outside.name()).copied().unwrap_or(0) as f64;
-            *first += outside - self.imported().iter().sum::<f64>();
-        }
-        new
-    }
-
-    fn imported(&self) -> Vec<f64> {
-        self.days.iter().map(|day| f64::from(day.imported)).collect()
-    }
-
     fn by_renewal(&self) -> impl Iterator<Item = (f64, Estimate)> {
-        let renewal = evaluate::by_renewal(&self.new_infections(), &self.imported(), &self.generation_times, 7);
-        renewal.into_iter().enumerate().skip(7).filter_map(|(day, found)| found.map(|found| (day as f64, found)))
+        self.reproduction.iter().enumerate().skip(7).filter_map(|(day, found)| found.map(|found| (day as f64, found)))
     }
 }
 
@@ -131,7 +151,17 @@ pub fn of_run(summary: &Summary) -> Report {
     )
     .section("In short", std::iter::once(Block::Table(facts)).chain(interventions(config).map(Block::Table)))
     .section("The epidemic", [Block::Chart(states), Block::Chart(flows)])
-    .section("How many each infects", [Block::Chart(reproduction(summary))]);
+    .section("How many each infects", [Block::Chart(reproduction(summary))])
+    .section(
+        "How ill people become",
+        [
+            Block::Table(severity(summary)),
+            Block::Text(
+                "Of those infected so far, with what lies beyond the last day. In brackets what the parameters say of people without a vaccine."
+                    .into(),
+            ),
+        ],
+    );
     report = report.section(
         "What people do",
         [
@@ -152,7 +182,7 @@ pub fn of_run(summary: &Summary) -> Report {
         Block::Chart(Chart::new("From one infection to the next", Axis::linear("days"), Axis::linear("share")).with(Series::new(
             "generation time",
             Shape::Line,
-            summary.generation_times.iter().take(30).enumerate().map(|(days, share)| (days as f64 + 0.5, *share)),
+            summary.generation_times.iter().take(30).enumerate().map(|(days, share)| (days as f64, *share)),
         ))),
     ];
     if let Some(tree) = &summary.tree {
@@ -163,6 +193,31 @@ pub fn of_run(summary: &Summary) -> Report {
     }
     report = report.section("Who infects whom", where_to);
     report.section("Configuration", [Block::Code(toml::to_string(config).unwrap_or_default())])
+}
+
+/// Hospital, intensive care and death by age, beside what the parameters say.
+fn severity(summary: &Summary) -> Table {
+    let mut table = Table::new(["age", "infected", "to hospital", "of them to intensive care", "died"]);
+    let Ok(parameters) = Parameters::changed(&summary.config.parameters) else { return table };
+    for (decade, of) in summary.severity.iter().enumerate() {
+        let asymptomatic = asymptomatic(&parameters.course, 10 * decade as u8 + 5);
+        let chances = parameters.severity.risks().1.chances(asymptomatic, decade);
+        let hospital = (1.0 - asymptomatic) * chances.hospital;
+        let there = chances.critical * chances.critical_death + (1.0 - chances.critical) * chances.ward_death;
+        let died = hospital * there + (1.0 - hospital * there) * chances.otherwise;
+        let share = |part: u32, all: u32, expected: f32| {
+            let found = if all == 0 { "–".into() } else { percent(f64::from(part) / f64::from(all)) };
+            format!("{found} ({})", percent(f64::from(expected)))
+        };
+        table.push([
+            if decade == 9 { "90 and more".into() } else { format!("{} to {}", 10 * decade, 10 * decade + 9) },
+            of.infected.to_string(),
+            share(of.hospital, of.infected, hospital),
+            share(of.critical, of.hospital, chances.critical),
+            share(of.dead, of.infected, died),
+        ]);
+    }
+    table
 }
 
 /// What is done when.
@@ -188,9 +243,9 @@ fn marks(config: &Config, height: f64) -> Series {
 }
 
 fn reproduction(summary: &Summary) -> Chart {
-    let new = summary.new_infections();
+    let new: Vec<f64> = summary.days.iter().map(|day| f64::from(day.new_infections)).collect();
     let found: Vec<(f64, Estimate)> = summary.by_renewal().collect();
-    let mean_generation: f64 = summary.generation_times.iter().enumerate().map(|(days, share)| (days as f64 + 0.5) * share).sum();
+    let mean_generation: f64 = summary.generation_times.iter().enumerate().map(|(days, share)| days as f64 * share).sum();
     let ratio = evaluate::by_case_ratio(&new, (mean_generation.round() as usize).max(1), 7);
     let weeks: Vec<(f64, Estimate)> = summary
         .by_week

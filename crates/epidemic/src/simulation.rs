@@ -14,7 +14,7 @@ use crate::{
     interventions::Period,
     parameters::{Parameters, Transmission},
     phones::{NONE, Phones},
-    population::{NOWHERE, Population},
+    population::{NOWHERE, Population, key},
     random::{Purpose, Random, below, mix, seed, uniform},
     record::Day,
     region::Region,
@@ -128,13 +128,18 @@ impl Simulation {
         Self::with_population(config, policy, population)
     }
 
-    /// The people of a configuration: they depend on region, number and seed alone, and can be shared.
+    /// The people of a configuration. Those with the same [`people_key`](Self::people_key) can share them.
     pub fn population_of(config: &Config) -> Result<Population> {
         let region = config.load()?.0;
         Ok(Population::new(&region, &Parameters::changed(&config.parameters)?, config.people, Random(config.seed)))
     }
 
-    /// The same with people that were drawn before.
+    /// The [`key`] of a configuration's people, without drawing them.
+    pub fn people_key(config: &Config) -> Result<u32> {
+        Ok(key(&config.load()?.0, &Parameters::changed(&config.parameters)?, config.people, Random(config.seed)))
+    }
+
+    /// The same with people that were drawn before; an error if they are not those of the configuration.
     pub fn with_population(config: &Config, policy: Option<Arc<dyn Policy>>, population: Arc<Population>) -> Result<Self> {
         let mut simulation = Self::prepare(config, policy, population)?;
         simulation.infect_first();
@@ -143,6 +148,11 @@ impl Simulation {
 
     pub(crate) fn prepare(config: &Config, policy: Option<Arc<dyn Policy>>, population: Arc<Population>) -> Result<Self> {
         let (region, periods) = config.load()?;
+        let mine = key(&region, &Parameters::changed(&config.parameters)?, config.people, Random(config.seed));
+        if population.key != mine {
+            let allowed = "the people of the configuration: its region, number, seed, and parameters that people are drawn from";
+            return Err(Error::invalid("people", format!("others (key {:08x}, not {mine:08x})", population.key), allowed));
+        }
         let [mixing, before] = mixing_of(&region, &periods[0], config, policy.is_some());
         let n = population.len();
         let uptake = if policy.as_ref().is_some_and(|policy| policy.needs() > Needs::Nothing) { config.uptake } else { 0.0 };

@@ -118,7 +118,10 @@ fn two_people_in_a_closed_household() {
         set(region, "contacts.other", 0.0);
         set(region, "contacts.unknown", 0.0);
     });
-    let changed = parameters("transmission.contagion = 1000000\nseverity.hospital = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]");
+    let changed = parameters(
+        "transmission.contagion = 1000000\nseverity.verity.hospital = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]\n\
+         severity.verity.death = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]",
+    );
     for seed in 0..20 {
         let config = Config {
             region: region.clone(),
@@ -162,7 +165,7 @@ fn homogeneous(folder: &Path) -> Config {
     let ones = "[1, 1, 1, 1, 1, 1, 1, 1, 1, 1]";
     let none = "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]";
     let changed = parameters(&format!(
-        "transmission.susceptibility = {ones}\ntransmission.contacts_a_day = {ones}\nseverity.hospital = {none}\n\
+        "transmission.susceptibility = {ones}\ntransmission.contacts_a_day = {ones}\nseverity.verity.hospital = {none}\nseverity.verity.death = {none}\n\
          transmission.places = {{ home = 1, store = 1, venue = 1, park = 1 }}\n\
          illness.out_severe = 1\nillness.out_moderate = 1\nillness.out_mild = 1\ncourse.recovery_age_years = 1e9\n\
          course.asymptomatic_a_year = 0.0"

@@ -1,6 +1,6 @@
 """Gradient Vaccine in a PyTorch training loop: three regressions that share a hidden layer and partly contradict one another.
 
-    pip install lyceum torch
+    pip install target/wheels/lyceum_ml-*.whl torch
     python pytorch_gradient_vaccine.py
 """
 

@@ -8,7 +8,7 @@ use std::{
 use lyceum_core::{Error, Result};
 use lyceum_epidemic::{
     Config, Simulation,
-    evaluate::Outcome,
+    evaluate::{self, Outcome},
     table::{self, Column, Table},
     tracing::{
         CALIBRATED, DAYS, Phone, Policy, RISKS, THRESHOLDS,
@@ -198,6 +198,13 @@ impl PySimulation {
 
     fn days<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         columns(py, table::days(self.simulation.days()))
+    }
+
+    /// R by the renewal equation, a row a day.
+    fn reproduction<'py>(&self, py: Python<'py>, window: usize, level: f64) -> PyResult<Bound<'py, PyDict>> {
+        let (infections, days) = (self.simulation.infections(), self.simulation.days().len());
+        let found = detached(py, || evaluate::reproduction(infections, days, window, level)).map_err(exception)?;
+        columns(py, table::reproduction(&found))
     }
 
     fn hours<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

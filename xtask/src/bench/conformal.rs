@@ -1,4 +1,4 @@
-//! RAPS on 50,000 × 1,000 logits, half to calibrate, half to predict, beside its peers.
+//! RAPS on 50,000 × 1,000 logits of a good and of a weak classifier, half to calibrate, half to predict, beside its peers.
 
 use anyhow::Result;
 
@@ -39,6 +39,9 @@ pub(super) fn run() -> Result<()> {
     for name in peers {
         let theirs = measured.median("raps", name)?;
         ratios.extend([("raps", name, ours, theirs), ("raps-in-python", name, wheel, theirs)]);
+    }
+    for (work, name) in [("weak", "lyceum"), ("weak-in-python", "wheel")] {
+        ratios.push((work, "torchcp", measured.median("weak", name)?, measured.median("weak", "torchcp")?));
     }
     ratios.push(("raps", "read", ours, measured.median("read", "lyceum")?));
     ratios.push(("calibrate", "read", measured.median("calibrate", "lyceum")?, measured.median("read", "lyceum")?));

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use anyhow::Result;
 
-use super::{Cell, Extent, Results, figure, kept_cells, run_missing_cells};
+use super::{Cell, Extent, Results, figure, kept_cells, run_missing_cells, simulated};
 use crate::{data, machine, shell::root};
 
 type Values = BTreeMap<String, f64>;
@@ -69,8 +69,11 @@ pub(super) fn run(extent: Extent) -> Result<()> {
     let trainings = TRAININGS.iter().map(|(name, _, overrides)| cell("recipes/active/training.toml", name, overrides));
     let testings = TESTINGS.iter().map(|(name, _, overrides)| cell("recipes/active/testing.toml", name, overrides));
     let toy = cell("recipes/active/toy-regression.toml", "toy", &[]);
-    let cells: Vec<Cell> = trainings.chain(testings).chain([toy]).collect();
-    let found = run_missing_cells("active", &cells, &kept, extent)?;
+    let mut cells: Vec<Cell> = trainings.chain(testings).chain([toy]).collect();
+    let mut found = run_missing_cells("active", &cells, &kept, extent)?;
+    let (cell, intervals) = simulated("lyceum-active", "coverage", &kept)?;
+    cells.push(cell);
+    found.push(intervals);
     let by_name: BTreeMap<&str, &Values> = cells.iter().map(|cell| cell.name.as_str()).zip(&found).collect();
 
     std::fs::create_dir_all(&folder)?;
@@ -88,6 +91,8 @@ pub(super) fn run(extent: Extent) -> Result<()> {
     for (name, about, _) in TESTINGS {
         testing_table(&mut text, about, by_name[name])?;
     }
+    text += "\n## Intervals by simulation\n\n";
+    interval_table(&mut text, by_name["coverage"])?;
     text += "\n## Training with and without weights\n\n\
          A pool with class shares 1, .5, .5, .2, .2, .2, .1, .1, .01, .01 and 10 % of the labels drawn at random; 10 labels drawn evenly,\n\
          then by the model. Networks are trained from scratch. Test examples have the pool's shares and right labels. ± standard error.\n\
@@ -110,6 +115,34 @@ pub(super) fn run(extent: Extent) -> Result<()> {
         write!(text, "\n![log-loss]({name}.svg)\n![biases]({name}-biases.svg)\n")?;
     }
     Results { folder: &folder, machine, seeds: &[1], cells: &cells, found: &found, kept }.write(text)
+}
+
+fn interval_table(text: &mut String, values: &Values) -> Result<()> {
+    let value = |name: &str| values.get(name).copied().unwrap_or(f64::NAN);
+    let (pool, runs) = (value("pool"), value("runs"));
+    write!(
+        text,
+        "Intervals of 95 % for the risk of a pool of {pool:.0}, of whose losses a tenth are large; {runs:.0} runs\n\
+         (`crates/active/examples/coverage.rs`). Width: of the interval, over 2 · 1.96 standard deviations of the estimate; 1 is right. Few\n\
+         labels are drawn with Student's t, which is wider.\n"
+    )?;
+    for (scores, about) in [("expected loss", "in proportion to a noisy guess of their losses"), ("uniform", "evenly")] {
+        write!(
+            text,
+            "\nPoints taken {about}:\n\n\
+             | M/N | PURE: coverage, % | width | LURE: coverage, % | width |\n|---:|---:|---:|---:|---:|\n"
+        )?;
+        for labels in [10, 20, 50, 100, 200, 333, 500, 700, 900, 990, 1_000] {
+            write!(text, "| {:.2} |", f64::from(labels) / pool)?;
+            for estimator in ["PURE", "LURE"] {
+                let of = |what: &str| value(&format!("{scores}/{labels}/{estimator}/{what}"));
+                let width = if of("width").is_nan() { "exact".to_owned() } else { format!("{:.2}", of("width")) };
+                write!(text, " {:.1} | {width} |", 100.0 * of("coverage"))?;
+            }
+            writeln!(text)?;
+        }
+    }
+    Ok(())
 }
 
 fn toy_tables(text: &mut String, values: &Values) -> Result<()> {

@@ -223,6 +223,19 @@ impl Results<'_> {
     }
 }
 
+/// What the simulation `examples/NAME.rs` of a crate prints, as the cell NAME: run unless kept.
+fn simulated(package: &str, name: &str, kept: &BTreeMap<String, Value>) -> Result<(Cell, BTreeMap<String, f64>)> {
+    let cell = Cell { recipe: "", name: name.to_owned(), overrides: Vec::new() };
+    let values = match kept.get(name) {
+        Some(cell) => numbers(&cell["values"])?,
+        None => {
+            let text = output(command(Path::new("cargo"), &["run", "--release", "--quiet", "--package", package, "--example", name]))?;
+            numbers(&serde_json::from_str(&text)?)?
+        }
+    };
+    Ok((cell, values))
+}
+
 /// Mean and standard deviation over seeds.
 fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;

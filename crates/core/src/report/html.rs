@@ -48,8 +48,8 @@ fn block(block: &Block) -> String {
             )
         }
         Block::Chart(chart) => {
-            // `</` cannot end the script early because it is written as an escape.
-            let option = chart.option().to_string().replace("</", "<\\/");
+            // Neither `</script` nor `<!--` means anything to the page where `<` is written as an escape of JSON.
+            let option = chart.option().to_string().replace('<', "\\u003c");
             let title = escape(&chart.title);
             format!(
                 "<figure class=\"chart\"><figcaption>{title}</figcaption><div class=\"canvas\"></div>\

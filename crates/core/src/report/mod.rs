@@ -141,6 +141,19 @@ mod tests {
         assert_eq!(html.matches("id=\"echarts\"").count(), 1);
     }
 
+    /// Names end no script and begin none, and what the page reads is what was meant.
+    #[test]
+    fn names_of_series_do_nothing_to_the_page() {
+        let name = "<!--<script>alert(1)</script>";
+        let chart = Chart::new(name, Axis::linear("x"), Axis::linear("y")).with(Series::line(name, [(0.0, 1.0)]));
+        let html = Report::new(name, name).section(name, [Block::Chart(chart)]).html();
+        let before = html.split_once("<script id=\"echarts\">").unwrap().0;
+        assert!(!before.contains("<!--") && !before.contains("<script>"), "{before}");
+        let json = before.split_once("<script type=\"application/json\">").unwrap().1.split_once("</script>").unwrap().0;
+        let option: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!(option["series"][0]["name"], name);
+    }
+
     #[test]
     fn a_report_survives_its_json() {
         let report = demo();

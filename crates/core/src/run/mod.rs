@@ -388,7 +388,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let precious = folder.path().join("precious");
         let recipe = Recipe::parse("demo.toml", "experiment = \"demo\"\nsteps = 4\n").unwrap();
-        for name in ["lock", "metrics.jsonl", ".recipe.toml.partial", "checkpoints", "part", "events.out.tfevents.1.lyceum"] {
+        for name in ["lock", "metrics.jsonl", ".recipe.toml.partial", "checkpoints", "part", "events.out.tfevents.9.lyceum"] {
             fs::write(&precious, "x").unwrap();
             let run = folder.path().join("run");
             drop(fs::remove_dir_all(&run));

@@ -4,6 +4,7 @@
 mod parquet;
 
 use crate::{
+    evaluate::Estimate,
     population::{NOWHERE, Person, Population, SEXES},
     record::{self, Day},
     simulation::{Noted, Simulation},
@@ -74,6 +75,20 @@ pub fn days(days: &[Day]) -> Table {
             ("noted", Column::Whole(days.iter().map(|day| day.noted).collect())),
             ("imported", whole(|day| day.imported)),
             ("vaccinated", whole(|day| day.vaccinated)),
+        ],
+    }
+}
+
+/// R by the renewal equation, a row a day: the estimate and its interval, or nothing.
+pub fn reproduction(found: &[Option<Estimate>]) -> Table {
+    let number = |of: fn(&Estimate) -> f64| Column::Number(found.iter().map(|day| day.as_ref().map(of)).collect());
+    Table {
+        name: "reproduction",
+        columns: vec![
+            ("day", Column::Whole((0..found.len() as u64).collect())),
+            ("r", number(|found| found.value)),
+            ("low", number(|found| found.low)),
+            ("high", number(|found| found.high)),
         ],
     }
 }

@@ -53,7 +53,8 @@ impl Engine {
     /// Whether this build has it.
     pub fn check(&self) -> Result<()> {
         let lacks = |feature: &str| {
-            let allowed = format!("`kernel`, or a build with the feature `{feature}` (cargo install lyceum --features {feature})");
+            let allowed =
+                format!("`kernel`, or a build with the feature `{feature}` (cargo install --path crates/cli --features {feature})");
             Err(Error::invalid("engine", feature, allowed))
         };
         match self {

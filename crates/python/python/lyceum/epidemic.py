@@ -180,6 +180,11 @@ class Simulation:
         """A row a day, as columns: ``pandas.DataFrame(simulation.days)``, ``pyarrow.table(simulation.days)``."""
         return self._native.days()
 
+    def reproduction(self, window: int = 7, level: float = 0.95) -> dict[str, Any]:
+        """R by the renewal equation, a row a day, as columns ``day``, ``r``, ``low``, ``high``: from the days of a window up to the day,
+        with the interval that holds it with the probability ``level``; NaN where there is none (Cori et al. 2013)."""
+        return self._native.reproduction(window, level)
+
     @property
     def hours(self) -> dict[str, Any]:
         """A row an hour, as columns: how many are in which state, and new infections."""
@@ -225,15 +230,20 @@ def epidemic_env(**options: Any) -> Any:
 
     An action is a level of behaviour for all (0 to 4). An observation is what an authority sees, as shares of the people: positive tests,
     people in hospital, in intensive care, dead, in quarantine, tests made, in the last step; the level; and the share of the time that is
-    over. The reward of a step is ``-(infected * new infections + lost * contacts that did not take place)`` a person, where contacts are
-    counted against those of the first step. Needs ``gymnasium``.
+    over. The reward of a step is, a person,
+
+    ``-(infected * new infections + lost * (usual contacts - contacts))``
+
+    Usual are the contacts of the same people on the same days of the week without an epidemic: seven days are simulated for them at each
+    ``reset``, so that no action changes what it is measured by. ``reset(options={"people": …})`` changes options of
+    :class:`Simulation` for an episode. Needs ``gymnasium``.
 
     Parameters
     ----------
     days_per_step
         Days between two decisions, 7 by default.
     infected, lost
-        What an infection costs, and a contact that does not take place; 1 and 0.005 by default.
+        What an infection costs, and a contact that does not take place; 1 and 0.002 by default.
     **options
         Those of :class:`Simulation`.
     """

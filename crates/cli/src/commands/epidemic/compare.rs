@@ -98,25 +98,28 @@ impl Compare {
             progress.task("simulations", (cells.len() - missing.len()) as u64, cells.len() as u64),
             cells.len() - missing.len(),
         ));
-        // Those of a seed have the same people: they are drawn once.
-        let seeds: Vec<u64> = (1..=self.seeds).collect();
-        let found: Vec<Vec<Compared>> = seeds
+        // People are drawn once for all that have the same.
+        let mut by_people: BTreeMap<(u64, u32), Vec<&Cell>> = BTreeMap::new();
+        for cell in missing {
+            by_people.entry((cell.config.seed, Simulation::people_key(&cell.config)?)).or_default().push(cell);
+        }
+        let by_people: Vec<Vec<&Cell>> = by_people.into_values().collect();
+        let found: Vec<Vec<Compared>> = by_people
             .par_iter()
-            .map(|seed| {
-                let mine: Vec<&&Cell> = missing.iter().filter(|cell| cell.config.seed == *seed).collect();
-                let Some(first) = mine.first() else { return Ok(Vec::new()) };
-                let population = Arc::new(Simulation::population_of(&first.config)?);
-                mine.par_iter()
+            .map(|cells| {
+                let population = Arc::new(Simulation::population_of(&cells[0].config)?);
+                cells
+                    .par_iter()
                     .map(|cell| {
                         if interrupt::requested() {
                             return Err(Error::Interrupted { again: "the same command".into() });
                         }
                         let mut simulation = Simulation::with_population(&cell.config, cell.config.tracing()?, population.clone())?;
                         simulation.run();
-                        let n = f64::from(cell.config.people);
+                        let (n, seed) = (f64::from(cell.config.people), cell.config.seed);
                         let run = Compared {
                             arm: cell.arm.clone(),
-                            seed: *seed,
+                            seed,
                             mobility: cell.config.mobility,
                             outcome: Outcome::of(&simulation),
                             new_infections: simulation.days().iter().map(|day| f64::from(day.new_infections) / n).collect(),
@@ -214,17 +217,15 @@ fn plan(cells: &[Cell]) -> Result<BTreeMap<String, Value>> {
         if plan.contains_key(arm) {
             continue;
         }
-        let predictor = match &config.predictor {
-            Some(path) => {
-                // What cannot be read is found before anything is written; a changed file is another plan.
-                config.tracing()?;
-                Some(crc32c::crc32c(&std::fs::read(path).map_err(Error::io("read", path))?))
-            }
-            None => None,
-        };
+        if config.predictor.is_some() {
+            // What cannot be read is found before anything is written.
+            config.tracing()?;
+        }
+        // A changed region or predictor is another plan, and so are other people.
+        let (files, people) = (config.files()?, Simulation::people_key(&Config { seed: 0, ..config.clone() })?);
         let uptake = if config.policy.traces() { config.uptake } else { 0.0 };
         let config = Config { seed: 0, mobility: 1.0, uptake, ..config.clone() };
-        plan.insert(arm.clone(), json!({ "config": config, "predictor": predictor, "version": env!("CARGO_PKG_VERSION") }));
+        plan.insert(arm.clone(), json!({ "config": config, "files": files, "people": people, "version": env!("CARGO_PKG_VERSION") }));
     }
     Ok(plan)
 }

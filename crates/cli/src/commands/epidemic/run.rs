@@ -15,7 +15,8 @@ use crate::commands::said;
 
 /// Simulate an epidemic
 ///
-/// Writes to OUT: days.parquet, infections.parquet (a line list), summary.json, report.html, and `state`, from which --from goes on.
+/// Writes to OUT: days.parquet, infections.parquet (a line list), reproduction.parquet (R by day), summary.json, report.html, and
+/// `state`, from which --from goes on.
 /// Killed and started again with the same arguments it goes on where it was.
 #[derive(Args)]
 #[command(after_help = "\
@@ -185,6 +186,7 @@ fn write(out: &Path, simulation: &Simulation) -> Result<()> {
     table::days(simulation.days()).write_parquet(&out.join("days.parquet"))?;
     table::infections(simulation).write_parquet(&out.join("infections.parquet"))?;
     let summary = report::Summary::of(simulation);
+    table::reproduction(&summary.reproduction).write_parquet(&out.join("reproduction.parquet"))?;
     run_files::write_json(&out.join("summary.json"), &summary)?;
     write_report(out, &report::of_run(&summary))
 }

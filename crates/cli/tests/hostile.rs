@@ -1,0 +1,202 @@
+//! Input that once led out of the run's folder, to a panic, or to nonsense; and readers that hang up.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+fn lyceum(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lyceum"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs a recipe in a folder of its own, as `run`.
+fn run(folder: &Path, recipe: &str) -> Output {
+    let path = folder.join("recipe.toml");
+    fs::write(&path, recipe).unwrap();
+    lyceum(&["run", path.to_str().unwrap(), "--out", folder.join("run").to_str().unwrap()]).output().unwrap()
+}
+
+fn said(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stderr).into_owned()
+}
+
+const FEDERATED: &str = r#"
+experiment = "federated"
+seed = 1
+rounds = 1
+[data]
+name = "digits"
+held_out = 0.0
+limit = 100
+[model]
+mlp = { hidden = [8] }
+[clients]
+count = 5
+split = "even"
+"#;
+
+const CONTINUAL: &str = r#"
+experiment = "continual"
+seed = 1
+[data]
+name = "digits"
+held_out = 0.0
+limit = 200
+[model]
+mlp = { hidden = [8] }
+[stream]
+permuted = { tasks = 2 }
+[training]
+epochs = 1
+batch_size = 10
+learning_rate = 0.02
+schedule = "constant"
+optimizer = { sgd = { momentum = 0.0 } }
+"#;
+
+/// Names of arms that leave the folder, are those of the run's own files, or share a folder: nothing is written for any of them.
+#[test]
+fn names_of_arms_are_no_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let absolute = folder.path().join("elsewhere");
+    let names = ["../escaped", absolute.to_str().unwrap(), "lock", "summary.json", "Report.html", "checkpoints", "a/b", "."];
+    for name in names {
+        let out = run(folder.path(), &format!("{FEDERATED}[[arm]]\nname = {name:?}\nmethod = \"fedavg\"\n"));
+        assert!(out.status.code() == Some(2) && said(&out).contains("arm.0.name"), "{name}: {}", said(&out));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "{name}");
+    }
+    for (one, other) in [("./other", "other"), ("Other", "other"), ("other", "other")] {
+        let arms = [one, other].map(|name| format!("[[strategy]]\nname = {name:?}\nmethod = \"naive\"\n")).concat();
+        let out = run(folder.path(), &format!("{CONTINUAL}{arms}"));
+        assert!(out.status.code() == Some(2) && said(&out).contains(".name"), "{one}: {}", said(&out));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "{one}");
+    }
+}
+
+/// A run whose recipe was changed to such a name does not resume.
+#[test]
+fn names_are_checked_on_resume() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = run(folder.path(), &format!("{FEDERATED}[[arm]]\nname = \"arm\"\nmethod = \"fedavg\"\n"));
+    assert!(out.status.success(), "{}", said(&out));
+    let recipe = folder.path().join("run/recipe.toml");
+    let text = fs::read_to_string(&recipe).unwrap();
+    fs::write(&recipe, text.replace("\"arm\"", "\"../escaped\"")).unwrap();
+    let out = lyceum(&["resume", folder.path().join("run").to_str().unwrap()]).output().unwrap();
+    assert_eq!(out.status.code(), Some(2), "{}", said(&out));
+    assert!(!folder.path().join("escaped").exists());
+}
+
+/// Each is told, with its field, and none runs.
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let train = "experiment = \"train\"\n[data]\nname = \"digits\"\n[model]\nlstm = { hidden = 8 }\n[training]\nepochs = 1\n\
+                 [[arm]]\nname = \"a\"\nestimator = \"plain\"\n";
+    let large = |hidden: &str| train.replace("lstm = { hidden = 8 }", &format!("mlp = {{ hidden = {hidden} }}"));
+    let gpm = format!(
+        "{}[[strategy]]\nmethod = {{ gpm = {{ samples = 20 }} }}\n",
+        CONTINUAL.replace("mlp = { hidden = [8] }", "lstm = { hidden = 8 }")
+    );
+    let small = "experiment = \"continual\"\ntogether = 2\n[data]\nname = \"digits\"\nlimit = 2\nheld_out = 0.0\n[model]\nmlp = { hidden = [8] }\n\
+                 [stream]\nsplit = { classes = 1 }\n[training]\nepochs = 1\nbatch_size = 2\n[[strategy]]\nmethod = \"naive\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    for (recipe, told) in [
+        (train.to_owned(), "model"),
+        (gpm, "model"),
+        (small.to_owned(), "no training examples"),
+        (large("[64, 9223372036854775807]"), "model"),
+        (large("[1099511627776]"), "model"),
+    ] {
+        let out = run(folder.path(), &recipe);
+        assert!(out.status.code() == Some(2) && said(&out).contains(told) && !said(&out).contains("panicked"), "{recipe}: {}", said(&out));
+    }
+}
+
+/// Clients that take part independently with a tiny probability: rounds end all the same.
+#[test]
+fn a_federation_of_clients_that_hardly_take_part_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = format!("{FEDERATED}[participation]\nfraction = 1e-12\nindependent = true\n[[arm]]\nmethod = \"fedavg\"\n");
+    let out = run(folder.path(), &recipe);
+    assert!(matches!(out.status.code(), Some(0 | 2)), "{}", said(&out));
+}
+
+/// Arms that are equal see the same batches, and end equal.
+#[test]
+fn equal_strategies_end_equal() {
+    let folder = tempfile::tempdir().unwrap();
+    let arms = ["one", "other"].map(|name| format!("[[strategy]]\nname = {name:?}\nmethod = {{ replay = {{ memory = 50 }} }}\n")).concat();
+    let out = run(folder.path(), &format!("{CONTINUAL}{arms}"));
+    assert!(out.status.success(), "{}", said(&out));
+    let metrics = |arm: &str| fs::read_to_string(folder.path().join("run").join(arm).join("metrics.jsonl")).unwrap();
+    assert!(!metrics("one").is_empty());
+    assert_eq!(metrics("one"), metrics("other"));
+}
+
+/// The memories of both replays fill with all that they may hold: 1,000 examples of 64 pixels and a label, and ten logits more.
+#[test]
+fn replay_memories_fill() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = CONTINUAL.replace("limit = 200\n", "")
+        + "[[strategy]]\nname = \"ER\"\nmethod = { replay = { memory = 1000 } }\n[[strategy]]\nname = \"DER++\"\nmethod = { dark-replay = { memory = 1000 } }\n";
+    let out = run(folder.path(), &recipe);
+    assert!(out.status.success(), "{}", said(&out));
+    let summary: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join("run/summary.json")).unwrap()).unwrap();
+    let kept = |arm: &str| summary["values"][format!("{arm}/kept_numbers")].as_f64().unwrap();
+    assert_eq!((kept("ER"), kept("DER++")), (65_000.0, 75_000.0));
+}
+
+/// A strategy that diverges ends alone, and the report says which and when.
+#[test]
+fn a_diverging_strategy_ends_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = format!("{CONTINUAL}[[strategy]]\nmethod = \"naive\"\n[[strategy]]\nmethod = {{ ewc = {{ strength = 1e30 }} }}\n");
+    let out = run(folder.path(), &recipe);
+    assert!(out.status.success(), "{}", said(&out));
+    let summary: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join("run/summary.json")).unwrap()).unwrap();
+    assert!(summary["values"]["naive/acc"].as_f64().is_some() && summary["values"]["EWC/diverged_step"].as_f64().is_some(), "{summary}");
+    let report = fs::read_to_string(folder.path().join("run/report.html")).unwrap();
+    assert!(report.contains("diverged"));
+}
+
+/// What is printed by commands that print much.
+const PRINTING: [&[&str]; 6] =
+    [&["data"], &["list"], &["completions", "bash"], &["man"], &["epidemic", "parameters"], &["run", "RECIPE", "--dry-run"]];
+
+fn printing(folder: &Path) -> Vec<Vec<String>> {
+    let recipe = folder.join("recipe.toml");
+    fs::write(&recipe, format!("{FEDERATED}[[arm]]\nmethod = \"fedavg\"\n")).unwrap();
+    let with = |word: &&str| word.replace("RECIPE", recipe.to_str().unwrap());
+    PRINTING.iter().map(|arguments| arguments.iter().map(with).collect()).collect()
+}
+
+/// A reader that hangs up is no error of the command, as with `| head`.
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in printing(folder.path()) {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut child = lyceum(&arguments).spawn().unwrap();
+        drop(child.stdout.take());
+        let out = child.wait_with_output().unwrap();
+        assert!(out.status.success() && said(&out).is_empty(), "{arguments:?}: {} {}", out.status, said(&out));
+    }
+}
+
+/// A disk that is full is an error that says so.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_device_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in printing(folder.path()) {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let out = lyceum(&arguments).stdout(full).output().unwrap();
+        assert!(out.status.code() == Some(1) && said(&out).contains("No space"), "{arguments:?}: {} {}", out.status, said(&out));
+    }
+}
