@@ -261,7 +261,8 @@ mod tests {
         }
         for (labels, found) in labels.into_iter().zip(found) {
             for (held, width, squares) in found {
-                assert!(held > 0.9, "{labels} labels: {held}");
+                // With few labels the terms are skewed, and no interval of this kind holds as often as it says.
+                assert!(held > if labels < 30 { 0.85 } else { 0.9 }, "{labels} labels: {held}");
                 if labels > 3 && squares > 1e-18 {
                     let ratio = width / squares.sqrt();
                     assert!((0.8..1.35).contains(&ratio), "{labels} labels: {ratio} times as wide as it should be");

@@ -84,6 +84,7 @@ fn names_are_checked_on_resume() {
     let folder = tempfile::tempdir().unwrap();
     let out = run(folder.path(), &format!("{FEDERATED}[[arm]]\nname = \"arm\"\nmethod = \"fedavg\"\n"));
     assert!(out.status.success(), "{}", said(&out));
+    fs::remove_file(folder.path().join("run/summary.json")).unwrap();
     let recipe = folder.path().join("run/recipe.toml");
     let text = fs::read_to_string(&recipe).unwrap();
     fs::write(&recipe, text.replace("\"arm\"", "\"../escaped\"")).unwrap();

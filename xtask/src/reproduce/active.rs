@@ -71,7 +71,7 @@ pub(super) fn run(extent: Extent) -> Result<()> {
     let toy = cell("recipes/active/toy-regression.toml", "toy", &[]);
     let mut cells: Vec<Cell> = trainings.chain(testings).chain([toy]).collect();
     let mut found = run_missing_cells("active", &cells, &kept, extent)?;
-    let (cell, intervals) = simulated("lyceum-active", "coverage", &kept)?;
+    let (cell, intervals) = simulated("lyceum-active", "interval_coverage", &kept)?;
     cells.push(cell);
     found.push(intervals);
     let by_name: BTreeMap<&str, &Values> = cells.iter().map(|cell| cell.name.as_str()).zip(&found).collect();
@@ -92,7 +92,7 @@ pub(super) fn run(extent: Extent) -> Result<()> {
         testing_table(&mut text, about, by_name[name])?;
     }
     text += "\n## Intervals by simulation\n\n";
-    interval_table(&mut text, by_name["coverage"])?;
+    interval_table(&mut text, by_name["interval_coverage"])?;
     text += "\n## Training with and without weights\n\n\
          A pool with class shares 1, .5, .5, .2, .2, .2, .1, .1, .01, .01 and 10 % of the labels drawn at random; 10 labels drawn evenly,\n\
          then by the model. Networks are trained from scratch. Test examples have the pool's shares and right labels. ± standard error.\n\
@@ -123,7 +123,7 @@ fn interval_table(text: &mut String, values: &Values) -> Result<()> {
     write!(
         text,
         "Intervals of 95 % for the risk of a pool of {pool:.0}, of whose losses a tenth are large; {runs:.0} runs\n\
-         (`crates/active/examples/coverage.rs`). Width: of the interval, over 2 · 1.96 standard deviations of the estimate; 1 is right. Few\n\
+         (`crates/active/examples/interval_coverage.rs`). Width: of the interval, over 2 · 1.96 standard deviations of the estimate; 1 is right. Few\n\
          labels are drawn with Student's t, which is wider.\n"
     )?;
     for (scores, about) in [("expected loss", "in proportion to a noisy guess of their losses"), ("uniform", "evenly")] {

@@ -229,7 +229,7 @@ fn simulated(package: &str, name: &str, kept: &BTreeMap<String, Value>) -> Resul
     let values = match kept.get(name) {
         Some(cell) => numbers(&cell["values"])?,
         None => {
-            let text = output(command(Path::new("cargo"), &["run", "--release", "--quiet", "--package", package, "--example", name]))?;
+            let text = output(&mut command("cargo", &["run", "--release", "--quiet", "--package", package, "--example", name]))?;
             numbers(&serde_json::from_str(&text)?)?
         }
     };

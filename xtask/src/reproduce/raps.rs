@@ -56,7 +56,7 @@ pub(super) fn run(extent: Extent) -> Result<()> {
         tables(&mut text, &format!("Language of {}", lines.replace('-', " ")), values)?;
     }
     writeln!(text, "\nSSCV: the largest difference from 1 − α of the coverage of sets of like size; `naive` is not calibrated.")?;
-    let (cell, coverage) = simulated("lyceum-conformal", "coverage", &kept)?;
+    let (cell, coverage) = simulated("lyceum-conformal", "set_coverage", &kept)?;
     guarantee(&mut text, &coverage)?;
     cells.push(cell);
     summaries.push(coverage);
@@ -73,7 +73,7 @@ fn guarantee(text: &mut String, values: &BTreeMap<String, f64>) -> Result<()> {
         text,
         "\n## The guarantee by simulation\n\n\
          Coverage in % at 1 − α = {:.0} %, over {splits} splits with 61 calibration points of 5 classes and one test point that counts,\n\
-         all with one seed: of a matrix of six rows at once / in calls of two / row by row (`crates/conformal/examples/coverage.rs`).\n\
+         all with one seed: of a matrix of six rows at once / in calls of two / row by row (`crates/conformal/examples/set_coverage.rs`).\n\
          Weighted: the test points are of another mixture of groups than the calibration. Binomially at 99 % none is below 1 − α from\n\
          {:.2} % on.\n\n\
          | scheme | randomisation |{} least |\n|---|---|{}---:|\n",

@@ -78,6 +78,8 @@ class Sampler:
             raise ValueError(f"proposal: found {proposal!r}; allowed: {', '.join(map(repr, options))}")
         if not isinstance(pool_size, (int, np.integer)) or pool_size < 1:
             raise ValueError(f"pool_size: found {pool_size!r}; allowed: a whole number >= 1")
+        if not 0.0 <= clip <= 1.0:
+            raise ValueError(f"clip: found {clip}; allowed: a number from 0 to 1")
         self.pool_size = int(pool_size)
         self._options = (json.dumps(options[proposal]), float(clip), seed(random_state))
         self._begin(np.empty(0, dtype=np.int64), np.empty(0))
@@ -185,12 +187,12 @@ def expected_loss(
 
 def distance(features: ArrayLike, taken: ArrayLike) -> NDArray[np.float64]:
     """sqrt(sum over taken points of squared distances) of each point; 1 where nothing is taken."""
-    return _native.distance(array(features, np.float32, 2, "features"), _points(taken))
+    return _native.distance(_features(features), _points(taken))
 
 
 def k_center_greedy(features: ArrayLike, count: int, taken: ArrayLike = ()) -> NDArray[np.int64]:
     """A core set: `count` points, each the one farthest from all that are taken."""
-    return _native.k_center_greedy(array(features, np.float32, 2, "features"), _points(taken), count)
+    return _native.k_center_greedy(_features(features), _points(taken), count)
 
 
 def batch_bald(
@@ -201,4 +203,12 @@ def batch_bald(
 
 
 def _points(taken: ArrayLike) -> NDArray[np.int64]:
-    return array(np.asarray(taken, dtype=np.int64), np.int64, 1, "taken")
+    return array(taken, np.int64, 1, "taken")
+
+
+def _features(features: ArrayLike) -> NDArray[np.float32]:
+    found = array(features, np.float32, 2, "features")
+    if not np.isfinite(found).all():
+        row, column = np.argwhere(~np.isfinite(found))[0]
+        raise ValueError(f"features, row {row}, column {column}: found {found[row, column]}; allowed: finite numbers")
+    return found

@@ -56,6 +56,8 @@ class PredictionSets:
     """
 
     def __init__(self, indptr: NDArray[np.int64], indices: NDArray[np.int32], classes: int) -> None:
+        if len(indptr) == 0 or indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
+            raise ValueError(f"indptr: found {indptr!r}; allowed: numbers that rise from 0 to {len(indices)}, the number of indices")
         self.indptr = indptr
         self.indices = indices
         self.classes = classes
@@ -109,6 +111,8 @@ class PredictionSets:
 
     def sscv(self, labels: ArrayLike, alpha: float) -> float:
         """The size-stratified coverage violation: the largest |coverage - (1 - alpha)| over sets of like size."""
+        if not 0.0 < alpha < 1.0:
+            raise ValueError(f"alpha: found {alpha}; allowed: a number between 0 and 1")
         return _native.sscv(self.indptr, self.indices, self._truth(labels), alpha)
 
     def _truth(self, labels: ArrayLike) -> NDArray[np.int64]:

@@ -17,6 +17,9 @@ use ndarray::{Array2, ArrayView2, Axis, s, stack};
 use rand::RngExt;
 use rayon::prelude::*;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SPLITS: u64 = 20_000;
 const CALIBRATION: usize = 61;
 const CLASSES: usize = 5;
