@@ -2,7 +2,7 @@
 
 use lyceum_core::{Result, Stream};
 
-use super::simplex::{dot, minimise, product, times};
+use super::simplex::{dot, minimise, product, rounding, times};
 use crate::combiner::{Rule, Step};
 
 /// The direction near the mean g₀ that improves the worst task most: max_d min_i ⟨gᵢ, d⟩ with ‖d − g₀‖ ≤ c‖g₀‖
@@ -40,7 +40,11 @@ impl Rule for CaGrad {
             }
             (p * ((at * curvature - along * along).max(0.0) / (curvature - p * p)).sqrt() - along) / curvature
         };
-        let w = minimise(tasks, slopes, length, |w| 1e-12 * radius * norm(w));
+        let gap = |w: &[f64], i: usize| {
+            let norm = norm(w);
+            1e-12 * radius * norm + rounding(gram, &mean, i) + if norm > 0.0 { radius / norm * rounding(gram, w, i) } else { 0.0 }
+        };
+        let w = minimise(tasks, slopes, length, gap);
         let (norm, terms) = (norm(&w), w.iter().zip(gram.diag()).map(|(w, g)| w * g.sqrt()).sum::<f64>());
         // Gradients that cancel leave no direction.
         if norm <= 1e-7 * terms {

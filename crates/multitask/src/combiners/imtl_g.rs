@@ -18,6 +18,10 @@ impl Rule for ImtlG {
         let tasks = step.gram.nrows();
         let (used, cosines) = cosines(step.gram);
         let beta = solve_least_squares(&cosines, &Array1::ones(used.len()))?;
+        // Cβ is what of (1 … 1) can be reached; of nothing β is rounding.
+        if cosines.dot(&beta).mean().is_none_or(|reached| reached < 1e-9) {
+            return Ok(vec![1.0 / tasks as f64; tasks]);
+        }
         let mut w = vec![0.0; tasks];
         used.iter().zip(&beta).for_each(|(&i, beta)| w[i] = beta / step.gram[[i, i]].sqrt());
         let sum: f64 = w.iter().sum();

@@ -3,7 +3,7 @@
 use lyceum_core::{Result, Stream};
 use ndarray::ArrayView2;
 
-use super::simplex::{minimise, product, times};
+use super::simplex::{minimise, product, rounding, times};
 use crate::combiner::{Rule, Step};
 
 /// The shortest convex combination: min ‖Σ wᵢgᵢ‖² over w ≥ 0, Σw = 1 (Désidéri 2012; Sener and Koltun 2018). It descends in
@@ -25,5 +25,5 @@ fn shortest(gram: ArrayView2<'_, f64>) -> Vec<f64> {
         let curvature = product(gram, d, d);
         if curvature > 0.0 { -product(gram, w, d) / curvature } else { f64::INFINITY }
     };
-    minimise(gram.nrows(), |w| times(gram, w), length, |_| 1e-14 * scale)
+    minimise(gram.nrows(), |w| times(gram, w), length, |w, i| 1e-14 * scale + rounding(gram, w, i))
 }
