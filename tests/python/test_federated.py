@@ -142,7 +142,7 @@ def test_mistakes_are_told() -> None:
     for change, text in [
         ({"x": np.zeros((6, 5))}, "x: found 5 numbers"),
         ({"y": np.array([0, 1, 2, 0, 1, 3])}, "label 3; allowed: 0 to 2"),
-        ({"x": np.full((6, 4), np.inf)}, "not finite in row 0"),
+        ({"x": np.full((6, 4), np.inf)}, "x, row 0, column 0: found inf"),
         ({"parts": [[0, 9]]}, "example 9"),
         ({"schedule": [[2]]}, "client 2"),
         ({"initial": np.zeros(3)}, "3 numbers"),

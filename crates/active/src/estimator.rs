@@ -265,7 +265,8 @@ mod tests {
                 assert!(held > if labels < 30 { 0.85 } else { 0.9 }, "{labels} labels: {held}");
                 if labels > 3 && squares > 1e-18 {
                     let ratio = width / squares.sqrt();
-                    assert!((0.8..1.35).contains(&ratio), "{labels} labels: {ratio} times as wide as it should be");
+                    // Where few draws decide, at first and at last, Student's t makes it wider.
+                    assert!((0.8..1.6).contains(&ratio), "{labels} labels: {ratio} times as wide as it should be");
                 }
             }
         }

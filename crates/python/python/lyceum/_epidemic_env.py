@@ -19,7 +19,7 @@ class EpidemicEnv(gymnasium.Env):
 
     metadata = {"render_modes": []}  # noqa: RUF012
 
-    def __init__(self, *, days_per_step: int = 7, infected: float = 1.0, lost: float = 0.002, **options: Any) -> None:
+    def __init__(self, *, days_per_step: int = 7, infected: float = 1.0, lost: float = 0.0015, **options: Any) -> None:
         if days_per_step < 1:
             raise ValueError(f"days_per_step: found {days_per_step}; allowed: 1 and more")
         for name, price in (("infected", infected), ("lost", lost)):

@@ -243,7 +243,7 @@ def epidemic_env(**options: Any) -> Any:
     days_per_step
         Days between two decisions, 7 by default.
     infected, lost
-        What an infection costs, and a contact that does not take place; 1 and 0.002 by default.
+        What an infection costs, and a contact that does not take place; 1 and 0.0015 by default.
     **options
         Those of :class:`Simulation`.
     """
