@@ -226,12 +226,11 @@ impl Results<'_> {
 /// What the simulation `examples/NAME.rs` of a crate prints, as the cell NAME: run unless kept.
 fn simulated(package: &str, name: &str, kept: &BTreeMap<String, Value>) -> Result<(Cell, BTreeMap<String, f64>)> {
     let cell = Cell { recipe: "", name: name.to_owned(), overrides: Vec::new() };
-    let values = match kept.get(name) {
-        Some(cell) => numbers(&cell["values"])?,
-        None => {
-            let text = output(&mut command("cargo", &["run", "--release", "--quiet", "--package", package, "--example", name]))?;
-            numbers(&serde_json::from_str(&text)?)?
-        }
+    let values = if let Some(cell) = kept.get(name) {
+        numbers(&cell["values"])?
+    } else {
+        let text = output(&mut command("cargo", &["run", "--release", "--quiet", "--package", package, "--example", name]))?;
+        numbers(&serde_json::from_str(&text)?)?
     };
     Ok((cell, values))
 }

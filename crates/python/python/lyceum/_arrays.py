@@ -22,8 +22,9 @@ def array(values: Any, dtype: Any, ndim: int, name: str) -> NDArray[Any]:
         else:
             values = np.asarray(values)
     if isinstance(values, np.ma.MaskedArray):
-        if np.ma.is_masked(values):
-            raise ValueError(f"{name}: found {int(np.ma.count_masked(values))} masked values; allowed: none. Fill them or leave them out first")
+        masked = int(np.sum(np.ma.getmaskarray(values)))
+        if masked:
+            raise ValueError(f"{name}: found {masked} masked values; allowed: none. Fill them or leave them out first")
         values = values.data
     if values.ndim != ndim:
         raise ValueError(f"{name}: found {values.ndim} axes; allowed: {ndim}")

@@ -308,7 +308,7 @@ class Strategy(FlowerStrategy):
                 continue
             silent.pop(message.metadata.reply_to_message_id, None)
             if message.has_error():
-                refused.append((client, message.error.reason))
+                refused.append((client, message.error.reason or "an error without a reason"))
                 continue
             try:
                 reply = _reply(message.content)
