@@ -153,8 +153,8 @@ struct State {
     places: u32,
 }
 
-/// How the names of what is kept in a work folder begin.
-const OURS: [&str; 9] = ["lock", "state.json", "words", "numbers", "order-", "places-", "spilled-", "pairs-", "counted-"];
+/// How the names of what is kept in a work folder begin; the last is where DataFusion spills to.
+const OURS: [&str; 10] = ["lock", "state.json", "words", "numbers", "order-", "places-", "spilled-", "pairs-", "counted-", "datafusion-"];
 
 /// A folder for what lies on the disk while n-grams are counted.
 struct Work {
