@@ -2,23 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod common;
+
 use std::{
     fs,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
 };
 
-fn lyceum(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lyceum"));
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
+use common::{command, lyceum};
 
 /// Runs a recipe in a folder of its own, as `run`.
 fn run(folder: &Path, recipe: &str) -> Output {
-    let path = folder.join("recipe.toml");
-    fs::write(&path, recipe).unwrap();
-    lyceum(&["run", path.to_str().unwrap(), "--out", folder.join("run").to_str().unwrap()]).output().unwrap()
+    fs::write(folder.join("recipe.toml"), recipe).unwrap();
+    lyceum(folder, "run recipe.toml --out run")
 }
 
 fn said(out: &Output) -> String {
@@ -88,12 +85,12 @@ fn names_are_checked_on_resume() {
     let recipe = folder.path().join("run/recipe.toml");
     let text = fs::read_to_string(&recipe).unwrap();
     fs::write(&recipe, text.replace("\"arm\"", "\"../escaped\"")).unwrap();
-    let out = lyceum(&["resume", folder.path().join("run").to_str().unwrap()]).output().unwrap();
+    let out = lyceum(folder.path(), "resume run");
     assert_eq!(out.status.code(), Some(2), "{}", said(&out));
     assert!(!folder.path().join("escaped").exists());
 }
 
-/// Each is told, with its field, and none runs.
+/// None of these runs, and each error names the field.
 #[test]
 fn what_makes_no_sense_is_refused() {
     let train = "experiment = \"train\"\n[data]\nname = \"digits\"\n[model]\nlstm = { hidden = 8 }\n[training]\nepochs = 1\n\
@@ -165,27 +162,25 @@ fn a_diverging_strategy_ends_alone() {
     assert!(report.contains("diverged"));
 }
 
-/// What is printed by commands that print much.
-const PRINTING: [&[&str]; 6] =
-    [&["data"], &["list"], &["completions", "bash"], &["man"], &["epidemic", "parameters"], &["run", "RECIPE", "--dry-run"]];
+/// Commands that print much.
+const PRINTING: [&str; 6] = ["data", "list", "completions bash", "man", "epidemic parameters", "run recipe.toml --dry-run"];
 
-fn printing(folder: &Path) -> Vec<Vec<String>> {
-    let recipe = folder.join("recipe.toml");
-    fs::write(&recipe, format!("{FEDERATED}[[arm]]\nmethod = \"fedavg\"\n")).unwrap();
-    let with = |word: &&str| word.replace("RECIPE", recipe.to_str().unwrap());
-    PRINTING.iter().map(|arguments| arguments.iter().map(with).collect()).collect()
+/// A folder with the recipe that they ask for.
+fn printing() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("recipe.toml"), format!("{FEDERATED}[[arm]]\nmethod = \"fedavg\"\n")).unwrap();
+    folder
 }
 
 /// A reader that hangs up is no error of the command, as with `| head`.
 #[test]
 fn a_closed_pipe_is_no_panic() {
-    let folder = tempfile::tempdir().unwrap();
-    for arguments in printing(folder.path()) {
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let mut child = lyceum(&arguments).spawn().unwrap();
+    let folder = printing();
+    for line in PRINTING {
+        let mut child = command(folder.path(), line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let out = child.wait_with_output().unwrap();
-        assert!(out.status.success() && said(&out).is_empty(), "{arguments:?}: {} {}", out.status, said(&out));
+        assert!(out.status.success() && said(&out).is_empty(), "{line}: {} {}", out.status, said(&out));
     }
 }
 
@@ -193,11 +188,10 @@ fn a_closed_pipe_is_no_panic() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_device_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    for arguments in printing(folder.path()) {
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let folder = printing();
+    for line in PRINTING {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let out = lyceum(&arguments).stdout(full).output().unwrap();
-        assert!(out.status.code() == Some(1) && said(&out).contains("No space"), "{arguments:?}: {} {}", out.status, said(&out));
+        let out = command(folder.path(), line).stdout(full).output().unwrap();
+        assert!(out.status.code() == Some(1) && said(&out).contains("No space"), "{line}: {} {}", out.status, said(&out));
     }
 }

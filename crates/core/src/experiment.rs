@@ -93,7 +93,7 @@ mod finite {
     }
 }
 
-/// Arms of an experiment whose training diverged. They end alone; the others go on, and the report says which ended and why.
+/// Arms of an experiment whose training diverged. The other arms go on, and the report says which arms ended early and why.
 #[derive(Debug, Default)]
 pub struct DivergedArms(Vec<(String, String)>);
 

@@ -62,6 +62,6 @@ class EpidemicEnv(gymnasium.Env):
     def _observation(self) -> Any:
         assert self.simulation is not None
         rows = self.simulation.days
-        new = {name: rows[name][self.begin :] for name in SEEN}
-        seen = [float(np.mean(rows)) / self.people if len(rows) else 0.0 for rows in new.values()]
+        new = self.simulation.day - self.begin
+        seen = [float(rows[name][self.begin :].sum()) / max(new, 1) / self.people for name in SEEN]
         return np.clip(np.asarray([*seen, self.level / 4.0, self.simulation.day / self.days], np.float32), 0.0, 1.0)

@@ -16,7 +16,7 @@ use crate::commands::said;
 /// Simulate an epidemic
 ///
 /// Writes to OUT: days.parquet, infections.parquet (a line list), reproduction.parquet (R by day), summary.json, report.html, and
-/// `state`, from which --from goes on.
+/// `state`, the simulation as it ended: --from continues it.
 /// Killed and started again with the same arguments it goes on where it was.
 #[derive(Args)]
 #[command(after_help = "\
