@@ -87,6 +87,16 @@ impl Summary {
         }
     }
 
+    fn new_infections(&self) -> Vec<f64> {
+        let mut new: Vec<f64> = self.days.iter().map(|day| f64::from(day.new_infections)).collect();
+        // Those who are infected at first come on the first day: what others owe to them is not owed to nobody.
+        if let Some(first) = new.first_mut() {
+            let outside = self.settings.get(Setting::Outside.name()).copied().unwrap_or(0) as f64;
+            *first += outside - self.days.iter().map(|day| f64::from(day.imported)).sum::<f64>();
+        }
+        new
+    }
+
     fn by_renewal(&self) -> impl Iterator<Item = (f64, Estimate)> {
         self.reproduction.iter().enumerate().skip(7).filter_map(|(day, found)| found.map(|found| (day as f64, found)))
     }
@@ -243,7 +253,7 @@ fn marks(config: &Config, height: f64) -> Series {
 }
 
 fn reproduction(summary: &Summary) -> Chart {
-    let new: Vec<f64> = summary.days.iter().map(|day| f64::from(day.new_infections)).collect();
+    let new = summary.new_infections();
     let found: Vec<(f64, Estimate)> = summary.by_renewal().collect();
     let mean_generation: f64 = summary.generation_times.iter().enumerate().map(|(days, share)| days as f64 * share).sum();
     let ratio = evaluate::by_case_ratio(&new, (mean_generation.round() as usize).max(1), 7);
