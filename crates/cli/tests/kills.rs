@@ -13,7 +13,7 @@ use std::{
 };
 
 use common::{
-    Files, assert_same,
+    assert_same, files,
     recipes::{self, FEDERATED, RECIPE, STREAM, write_text},
 };
 
@@ -37,29 +37,6 @@ fn lyceum(strace: &[&str], arguments: &[&str], out: &Path) -> Output {
 fn succeeds(arguments: &[&str], out: &Path) {
     let ended = lyceum(&[], arguments, out);
     assert!(ended.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ended.stderr));
-}
-
-/// What must be the same: everything but pages, which have dates, and older checkpoints, which depend on when they were made.
-fn files(folder: &Path) -> Files {
-    let mut files = Files::new();
-    let mut left = vec![folder.to_path_buf()];
-    while let Some(path) = left.pop() {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() {
-            let inside = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
-            if name == "checkpoints" { left.extend(inside.max()) } else { left.extend(inside) }
-        } else if name != "report.html" && name != "lock" && !name.starts_with("events.out") {
-            let mut content = fs::read(&path).unwrap();
-            if name == "runs.jsonl" {
-                // Simulations are written as they come.
-                let mut lines: Vec<&[u8]> = content.split_inclusive(|byte| *byte == b'\n').collect();
-                lines.sort_unstable();
-                content = lines.concat();
-            }
-            files.insert(path.strip_prefix(folder).unwrap().to_path_buf(), content);
-        }
-    }
-    files
 }
 
 /// `first` is killed, and `again` goes on with it; a run that has no recipe yet is begun again.
