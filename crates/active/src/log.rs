@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use lyceum_core::{Error, Result, run};
+use lyceum_core::{Error, Result, checksum::sha256, run};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// One point that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -50,15 +49,15 @@ impl AcquisitionLog {
 
     /// With a fingerprint of the pool: the SHA-256 of these bytes.
     pub fn with_fingerprint(mut self, pool: &[u8]) -> Self {
-        self.stored.fingerprint = Some(fingerprint(pool));
+        self.stored.fingerprint = Some(sha256(pool));
         self
     }
 
     /// Errors where the pool is not the one the record was begun with.
     pub fn check_pool(&self, pool: &[u8]) -> Result<()> {
         match &self.stored.fingerprint {
-            Some(old) if *old != fingerprint(pool) => {
-                let found = format!("the fingerprint {}", fingerprint(pool));
+            Some(old) if *old != sha256(pool) => {
+                let found = format!("the fingerprint {}", sha256(pool));
                 Err(Error::invalid("pool", found, format!("the pool that this record was begun with: {old}")))
             }
             _ => Ok(()),
@@ -113,10 +112,6 @@ impl AcquisitionLog {
         }
         Ok(log)
     }
-}
-
-fn fingerprint(pool: &[u8]) -> String {
-    Sha256::digest(pool).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -38,10 +38,10 @@ fn agree(recipe: &str) {
     assert!(models.clone().any(|(path, bytes)| plain[path] != *bytes), "plain instructions do not differ from {narrower}");
     for (path, bytes) in models {
         let (fused, twice) = (numbers(bytes), numbers(&plain[path]));
-        assert_eq!(fused.len(), twice.len(), "{path:?}");
+        assert_eq!(fused.len(), twice.len(), "{}", path.display());
         let largest = fused.iter().fold(0f32, |largest, number| largest.max(number.abs()));
         let apart = fused.iter().zip(&twice).fold(0f32, |apart, (one, other)| apart.max((one - other).abs()));
-        assert!(apart <= 0.02 * largest, "{path:?}: {apart} of {largest}");
+        assert!(apart <= 0.02 * largest, "{}: {apart} of {largest}", path.display());
     }
 }
 

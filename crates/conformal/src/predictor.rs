@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lyceum_core::{Error, Result, Seed, run};
+use lyceum_core::{Error, Result, Seed, checksum::sha256, run};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -101,7 +101,7 @@ impl Predictor {
 
     /// Writes the predictor as JSON.
     pub fn save(&self, path: &Path) -> Result<()> {
-        run::write_json(path, &Saved { rules: RULES, predictor: self })
+        run::write_json(path, &self.saved()?)
     }
 
     /// Reads a predictor that [`save`](Self::save) wrote.
@@ -113,7 +113,7 @@ impl Predictor {
 
     /// The predictor as JSON, with the version of the rules that calibrated it.
     pub fn to_json(&self) -> Result<String> {
-        serde_json::to_string(&Saved { rules: RULES, predictor: self }).map_err(|error| Error::Failed(error.to_string()))
+        Ok(self.saved()?.to_string())
     }
 
     /// Reads what [`to_json`](Self::to_json) gave.
@@ -123,7 +123,8 @@ impl Predictor {
     }
 
     fn from_value(mut value: Value) -> Result<Self, String> {
-        match value.as_object_mut().and_then(|fields| fields.remove("rules")) {
+        let mut take = |key: &str| value.as_object_mut().and_then(|fields| fields.remove(key));
+        match take("rules") {
             Some(rules) if rules == RULES => {}
             found => {
                 let found = found.map_or("none".into(), |rules| rules.to_string());
@@ -133,19 +134,29 @@ impl Predictor {
                 ));
             }
         }
+        if take("checksum") != Some(checksum(&value).into()) {
+            return Err("its checksum does not agree with what it holds: calibrate again".into());
+        }
         let model: Self = serde_json::from_value(value).map_err(|error| error.to_string())?;
         model.config().check().map_err(|error| error.to_string())?;
         Ok(model)
     }
+
+    fn saved(&self) -> Result<Value> {
+        let mut value = serde_json::to_value(self).map_err(|error| Error::Failed(error.to_string()))?;
+        let checksum = checksum(&value);
+        if let Some(fields) = value.as_object_mut() {
+            fields.extend([("rules".into(), RULES.into()), ("checksum".into(), checksum.into())]);
+        }
+        Ok(value)
+    }
+}
+
+/// SHA-256 of the predictor as JSON, its fields in the order of their names.
+fn checksum(predictor: &Value) -> String {
+    sha256(predictor.to_string().as_bytes())
 }
 
 /// The version of what scores and draws are: raised when a change makes older thresholds wrong. Files without one are of
 /// the first: SAPS with twice the largest probability, draws by position in the call.
 const RULES: u32 = 2;
-
-#[derive(Serialize)]
-struct Saved<'a> {
-    rules: u32,
-    #[serde(flatten)]
-    predictor: &'a Predictor,
-}

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashMap, path::Path};
 use safetensors::{Dtype, SafeTensors, View};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result};
+use crate::{Error, Result, checksum::hex};
 
 /// A named array of 32-bit floats.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,11 +28,11 @@ impl Array {
 
 /// Arrays as the bytes of a safetensors file.
 pub fn encode(arrays: &[Array]) -> Result<Vec<u8>> {
-    encode_noted(arrays, None)
+    serialize(arrays, None)
 }
 
-/// The same with a text beside them, which [`note`] gives back.
-pub fn encode_noted(arrays: &[Array], note: Option<String>) -> Result<Vec<u8>> {
+/// The bytes of a safetensors file, with a text in its header.
+fn serialize(arrays: &[Array], note: Option<String>) -> Result<Vec<u8>> {
     let note = note.map(|note| HashMap::from([(NOTE.to_owned(), note)]));
     let mut names: Vec<&str> = arrays.iter().map(|array| array.name.as_str()).collect();
     names.sort_unstable();
@@ -71,15 +71,15 @@ impl View for Stored<'_> {
 const NOTE: &str = "note";
 
 /// The text beside the arrays of a safetensors file; `path` is what an error names.
-pub fn note(path: &Path, bytes: &[u8]) -> Result<String> {
+fn note(path: &Path, bytes: &[u8]) -> Result<String> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| Error::damaged(path, error.to_string()))?;
     let note = header.metadata().as_ref().and_then(|entries| entries.get(NOTE)).cloned();
     note.ok_or_else(|| Error::damaged(path, "has no note in its header"))
 }
 
-/// The same with a checksum of the arrays and the text: [`decode_sealed`] notices when a byte has changed.
+/// The same with a text beside the arrays, and a checksum of both: [`decode_sealed`] notices when a byte has changed.
 pub fn encode_sealed(arrays: &[Array], note: &str) -> Result<Vec<u8>> {
-    encode_noted(arrays, Some(format!("{} {note}", checksum(&mut arrays.iter().collect::<Vec<_>>(), note))))
+    serialize(arrays, Some(format!("{} {note}", checksum(&mut arrays.iter().collect::<Vec<_>>(), note))))
 }
 
 /// The arrays and the text of a file that [`encode_sealed`] made; an error that names the file if something has changed.
@@ -108,7 +108,7 @@ fn checksum(arrays: &mut [&Array], note: &str) -> String {
         array.shape.iter().for_each(|extent| sum.update((*extent as u64).to_le_bytes()));
         sum.update(Stored(array).data());
     }
-    sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&sum.finalize())
 }
 
 /// The arrays of a safetensors file, in the order of their names; `path` is what an error names.

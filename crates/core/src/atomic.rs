@@ -75,6 +75,12 @@ pub fn refuse_link(path: &Path) -> Result<()> {
     }
 }
 
+/// Makes a folder, with those above it, where there is none. A symbolic link in its place is an error.
+pub fn own_folder(path: &Path) -> Result<()> {
+    refuse_link(path)?;
+    fs::create_dir_all(path).map_err(Error::io("create", path))
+}
+
 /// As [`File::create`], but never through a symbolic link.
 fn create(path: &Path) -> Result<File> {
     open_own(path, OpenOptions::new().write(true).create(true).truncate(true))

@@ -39,9 +39,11 @@
 //! | [`interrupt`] | Ctrl-C as a question that long loops ask |
 //! | [`mod@array`] | [`Array`], safetensors |
 //! | [`atomic`] | files that are either whole or not there |
+//! | [`checksum`] | SHA-256 as text |
 
 pub mod array;
 pub mod atomic;
+pub mod checksum;
 pub mod error;
 pub mod experiment;
 pub mod instructions;

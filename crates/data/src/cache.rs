@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lyceum_core::{Error, Result};
+use lyceum_core::{
+    Error, Result,
+    checksum::{hex, sha256},
+};
 use sha2::{Digest, Sha256};
 
 /// A folder with one sub-folder a data set.
@@ -48,7 +51,7 @@ impl Cache {
     pub fn read(&self, dataset: &str, file: Known, hint: &str) -> Result<Vec<u8>> {
         let path = self.folder(dataset).join(file.name);
         let bytes = fs::read(&path).map_err(Error::missing_or_io("read", &path, hint))?;
-        verify(&path, &hex(&Sha256::digest(&bytes)), file)?;
+        verify(&path, &sha256(&bytes), file)?;
         Ok(bytes)
     }
 
@@ -80,8 +83,4 @@ fn digest(path: &Path) -> std::io::Result<String> {
             n => hasher.update(&buffer[..n]),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -179,6 +179,10 @@ fn files_and_what_is_wrong_with_them() {
             let message = Predictor::read(&path).err().unwrap().to_string();
             assert!(message.contains("predictor.safetensors"), "{message}");
         }
+        let mut flipped = bytes.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, flipped).unwrap();
+        assert!(Predictor::read(&path).err().unwrap().to_string().contains("checksum"));
         let wrong = |change: &dyn Fn(&mut Vec<Array>), told: &str| {
             let mut changed = arrays.clone();
             change(&mut changed);
@@ -191,7 +195,7 @@ fn files_and_what_is_wrong_with_them() {
         wrong(&|arrays| arrays[0] = Array::new(&arrays[0].name, vec![1, 1], vec![0.0]), "allowed: [");
     }
     // Another file with a header of its own.
-    std::fs::write(&path, array::encode_noted(&[], Some("{}".into())).unwrap()).unwrap();
+    std::fs::write(&path, array::encode_sealed(&[], "{}").unwrap()).unwrap();
     assert!(Predictor::read(&path).err().unwrap().to_string().contains("format"));
     assert!(Predictor::read(Path::new("/nowhere/predictor")).err().unwrap().to_string().contains("/nowhere/predictor"));
     let none = Config { policy: PolicyName::Learnt, ..Config::default() };

@@ -165,7 +165,7 @@ impl Journals {
         if bytes <= limit {
             return Ok(());
         }
-        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        atomic::own_folder(&folder)?;
         let mut oldest: Vec<(u64, usize)> = self.held.iter().map(|(client, (round, _))| (*round, *client)).collect();
         oldest.sort_unstable();
         for (round, client) in oldest {

@@ -7,13 +7,13 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sha2::{Digest, Sha256};
 
 use super::metrics::Marks;
 use crate::{
     Array, Error, Result,
     array::{decode, encode},
     atomic,
+    checksum::sha256,
 };
 
 /// A whole checkpoint, read and verified.
@@ -52,10 +52,10 @@ struct Manifest {
 
 pub(super) fn write(folder: &Path, step: u64, marks: Marks, state: &impl Serialize, files: &[(&str, &[Array])]) -> Result<()> {
     atomic::write_folder(folder, |inside| {
-        let mut sha256 = BTreeMap::new();
+        let mut sums = BTreeMap::new();
         let mut add = |name: String, bytes: Vec<u8>| -> Result<()> {
             atomic::create_synced(&inside.join(&name), &bytes)?;
-            sha256.insert(name, hex(&bytes));
+            sums.insert(name, sha256(&bytes));
             Ok(())
         };
         let state = serde_json::to_vec_pretty(state).map_err(|error| Error::Failed(format!("cannot write the state: {error}")))?;
@@ -63,7 +63,7 @@ pub(super) fn write(folder: &Path, step: u64, marks: Marks, state: &impl Seriali
         for (name, arrays) in files {
             add(format!("{name}.safetensors"), encode(arrays)?)?;
         }
-        super::write_json(&inside.join("manifest.json"), &Manifest { step, marks, sha256 })
+        super::write_json(&inside.join("manifest.json"), &Manifest { step, marks, sha256: sums })
     })
 }
 
@@ -75,7 +75,7 @@ pub(super) fn read(folder: &Path) -> Result<(Checkpoint, Marks)> {
     for (name, expected) in &manifest.sha256 {
         let path = folder.join(name);
         let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
-        if hex(&bytes) != *expected {
+        if sha256(&bytes) != *expected {
             return Err(Error::damaged(
                 &path,
                 format!("damaged: its SHA-256 is not the {}… of the manifest", &expected[..expected.len().min(12)]),
@@ -95,12 +95,4 @@ pub(super) fn list(folder: &Path) -> Vec<(u64, PathBuf)> {
     let mut found: Vec<(u64, PathBuf)> = entries.filter_map(|e| Some((e.file_name().to_str()?.parse().ok()?, e.path()))).collect();
     found.sort();
     found
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

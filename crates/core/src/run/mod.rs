@@ -130,8 +130,7 @@ impl Run {
             return Err(Error::Violated(format!("the name of a part of a run: {message}")));
         }
         let folder = self.folder.join(name);
-        atomic::refuse_link(&folder)?;
-        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        atomic::own_folder(&folder)?;
         Self::with_lock(&folder, &self.root, self.seed.child(name), self.progress.clone(), self.lock.clone())
     }
 
@@ -165,8 +164,7 @@ impl Run {
     pub fn save_checkpoint(&self, step: u64, state: &impl Serialize, files: &[(&str, &[Array])]) -> Result<()> {
         let marks = self.metrics.lock().map_err(|_| poisoned())?.sync()?;
         let folder = self.checkpoints();
-        atomic::refuse_link(&folder)?;
-        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        atomic::own_folder(&folder)?;
         checkpoint::write(&folder.join(format!("{step:010}")), step, marks, state, files)?;
         let saved = checkpoint::list(&folder);
         for (_, old) in saved.iter().rev().skip(CHECKPOINTS_KEPT) {

@@ -92,7 +92,7 @@ impl Run {
             }
             let day = if self.contacts {
                 let (day, contacts) = simulation.step_with_contacts();
-                folder(&self.out.join("contacts"))?;
+                atomic::own_folder(&self.out.join("contacts"))?;
                 table::contacts(&contacts).write_parquet(&self.out.join(format!("contacts/day-{:04}.parquet", day.day)))?;
                 day
             } else {

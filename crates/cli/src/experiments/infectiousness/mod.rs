@@ -35,6 +35,9 @@ use super::{
     order::Order,
 };
 
+/// The name of a predictor's files, without `.safetensors`.
+const PREDICTOR: &str = "predictor";
+
 /// Learns predictors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LearnInfectiousness;
@@ -133,6 +136,13 @@ struct Training {
     counters: Counters,
 }
 
+/// What the rounds of a predictor gave; the weights of the newest lie beside it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Rounds {
+    outcomes: Vec<Outcome>,
+    edges: Edges,
+}
+
 /// What a predictor does as a policy in simulations that it did not learn from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Outcome {
@@ -196,20 +206,15 @@ impl Experiment for LearnInfectiousness {
 impl Config {
     /// All rounds of a predictor, or those that are left. Writes `predictor.safetensors`, the newest one.
     fn learn(&self, run: &Run, arm: &Arm, seed: Seed) -> Result<Vec<Outcome>> {
-        let file = run.folder().join("predictor.safetensors");
-        let mut outcomes: Vec<Outcome> = Vec::new();
-        for round in 1..=self.rounds {
+        let mut done = Rounds::default();
+        // One for all simulations of the next round.
+        let mut before: Option<Arc<dyn Policy>> = None;
+        if let Some(checkpoint) = run.rewind()? {
+            done = checkpoint.state()?;
+            before = Some(Arc::new(Predictor::new(&arm.name, arm.network, checkpoint.arrays(PREDICTOR)?, done.edges)?));
+        }
+        for round in done.outcomes.len() + 1..=self.rounds {
             let part = run.child(&format!("round-{round}"))?;
-            let (path, told) = (part.folder().join("predictor.safetensors"), part.folder().join("outcome.json"));
-            if let Some(outcome) = lyceum_core::run::read_json(&told)? {
-                outcomes.push(outcome);
-                continue;
-            }
-            // One for all simulations of the round.
-            let before: Option<Arc<dyn Policy>> = match round {
-                1 => None,
-                _ => Some(Arc::new(Predictor::read(&run.folder().join(format!("round-{}/predictor.safetensors", round - 1)))?)),
-            };
             let sample = |name: &str, count: usize| {
                 self.simulations.samples(&part, (name, count), seed.child(&format!("round/{round}")), |config| {
                     let [add, multiply] = config.oracle_noise;
@@ -226,16 +231,19 @@ impl Config {
             let edges = self.edges(&held_out, &predict(&Network::new(arm.network, &arrays)?, &held_out));
             let predictor = Arc::new(Predictor::new(&arm.name, arm.network, &arrays, edges)?);
             let bytes = predictor.bytes(&arrays)?;
-            atomic::write(&path, &bytes)?;
             let seed = seed.child("outcome");
             let met = self.simulations.samples(&part, ("traced", self.simulations.held_out), seed, |_| predictor.clone())?;
             let outcome = Outcome::of(&met, &predict(&predictor.predict, &met), training.curve);
-            atomic::write(&file, &bytes)?;
-            // Last: what has told its outcome is done.
-            lyceum_core::run::write_json(&told, &outcome)?;
-            outcomes.push(outcome);
+            for folder in [part.folder(), run.folder()] {
+                atomic::write(&folder.join(format!("{PREDICTOR}.safetensors")), &bytes)?;
+            }
+            done.outcomes.push(outcome);
+            done.edges = edges;
+            // Last: a round that has a checkpoint is done.
+            run.save_checkpoint(round as u64, &done, &[(PREDICTOR, &arrays)])?;
+            before = Some(predictor);
         }
-        Ok(outcomes)
+        Ok(done.outcomes)
     }
 
     /// One round of learning, or what is left of it.

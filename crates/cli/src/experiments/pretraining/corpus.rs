@@ -144,11 +144,11 @@ impl Corpus {
         let mut take = |places: &[usize]| places.iter().map(|&place| std::mem::take(&mut rows[place])).collect();
         let (held_out, train) = (take(&order[..config.held_out]), take(&order[config.held_out..]));
         // Collocations are those of the same part of the texts.
-        fs::create_dir_all(&work).map_err(Error::io("create", &work))?;
+        atomic::own_folder(&work)?;
         let mut paths = Vec::new();
         for (path, text) in &texts {
             let part = work.join(path.file_name().unwrap_or_default());
-            fs::write(&part, text).map_err(Error::io("write", &part))?;
+            atomic::write(&part, text.as_bytes())?;
             paths.push(part);
         }
         let build = BuildConfig {

@@ -1,4 +1,4 @@
-//! Predictors as files: safetensors with the weights, and the rest as JSON in its header.
+//! Predictors as files: safetensors with the weights, the rest as JSON in its header, and a checksum of both.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ struct Header {
     thresholds: [u8; 3],
 }
 
-const FORMAT: &str = "lyceum infectiousness 1";
+const FORMAT: &str = "lyceum infectiousness 2";
 
 impl Predictor<Network> {
     /// Of these weights.
@@ -37,7 +37,7 @@ impl Predictor<Network> {
             thresholds: self.thresholds,
         };
         let note = serde_json::to_string(&header).map_err(|error| Error::Failed(error.to_string()))?;
-        array::encode_noted(arrays, Some(note))
+        array::encode_sealed(arrays, &note)
     }
 
     /// From a file.
@@ -48,14 +48,15 @@ impl Predictor<Network> {
             "Give the file of a predictor, as `lyceum run recipes/epidemic/predictors.toml` writes it.",
         ))?;
         let damaged = |text: String| Error::damaged(path, text);
-        let header: Header = serde_json::from_str(&array::note(path, &bytes)?).map_err(|error| damaged(error.to_string()))?;
+        let (arrays, header) = array::decode_sealed(path, &bytes)?;
+        let header: Header = serde_json::from_str(&header).map_err(|error| damaged(error.to_string()))?;
         if header.format != FORMAT {
             return Err(damaged(format!("found format `{}`; allowed: {FORMAT}", header.format)));
         }
         if !header.edges.windows(2).all(|pair| pair[0] < pair[1]) {
             return Err(damaged(format!("found edges {:?}; allowed: growing numbers", header.edges)));
         }
-        let network = Network::new(header.network, &array::decode(path, &bytes)?).map_err(|error| damaged(error.to_string()))?;
+        let network = Network::new(header.network, &arrays).map_err(|error| damaged(error.to_string()))?;
         Ok(Self { name: header.name, predict: network, edges: header.edges, thresholds: header.thresholds })
     }
 }
