@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use lyceum_core::{Error, Progress, Result, interrupt, run as run_files};
+use lyceum_core::{Error, Progress, Result, atomic, interrupt, run as run_files};
 use lyceum_epidemic::{Config, PolicyName, Simulation, report, table};
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, sync::Arc};
 
-use lyceum_core::{Error, Result, Run, Seed, Violation, range};
+use lyceum_core::{Error, Result, Run, Seed, Violation, atomic, range};
 use lyceum_data::{Cache, split};
 use lyceum_masking::{
     BuildConfig, MaskConfig, Masker, Method, Score, masker::IGNORED, select::SelectConfig, tokens::Tokens, tree::TokenTree,
