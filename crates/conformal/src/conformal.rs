@@ -3,6 +3,7 @@
 use lyceum_core::{Error, Result, Seed};
 use ndarray::{Array2, ArrayView2};
 use pulp::Simd;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use crate::draws::Copies;
@@ -349,13 +350,16 @@ impl WithScore for Predict<'_> {
             let found = in_these_chunks(self.logits, &again, &work)?;
             again.into_iter().zip(found).for_each(|(chunk, found)| chunks[chunk] = found);
         }
-        let count = chunks.iter().map(|chunk| chunk.labels.len()).sum();
-        let (mut sizes, mut labels) = (Vec::with_capacity(self.logits.nrows()), Vec::with_capacity(count));
-        for chunk in chunks {
-            sizes.extend(chunk.sizes);
-            labels.extend(chunk.labels);
+        let mut labels = vec![0; chunks.iter().map(|chunk| chunk.labels.len()).sum()];
+        let (mut left, mut places) = (labels.as_mut_slice(), Vec::with_capacity(chunks.len()));
+        for chunk in &chunks {
+            let (place, rest) = std::mem::take(&mut left).split_at_mut(chunk.labels.len());
+            places.push(place);
+            left = rest;
         }
-        PredictionSets::from_sizes(sizes, labels)
+        // On all cores: memory that is written for the first time is slow.
+        places.into_par_iter().zip(&chunks).for_each(|(place, chunk)| place.copy_from_slice(&chunk.labels));
+        PredictionSets::from_sizes(chunks.iter().flat_map(|chunk| chunk.sizes.iter().copied()), labels)
     }
 }
 
@@ -382,8 +386,11 @@ impl<S: Score> RowWork for FindSets<'_, S> {
     #[inline(always)]
     fn rows<A: Simd>(&self, simd: A, first: usize, rows: &[&[f32]], scratch: &mut Scratch) -> Result<Self::Output, usize> {
         let (beta, count) = (self.config.beta(), rows.len());
-        let mut found =
-            FoundSets { sizes: Vec::with_capacity(count), labels: Vec::with_capacity(4 * count), fingerprints: Vec::with_capacity(count) };
+        let mut found = FoundSets {
+            sizes: Vec::with_capacity(count),
+            labels: Vec::with_capacity(scratch.room()),
+            fingerprints: Vec::with_capacity(count),
+        };
         for (i, row) in with_next(rows).enumerate() {
             let earlier = self.earlier.as_ref().map_or(0, |earlier| earlier[first + i]);
             let draw = |fingerprint| self.config.randomization.at_prediction(|| self.draws.of(fingerprint, earlier));
@@ -396,6 +403,7 @@ impl<S: Score> RowWork for FindSets<'_, S> {
             found.sizes.push(size + usize::from(top.is_some()));
             found.fingerprints.push(fingerprint);
         }
+        scratch.found(found.labels.len());
         Ok(found)
     }
 }

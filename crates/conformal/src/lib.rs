@@ -54,6 +54,7 @@ pub mod mondrian;
 pub mod online;
 pub mod predictor;
 pub mod quantile;
+mod ranking;
 pub mod regression;
 pub mod risk;
 mod row;

@@ -4,8 +4,9 @@ use pulp::Simd;
 
 use crate::{
     gather::Gathered,
+    ranking::Ranking,
     scheme::Scheme,
-    score::{Place, Score, judged},
+    score::{Place, Score},
     softmax::{Above, Keys, ONE, above, count_equal, maximum, total, weight},
 };
 
@@ -14,17 +15,18 @@ use crate::{
 pub(crate) struct Scratch {
     /// The head's next piece.
     piece: Gathered,
-    /// Its labels' keys, where they must be sorted.
-    keys: Vec<u64>,
+    ranking: Ranking,
     /// The head of the ranking: labels and logits.
     head: Vec<u32>,
     logits: Vec<f32>,
     /// The weights above each label of the head's last piece, its own weights, and its scores.
-    above: Vec<i64>,
+    above: Vec<f64>,
     weights: Vec<i32>,
     scores: Vec<f64>,
     /// How far down the first piece goes.
     depths: Depths,
+    /// How many labels the rows before had together.
+    found: usize,
 }
 
 /// How many kinds of rows [`Depths`] tells apart.
@@ -68,6 +70,16 @@ impl Depths {
 }
 
 impl Scratch {
+    /// Room for the labels of as many rows as those that were [`found`](Self::found) last.
+    pub(crate) fn room(&self) -> usize {
+        self.found + self.found / 4
+    }
+
+    /// Learns how many labels rows have.
+    pub(crate) fn found(&mut self, labels: usize) {
+        self.found = labels;
+    }
+
     /// The label at this rank, counted from 0, of the row whose [`prefix`] was found last; the head reaches at least to
     /// the first label after the prefix.
     pub(crate) fn label_at(&self, rank: usize) -> Option<u32> {
@@ -88,12 +100,21 @@ impl Scratch {
         self.above.extend(self.weights.iter().map(|w| {
             let before = above;
             above += i64::from(*w);
-            before
+            before as f64
         }));
         self.scores.clear();
         self.scores.resize(logits.len(), 0.0);
-        for (i, ((to, above), w)) in self.scores.iter_mut().zip(&self.above).zip(&self.weights).enumerate() {
-            *to = judged(score, &Place { rank: known + i + 1, above: *above as f64, weight: f64::from(*w), total }, u);
+        // A loop each, and a score that no write can change: both are worked on a register at a time.
+        let score = *score;
+        let places = self.scores.iter_mut().zip(&self.above).zip(&self.weights).zip(known + 1..);
+        if let Some(u) = u {
+            for (((to, above), w), rank) in places {
+                *to = score.at(&Place { rank, above: *above, weight: f64::from(*w), total }, u);
+            }
+        } else {
+            for (((to, above), w), rank) in places {
+                *to = score.bound(&Place { rank, above: *above, weight: f64::from(*w), total });
+            }
         }
         above
     }
@@ -215,54 +236,11 @@ pub(crate) fn all_scores<S: Simd>(
 /// Appends the piece to the head, ranked.
 #[inline(always)]
 fn extend_head(scratch: &mut Scratch) {
-    let Scratch { piece, keys, head, logits, .. } = scratch;
+    let Scratch { piece, ranking, head, logits, .. } = scratch;
     let (known, count) = (head.len(), piece.labels().len());
     head.resize(known + count, 0);
     logits.resize(known + count, 0.0);
-    if count <= COUNTED && rank_by_counting(piece, &mut head[known..], &mut logits[known..]) {
-        return;
-    }
-    keys.clear();
-    keys.extend((0..).zip(piece.logits()).map(|(place, &z)| key(z, place)));
-    keys.sort_unstable();
-    for (to, key) in (known..).zip(keys) {
-        let place = *key as u32 as usize;
-        (head[to], logits[to]) = (piece.labels()[place], piece.logits()[place]);
-    }
-}
-
-/// Ranks few logits by counting for each how many are larger: no branches, a register of logits at a time. Says whether
-/// they all differ; equal ones must be ranked another way.
-#[inline(always)]
-fn rank_by_counting(piece: &Gathered, head: &mut [u32], logits: &mut [f32]) -> bool {
-    let mut sum = 0;
-    for (mine, labels) in piece.sixteens().iter().zip(piece.labels().chunks(16)) {
-        let mut ranks = [0_u32; 16];
-        for other in piece.logits() {
-            for lane in 0..16 {
-                ranks[lane] += u32::from(*other > mine[lane]);
-            }
-        }
-        for lane in 0..labels.len().min(16) {
-            let rank = ranks[lane] as usize;
-            (head[rank], logits[rank]) = (labels[lane], mine[lane]);
-            sum += rank;
-        }
-    }
-    // Where two are equal they have the rank of the first, and the sum is less.
-    2 * sum == head.len() * head.len().saturating_sub(1)
-}
-
-/// Up to how many logits counting is faster than sorting.
-const COUNTED: usize = 192;
-
-/// A whole number that rises along the ranking: falling logits, equal ones by rising place. The place is its low half.
-#[inline(always)]
-fn key(z: f32, place: u32) -> u64 {
-    // Adding 0 makes −0 and 0 the same number; the bits of floats of one sign are ordered as they are.
-    let bits = (z + 0.0).to_bits();
-    let rising = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
-    u64::from(!rising) << 32 | u64::from(place)
+    ranking.rank(piece, &mut head[known..], &mut logits[known..]);
 }
 
 #[cfg(test)]

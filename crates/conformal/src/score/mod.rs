@@ -36,7 +36,7 @@ impl Place {
 }
 
 /// How strange a label is; must not fall along the ranking, so that a prediction set is a prefix of it.
-pub trait Score: Sync {
+pub trait Score: Copy + Sync {
     /// Whether the draw makes a difference.
     const RANDOMISED: bool = true;
 
@@ -46,15 +46,6 @@ pub trait Score: Sync {
     /// A bound that the label's score does not fall below, whatever u: the score at u = 1 of the label ranked just above it,
     /// −∞ for the first. A set of all labels whose bound is at most τ goes up to the first label that reaches τ.
     fn bound(&self, place: &Place) -> f64;
-}
-
-/// What is compared with a threshold: the score with this draw, or without one the [bound](Score::bound).
-#[inline(always)]
-pub(crate) fn judged(score: &impl Score, place: &Place, u: Option<f64>) -> f64 {
-    match u {
-        Some(u) => score.at(place, u),
-        None => score.bound(place),
-    }
 }
 
 /// Which score, as a recipe or a saved model says it.

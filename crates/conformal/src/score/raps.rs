@@ -12,11 +12,19 @@ pub struct Raps {
     pub k_reg: usize,
 }
 
+impl Raps {
+    /// λ·max(0, rank − k_reg). By way of 32 bits, from which registers convert to floats: no row is as long as 2³¹.
+    #[inline(always)]
+    fn penalty(&self, rank: usize) -> f64 {
+        self.lambda * f64::from(rank.saturating_sub(self.k_reg) as i32)
+    }
+}
+
 impl Score for Raps {
     #[inline(always)]
     fn at(&self, place: &Place, u: f64) -> f64 {
         // Weights are whole numbers: the sum is exact at u = 1, and rises along the ranking for every u.
-        (place.above + u * place.weight) / place.total + self.lambda * place.rank.saturating_sub(self.k_reg) as f64
+        (place.above + u * place.weight) / place.total + self.penalty(place.rank)
     }
 
     #[inline(always)]
@@ -24,7 +32,7 @@ impl Score for Raps {
         if place.rank == 1 {
             return f64::NEG_INFINITY;
         }
-        place.above / place.total + self.lambda * (place.rank - 1).saturating_sub(self.k_reg) as f64
+        place.above / place.total + self.penalty(place.rank - 1)
     }
 }
 
