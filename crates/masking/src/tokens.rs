@@ -189,12 +189,27 @@ pub fn load(path: &Path) -> Result<Tokenizer> {
     Ok(whole(&tokenizer).into_owned())
 }
 
-/// The tokeniser without padding and without truncation, which belong to whoever used it last: all of a text and nothing else.
+/// The tokeniser without padding and truncation, which belong to whoever used it last, and without chance (BPE-dropout,
+/// samples of Unigram): all of a text and nothing else, each time the same.
 pub fn whole(tokenizer: &Tokenizer) -> Cow<'_, Tokenizer> {
-    if tokenizer.get_padding().is_none() && tokenizer.get_truncation().is_none() {
+    let is_chance = match tokenizer.get_model() {
+        ModelWrapper::BPE(model) => model.dropout.is_some(),
+        ModelWrapper::Unigram(model) => model.alpha.is_some() || model.nbest_size.is_some(),
+        ModelWrapper::WordPiece(_) | ModelWrapper::WordLevel(_) => false,
+    };
+    if !is_chance && tokenizer.get_padding().is_none() && tokenizer.get_truncation().is_none() {
         return Cow::Borrowed(tokenizer);
     }
     let mut whole = tokenizer.clone();
+    if is_chance {
+        let mut model = tokenizer.get_model().clone();
+        match &mut model {
+            ModelWrapper::BPE(model) => model.dropout = None,
+            ModelWrapper::Unigram(model) => (model.alpha, model.nbest_size) = (None, None),
+            ModelWrapper::WordPiece(_) | ModelWrapper::WordLevel(_) => {}
+        }
+        whole.with_model(model);
+    }
     whole.with_padding(None);
     // Nothing to check where nothing is set.
     let _ = whole.with_truncation(None);
@@ -287,4 +302,20 @@ impl Tokens {
 pub fn same_case(splitting: Splitting, tokenizer: &Tokenizer) -> bool {
     let lowercases = tokenizer.encode_fast("A", false).ok().zip(tokenizer.encode_fast("a", false).ok());
     lowercases.is_none_or(|(upper, lower)| (upper.get_ids() == lower.get_ids()) == splitting.lowercase)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokenizers::models::bpe::BpeBuilder;
+
+    use super::*;
+
+    #[test]
+    fn a_whole_tokeniser_leaves_nothing_to_chance() {
+        let vocabulary = [("a".to_owned(), 0), ("b".to_owned(), 1), ("ab".to_owned(), 2)];
+        let bpe = BpeBuilder::new().vocab_and_merges(vocabulary, vec![("a".into(), "b".into())]).dropout(1.0).build().unwrap();
+        let tokenizer = Tokenizer::new(bpe);
+        let ids = |tokenizer: &Tokenizer| tokenizer.encode("ab", false).unwrap().get_ids().to_vec();
+        assert_eq!((ids(&tokenizer), ids(&whole(&tokenizer))), (vec![0, 1], vec![2]));
+    }
 }

@@ -198,6 +198,20 @@ fn long_lines_are_counted_like_short_ones() {
     assert_eq!(found(&counts), frequent(plain(&[&text], 3, Splitting::default()), 2));
 }
 
+/// A line of ideographs, 4.8 million bytes without a space: none is lost where a block ends.
+#[test]
+fn lines_without_spaces_lose_no_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, work) = (folder.path().join("a.txt"), folder.path().join("work"));
+    std::fs::write(&path, "天地玄黄宇宙洪荒".repeat(200_000)).unwrap();
+    for memory in [2_000_000, 64 << 20, 1 << 30] {
+        let (counts, totals) = found(&count(std::slice::from_ref(&path), 2, 1, memory, Splitting::default(), &work));
+        assert_eq!(totals, [1_600_000, 1_599_999], "{memory} bytes");
+        assert_eq!(counts[&["天".to_owned()][..]], 200_000, "{memory} bytes");
+        assert_eq!(counts[&["荒".to_owned(), "天".to_owned()][..]], 199_999, "{memory} bytes");
+    }
+}
+
 #[test]
 fn what_is_wrong_is_told() {
     let folder = tempfile::tempdir().unwrap();

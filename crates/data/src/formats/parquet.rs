@@ -7,7 +7,7 @@ use std::{
 };
 
 use lyceum_core::{Error, Result, atomic};
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, ArrayView2, Axis, s};
 use parquet::{
     basic::{Compression, ConvertedType, LogicalType, Type},
     column::reader::ColumnReader,
@@ -19,6 +19,9 @@ use parquet::{
     },
     schema::parser::parse_message_type,
 };
+
+/// So many rows are read at a time where all are.
+const BLOCK: usize = 1 << 16;
 
 /// A matrix, one numeric column of a file a column, that is read some rows at a time.
 pub struct Rows {
@@ -77,13 +80,10 @@ impl Rows {
         if filled > 0 { each(first, block.slice(s![..filled, ..])) } else { Ok(()) }
     }
 
-    /// The whole matrix.
+    /// The whole matrix. Memory grows with what is read, not with what the file says it holds.
     pub fn read(&self) -> Result<Array2<f64>> {
         let mut all = Array2::zeros((0, self.dim().1));
-        self.blocks(usize::MAX, |_, block| {
-            all = block.to_owned();
-            Ok(())
-        })?;
+        self.blocks(BLOCK, |_, block| all.append(Axis(0), block).map_err(|error| Error::damaged(&self.path, error.to_string())))?;
         Ok(all)
     }
 }
@@ -162,7 +162,13 @@ fn write(path: &Path, fields: &str, fill: impl FnOnce(&mut Group<'_>) -> parquet
 
 fn open(path: &Path) -> Result<SerializedFileReader<File>> {
     let file = File::open(path).map_err(Error::missing_or_io("open", path, "Give the path of a Parquet file."))?;
-    SerializedFileReader::new(file).map_err(|error| Error::damaged(path, error.to_string()))
+    let reader = SerializedFileReader::new(file).map_err(|error| Error::damaged(path, error.to_string()))?;
+    let (metadata, said) = (reader.metadata(), reader.metadata().file_metadata().num_rows());
+    let held = metadata.row_groups().iter().map(|group| group.num_rows());
+    match held.clone().try_fold(0_i64, i64::checked_add) {
+        Some(sum) if sum == said && held.clone().all(|rows| rows >= 0) => Ok(reader),
+        _ => Err(Error::damaged(path, format!("says that it has {said} rows, and its groups {:?}", held.collect::<Vec<_>>()))),
+    }
 }
 
 fn columns(reader: &SerializedFileReader<File>) -> Vec<String> {
@@ -244,7 +250,12 @@ pub fn numbers(path: &Path, column: &str) -> Result<Vec<f64>> {
         let failed = |error: parquet::errors::ParquetError| Error::damaged(path, error.to_string());
         let group = reader.get_row_group(group).map_err(failed)?;
         let mut values = group.get_column_reader(index).map_err(failed)?;
-        all.extend(read_some(path, &mut values, group.metadata().num_rows() as usize, (optional, is_unsigned(&reader, index)), column)?);
+        let mut left = group.metadata().num_rows() as usize;
+        while left > 0 {
+            let count = left.min(BLOCK);
+            all.extend(read_some(path, &mut values, count, (optional, is_unsigned(&reader, index)), column)?);
+            left -= count;
+        }
     }
     Ok(all)
 }
@@ -276,6 +287,34 @@ mod tests {
         }
         assert_eq!(labels(&path, "label").unwrap(), [2, 0, 1]);
         assert!(labels(&path, "lable").unwrap_err().to_string().contains("c0, c1, label"));
+    }
+
+    /// A footer whose numbers of rows are changed: an error, and no memory for rows that are not there.
+    #[test]
+    fn rows_that_a_file_only_claims_are_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.parquet");
+        let values = Array2::from_elem((300, 2), 1.5_f32);
+        write_matrix(&path, &values, None).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        // 300 as thrift writes it: zigzag, seven bits a byte.
+        let [said, huge]: [&[u8]; 2] = [&[0xd8, 0x04], &[0xfe, 0x7f]];
+        let places: Vec<usize> = (0..whole.len() - 1).filter(|&at| whole[at..].starts_with(said)).collect();
+        // The last four: of the file, of each column, of the group.
+        let (of_file, of_group) = (places[places.len() - 4], places[places.len() - 1]);
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            (Rows::open(&path, &[]).and_then(|rows| rows.read()).map(|_| ()), numbers(&path, "c0").map(|_| ()))
+        };
+        assert!(matches!(read(&whole), (Ok(()), Ok(()))));
+        let change = |places: &[usize]| {
+            let mut bytes = whole.clone();
+            places.iter().for_each(|&at| bytes[at..at + 2].copy_from_slice(huge));
+            bytes
+        };
+        for places in [&[of_file][..], &[of_group], &[of_file, of_group]] {
+            assert!(matches!(read(&change(places)), (Err(_), Err(_))), "{places:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use lyceum_data::split;
 use serde_json::json;
 
 use super::{
-    files::{Labelled, Logits, OpenKnown},
+    files::{KnownFiles, Labelled, Logits, OpenKnown},
     scoring::{Scoring, describe},
 };
 use crate::commands::said;
@@ -36,6 +36,9 @@ Examples:
 pub(crate) struct Calibrate {
     #[command(flatten)]
     labelled: Labelled,
+
+    #[command(flatten)]
+    known: KnownFiles,
 
     #[command(flatten)]
     scoring: Scoring,
@@ -95,7 +98,7 @@ impl Calibrate {
     pub(super) fn execute(self, progress: &Progress) -> Result<()> {
         let mut config = self.scoring.config()?;
         let seed = Seed::new(self.seed);
-        let known = self.labelled.known.open()?;
+        let known = self.known.open()?;
         for (option, given, wanted) in [
             ("--groups", known.groups.is_some(), self.scheme == SchemeName::Groups),
             ("--weights", known.weights.is_some(), self.scheme == SchemeName::Weighted),

@@ -7,7 +7,10 @@ use lyceum_conformal::{PredictionSets, Predictor, conformal::places, metrics};
 use lyceum_core::{Progress, Result, report::Table};
 use serde_json::json;
 
-use super::{files::Labelled, predict::sets};
+use super::{
+    files::{KnownFiles, Labelled},
+    predict::sets,
+};
 
 /// Measure coverage and sizes on labelled examples that were not used for calibration
 #[derive(Args)]
@@ -20,6 +23,9 @@ pub(crate) struct Evaluate {
     #[command(flatten)]
     labelled: Labelled,
 
+    #[command(flatten)]
+    known: KnownFiles,
+
     /// The seed of the draws
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -30,7 +36,7 @@ impl Evaluate {
         let model = Predictor::load(&self.model)?;
         let (logits, labels) = self.labelled.open()?;
         let mut ranks: Vec<usize> = Vec::with_capacity(labels.len());
-        let sets = sets(&model, &logits, &self.labelled.known, self.seed, |first, block| {
+        let sets = sets(&model, &logits, &self.known, self.seed, |first, block| {
             ranks.extend(places(block, &labels[first..first + block.nrows()], 1.0)?.iter().map(|place| place.rank));
             Ok(())
         })?;

@@ -98,9 +98,6 @@ pub(super) struct Labelled {
     /// The column of the labels in a .parquet file
     #[arg(long, default_value = "label")]
     label_column: String,
-
-    #[command(flatten)]
-    pub(super) known: KnownFiles,
 }
 
 impl Labelled {
