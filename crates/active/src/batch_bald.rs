@@ -3,7 +3,7 @@
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
-use lyceum_core::{Error, Result, Seed};
+use lyceum_core::{Error, Result, Seed, interrupt};
 use ndarray::ArrayView3;
 use rand::RngExt;
 use rayon::prelude::*;
@@ -46,10 +46,12 @@ pub fn batch_bald(samples: ArrayView3<'_, f32>, count: usize, labellings: usize,
         (0..n).into_par_iter().map(|n| point(n).into_iter().map(|p| f64::from(plogp(p))).sum::<f64>() / k as f64).collect();
     let mut joint = Joint { probabilities: vec![1.0; k], weights: vec![1.0] };
     let mut entropy = 0.0;
-    let gains: Vec<f64> = (0..n).into_par_iter().map(|n| joint.entropy_with(&point(n), k) - conditional[n]).collect();
+    let gain = |n: usize| interrupt::check().map(|()| joint.entropy_with(&point(n), k) - conditional[n]);
+    let gains = (0..n).into_par_iter().map(gain).collect::<Result<Vec<f64>>>()?;
     let mut heap: BinaryHeap<Candidate> = gains.into_iter().enumerate().map(|(index, gain)| Candidate { gain, index, fresh: 0 }).collect();
     let mut chosen = Vec::with_capacity(count);
     while chosen.len() < count {
+        interrupt::check()?;
         let Some(best) = heap.pop() else { break };
         if best.fresh == chosen.len() {
             entropy += best.gain + conditional[best.index];

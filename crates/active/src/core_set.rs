@@ -1,6 +1,6 @@
 //! Core sets by the greedy k-center rule (Sener and Savarese 2018).
 
-use lyceum_core::{Error, Result};
+use lyceum_core::{Error, Result, interrupt};
 use ndarray::{ArrayView1, ArrayView2, Axis};
 use rayon::prelude::*;
 
@@ -23,9 +23,13 @@ pub fn k_center_greedy(features: ArrayView2<'_, f32>, taken: &[usize], count: us
         return Err(Error::invalid(format!("feature {index} in row-major order"), value, "a finite number"));
     }
     let mut distances = vec![f32::INFINITY; n];
-    taken.iter().for_each(|&index| lower(&mut distances, features, features.row(index)));
+    for &index in taken {
+        interrupt::check()?;
+        lower(&mut distances, features, features.row(index));
+    }
     let mut chosen = Vec::with_capacity(count);
     for _ in 0..count {
+        interrupt::check()?;
         let index = if taken.is_empty() && chosen.is_empty() {
             let center = features.mean_axis(Axis(0)).unwrap_or_default();
             let mut from_center = vec![f32::INFINITY; n];

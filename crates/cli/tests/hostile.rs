@@ -162,6 +162,36 @@ fn a_diverging_strategy_ends_alone() {
     assert!(report.contains("diverged"));
 }
 
+/// A network that cannot be laid over the examples is refused wherever these come from, and nothing is written.
+#[test]
+fn networks_fit_the_examples_of_every_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let arms = "[[arm]]\nmethod = \"fedavg\"\n";
+    for model in ["cnn = { batch_norm = false }", "cnn = { batch_norm = false, channels = [4, 4, 4] }"] {
+        let recipe = format!("experiment = \"federated\"\nrounds = 1\n[synthetic]\nfeatures = 5\n[model]\n{model}\n{arms}");
+        let out = run(folder.path(), &recipe);
+        assert!(out.status.code() == Some(2) && said(&out).contains("halve"), "{}", said(&out));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
+
+/// A repetition whose training diverges is left out; with none left that is an error.
+#[test]
+fn a_diverging_repetition_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = |rate: &str| {
+        format!(
+            "experiment = \"active-training\"\n[data]\nname = \"digits\"\nlimit = 300\nheld_out = 0.0\n[model]\nmlp = {{ hidden = [8], dropout = 0.5 }}\n\
+             [training]\nlearning_rate = {rate}\n[acquisition]\nlabels = [12]\nsteps = 20\nsamples = 3\nrepetitions = 2\n"
+        )
+    };
+    let out = run(folder.path(), &recipe("0.05"));
+    assert!(out.status.success(), "{}", said(&out));
+    fs::remove_dir_all(folder.path().join("run")).unwrap();
+    let out = run(folder.path(), &recipe("1e30"));
+    assert!(out.status.code() == Some(1) && said(&out).contains("repetition 2 diverged"), "{}", said(&out));
+}
+
 /// Commands that print much.
 const PRINTING: [&str; 6] = ["data", "list", "completions bash", "man", "epidemic parameters", "run recipe.toml --dry-run"];
 

@@ -1,6 +1,6 @@
 //! Work on the rows of a matrix: in chunks on all cores, with the widest instructions of this machine.
 
-use lyceum_core::{Error, Result};
+use lyceum_core::{Error, Result, interrupt};
 use ndarray::{ArrayView2, Axis};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -35,12 +35,13 @@ pub(crate) fn in_these_chunks<W: RowWork>(logits: ArrayView2<'_, f32>, chunks: &
         // Rows that do not lie in one piece, for example of a transposed array, are copied.
         let part = part.as_standard_layout();
         let rows: Vec<&[f32]> = part.rows().into_iter().filter_map(|row| row.to_slice()).collect();
-        arch.dispatch(Dispatched { work, first, rows: &rows, scratch })
+        interrupt::check()?;
+        arch.dispatch(Dispatched { work, first, rows: &rows, scratch }).map_err(|row| {
+            let column = logits.row(row).iter().position(|z| z.is_nan()).unwrap_or(0);
+            Error::invalid(format!("logits, row {row}, column {column}"), "NaN", "numbers")
+        })
     };
-    chunks.par_iter().map_init(Scratch::default, chunk).collect::<Result<Vec<_>, usize>>().map_err(|row| {
-        let column = logits.row(row).iter().position(|z| z.is_nan()).unwrap_or(0);
-        Error::invalid(format!("logits, row {row}, column {column}"), "NaN", "numbers")
-    })
+    chunks.par_iter().map_init(Scratch::default, chunk).collect()
 }
 
 /// Each row with the one after it; nothing comes after the last.

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use lyceum_core::{Array, Error, Result, Run, Seed};
+use lyceum_core::{Array, Error, Result, Run, Seed, interrupt};
 use lyceum_data::{Examples, split};
 use lyceum_kernels::vector;
 use lyceum_train::{
@@ -44,6 +44,9 @@ pub struct Progress {
     pub stage: usize,
     /// Epochs of the next that are behind.
     epoch: usize,
+    /// Steps of that epoch that are behind, and their losses.
+    within: usize,
+    sum: f64,
     step: u64,
     /// The accuracy on each task after each stage.
     pub matrix: Vec<Vec<f64>>,
@@ -217,15 +220,18 @@ impl Learner {
             }
             pipeline = pipeline.with_transform(Box::new(shared.clone()));
             let mut now = Stage { pipeline, shared };
-            if let Some(saved) = waiting.take().filter(|_| progress.epoch > 0) {
+            if let Some(saved) = waiting.take().filter(|_| progress.epoch > 0 || progress.within > 0) {
                 now.pipeline.restore(saved)?;
             }
             while progress.epoch < self.training.epochs {
-                run.stop_if_requested()?;
                 let loss = match self.epoch(&mut now, &tasks, &mut progress, seed) {
                     Err(Error::Diverged(reason)) => {
                         progress.diverge(run, reason);
                         return Ok((model, progress));
+                    }
+                    Err(stop @ Error::Interrupted { .. }) => {
+                        self.save(run, &now.pipeline, &strategy, &progress)?;
+                        return Err(stop);
                     }
                     loss => loss?,
                 };
@@ -267,7 +273,8 @@ impl Learner {
         Context { model, space, outputs: self.outputs.0, heads: self.outputs.1, seed, rate: 0.0, part: 0.0 }
     }
 
-    /// One epoch over the tasks of a stage: as many steps as the largest needs; smaller ones begin again. The mean loss.
+    /// One epoch over the tasks of a stage, or what is left of it: as many steps as the largest needs; smaller ones begin again. The
+    /// mean loss.
     fn epoch(&self, stage: &mut Stage, tasks: &[Task], progress: &mut Progress, seed: Seed) -> Result<f64> {
         let seed = seed.child(&format!("epoch/{}", progress.epoch));
         let orders: Vec<Vec<usize>> = tasks
@@ -279,14 +286,14 @@ impl Learner {
         let longest = orders.iter().map(Vec::len).max().unwrap_or(0);
         let steps = longest.div_ceil(size);
         let device = stage.pipeline.parameters().device();
-        let (mut sum, mut first) = (0.0, progress.epoch as u64 * steps as u64);
-        for step in 0..steps {
+        let begun = progress.epoch as u64 * steps as u64;
+        for step in progress.within..steps {
+            interrupt::check()?;
             let count = size.min(longest - step * size);
             let rate = Rate {
                 peak: self.training.learning_rate,
-                relative: self.training.schedule.relative(first, self.training.epochs as u64 * steps as u64, 0),
+                relative: self.training.schedule.relative(begun + step as u64, self.training.epochs as u64 * steps as u64, 0),
             };
-            first += 1;
             let seed = seed.child(&format!("step/{step}"));
             // Two streams: what a strategy draws from its memory does not change what it keeps.
             let (mut drawn, mut kept) = (seed.stream("strategy/draw"), seed.stream("strategy/keep"));
@@ -310,7 +317,7 @@ impl Learner {
             let before = shared.0.follows().then(|| stage.pipeline.parameters().clone());
             drop(shared);
             let outcome = stage.pipeline.step(&objective, &StageBatch { tasks: parts }, rate, seed)?;
-            sum += outcome.losses.iter().sum::<f64>();
+            progress.sum += outcome.losses.iter().sum::<f64>();
             let mut shared = stage.shared.strategy.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(before) = before {
                 shared.0.moved(&before, stage.pipeline.parameters());
@@ -323,9 +330,11 @@ impl Learner {
                 }
             }
             progress.step += 1;
+            progress.within += 1;
         }
         progress.epoch += 1;
-        Ok(sum / steps.max(1) as f64)
+        progress.within = 0;
+        Ok(std::mem::take(&mut progress.sum) / steps.max(1) as f64)
     }
 
     fn save(&self, run: &Run, pipeline: &Pipeline<Model>, strategy: &Mutex<(Box<dyn Strategy>, Step)>, progress: &Progress) -> Result<()> {

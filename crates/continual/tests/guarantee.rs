@@ -41,7 +41,7 @@ fn batch(gpm: &mut Gpm, task: &Task, positions: &[usize]) -> StageBatch {
 
 /// A network after the first task, with what GPM keeps of it.
 fn learnt(config: &ModelConfig, gpm: GpmConfig, first: &Task) -> (Model, ParamSpace, Gpm) {
-    let model = config.init(EXTENT, 4, Seed::new(3), &cpu());
+    let model = config.init(EXTENT, 4, Seed::new(3), &cpu()).unwrap();
     let space = ParamSpace::of(&model);
     let mut strategy = Gpm::new(gpm);
     strategy.begin(std::slice::from_ref(first), context(&model, &space, false)).unwrap();

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::recipe::Violation;
+
 /// The result of anything in Lyceum that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -71,6 +73,13 @@ pub enum Error {
         /// The command that goes on.
         again: String,
     },
+}
+
+impl From<Violation> for Error {
+    /// Of a configuration that no recipe holds, so that there is no line to show.
+    fn from(violation: Violation) -> Self {
+        Self::Violated(format!("{}: {}", violation.key, violation.message))
+    }
 }
 
 impl Error {

@@ -63,7 +63,11 @@ impl<E: Experiment> AnyExperiment for E {
         let config: E::Config = recipe.config()?;
         // Also of a run that goes on: its recipe may have been edited.
         self.check(&config).map_err(|violation| recipe.violation(&violation))?;
-        self.run(&config, run)
+        self.run(&config, run).map_err(|error| match error {
+            // Whatever loop it was that stopped.
+            Error::Interrupted { .. } => run.interrupted(),
+            error => error,
+        })
     }
 }
 
@@ -126,7 +130,7 @@ impl DivergedArms {
 
     /// The report with a section on them, if there are any.
     pub fn report(&self, report: Report) -> Report {
-        if self.0.is_empty() { report } else { report.section("Arms that ended early", [Block::Text(self.text())]) }
+        if self.0.is_empty() { report } else { report.section("What ended early", [Block::Text(self.text())]) }
     }
 
     fn text(&self) -> String {

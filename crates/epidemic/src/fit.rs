@@ -4,7 +4,7 @@
 //! computation*, 2009): a generation is drawn around the better half of the one before, and weighed so that the prior stays what it
 //! was. What remains are draws from the posterior, as far as the distance allows.
 
-use lyceum_core::{Error, Progress, Result, Seed, interrupt};
+use lyceum_core::{Error, Progress, Result, Seed};
 use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -164,14 +164,11 @@ pub fn fit(config: &Config, free: &[Free], seen: &[f64], how: &FitConfig, progre
         // Each candidate has its own luck: what fits must fit with any.
         config.seed = config.seed.wrapping_add(1 + number);
         let mut simulation = Simulation::new(&config)?;
-        simulation.run();
+        simulation.run()?;
         Ok(distance(&how.series.of(&simulation), seen))
     };
     let mut kept: Option<Fitted> = None;
     for generation in 0..how.generations {
-        if interrupt::requested() {
-            return Err(Error::Interrupted { again: "the same command (a fit begins anew)".into() });
-        }
         let spread: Vec<f64> = kept.as_ref().map_or_else(Vec::new, |kept| {
             (0..free.len())
                 .map(|parameter| {
@@ -256,7 +253,7 @@ mod tests {
         let config = Config { people: 3_000, days: 49, initially_infected: 0.01, testing: false, mobility: 0.5, ..Config::default() };
         let free = vec![Free { name: "transmission.contagion".into(), low: 5.0, high: 80.0 }];
         let mut truth = Simulation::new(&with(&config, &free, &[25.0]).unwrap()).unwrap();
-        truth.run();
+        truth.run().unwrap();
         let seen = Series::NewInfections.of(&truth);
         let how = FitConfig { candidates: 24, generations: 4, ..FitConfig::default() };
         let fitted = fit(&config, &free, &seen, &how, &Progress::quiet()).unwrap();

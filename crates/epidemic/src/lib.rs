@@ -10,7 +10,7 @@
 //!
 //! let config = Config { people: 1_000, days: 20, initially_infected: 0.01, policy: PolicyName::Bct1, ..Config::default() };
 //! let mut simulation = Simulation::new(&config).unwrap();
-//! let last = *simulation.run().last().unwrap();
+//! let last = *simulation.run().unwrap().last().unwrap();
 //! assert_eq!(last.people(), 1_000);
 //! assert!(simulation.infections().len() >= 10);
 //! ```

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use lyceum_core::{Result, interrupt};
+
 use crate::{
     disease::Setting,
     parameters::Parameters,
@@ -142,11 +144,12 @@ const DISTRICT: usize = 32_768;
 
 impl Population {
     /// Draws the people of a region.
-    pub fn new(region: &Region, parameters: &Parameters, count: u32, random: Random) -> Self {
+    pub fn new(region: &Region, parameters: &Parameters, count: u32, random: Random) -> Result<Self> {
         let mut draws = random.draws(Purpose::Person, u32::MAX, 0);
         let households = homes(region, count as usize, &mut draws);
         let mut population = Self { households: vec![0], key: key(region, parameters, count, random), ..Self::default() };
         for Home { ages, residence } in households {
+            interrupt::check()?;
             for age in ages {
                 let number = population.people.len() as u32;
                 population.household.push(population.residence.len() as u32);
@@ -157,7 +160,7 @@ impl Population {
         }
         population.draw_workplaces(region, &mut draws);
         population.draw_communities(region.outings.community);
-        population
+        Ok(population)
     }
 
     /// How many people there are.
@@ -587,7 +590,7 @@ mod tests {
         let region = Region::load("montreal").unwrap();
         let parameters = Parameters::covid().unwrap();
         let n = 20_000;
-        let population = Population::new(&region, &parameters, n, Random(1));
+        let population = Population::new(&region, &parameters, n, Random(1)).unwrap();
         assert_eq!(population.len(), n as usize);
         // Ages are the region's to a person.
         let mut ages = [0_usize; AGE_GROUPS];
@@ -628,7 +631,7 @@ mod tests {
         for (name, _) in crate::region::REGIONS {
             let region = Region::load(name).unwrap();
             for n in [1, 2, 3, 10, 57] {
-                assert_eq!(Population::new(&region, &parameters, n, Random(2)).len(), n as usize);
+                assert_eq!(Population::new(&region, &parameters, n, Random(2)).unwrap().len(), n as usize);
             }
         }
     }

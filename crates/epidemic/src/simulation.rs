@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lyceum_core::{Error, Result};
+use lyceum_core::{Error, Result, interrupt};
 use rayon::prelude::*;
 
 use crate::{
@@ -131,7 +131,7 @@ impl Simulation {
     /// The people of a configuration. Those with the same [`people_key`](Self::people_key) can share them.
     pub fn population_of(config: &Config) -> Result<Population> {
         let region = config.load()?.0;
-        Ok(Population::new(&region, &Parameters::changed(&config.parameters)?, config.people, Random(config.seed)))
+        Population::new(&region, &Parameters::changed(&config.parameters)?, config.people, Random(config.seed))
     }
 
     /// The [`key`] of a configuration's people, without drawing them.
@@ -289,12 +289,13 @@ impl Simulation {
         self.state.day >= self.config.days
     }
 
-    /// All days that are left.
-    pub fn run(&mut self) -> &[Day] {
+    /// All days that are left. An error, after a whole day, if somebody asked to stop.
+    pub fn run(&mut self) -> Result<&[Day]> {
         while !self.is_over() {
+            interrupt::check()?;
             self.step();
         }
-        self.days()
+        Ok(self.days())
     }
 
     /// The next day.

@@ -15,7 +15,7 @@ fn config(interventions: Vec<Intervention>) -> Config {
 
 fn run(config: &Config) -> Simulation {
     let mut simulation = Simulation::new(config).unwrap();
-    simulation.run();
+    simulation.run().unwrap();
     simulation
 }
 
@@ -190,7 +190,7 @@ fn saved_and_gone_on_is_the_same() {
         (0..day).for_each(|_| _ = part.step());
         part.save(&path).unwrap();
         let mut again = Simulation::load(&path).unwrap();
-        again.run();
+        again.run().unwrap();
         assert_eq!(again.days(), whole.days(), "from day {day}");
         assert_eq!(again.infections(), whole.infections());
     }

@@ -16,7 +16,7 @@ use lyceum_epidemic::{
 
 fn run(config: &Config) -> Simulation {
     let mut simulation = Simulation::new(config).unwrap();
-    simulation.run();
+    simulation.run().unwrap();
     simulation
 }
 
@@ -312,14 +312,14 @@ fn a_saved_simulation_goes_on_as_if_it_had_not_stopped() {
             (0..stop).for_each(|_| _ = first.step());
             first.save(&path).unwrap();
             let mut second = Simulation::load(&path).unwrap();
-            second.run();
+            second.run().unwrap();
             assert_eq!(whole.days(), second.days(), "{policy:?}, stopped on day {stop}");
             assert_eq!(whole.infections(), second.infections());
         }
     }
     // What if: from the same day on under another policy.
     let mut branch = Simulation::load_with(&path, |config| (config.days, config.policy) = (60, PolicyName::Lockdown), None).unwrap();
-    branch.run();
+    branch.run().unwrap();
     assert_eq!(branch.days().len(), 60);
     assert!(Simulation::load_with(&path, |config| config.people = 7, None).is_err());
     // Damaged in any place it is refused.

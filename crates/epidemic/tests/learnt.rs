@@ -72,7 +72,7 @@ fn weights(config: NetworkConfig) -> Vec<Array> {
 fn phones() -> Vec<Phone> {
     let config = Config { people: 500, days: 20, initially_infected: 0.05, count_contacts: false, ..Config::default() };
     let collector = Arc::new(Collector::new(Arc::new(Oracle::exact()), Sampling { follow: 1.0, share: 0.3, well: 1.0 }, Random(3)));
-    Simulation::with_policy(&config, Some(collector.clone())).unwrap().run();
+    Simulation::with_policy(&config, Some(collector.clone())).unwrap().run().unwrap();
     collector.take()
 }
 
@@ -215,7 +215,7 @@ fn threads_change_nothing() {
             let collector = Arc::new(Collector::new(Arc::new(predictor), Sampling { follow: 0.5, share: 0.2, well: 0.5 }, Random(1)));
             let config = Config { people: 3_000, days: 15, initially_infected: 0.02, ..Config::default() };
             let mut simulation = Simulation::with_policy(&config, Some(collector.clone())).unwrap();
-            let days = simulation.run().to_vec();
+            let days = simulation.run().unwrap().to_vec();
             let found = collector.take();
             assert!(found.iter().any(|phone| phone.exposure.is_some()) && found.iter().any(|phone| phone.tomorrow > 0.0));
             (days, found.iter().map(|phone| (phone.person, phone.day, phone.mailbox, phone.truth, phone.exposure)).collect::<Vec<_>>())

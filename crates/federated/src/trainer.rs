@@ -1,6 +1,6 @@
 //! Local training: what a client does with its problem.
 
-use lyceum_core::{Error, Result, Seed, range};
+use lyceum_core::{Error, Result, Seed, interrupt, range};
 use lyceum_data::{Examples, split};
 use lyceum_kernels::vector;
 use lyceum_train::{
@@ -114,6 +114,7 @@ impl LocalTrainer for NetworkTrainer<'_> {
                 (0..own.len()).collect()
             };
             for places in order.chunks(batch_size).take(most - steps) {
+                interrupt::check()?;
                 let positions: Vec<usize> = places.iter().map(|&place| own[place]).collect();
                 let batch = LabelledBatch::new(self.examples, &positions, self.classes, 0.0, &device);
                 let step = seed.child(&format!("step/{steps}"));

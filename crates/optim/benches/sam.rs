@@ -27,7 +27,7 @@ fn measure(name: &str, config: &ModelConfig, extent: Extent, n: usize, steps: us
     let targets = tensor((0..n * 10).map(|i| if i % 10 == (i / 10) % 10 { 1.0 } else { 0.0 }).collect(), 10);
     let batch = LabelledBatch { inputs, targets };
     let pipeline = |estimator: EstimatorConfig| {
-        let model = config.init(extent, 10, Seed::new(1), &cpu());
+        let model = config.init(extent, 10, Seed::new(1), &cpu()).expect("it fits");
         Pipeline::<Model>::new(model, estimator.build(), &OptimizerConfig::default())
     };
     let kinds = [

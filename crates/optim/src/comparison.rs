@@ -141,7 +141,7 @@ impl Comparison {
     fn train_arm(&self, arm: &ArmConfig, data: &Prepared, run: &Run) -> Result<TrainedArm> {
         let part = run.child(&arm.name)?;
         let classes = data.classes.len();
-        let model = self.model.init(data.extent, classes, run.seed(), &self.device.device());
+        let model = self.model.init(data.extent, classes, run.seed(), &self.device.device())?;
         let config = arm.training(&self.training);
         let epochs = config.epochs;
         let mut trainer = Trainer::new(config, model, classes, arm.estimator.build(), run.seed());

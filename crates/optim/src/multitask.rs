@@ -144,7 +144,7 @@ mod tests {
     fn groups_follow_names_and_a_restored_combiner_goes_on() {
         let device = lyceum_train::cpu();
         let extent = Extent { channels: 1, height: 4, width: 4 };
-        let model = ModelConfig::Mlp { hidden: vec![8], dropout: 0.0 }.init(extent, 3, Seed::new(1), &device);
+        let model = ModelConfig::Mlp { hidden: vec![8], dropout: 0.0 }.init(extent, 3, Seed::new(1), &device).unwrap();
         let space = ParamSpace::of(&model);
         let counts = [Granularity::Whole, Granularity::Layer, Granularity::Parameter].map(|granularity| granularity.groups(&space).len());
         assert_eq!(counts, [1, 2, 4]);

@@ -1,7 +1,7 @@
 //! The loss over fixed examples as a function of the parameters.
 
 use burn::tensor::Device;
-use lyceum_core::Result;
+use lyceum_core::{Result, interrupt};
 use lyceum_data::Examples;
 use lyceum_kernels::vector;
 use lyceum_train::{Batch as _, CrossEntropy, Network, Objective as _, ParamSpace, Pass, Vector, objective::LabelledBatch};
@@ -58,6 +58,7 @@ impl<N: Network> Surface for LossSurface<N> {
         let model = self.space.place(self.model.clone(), point);
         let mut sum: Option<Vector> = None;
         for batch in &self.batches {
+            interrupt::check()?;
             let loss = CrossEntropy::default().loss(0, &model, batch, &mut Pass::evaluation());
             let gradient = self.space.gradient(&model, loss.backward());
             sum = Some(match sum {

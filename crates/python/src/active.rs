@@ -8,7 +8,10 @@ use lyceum_core::{Error, Result, Seed};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
 
-use crate::{error::exception, threads::detached};
+use crate::{
+    error::exception,
+    threads::{detached, stoppable},
+};
 
 /// A sampler with its record.
 #[pyclass(name = "Sampler", module = "lyceum._native")]
@@ -151,7 +154,7 @@ pub(crate) fn k_center_greedy<'py>(
     count: usize,
 ) -> PyResult<Points<'py>> {
     let (features, taken) = (features.as_array(), points(&taken));
-    let chosen = detached(py, || core_set::k_center_greedy(features, &taken, count)).map_err(exception)?;
+    let chosen = stoppable(py, || core_set::k_center_greedy(features, &taken, count))?;
     Ok(chosen.into_iter().map(|index| index as i64).collect::<Vec<i64>>().into_pyarray(py))
 }
 
@@ -164,7 +167,7 @@ pub(crate) fn batch_bald<'py>(
     seed: u64,
 ) -> PyResult<(Points<'py>, Numbers<'py>)> {
     let samples = samples.as_array();
-    let chosen = detached(py, || batches::batch_bald(samples, count, labellings, Seed::new(seed))).map_err(exception)?;
+    let chosen = stoppable(py, || batches::batch_bald(samples, count, labellings, Seed::new(seed)))?;
     let (indices, gains): (Vec<i64>, Vec<f64>) = chosen.into_iter().map(|(index, gain)| (index as i64, gain)).unzip();
     Ok((indices.into_pyarray(py), gains.into_pyarray(py)))
 }

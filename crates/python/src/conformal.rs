@@ -10,7 +10,10 @@ use lyceum_core::{Error, Result, Seed};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::prelude::*;
 
-use crate::{error::exception, threads::detached};
+use crate::{
+    error::exception,
+    threads::{detached, stoppable},
+};
 
 /// A calibrated model.
 #[pyclass(name = "Conformal", module = "lyceum._native", frozen)]
@@ -112,7 +115,7 @@ pub(crate) fn tune_raps(
 ) -> PyResult<(f64, usize)> {
     let (config, logits, labels) = (parse(config)?, logits.as_array(), numbers(&labels)?);
     let criterion = if adaptiveness { Criterion::Adaptiveness } else { Criterion::Size };
-    let tuned = detached(py, || tune::raps(config, logits, &labels, criterion, Seed::new(seed))).map_err(exception)?;
+    let tuned = stoppable(py, || tune::raps(config, logits, &labels, criterion, Seed::new(seed)))?;
     match tuned.score {
         ScoreConfig::Raps { lambda, k_reg } => Ok((lambda, k_reg)),
         _ => Ok((0.0, 0)),

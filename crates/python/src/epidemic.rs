@@ -24,7 +24,10 @@ use pyo3::{
     types::{PyDict, PyList},
 };
 
-use crate::{error::exception, threads::detached};
+use crate::{
+    error::exception,
+    threads::{detached, stoppable},
+};
 
 /// A simulation, and what its policy in Python raised.
 #[pyclass(name = "Simulation", module = "lyceum._native")]
@@ -123,10 +126,10 @@ impl PySimulation {
         let config = configuration(config)?;
         let raised = Arc::default();
         let simulation = match policy(function, &raised) {
-            Some(policy) => detached(py, || Simulation::with_policy(&config, Some(policy))),
-            None => detached(py, || Simulation::new(&config)),
+            Some(policy) => stoppable(py, || Simulation::with_policy(&config, Some(policy))),
+            None => stoppable(py, || Simulation::new(&config)),
         };
-        Ok(Self { simulation: simulation.map_err(exception)?, raised })
+        Ok(Self { simulation: simulation?, raised })
     }
 
     #[staticmethod]

@@ -18,7 +18,10 @@ use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2}
 use pyo3::{prelude::*, types::PyDict};
 use serde::de::DeserializeOwned;
 
-use crate::{error::exception, threads::detached};
+use crate::{
+    error::exception,
+    threads::{detached, stoppable},
+};
 
 type Vector<'py> = Bound<'py, PyArray1<f32>>;
 type Given<'py> = PyReadonlyArray1<'py, f32>;
@@ -71,14 +74,7 @@ impl PyNetwork {
         let [channels, height, width] = extent;
         memory::check("shape", &extent).map_err(exception)?;
         let extent = Extent { channels, height, width };
-        if extent.is_empty() || classes == 0 {
-            let found = format!("{channels} x {height} x {width} numbers, {classes} classes");
-            return Err(exception(Error::invalid("network", found, "1 or more of each")));
-        }
-        config
-            .check("model", extent, classes)
-            .map_err(|violation| exception(Error::invalid("model", violation.message, "another model")))?;
-        let model = config.init(extent, classes, Seed::new(seed), &cpu());
+        let model = config.init(extent, classes, Seed::new(seed), &cpu()).map_err(exception)?;
         let space = ParamSpace::of(&model);
         Ok(Self { model, space, extent, classes })
     }
@@ -98,7 +94,7 @@ impl PyNetwork {
         self.check_inputs(x.as_array()).map_err(exception)?;
         let labels = vec![0; x.as_array().nrows()];
         let inputs = Examples { inputs: x.as_array().to_owned(), labels };
-        let found = detached(py, || logits(&model, &inputs)).map_err(exception)?;
+        let found = stoppable(py, || logits(&model, &inputs))?;
         let n = inputs.len();
         Ok(if n == 0 { Array2::zeros((0, self.classes)) } else { found }.into_pyarray(py))
     }
@@ -112,7 +108,7 @@ impl PyNetwork {
         y: PyReadonlyArray1<'_, i64>,
     ) -> PyResult<(f64, f64)> {
         let (model, examples) = (self.placed(&parameters)?, examples(self, &x, &y)?);
-        let Evaluation { accuracy, log_loss } = detached(py, || evaluate(&model, &examples)).map_err(exception)?;
+        let Evaluation { accuracy, log_loss } = stoppable(py, || evaluate(&model, &examples))?;
         Ok((accuracy, log_loss))
     }
 }
@@ -441,7 +437,7 @@ pub(crate) fn simulate<'py>(
     let (local, estimator) = (parsed("local", local)?, parsed("estimator", estimator)?);
     let initial = initial.as_array().to_vec();
     network.check_dimension(initial.len()).map_err(exception)?;
-    let found = detached(py, || -> Result<_> {
+    let (world, history) = stoppable(py, || {
         let trainer = trainer(network, &all, &parts, &local, &estimator)?;
         let clients = Client::all(&parts.iter().map(Vec::len).collect::<Vec<_>>());
         let simulation = Simulation { rules: rules.rules(), trainer: &trainer, clients: &clients, keep_models: false };
@@ -460,8 +456,7 @@ pub(crate) fn simulate<'py>(
             history.push((round, outcome, world.ledger.traffic));
         }
         Ok((world, history))
-    });
-    let (world, history) = found.map_err(exception)?;
+    })?;
     let told = history.into_iter().enumerate().map(|(number, (round, outcome, traffic))| {
         let loss = round.loss;
         let told = told(py, round)?;

@@ -16,7 +16,10 @@ use pyo3::{
     types::{PyBytes, PyList},
 };
 
-use crate::{error::exception, threads::detached};
+use crate::{
+    error::exception,
+    threads::{detached, stoppable},
+};
 
 /// A vocabulary of collocations.
 #[pyclass(name = "Vocabulary", module = "lyceum._native", frozen)]
@@ -53,8 +56,7 @@ impl PyVocabulary {
     #[staticmethod]
     fn build(py: Python<'_>, corpus: Vec<PathBuf>, config: &str, work: PathBuf) -> PyResult<Self> {
         let config: BuildConfig = configuration(config)?;
-        let built = detached(py, || Ok((config.build(&corpus, &work, &Progress::quiet())?, config.words()?)));
-        let (vocabulary, words) = built.map_err(exception)?;
+        let (vocabulary, words) = stoppable(py, || Ok((config.build(&corpus, &work, &Progress::quiet())?, config.words()?)))?;
         Ok(Self { vocabulary, words })
     }
 

@@ -9,11 +9,17 @@ use std::{
             AtomicPtr,
             Ordering::{AcqRel, Acquire},
         },
+        mpsc::{self, RecvTimeoutError},
     },
+    thread,
+    time::Duration,
 };
 
-use pyo3::{Python, marker::Ungil};
+use lyceum_core::{Result, interrupt};
+use pyo3::{PyResult, Python, marker::Ungil};
 use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::error::exception;
 
 /// The process that loaded the module: rayon's own pool is its.
 static LOADED_BY: OnceLock<u32> = OnceLock::new();
@@ -32,6 +38,45 @@ pub(crate) fn detached<T: Ungil + Send>(py: Python<'_>, work: impl FnOnce() -> T
         None => work(),
     })
 }
+
+/// As [`detached`], for work that takes seconds and asks whether it should stop: this thread asks the interpreter for signals meanwhile,
+/// and Ctrl-C ends the work with `KeyboardInterrupt`.
+pub(crate) fn stoppable<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+    let worked = py.detach(|| {
+        thread::scope(|scope| {
+            let (sender, receiver) = mpsc::channel();
+            let worker = scope.spawn(move || {
+                let found = match pool() {
+                    Some(pool) => pool.install(work),
+                    None => work(),
+                };
+                // Nobody waits any more only if this scope is being left by a panic.
+                let _ = sender.send(());
+                found
+            });
+            let mut signal = None;
+            while receiver.recv_timeout(ASK_EVERY) == Err(RecvTimeoutError::Timeout) {
+                if let (None, Err(raised)) = (&signal, Python::attach(|py| py.check_signals())) {
+                    interrupt::request();
+                    signal = Some(raised);
+                }
+            }
+            let found = worker.join();
+            if signal.is_some() {
+                interrupt::withdraw();
+            }
+            (found, signal)
+        })
+    });
+    match worked {
+        (_, Some(signal)) => Err(signal),
+        (Ok(found), None) => found.map_err(exception),
+        (Err(panic), None) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// How often the interpreter is asked.
+const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// The pool of a process that was forked after the module was loaded; `None` in the process that loaded it. A fork takes along none
 /// of rayon's threads, and whatever waits for them waits for ever.

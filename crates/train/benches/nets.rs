@@ -26,7 +26,7 @@ fn main() {
 
 fn images(name: &str, config: &ModelConfig, extent: Extent, n: usize, steps: usize) {
     let device = cpu();
-    let model = config.init(extent, 10, Seed::new(1), &device);
+    let model = config.init(extent, 10, Seed::new(1), &device).expect("it fits");
     let value = |i: usize| ((i * 7919) as f32 * 0.618).sin();
     let tensor = |values: Vec<f32>, width| Tensor::from_data(TensorData::new(values, [n, width]), &device);
     let inputs = tensor((0..n * extent.len()).map(value).collect(), extent.len());

@@ -1,7 +1,7 @@
 //! What a network says of examples.
 
 use burn::tensor::{Tensor, TensorData};
-use lyceum_core::{Error, Result, Seed};
+use lyceum_core::{Error, Result, Seed, interrupt};
 use lyceum_data::Examples;
 use ndarray::{Array2, Array3, ArrayViewMut1, Axis, concatenate, s};
 
@@ -59,6 +59,7 @@ fn logits_by(model: &impl Network, examples: &Examples, pass: impl Fn(usize) -> 
     let (n, d) = examples.inputs.dim();
     let mut values = Vec::new();
     for start in (0..n).step_by(ROWS) {
+        interrupt::check()?;
         let rows = examples.inputs.slice(s![start..(start + ROWS).min(n), ..]);
         let inputs = TensorData::new(rows.iter().copied().collect::<Vec<f32>>(), [rows.nrows(), d]);
         let out = plain.forward(Tensor::from_data(inputs, &device), &mut pass(start));

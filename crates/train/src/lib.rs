@@ -6,7 +6,7 @@
 //! use lyceum_train::{ModelConfig, Plain, TrainConfig, Trainer, evaluate};
 //!
 //! let digits = catalog::load("digits", &Cache::locate()).unwrap();
-//! let model = ModelConfig::Mlp { hidden: vec![32], dropout: 0.0 }.init(digits.extent, 10, Seed::new(1), &lyceum_train::cpu());
+//! let model = ModelConfig::Mlp { hidden: vec![32], dropout: 0.0 }.init(digits.extent, 10, Seed::new(1), &lyceum_train::cpu()).unwrap();
 //! let config = TrainConfig { epochs: 10, ..TrainConfig::default() };
 //! let mut trainer = Trainer::new(config, model, 10, Box::new(Plain), Seed::new(1));
 //! trainer.run_epochs(&digits.train).unwrap();
@@ -32,6 +32,7 @@
 //! | [`optimizer`] | [`OptimizerConfig`]: SGD and Adam over the whole vector |
 //! | [`schedule`] | [`Schedule`]: learning rates |
 //! | [`pipeline`] | [`Pipeline`]: one step, all parts together |
+//! | [`steps`] | training by steps in a run, looked at every so many |
 //! | [`trainer`] | [`Trainer`]: epochs, checkpoints, early stopping |
 //! | [`evaluation`] | logits, samples by dropout, accuracy, log-loss |
 //! | [`masked_tokens`] | [`MaskedTokens`], the objective of masked language models |
@@ -55,6 +56,7 @@ pub mod pass;
 pub mod pipeline;
 pub mod schedule;
 pub mod state;
+pub mod steps;
 pub mod token_tasks;
 pub mod trainer;
 pub mod transform;

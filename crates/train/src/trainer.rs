@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lyceum_core::{Array, Error, Result, Run, Seed, range, run::Cadence};
+use lyceum_core::{Array, Error, Result, Run, Seed, interrupt, range, run::Cadence};
 use lyceum_data::{Examples, split};
 use lyceum_kernels::vector;
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,9 @@ pub struct Trainer {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct TrainingState {
     epoch: usize,
+    /// Steps of the epoch that are behind, and the losses of their examples.
+    within: usize,
+    sum: f64,
     step: u64,
     evaluations: f64,
     best_epoch: usize,
@@ -109,7 +112,7 @@ impl Trainer {
         self
     }
 
-    /// The model as it is after the last finished epoch.
+    /// The model as it is after the last epoch whose steps are behind.
     pub fn model(&self) -> &Model {
         &self.model
     }
@@ -131,7 +134,8 @@ impl Trainer {
     /// All epochs, without a run folder.
     pub fn run_epochs(&mut self, train: &Examples) -> Result<()> {
         while self.progress.epoch < self.config.epochs {
-            self.epoch(train)?;
+            self.steps(train)?;
+            self.end_epoch(train);
         }
         Ok(())
     }
@@ -145,17 +149,21 @@ impl Trainer {
         let mut task = run.progress().task(name, self.progress.epoch as u64, self.config.epochs as u64);
         let mut cadence = Cadence::new(self.config.checkpoint_seconds);
         while self.progress.epoch < self.config.epochs && !self.out_of_patience() {
-            if run.stop_if_requested().is_err() {
-                self.save(run)?;
-                run.stop_if_requested()?;
-            }
-            let rate = self.rate(train.len(), self.progress.step);
-            let loss = self.epoch(train).map_err(|error| error.when(format!("epoch {}", self.progress.epoch + 1)))?;
+            // A stop is heard between two steps and while the model is evaluated; a run that goes on does so from there.
+            let done = self.steps(train).and_then(|()| validation.map(|validation| evaluate(&self.model, validation)).transpose());
+            let evaluation = match done {
+                Err(stop @ Error::Interrupted { .. }) => {
+                    self.save(run)?;
+                    return Err(stop);
+                }
+                done => done.map_err(|error| error.when(format!("epoch {}", self.progress.epoch + 1)))?,
+            };
+            let rate = self.rate(train.len(), self.progress.step - self.progress.within as u64);
+            let loss = self.end_epoch(train);
             let mut metrics =
                 vec![("train_loss", loss), ("learning_rate", rate.now()), ("gradient_evaluations", self.progress.evaluations)];
             let mut message = format!("loss {loss:.4}");
-            if let Some(validation) = validation {
-                let Evaluation { accuracy, log_loss } = evaluate(&self.model, validation)?;
+            if let Some(Evaluation { accuracy, log_loss }) = evaluation {
                 metrics.extend([("validation_accuracy", accuracy), ("validation_loss", log_loss)]);
                 message += &format!(", validation accuracy {accuracy:.4}");
                 if self.best.is_empty() || accuracy > self.progress.best_accuracy {
@@ -165,9 +173,7 @@ impl Trainer {
             }
             run.log(self.progress.epoch as u64, &metrics)?;
             task.advance(&message);
-            if cadence.is_due() {
-                cadence.save(|| self.save(run))?;
-            }
+            cadence.between(run, || self.save(run))?;
         }
         // The last step's loss was taken before it.
         if !vector::norm(self.pipeline.parameters()).is_finite() {
@@ -191,13 +197,13 @@ impl Trainer {
         Rate { peak: self.config.learning_rate, relative: self.config.schedule.relative(step, total as u64, warmup as u64) }
     }
 
-    /// One epoch; the mean loss of its steps.
-    fn epoch(&mut self, train: &Examples) -> Result<f64> {
+    /// The steps of an epoch, or those that are left of it.
+    fn steps(&mut self, train: &Examples) -> Result<()> {
         let order = split::permutation(train.len(), &mut self.seed.stream_at("train/order", self.progress.epoch as u64));
         let device = self.pipeline.parameters().device();
         let objective = CrossEntropy::default();
-        let mut sum = 0.0;
-        for positions in order.chunks(self.config.batch_size) {
+        for positions in order.chunks(self.config.batch_size).skip(self.progress.within) {
+            interrupt::check()?;
             let mut batch = LabelledBatch::new(train, positions, self.classes, self.config.label_smoothing, &device);
             if let Some(weights) = &self.weights {
                 batch = batch.weighted(positions.iter().map(|&position| weights[position]).collect());
@@ -205,13 +211,20 @@ impl Trainer {
             let rate = self.rate(train.len(), self.progress.step);
             let seed = self.seed.child(&format!("train/step/{}", self.progress.step));
             let outcome = self.pipeline.step(&objective, &batch, rate, seed)?;
-            sum += outcome.losses.iter().sum::<f64>() * positions.len() as f64;
+            self.progress.sum += outcome.losses.iter().sum::<f64>() * positions.len() as f64;
+            self.progress.within += 1;
             self.progress.step += 1;
             self.progress.evaluations += outcome.evaluations;
         }
-        self.progress.epoch += 1;
         self.model = self.pipeline.model();
-        Ok(sum / train.len().max(1) as f64)
+        Ok(())
+    }
+
+    /// Ends an epoch whose steps are behind; the mean loss of its examples.
+    fn end_epoch(&mut self, train: &Examples) -> f64 {
+        self.progress.epoch += 1;
+        self.progress.within = 0;
+        std::mem::take(&mut self.progress.sum) / train.len().max(1) as f64
     }
 
     fn save(&mut self, run: &Run) -> Result<()> {

@@ -53,7 +53,7 @@ fn random_batch(extent: Extent, n: usize) -> LabelledBatch {
 #[test]
 fn parameters_flatten_and_come_back() {
     for (name, config, extent) in models() {
-        let model = config.init(extent, 3, Seed::new(1), &cpu());
+        let model = config.init(extent, 3, Seed::new(1), &cpu()).unwrap();
         let space = ParamSpace::of(&model);
         let flat = space.vector(&model);
         assert_eq!(flat.dims()[0], space.dimension(), "{name}");
@@ -75,7 +75,7 @@ fn parameters_flatten_and_come_back() {
 #[test]
 fn gradients_of_every_network_equal_finite_differences() {
     for (name, config, extent) in models() {
-        let model = config.init(extent, 3, Seed::new(2), &cpu());
+        let model = config.init(extent, 3, Seed::new(2), &cpu()).unwrap();
         let space = ParamSpace::of(&model);
         let batch = random_batch(extent, 6);
         let objective = CrossEntropy::default();
@@ -104,7 +104,7 @@ fn gradients_of_every_network_equal_finite_differences() {
 #[test]
 fn a_recurrent_network_follows_its_formulas() {
     let (embedding, hidden, symbols) = (3, 4, 3);
-    let model = ModelConfig::Lstm { embedding, hidden, layers: 2 }.init(SYMBOLS, symbols, Seed::new(5), &cpu());
+    let model = ModelConfig::Lstm { embedding, hidden, layers: 2 }.init(SYMBOLS, symbols, Seed::new(5), &cpu()).unwrap();
     let space = ParamSpace::of(&model);
     let arrays = space.arrays(&model);
     let values = |end: &str| arrays.iter().find(|array| array.name.ends_with(end)).unwrap().values.clone();
@@ -192,7 +192,7 @@ impl GradientEstimator for Twice {
 #[test]
 fn further_passes_leave_running_statistics_alone() {
     let config = ModelConfig::Cnn { channels: vec![4], hidden: 10, batch_norm: true, dropout: 0.4 };
-    let model = config.init(EXTENT, 3, Seed::new(1), &cpu());
+    let model = config.init(EXTENT, 3, Seed::new(1), &cpu()).unwrap();
     let step = |estimator: Box<dyn GradientEstimator>| {
         let mut pipeline = Pipeline::new(model.clone(), estimator, &OptimizerConfig::default());
         for step in 0..3 {
@@ -209,7 +209,7 @@ fn further_passes_leave_running_statistics_alone() {
 #[test]
 fn running_statistics_are_those_of_the_definition() {
     let config = ModelConfig::Cnn { channels: vec![2], hidden: 4, batch_norm: true, dropout: 0.0 };
-    let model = config.init(EXTENT, 3, Seed::new(1), &cpu());
+    let model = config.init(EXTENT, 3, Seed::new(1), &cpu()).unwrap();
     let batch = random_batch(EXTENT, 5);
     let mut pass = Pass::training(Seed::new(0));
     model.forward(batch.inputs.clone(), &mut pass);
@@ -235,7 +235,7 @@ fn running_statistics_are_those_of_the_definition() {
 fn train(config: &ModelConfig, threads: usize) -> Vec<u32> {
     with_threads(threads, || {
         let data = digits(200);
-        let model = config.init(EXTENT, 10, Seed::new(3), &cpu());
+        let model = config.init(EXTENT, 10, Seed::new(3), &cpu()).unwrap();
         let config = TrainConfig { epochs: 2, batch_size: 50, label_smoothing: 0.1, clip_norm: Some(1.0), ..TrainConfig::default() };
         let mut trainer = Trainer::new(config, model, 10, Box::new(Plain), Seed::new(3));
         trainer.run_epochs(&data).unwrap();
@@ -262,7 +262,7 @@ fn one_thread_and_two_give_the_same_bits() {
 fn every_optimiser_goes_on_from_its_saved_state() {
     let adam = OptimizerConfig::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
     for optimizer in [OptimizerConfig::default(), OptimizerConfig::Sgd { momentum: 0.0, nesterov: false }, adam] {
-        let model = ModelConfig::Linear.init(EXTENT, 3, Seed::new(1), &cpu());
+        let model = ModelConfig::Linear.init(EXTENT, 3, Seed::new(1), &cpu()).unwrap();
         let step = |pipeline: &mut Pipeline<Model>, n: usize| {
             pipeline.step(&CrossEntropy::default(), &random_batch(EXTENT, n), Rate::constant(0.1), Seed::new(0)).unwrap();
         };
@@ -281,7 +281,7 @@ fn every_optimiser_goes_on_from_its_saved_state() {
 fn the_digits_are_learnt() {
     let data = catalog::load("digits", &Cache::locate()).unwrap().train;
     let (train, test): (Vec<usize>, Vec<usize>) = (0..data.len()).partition(|i| i % 4 != 0);
-    let model = ModelConfig::Mlp { hidden: vec![64], dropout: 0.0 }.init(EXTENT, 10, Seed::new(1), &cpu());
+    let model = ModelConfig::Mlp { hidden: vec![64], dropout: 0.0 }.init(EXTENT, 10, Seed::new(1), &cpu()).unwrap();
     let config = TrainConfig { epochs: 15, ..TrainConfig::default() };
     let mut trainer = Trainer::new(config, model, 10, Box::new(Plain), Seed::new(1));
     trainer.run_epochs(&data.subset(&train)).unwrap();
@@ -301,7 +301,7 @@ fn batches_are_cut_and_picked() {
 
 #[test]
 fn a_loss_that_is_not_finite_stops_and_changes_nothing() {
-    let model = ModelConfig::Mlp { hidden: vec![8], dropout: 0.0 }.init(EXTENT, 3, Seed::new(1), &cpu());
+    let model = ModelConfig::Mlp { hidden: vec![8], dropout: 0.0 }.init(EXTENT, 3, Seed::new(1), &cpu()).unwrap();
     let mut pipeline = Pipeline::new(model, Box::new(Plain), &OptimizerConfig::default());
     let before = pipeline.save();
     let mut batch = random_batch(EXTENT, 4);

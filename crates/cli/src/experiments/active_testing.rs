@@ -183,7 +183,7 @@ fn trained(
     run: &Run,
 ) -> Result<Model> {
     let classes = data.classes.len();
-    let model = model.init(data.extent, classes, run.seed(), &config.device.device());
+    let model = model.init(data.extent, classes, run.seed(), &config.device.device())?;
     let mut trainer = Trainer::new(training.clone(), model, classes, Box::new(Plain), run.seed());
     trainer.train(run, examples, None, "training")?;
     Ok(trainer.model().clone())

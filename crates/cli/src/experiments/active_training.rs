@@ -10,7 +10,7 @@ use lyceum_active::{
     scores::{self, Loss, losses},
 };
 use lyceum_core::{
-    Error, Experiment, Report, Result, Run, Seed, Summary, Violation,
+    DivergedArms, Error, Experiment, Report, Result, Run, Seed, Summary, Violation,
     math::mean_and_deviation,
     range,
     report::{Axis, Block, Chart, Series, Table},
@@ -126,6 +126,16 @@ struct Measured {
     biases: [f64; 2],
 }
 
+/// What came of a repetition.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Repetition {
+    /// After each number of labels.
+    Measured(Vec<Measured>),
+    /// Why there is nothing to measure.
+    Diverged(String),
+}
+
 impl Experiment for ActiveTraining {
     type Config = Config;
 
@@ -178,20 +188,33 @@ impl Experiment for ActiveTraining {
             return Err(Error::invalid("acquisition.class_shares", found, format!("one share for each of {} classes", data.classes.len())));
         }
         let checkpoint = run.rewind()?;
-        let mut found: Vec<Vec<Measured>> = checkpoint.map(|checkpoint| checkpoint.state()).transpose()?.unwrap_or_default();
+        let mut found: Vec<Repetition> = checkpoint.map(|checkpoint| checkpoint.state()).transpose()?.unwrap_or_default();
         let all = config.acquisition.repetitions;
         let mut task = run.progress().task("repetitions", found.len() as u64, all as u64);
         while found.len() < all {
             run.stop_if_requested()?;
             let some: Vec<usize> = (found.len()..(found.len() + available_threads()).min(all)).collect();
-            let more = one_thread_each(&some, |number| repetition(config, &data, run.seed().child(&format!("repetition/{number}"))))?;
+            let more =
+                one_thread_each(&some, |number| match repetition(config, &data, run.seed().child(&format!("repetition/{number}"))) {
+                    Err(Error::Diverged(reason)) => Ok(Repetition::Diverged(reason)),
+                    outcome => outcome.map(Repetition::Measured),
+                })?;
             more.iter().for_each(|_| task.advance(""));
             found.extend(more);
             run.save_checkpoint(found.len() as u64, &found, &[])?;
         }
+        let (mut measured, mut diverged) = (Vec::new(), DivergedArms::default());
+        for (number, repetition) in (1..).zip(found) {
+            let outcome = match repetition {
+                Repetition::Measured(measured) => Ok(measured),
+                Repetition::Diverged(reason) => Err(Error::Diverged(reason)),
+            };
+            measured.extend(diverged.catch(run, &format!("repetition {number}"), outcome)?);
+        }
         let mut summary =
             Summary { table: Table::new(["labels", "trained on", "test accuracy, %", "test log-loss"]), ..Summary::default() };
-        let blocks = summarise(config, &found, &mut summary);
+        let blocks = if measured.is_empty() { Vec::new() } else { summarise(config, &measured, &mut summary) };
+        diverged.note(&mut summary)?;
         let lead = format!(
             "Labels acquired from an unbalanced pool of {} with {:.0} % of the labels drawn at random ({}), by {:?} with a {} proposal; means of {} \
              repetitions ± standard errors.",
@@ -200,12 +223,12 @@ impl Experiment for ActiveTraining {
             toml::to_string(&config.model).unwrap_or_default().trim().replace('\n', ", "),
             config.acquisition.score,
             describe(&config.acquisition.proposal),
-            all
+            measured.len()
         );
         let report = Report::new("Training with and without weights", lead)
             .section("Outcome", blocks.into_iter().chain([Block::Table(summary.table.clone())]))
             .section("Recipe", [Block::Code(toml::to_string(config).unwrap_or_default())]);
-        run.finish(&summary, &report)?;
+        run.finish(&summary, &diverged.report(report))?;
         Ok(summary)
     }
 }
@@ -286,7 +309,7 @@ impl Trial<'_> {
         let mut training = self.config.training.clone();
         training.epochs = self.config.acquisition.steps.div_ceil(taken.len().div_ceil(training.batch_size));
         let seed = self.seed.child(&format!("train/{}", taken.len()));
-        let model = self.config.model.init(self.extent, self.classes, seed, &self.config.device.device());
+        let model = self.config.model.init(self.extent, self.classes, seed, &self.config.device.device())?;
         let weights = log.weights(estimator).into_iter().map(|weight| weight as f32).collect();
         let mut trainer = Trainer::new(training, model, self.classes, Box::new(Plain), seed).with_weights(weights);
         trainer.run_epochs(&labelled)?;

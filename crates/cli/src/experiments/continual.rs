@@ -234,7 +234,7 @@ impl Experiment for Continual {
                 seed: run.seed(),
             };
             // The same beginning, the same stream and the same batches for all.
-            let model = config.model.init(data.extent, outputs.0, run.seed(), &config.device.device());
+            let model = config.model.init(data.extent, outputs.0, run.seed(), &config.device.device())?;
             let joint = arm.method == StrategyConfig::Multitask;
             let (_, progress) = if joint {
                 learner.learn(&part, model, 1, |_| Ok(vec![config.joint(&data, count, run)?]), &tests)?

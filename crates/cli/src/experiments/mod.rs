@@ -5,7 +5,6 @@
 mod active_testing;
 mod active_training;
 mod certify;
-mod checkpoint;
 mod compare_scores;
 mod continual;
 mod digit_tuples;

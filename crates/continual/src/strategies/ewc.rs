@@ -90,7 +90,7 @@ mod tests {
     fn the_penalty_pulls_towards_the_anchor() {
         let device = lyceum_train::cpu();
         let v = |values: &[f32]| vector::from_vec(values.to_vec(), &device);
-        let model = ModelConfig::Linear.init(Extent { channels: 1, height: 1, width: 2 }, 2, Seed::new(0), &device);
+        let model = ModelConfig::Linear.init(Extent { channels: 1, height: 1, width: 2 }, 2, Seed::new(0), &device).unwrap();
         let space = ParamSpace::of(&model);
         let context = Context { model: &model, space: &space, outputs: 2, heads: false, seed: Seed::new(0), rate: 0.1, part: 0.0 };
         let mut ewc = Ewc::new(10.0, 4);
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn the_fisher_information_is_the_mean_of_squared_gradients_and_adds_up() {
         let device = lyceum_train::cpu();
-        let model = ModelConfig::Linear.init(Extent { channels: 1, height: 1, width: 2 }, 2, Seed::new(0), &device);
+        let model = ModelConfig::Linear.init(Extent { channels: 1, height: 1, width: 2 }, 2, Seed::new(0), &device).unwrap();
         let space = ParamSpace::of(&model);
         let context = Context { model: &model, space: &space, outputs: 2, heads: false, seed: Seed::new(0), rate: 0.1, part: 0.0 };
         let train = Examples { inputs: array![[1.0, 0.5], [-2.0, 1.0]], labels: vec![0, 1] };

@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn slopes_of_embeddings_are_finite_differences() {
         for config in networks() {
-            let (first, model) = (task(0), config.init(EXTENT, 3, Seed::new(3), &cpu()));
+            let (first, model) = (task(0), config.init(EXTENT, 3, Seed::new(3), &cpu()).unwrap());
             let space = ParamSpace::of(&model);
             let point = space.vector(&model);
             let context = Context { model: &model, space: &space, outputs: 3, heads: false, seed: Seed::new(1), rate: 0.0, part: 0.004 };
@@ -328,7 +328,7 @@ mod tests {
     fn an_earlier_task_is_not_forgotten() {
         for (config, heads) in networks().into_iter().flat_map(|config| [(config.clone(), true), (config, false)]) {
             let (first, second) = (task(0), task(1));
-            let mut model = config.init(EXTENT, 3, Seed::new(3), &cpu());
+            let mut model = config.init(EXTENT, 3, Seed::new(3), &cpu()).unwrap();
             let space = ParamSpace::of(&model);
             let mut hat = Hat::new(HatConfig::default());
             fn at<'a>(model: &'a Model, space: &'a ParamSpace, rate: f64, part: f64) -> Context<'a> {
@@ -375,7 +375,7 @@ mod tests {
             ModelConfig::Resnet { widths: vec![4], blocks: 1 },
             ModelConfig::Cnn { channels: vec![4], hidden: 6, batch_norm: true, dropout: 0.0 },
         ] {
-            let model = config.init(EXTENT, 3, Seed::new(3), &cpu());
+            let model = config.init(EXTENT, 3, Seed::new(3), &cpu()).unwrap();
             let space = ParamSpace::of(&model);
             let context = Context { model: &model, space: &space, outputs: 3, heads: false, seed: Seed::new(1), rate: 0.0, part: 0.0 };
             let error = Hat::new(HatConfig::default()).begin(std::slice::from_ref(&first), context).unwrap_err().to_string();

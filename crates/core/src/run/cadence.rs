@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Result;
+use crate::{Result, Run};
 
 /// Of the time between two checkpoints, writing them takes at most one part in so many.
 const SHARE: u32 = 20;
@@ -27,6 +27,15 @@ impl Cadence {
     /// Whether a checkpoint should be written now.
     pub fn is_due(&self) -> bool {
         self.least.is_zero() || self.since.elapsed() >= self.least.max(self.cost.saturating_mul(SHARE))
+    }
+
+    /// To be called between two units of work. Saves where somebody asked to stop, and errs; saves where a checkpoint is due.
+    pub fn between(&mut self, run: &Run, save: impl FnOnce() -> Result<()>) -> Result<()> {
+        if let Err(stop) = run.stop_if_requested() {
+            save()?;
+            return Err(stop);
+        }
+        if self.is_due() { self.save(save) } else { Ok(()) }
     }
 
     /// Writes one, and measures how long it takes.

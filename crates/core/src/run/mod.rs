@@ -204,7 +204,12 @@ impl Run {
 
     /// An error if somebody asked to stop. To be called between two steps, after what matters is saved.
     pub fn stop_if_requested(&self) -> Result<()> {
-        if interrupt::requested() { Err(Error::Interrupted { again: format!("lyceum resume {}", self.root.display()) }) } else { Ok(()) }
+        if interrupt::requested() { Err(self.interrupted()) } else { Ok(()) }
+    }
+
+    /// The error of a run that was asked to stop: it says how the run goes on.
+    pub fn interrupted(&self) -> Error {
+        Error::Interrupted { again: format!("lyceum resume {}", self.root.display()) }
     }
 
     /// Writes the report and, last, the summary, whose presence says that the run has ended.

@@ -6,11 +6,11 @@ use std::{
     time::Instant,
 };
 
-use lyceum_core::{Error, Progress, Result, atomic, progress::Task};
+use lyceum_core::{Error, Progress, Result, atomic, interrupt, progress::Task};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{CHUNK, CountConfig, Order, Places, PlacesWriter, State, Work, stop_if_requested, to_bytes};
+use super::{CHUNK, CountConfig, Order, Places, PlacesWriter, State, Work, to_bytes};
 use crate::{
     corpus::{Block, Blocks, Corpus, Mark},
     dictionary::Dictionary,
@@ -161,7 +161,7 @@ pub(super) fn encode(
             return Err(too_small(config.memory, memory, parts.last().map_or(total, |part| part.read), total));
         }
         let read = parts.last().map_or(total, |part| part.read);
-        let stop = stop_if_requested();
+        let stop = interrupt::check();
         if stop.is_err() || read - saved > CHECKPOINT {
             saved = read;
             sink.flush(work)?;

@@ -269,7 +269,7 @@ fn count_in(
     let dictionary = encode::encode(work, corpus, words, config, state, progress)?;
     let mut orders = Vec::new();
     for order in 1..=config.orders {
-        stop_if_requested()?;
+        interrupt::check()?;
         let path = work.order(order);
         if let Some(&length) = state.frequent.get(order - 1) {
             orders.push(read_order(&path, state.totals[order - 1], length)?);
@@ -294,10 +294,6 @@ fn count_in(
         orders.push(found);
     }
     Ok(Counts { dictionary, orders })
-}
-
-fn stop_if_requested() -> Result<()> {
-    if interrupt::requested() { Err(Error::Interrupted { again: "the same command".into() }) } else { Ok(()) }
 }
 
 /// Bytes of an n-gram in the file of its order.

@@ -8,10 +8,10 @@ use std::{
     path::PathBuf,
 };
 
-use lyceum_core::{Error, Result, atomic, progress::Task};
+use lyceum_core::{Error, Result, atomic, interrupt, progress::Task};
 use rayon::prelude::*;
 
-use super::{CHUNK, CountConfig, Engine, Order, Places, PlacesWriter, State, Work, stop_if_requested};
+use super::{CHUNK, CountConfig, Engine, Order, Places, PlacesWriter, State, Work};
 
 /// Pairs of a part, about: its table stays in a core's own cache.
 const PART: u64 = 1 << 17;
@@ -36,7 +36,7 @@ pub(super) fn next_order(work: &Work, order: usize, state: &State, config: &Coun
         let table = Numbers::new(&frequent);
         let mut out = PlacesWriter::create(work.places(order))?;
         each_chunk(work, order - 1, places, |chunk, done| {
-            stop_if_requested()?;
+            interrupt::check()?;
             task.set(places / 2 + done / 2, "numbering");
             let mut numbers = vec![0_u32; chunk.len() - 1];
             numbers.par_chunks_mut(CHUNK / 8).enumerate().for_each(|(piece, numbers)| {
@@ -73,7 +73,7 @@ fn count(work: &Work, order: usize, places: u64, config: &CountConfig, task: &mu
     let bits = (places / PART).max(bounded).clamp(1, MOST_PARTS).next_power_of_two().trailing_zeros();
     let mut scattered = Scatter { bits, pieces: Vec::new(), bytes: 0, spilled: Vec::new(), folder: work.path("") };
     each_chunk(work, order - 1, places, |chunk, done| {
-        stop_if_requested()?;
+        interrupt::check()?;
         task.set(done / 2, "counting");
         scattered.add(chunk, config.memory / 2)
     })?;

@@ -29,13 +29,12 @@ use datafusion::{
     parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties},
     prelude::{ParquetReadOptions, SessionConfig, SessionContext},
 };
-use lyceum_core::{Error, Result, progress::Task};
+use lyceum_core::{Error, Result, interrupt, progress::Task};
 use rayon::prelude::*;
 
 use super::{
     CHUNK, CountConfig, Engine, Work,
     pairs::{check_found, each_chunk, key},
-    stop_if_requested,
 };
 
 /// The frequent pairs and their counts.
@@ -62,7 +61,7 @@ pub(super) fn count(work: &Work, order: usize, places: u64, config: &CountConfig
         loop {
             tokio::select! {
                 counted = &mut query => return counted,
-                () = tokio::time::sleep(Duration::from_millis(100)) => stop_if_requested()?,
+                () = tokio::time::sleep(Duration::from_millis(100)) => interrupt::check()?,
             }
         }
     })?;
@@ -83,7 +82,7 @@ fn write_pairs(work: &Work, order: usize, places: u64, task: &mut Task) -> Resul
     let schema = Arc::new(Schema::new(vec![number(), number().with_name("b")]));
     let mut files = 0;
     each_chunk(work, order - 1, places, |chunk, done| {
-        stop_if_requested()?;
+        interrupt::check()?;
         task.set(done / 4, "writing pairs");
         let starts: Vec<usize> = (0..chunk.len() - 1).step_by(CHUNK).collect();
         starts.par_iter().enumerate().try_for_each(|(piece, &start)| {

@@ -12,7 +12,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use lyceum_core::{Result, Seed, Violation, memory, range};
+use lyceum_core::{Error, Result, Seed, Violation, memory, range};
 use lyceum_data::Extent;
 use serde::{Deserialize, Serialize};
 
@@ -171,10 +171,17 @@ impl ModelConfig {
         }
     }
 
-    /// The network with initial values drawn from `seed`. The configuration must pass [`check`](Self::check).
-    pub fn init(&self, extent: Extent, classes: usize, seed: Seed, device: &Device) -> Model {
+    /// The network with initial values drawn from `seed`. Errors where it does not fit inputs of this extent, as
+    /// [`check`](Self::check) does, or there are no inputs or classes.
+    pub fn init(&self, extent: Extent, classes: usize, seed: Seed, device: &Device) -> Result<Model> {
+        let Extent { channels, height, width } = extent;
+        if extent.is_empty() || classes == 0 {
+            let found = format!("{channels} x {height} x {width} numbers, {classes} classes");
+            return Err(Error::invalid("network", found, "1 or more of each"));
+        }
+        self.check("model", extent, classes)?;
         let rng = &mut seed.stream("model/init");
-        match self {
+        Ok(match self {
             Self::Linear => Model::Linear(LinearModel::new(extent.len(), classes, rng, device)),
             Self::Mlp { hidden, dropout } => Model::Mlp(Mlp::new(extent.len(), hidden, *dropout, classes, rng, device)),
             Self::Cnn { channels, hidden, batch_norm, dropout } => {
@@ -183,7 +190,7 @@ impl ModelConfig {
             Self::FeddynCnn => Model::FedDynCnn(FedDynCnn::new(extent, classes, rng, device)),
             Self::Lstm { embedding, hidden, layers } => Model::Lstm(Lstm::new(classes, *embedding, *hidden, *layers, rng, device)),
             Self::Resnet { widths, blocks } => Model::ResNet(ResNet::new(extent, widths, *blocks, classes, rng, device)),
-        }
+        })
     }
 }
 

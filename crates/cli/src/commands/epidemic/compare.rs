@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use lyceum_core::{Error, Progress, Result, interrupt, run as run_files};
+use lyceum_core::{Error, Progress, Result, run as run_files};
 use lyceum_epidemic::{
     Config, PolicyName, Simulation,
     evaluate::Outcome,
@@ -111,11 +111,8 @@ impl Compare {
                 cells
                     .par_iter()
                     .map(|cell| {
-                        if interrupt::requested() {
-                            return Err(Error::Interrupted { again: "the same command".into() });
-                        }
                         let mut simulation = Simulation::with_population(&cell.config, cell.config.tracing()?, population.clone())?;
-                        simulation.run();
+                        simulation.run()?;
                         let (n, seed) = (f64::from(cell.config.people), cell.config.seed);
                         let run = Compared {
                             arm: cell.arm.clone(),

@@ -98,7 +98,7 @@ impl Fit {
         let text = toml::to_string(&best).map_err(|error| Error::Failed(error.to_string()))?;
         atomic::write(&self.out.join("fitted.toml"), text.as_bytes())?;
         let mut simulation = Simulation::new(&lyceum_epidemic::Config { days: seen.len() as u32, count_contacts: false, ..best })?;
-        simulation.run();
+        simulation.run()?;
         let mut table = Table::new(["parameter", "looked for in", "mean", "90 %", "best"]);
         let mut lines = Vec::new();
         for (place, free) in free.iter().enumerate() {

@@ -86,9 +86,9 @@ impl Run {
         let (begun, first) = (Instant::now(), simulation.days().len());
         let mut task = progress.task("days", simulation.days().len() as u64, u64::from(config.days));
         while !simulation.is_over() {
-            if interrupt::requested() {
+            if let Err(stop) = interrupt::check() {
                 simulation.save(&state)?;
-                return Err(Error::Interrupted { again: "the same command".into() });
+                return Err(stop);
             }
             let day = if self.contacts {
                 let (day, contacts) = simulation.step_with_contacts();

@@ -1,7 +1,7 @@
 //! Where examples come from and which client has which.
 
 use lyceum_core::{Error, Result, Seed, Violation, range};
-use lyceum_data::{Cache, partition, prepare::Prepared};
+use lyceum_data::{Cache, Extent, catalog, partition, prepare::Prepared};
 use serde::{Deserialize, Serialize};
 
 use super::Config;
@@ -74,6 +74,15 @@ impl Config {
             ([other], Some(_)) => wrong("clients", format!("found together with `{other}`, which has clients of its own; allowed: none")),
             _ => wrong("data", format!("found {} of the tables data, synthetic, characters; allowed: one", given.len())),
         }
+    }
+
+    /// The extent of an example, where it is known before the examples are.
+    pub(super) fn extent(&self) -> Option<Extent> {
+        let row = |width| Extent { channels: 1, height: 1, width };
+        let synthetic = self.synthetic.as_ref().map(|synthetic| row(synthetic.features));
+        let characters = self.characters.as_ref().map(|characters| row(characters.window));
+        let named = || Some(catalog::find(&self.data.as_ref()?.name).ok()?.extent);
+        synthetic.or(characters).or_else(named)
     }
 
     /// Makes or loads the examples and spreads them.

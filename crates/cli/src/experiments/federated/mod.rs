@@ -5,7 +5,7 @@ mod clients;
 mod outcome;
 
 use lyceum_core::{
-    Experiment, Result, Run, Seed, Summary, Violation, range,
+    Error, Experiment, Result, Run, Seed, Summary, Violation, range,
     run::{Cadence, check_names},
 };
 use lyceum_data::{Characters, SyntheticLogistic, prepare::DataConfig};
@@ -201,8 +201,8 @@ impl Experiment for Federated {
             let message = format!("`{}` sends more than a move of bounded norm; allowed with `privacy`: methods that do not", arm.name());
             return wrong("privacy", message);
         }
-        if let Some(entry) = config.data.as_ref().and_then(|data| lyceum_data::catalog::find(&data.name).ok()) {
-            config.model.check("model", entry.extent, 0)?;
+        if let Some(extent) = config.extent() {
+            config.model.check("model", extent, 0)?;
         }
         Ok(())
     }
@@ -226,7 +226,7 @@ impl Config {
         let Federation { data, parts, .. } = federation;
         let together = [parts.concat()];
         let own: &[Vec<usize>] = if arm.centralised { &together } else { parts };
-        let model = self.model.init(data.extent, data.classes.len(), seed, &self.device.device());
+        let model = self.model.init(data.extent, data.classes.len(), seed, &self.device.device())?;
         let mut local = self.local.clone();
         local.learning_rate = arm.learning_rate.unwrap_or(local.learning_rate);
         let estimator = self.estimator.clone();
@@ -250,11 +250,13 @@ impl Config {
         let mut task = run.progress().task(arm.name(), world.ledger.server.round, self.rounds as u64);
         let mut cadence = Cadence::new(self.checkpoint_seconds);
         while (world.ledger.server.round as usize) < self.rounds && !self.is_there(&progress) {
-            if run.stop_if_requested().is_err() {
-                save(run, &mut world, &mut progress)?;
-                run.stop_if_requested()?;
-            }
-            let round = simulation.round(&mut world)?;
+            let round = match simulation.round(&mut world) {
+                Err(stop @ Error::Interrupted { .. }) => {
+                    save(run, &mut world, &mut progress)?;
+                    return Err(stop);
+                }
+                round => round?,
+            };
             progress.refused += round.refused.len() as u64;
             let number = world.ledger.server.round;
             let reasons = round.refused.iter().map(|(id, reason)| format!("round {number}, client {id}: {reason}"));

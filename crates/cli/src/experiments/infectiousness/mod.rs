@@ -24,16 +24,16 @@ use lyceum_epidemic::{
     },
 };
 use lyceum_optim::EstimatorConfig;
-use lyceum_train::{Batch, ClipNorm, DeviceName, OptimizerConfig, Pipeline, Rate, Schedule};
+use lyceum_train::{
+    Batch, ClipNorm, DeviceName, OptimizerConfig, Pipeline, Schedule,
+    steps::{self, Look, Steps},
+};
 use network::{Infectiousness, Learner, Sample, Samples};
 use rayon::prelude::*;
 use samples::Simulations;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    checkpoint::{Counters, restore, save},
-    order::Order,
-};
+use super::order::Order;
 
 /// The name of a predictor's files, without `.safetensors`.
 const PREDICTOR: &str = "predictor";
@@ -127,14 +127,8 @@ fn below() -> Vec<f64> {
     vec![0.5, 0.8, 0.95]
 }
 
-/// How far a round is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Training {
-    step: usize,
-    /// After how many steps, and the squared error on held-out simulations then.
-    curve: Vec<(usize, f64)>,
-    counters: Counters,
-}
+/// After how many steps, and the squared error on held-out simulations then.
+type Curve = Vec<(usize, f64)>;
 
 /// What the rounds of a predictor gave; the weights of the newest lie beside it.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -154,8 +148,7 @@ struct Outcome {
     infectious: Option<f64>,
     /// The same among those who told of no symptom and no test within fourteen days.
     silent: Option<f64>,
-    /// After how many steps, and the squared error on held-out simulations then.
-    curve: Vec<(usize, f64)>,
+    curve: Curve,
 }
 
 impl Experiment for LearnInfectiousness {
@@ -226,14 +219,14 @@ impl Config {
             if train.is_empty() {
                 return Err(Error::invalid("simulations", "no phone that was kept", "more people, days or a greater share"));
             }
-            let (model, training) = self.train(&part, arm, &train, &held_out, seed)?;
+            let (model, curve) = self.train(&part, arm, &train, &held_out, seed)?;
             let arrays = model.arrays();
             let edges = self.edges(&held_out, &predict(&Network::new(arm.network, &arrays)?, &held_out));
             let predictor = Arc::new(Predictor::new(&arm.name, arm.network, &arrays, edges)?);
             let bytes = predictor.bytes(&arrays)?;
             let seed = seed.child("outcome");
             let met = self.simulations.samples(&part, ("traced", self.simulations.held_out), seed, |_| predictor.clone())?;
-            let outcome = Outcome::of(&met, &predict(&predictor.predict, &met), training.curve);
+            let outcome = Outcome::of(&met, &predict(&predictor.predict, &met), curve);
             for folder in [part.folder(), run.folder()] {
                 atomic::write(&folder.join(format!("{PREDICTOR}.safetensors")), &bytes)?;
             }
@@ -247,43 +240,25 @@ impl Config {
     }
 
     /// One round of learning, or what is left of it.
-    fn train(&self, run: &Run, arm: &Arm, train: &[Arc<Sample>], held_out: &[Arc<Sample>], seed: Seed) -> Result<(Learner, Training)> {
-        let StepsConfig { steps, batch_size, warmup, evaluate_every, .. } = self.training;
+    fn train(&self, run: &Run, arm: &Arm, train: &[Arc<Sample>], held_out: &[Arc<Sample>], seed: Seed) -> Result<(Learner, Curve)> {
+        let StepsConfig { steps, learning_rate, batch_size, warmup, schedule, evaluate_every, .. } = self.training.clone();
         let device = self.device.device();
         let model = Learner::new(arm.network, seed, &device);
         let clip = Box::new(ClipNorm { max_norm: self.training.clip_norm });
-        let mut pipeline = Pipeline::new(model, self.estimator.build(), &self.training.optimizer).with_transform(clip);
-        let mut training = Training::default();
-        if let Some(checkpoint) = run.rewind()? {
-            training = checkpoint.state()?;
-            restore(&mut pipeline, &checkpoint, &training.counters)?;
-        }
-        let objective = Infectiousness { contagion: self.training.contagion, device: &device };
-        let all = Samples(train.to_vec());
-        let mut task = run.progress().task(&arm.name, training.step as u64, steps as u64);
-        let (mut sum, mut order) = (0.0, Order::new("infectiousness/order"));
-        while training.step < steps {
-            run.stop_if_requested()?;
-            let positions: Vec<usize> =
-                (training.step * batch_size..(training.step + 1) * batch_size).map(|draw| order.place(draw, train.len(), seed)).collect();
-            let relative = self.training.schedule.relative(training.step as u64, steps as u64, warmup as u64);
-            let rate = Rate { peak: self.training.learning_rate, relative };
-            let outcome = pipeline.step(&objective, &all.select(&positions), rate, seed.child(&format!("step/{}", training.step)));
-            let outcome = outcome.map_err(|error| error.when(format!("step {}", training.step + 1)))?;
-            sum += outcome.losses[0];
-            training.step += 1;
-            if training.step.is_multiple_of(evaluate_every) || training.step == steps {
-                let network = Network::new(arm.network, &pipeline.model().arrays())?;
-                let error = squared_error(held_out, &predict(&network, held_out));
-                let since = 1 + (training.step - 1) % evaluate_every;
-                run.log(training.step as u64, &[("train_loss", sum / since as f64), ("held_out_error", error)])?;
-                task.set(training.step as u64, &format!("squared error {error:.5}"));
-                sum = 0.0;
-                training.curve.push((training.step, error));
-                save(run, training.step, &pipeline, |counters| Training { counters, ..training.clone() })?;
-            }
-        }
-        Ok((pipeline.model(), training))
+        let pipeline = Pipeline::new(model, self.estimator.build(), &self.training.optimizer).with_transform(clip);
+        let steps = Steps { count: steps, learning_rate, warmup, schedule, look_every: evaluate_every };
+        let (all, mut order) = (Samples(train.to_vec()), Order::new("infectiousness/order"));
+        let next = |step: usize| {
+            let draws = step * batch_size..(step + 1) * batch_size;
+            let positions: Vec<usize> = draws.map(|draw| order.place(draw, train.len(), seed)).collect();
+            (Infectiousness { contagion: self.training.contagion, device: &device }, all.select(&positions))
+        };
+        let look = |model: &Learner, step, curve: &mut Curve| {
+            let error = squared_error(held_out, &predict(&Network::new(arm.network, &model.arrays())?, held_out));
+            curve.push((step, error));
+            Ok(Look { metrics: vec![("held_out_error", error)], message: format!("squared error {error:.5}") })
+        };
+        steps::train(run, &arm.name, pipeline, &steps, seed, next, look)
     }
 
     /// Levels of risk from held-out simulations.
@@ -326,7 +301,7 @@ impl Config {
 }
 
 impl Outcome {
-    fn of(samples: &[Arc<Sample>], risks: &[[f32; DAYS]], curve: Vec<(usize, f64)>) -> Self {
+    fn of(samples: &[Arc<Sample>], risks: &[[f32; DAYS]], curve: Curve) -> Self {
         let mean = samples.iter().map(|sample| f64::from(sample.truth[0])).sum::<f64>() / samples.len().max(1) as f64;
         let flat = vec![[mean as f32; DAYS]; samples.len()];
         let area = |of: &dyn Fn(&Sample) -> bool| {

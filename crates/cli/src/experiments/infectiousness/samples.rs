@@ -154,7 +154,7 @@ impl Simulations {
                 let (config, follow) = self.config(number, seed);
                 let sampling = Sampling { follow, share: self.share as f32, well: self.well as f32 };
                 let collector = Arc::new(Collector::new(policy(&config), sampling, Random(config.seed)));
-                Simulation::with_policy(&config, Some(collector.clone()))?.run();
+                Simulation::with_policy(&config, Some(collector.clone()))?.run()?;
                 if let Ok(mut task) = task.lock() {
                     task.1 += 1;
                     let done = task.1;

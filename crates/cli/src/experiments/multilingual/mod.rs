@@ -18,17 +18,15 @@ use lyceum_multitask::{
 };
 use lyceum_optim::{EstimatorConfig, Multitask, multitask::Granularity};
 use lyceum_train::{
-    Batch, ClipNorm, DeviceName, GradientCombiner, OptimizerConfig, ParamSpace, Pipeline, Rate, Schedule, Slopes, State, TokenTasks,
+    Batch, Bert, ClipNorm, DeviceName, GradientCombiner, OptimizerConfig, ParamSpace, Pipeline, Schedule, Slopes, State, TokenTasks,
     TokenTasksBatch, Vector, evaluate_tokens,
+    steps::{self, Look, Steps},
 };
 use ndarray::Array2;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    checkpoint::{Counters, restore, save},
-    encoder::EncoderConfig,
-};
+use super::encoder::EncoderConfig;
 
 /// Learns languages together with each method.
 #[derive(Debug, Clone, Copy)]
@@ -113,14 +111,12 @@ fn plain() -> EstimatorConfig {
     EstimatorConfig::Plain
 }
 
-/// How far an arm is.
+/// What an arm came to.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Progress {
-    step: usize,
+struct Learnt {
     /// After how many steps, and the loss and accuracy of each language then.
     curve: Vec<(usize, Vec<[f64; 2]>)>,
     similarity: Option<Similarity>,
-    counters: Counters,
 }
 
 /// A combiner that the experiment can ask how alike gradients were.
@@ -191,7 +187,7 @@ impl Experiment for Multilingual {
 
 impl Config {
     /// Learns with one arm, or goes on; `seed` decides beginning and order of pairs, alike for all arms.
-    fn learn(&self, run: &Run, corpus: &Corpus, arm: &Arm, seed: Seed) -> Result<Progress> {
+    fn learn(&self, run: &Run, corpus: &Corpus, arm: &Arm, seed: Seed) -> Result<Learnt> {
         let model = self.model.init(corpus.vocabulary(), self.data.length, seed, &self.device);
         let combiner = Arc::new(Mutex::new(Multitask::new(arm.method, arm.granularity, seed)?));
         let mut pipeline =
@@ -199,45 +195,26 @@ impl Config {
         if let Some(max_norm) = self.training.clip_norm {
             pipeline = pipeline.with_transform(Box::new(ClipNorm { max_norm }));
         }
-        let mut progress = Progress::default();
-        if let Some(checkpoint) = run.rewind()? {
-            progress = checkpoint.state()?;
-            restore(&mut pipeline, &checkpoint, &progress.counters)?;
-        }
-        let StepsConfig { steps, warmup, evaluate_every, .. } = self.training;
-        let mut task = run.progress().task(&arm.name, progress.step as u64, steps as u64);
-        let mut sum = 0.0;
-        while progress.step < steps {
-            run.stop_if_requested()?;
-            let batch = self.batch(corpus, arm, progress.step, seed);
-            let rate = Rate {
-                peak: arm.learning_rate.unwrap_or(self.training.learning_rate),
-                relative: self.training.schedule.relative(progress.step as u64, steps as u64, warmup as u64),
-            };
-            let objective = TokenTasks { tasks: batch.0.len() };
-            let outcome = pipeline.step(&objective, &batch, rate, seed.child(&format!("step/{}", progress.step)));
-            let outcome = outcome.map_err(|error| error.when(format!("step {}", progress.step + 1)))?;
-            sum += outcome.losses.iter().sum::<f64>() / outcome.losses.len() as f64;
-            progress.step += 1;
-            if progress.step.is_multiple_of(evaluate_every) || progress.step == steps {
-                let model = pipeline.model();
-                let found = corpus.tests().iter().map(|batches| evaluate_tokens(&model, batches)).collect::<Result<Vec<[f64; 2]>>>()?;
-                let mean = found.iter().map(|[loss, _]| loss).sum::<f64>() / found.len() as f64;
-                let since = 1 + (progress.step - 1) % evaluate_every;
-                run.log(progress.step as u64, &[("train_loss", sum / since as f64), ("held_out_loss", mean)])?;
-                sum = 0.0;
-                progress.curve.push((progress.step, found));
-                if let Some(seen) = locked(&combiner, Multitask::take_similarity).filter(|_| arm.mixing_temperature.is_none()) {
-                    progress.similarity = Some(match progress.similarity.take() {
-                        Some(before) => before.merged(&seen)?,
-                        None => seen,
-                    });
-                }
-                save(run, progress.step, &pipeline, |counters| Progress { counters, ..progress.clone() })?;
-                task.set(progress.step as u64, &format!("loss {mean:.3}"));
+        let StepsConfig { steps, learning_rate, warmup, schedule, evaluate_every, .. } = self.training.clone();
+        let learning_rate = arm.learning_rate.unwrap_or(learning_rate);
+        let steps = Steps { count: steps, learning_rate, warmup, schedule, look_every: evaluate_every };
+        let next = |step| {
+            let batch = self.batch(corpus, arm, step, seed);
+            (TokenTasks { tasks: batch.0.len() }, batch)
+        };
+        let look = |model: &Bert, step, kept: &mut Learnt| {
+            let found = corpus.tests().iter().map(|batches| evaluate_tokens(model, batches)).collect::<Result<Vec<[f64; 2]>>>()?;
+            let mean = found.iter().map(|[loss, _]| loss).sum::<f64>() / found.len() as f64;
+            kept.curve.push((step, found));
+            if let Some(seen) = locked(&combiner, Multitask::take_similarity).filter(|_| arm.mixing_temperature.is_none()) {
+                kept.similarity = Some(match kept.similarity.take() {
+                    Some(before) => before.merged(&seen)?,
+                    None => seen,
+                });
             }
-        }
-        Ok(progress)
+            Ok(Look { metrics: vec![("held_out_loss", mean)], message: format!("loss {mean:.3}") })
+        };
+        Ok(steps::train(run, &arm.name, pipeline, &steps, seed, next, look)?.1)
     }
 
     /// The pairs of a step: as many of each language, or drawn from all.
@@ -267,7 +244,7 @@ impl Config {
         TokenTasksBatch(vec![corpus.batch(&pairs, &mut rng)])
     }
 
-    fn summarise(&self, corpus: &Corpus, learnt: &[(&Arm, Progress)]) -> Summary {
+    fn summarise(&self, corpus: &Corpus, learnt: &[(&Arm, Learnt)]) -> Summary {
         let names = corpus.languages();
         let columns = ["combiner", "mean loss", "mean accuracy, %"].into_iter().map(str::to_owned).chain(names.iter().cloned());
         let mut summary = Summary { table: Table::new(columns), ..Summary::default() };
@@ -298,7 +275,7 @@ impl Config {
         summary
     }
 
-    fn report(&self, corpus: &Corpus, learnt: &[(&Arm, Progress)], summary: &Summary) -> Report {
+    fn report(&self, corpus: &Corpus, learnt: &[(&Arm, Learnt)], summary: &Summary) -> Report {
         let lead = format!(
             "One encoder learns to fill in the masked tokens of paragraphs in {} languages beside the same paragraph in {}. The loss is in \
              nats a masked token, on paragraphs that were held out of training in every language.",

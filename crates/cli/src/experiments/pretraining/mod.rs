@@ -11,14 +11,13 @@ use lyceum_core::{
 };
 use lyceum_masking::{Masker, Method, Score};
 use lyceum_optim::EstimatorConfig;
-use lyceum_train::{DeviceName, MaskedTokens, OptimizerConfig, Pipeline, Rate, Schedule, TokenBatch, evaluate_tokens};
+use lyceum_train::{
+    Bert, DeviceName, MaskedTokens, OptimizerConfig, Pipeline, Schedule, TokenBatch, evaluate_tokens,
+    steps::{self, Look, Steps},
+};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    checkpoint::{Counters, restore, save},
-    encoder::EncoderConfig,
-    order::Order,
-};
+use super::{encoder::EncoderConfig, order::Order};
 
 /// Learns with each masking.
 #[derive(Debug, Clone, Copy)]
@@ -99,14 +98,8 @@ fn plain() -> EstimatorConfig {
 /// The questions that every arm is asked: held-out rows, masked by each of these.
 const PROBES: [(&str, Method); 3] = [("words", Method::WholeWord), ("spans", Method::SPAN), ("collocations", Method::Collocations)];
 
-/// How far an arm is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Progress {
-    step: usize,
-    /// After how many steps, and the loss and accuracy of each probe then.
-    curve: Vec<(usize, Vec<[f64; 2]>)>,
-    counters: Counters,
-}
+/// After how many steps, and the loss and accuracy of each probe then.
+type Curve = Vec<(usize, Vec<[f64; 2]>)>;
 
 impl Experiment for Pretraining {
     type Config = Config;
@@ -154,7 +147,7 @@ impl Experiment for Pretraining {
         for (arm, (masker, size)) in config.arm.iter().zip(learning) {
             let part = run.child(&arm.name)?;
             let outcome = diverged.catch(run, &arm.name, config.learn(&part, &corpus, masker, &probes, &arm.name, run.seed()))?;
-            learnt.extend(outcome.map(|progress| (arm, *size, progress)));
+            learnt.extend(outcome.map(|curve| (arm, *size, curve)));
         }
         corpus.clean()?;
         let mut summary = summarise(&learnt);
@@ -166,49 +159,24 @@ impl Experiment for Pretraining {
 
 impl Config {
     /// Learns with one masker, or goes on; `seed` decides beginning and order of rows, alike for all arms.
-    fn learn(&self, run: &Run, corpus: &Corpus, masker: &Masker, probes: &[Vec<TokenBatch>], name: &str, seed: Seed) -> Result<Progress> {
+    fn learn(&self, run: &Run, corpus: &Corpus, masker: &Masker, probes: &[Vec<TokenBatch>], name: &str, seed: Seed) -> Result<Curve> {
         let model = self.model.init(corpus.vocabulary(), self.data.length, seed, &self.device);
-        let mut pipeline = Pipeline::new(model, self.estimator.build(), &self.training.optimizer);
-        let mut progress = Progress::default();
-        if let Some(checkpoint) = run.rewind()? {
-            progress = checkpoint.state()?;
-            restore(&mut pipeline, &checkpoint, &progress.counters)?;
-        }
-        let StepsConfig { steps, warmup, evaluate_every, batch_size, .. } = self.training;
-        let mut task = run.progress().task(name, progress.step as u64, steps as u64);
-        let (mut sum, mut order) = (0.0, Order::new("pretraining/order"));
-        while progress.step < steps {
-            run.stop_if_requested()?;
-            let batch = corpus.batch(masker, progress.step, batch_size, seed, &mut order);
-            let rate = Rate {
-                peak: self.training.learning_rate,
-                relative: self.training.schedule.relative(progress.step as u64, steps as u64, warmup as u64),
-            };
-            let outcome = pipeline.step(&MaskedTokens, &batch, rate, seed.child(&format!("step/{}", progress.step)));
-            let outcome = outcome.map_err(|error| error.when(format!("step {}", progress.step + 1)))?;
-            sum += outcome.losses[0];
-            progress.step += 1;
-            if progress.step.is_multiple_of(evaluate_every) || progress.step == steps {
-                let model = pipeline.model();
-                let found = probes.iter().map(|batches| evaluate_tokens(&model, batches)).collect::<Result<Vec<[f64; 2]>>>()?;
-                let since = 1 + (progress.step - 1) % evaluate_every;
-                let logged = [
-                    ("train_loss", sum / since as f64),
-                    ("words_loss", found[0][0]),
-                    ("spans_loss", found[1][0]),
-                    ("collocations_loss", found[2][0]),
-                ];
-                run.log(progress.step as u64, &logged)?;
-                task.set(progress.step as u64, &format!("loss {:.3} on words", found[0][0]));
-                sum = 0.0;
-                progress.curve.push((progress.step, found));
-                save(run, progress.step, &pipeline, |counters| Progress { counters, ..progress.clone() })?;
-            }
-        }
-        Ok(progress)
+        let pipeline = Pipeline::new(model, self.estimator.build(), &self.training.optimizer);
+        let StepsConfig { steps, learning_rate, warmup, schedule, evaluate_every, batch_size, .. } = self.training.clone();
+        let steps = Steps { count: steps, learning_rate, warmup, schedule, look_every: evaluate_every };
+        let mut order = Order::new("pretraining/order");
+        let next = |step| (MaskedTokens, corpus.batch(masker, step, batch_size, seed, &mut order));
+        let look = |model: &Bert, step, curve: &mut Curve| {
+            let found = probes.iter().map(|batches| evaluate_tokens(model, batches)).collect::<Result<Vec<[f64; 2]>>>()?;
+            let metrics = vec![("words_loss", found[0][0]), ("spans_loss", found[1][0]), ("collocations_loss", found[2][0])];
+            let message = format!("loss {:.3} on words", found[0][0]);
+            curve.push((step, found));
+            Ok(Look { metrics, message })
+        };
+        Ok(steps::train(run, name, pipeline, &steps, seed, next, look)?.1)
     }
 
-    fn report(&self, corpus: &Corpus, learnt: &[(&Arm, usize, Progress)], summary: &Summary) -> Report {
+    fn report(&self, corpus: &Corpus, learnt: &[(&Arm, usize, Curve)], summary: &Summary) -> Report {
         let lead = format!(
             "The same encoder learns from {} rows of {} tokens, from the same beginning and in the same order; only what is masked differs. Every \
              one is asked the same on held-out rows: single words, spans of words, and collocations that are masked as a whole.",
@@ -218,8 +186,8 @@ impl Config {
         let charts = PROBES.iter().enumerate().map(|(place, (name, _))| {
             let axes = (Axis::linear("step"), Axis::linear("loss, nats a token"));
             let chart = Chart::new(format!("Held-out {name}"), axes.0, axes.1);
-            Block::Chart(learnt.iter().fold(chart, |chart, (arm, _, progress)| {
-                let points = progress.curve.iter().map(|(step, found)| (*step as f64, found[place][0]));
+            Block::Chart(learnt.iter().fold(chart, |chart, (arm, _, curve)| {
+                let points = curve.iter().map(|(step, found)| (*step as f64, found[place][0]));
                 chart.with(Series::line(&arm.name, points))
             }))
         });
@@ -229,11 +197,11 @@ impl Config {
     }
 }
 
-fn summarise(learnt: &[(&Arm, usize, Progress)]) -> Summary {
+fn summarise(learnt: &[(&Arm, usize, Curve)]) -> Summary {
     let columns = ["masking", "collocations", "words: loss", "right, %", "spans: loss", "right, %", "collocations: loss", "right, %"];
     let mut summary = Summary { table: Table::new(columns), ..Summary::default() };
-    for (arm, size, progress) in learnt {
-        let Some((_, last)) = progress.curve.last() else { continue };
+    for (arm, size, curve) in learnt {
+        let Some((_, last)) = curve.last() else { continue };
         let numbers = last.iter().flat_map(|[loss, right]| [format!("{loss:.3}"), format!("{:.1}", 100.0 * right)]);
         let known = if *size > 0 { size.to_string() } else { "-".into() };
         summary.table.push([arm.name.clone(), known].into_iter().chain(numbers));
