@@ -67,12 +67,19 @@ fn finished(recipe: &str, run: &Path, threads: &str) -> Files {
     fingerprint(run)
 }
 
-/// Waits, kills, and says whether the process was still running.
-fn kill_after(mut child: Child, time: Duration) -> bool {
+/// Waits, kills or asks to stop, and says whether the process was still running.
+fn stop_after(mut child: Child, time: Duration, kill: bool) -> bool {
     std::thread::sleep(time);
     let running = child.try_wait().unwrap().is_none();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    if kill {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    } else if running {
+        Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        let out = child.wait_with_output().unwrap();
+        // It may have ended meanwhile, and before it hears signals it ends by them.
+        assert!([Some(130), Some(0), None].contains(&out.status.code()), "{} {}", out.status, text(&out.stderr));
+    }
     running
 }
 
@@ -236,7 +243,7 @@ fn sharpness_vaccine_and_projection_work_together_and_resume() {
     assert!(accuracy("GPM") > accuracy("naive") + 0.1, "{} {}", accuracy("GPM"), accuracy("naive"));
 }
 
-/// Kills a run again and again; gives its summary. `part` is one of its parts.
+/// Kills a run again and again, or asks it to stop; gives its summary. `part` is one of its parts.
 fn ends_with_the_same_bytes(recipe: &str, part: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let start = std::time::Instant::now();
@@ -251,12 +258,13 @@ fn ends_with_the_same_bytes(recipe: &str, part: &str) -> Vec<u8> {
         let arguments = ["run", recipe.to_str().unwrap(), "--out", run.to_str().unwrap()];
         // Moments spread over the run, never the same ones.
         let moment = |k: u32| time.mul_f64(f64::from((attempt * 37 + k * 53 + std::process::id()) % 100) / 100.0);
-        killed += u32::from(kill_after(lyceum(&arguments).spawn().unwrap(), moment(0)));
+        killed += u32::from(stop_after(lyceum(&arguments).spawn().unwrap(), moment(0), attempt % 2 == 0));
         if !run.join("recipe.toml").exists() {
             continue;
         }
         for k in 1..3 {
-            killed += u32::from(kill_after(lyceum(&["resume", run.to_str().unwrap()]).spawn().unwrap(), moment(k)));
+            let again = lyceum(&["resume", run.to_str().unwrap()]).spawn().unwrap();
+            killed += u32::from(stop_after(again, moment(k), (attempt + k) % 2 == 0));
         }
         let out = output(&["resume", run.to_str().unwrap()]);
         assert!(out.status.success(), "{}", text(&out.stderr));

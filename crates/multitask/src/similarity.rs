@@ -20,6 +20,22 @@ impl Similarity {
         Self { tasks, sums: vec![vec![0.0; tasks * tasks]; groups], steps: 0 }
     }
 
+    /// Goes on from [`sums`](Self::sums) of so many steps. Errors where they are not as many as there are pairs in all groups.
+    pub fn with_sums(mut self, sums: &[f64], steps: u64) -> Result<Self> {
+        let (pairs, groups) = (self.tasks * self.tasks, self.sums.len());
+        if sums.len() != pairs * groups {
+            return Err(Error::invalid("similarity", format!("{} sums", sums.len()), format!("{pairs} in each of {groups} groups")));
+        }
+        self.sums = sums.chunks(pairs.max(1)).map(<[f64]>::to_vec).collect();
+        self.steps = steps;
+        Ok(self)
+    }
+
+    /// The sums of the cosines so far: of each group, each pair.
+    pub fn sums(&self) -> Vec<f64> {
+        self.sums.concat()
+    }
+
     /// Learns the Gram matrices of a step, a group each (see [`Combiner::grams`](crate::Combiner::grams)).
     pub fn observe(&mut self, grams: &[Array2<f64>]) -> Result<()> {
         if grams.len() != self.sums.len() || grams.iter().any(|gram| gram.dim() != (self.tasks, self.tasks)) {

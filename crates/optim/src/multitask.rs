@@ -53,6 +53,10 @@ pub struct Multitask {
     waiting: Option<State>,
 }
 
+/// Names of what is saved.
+const METHOD: &str = "multitask";
+const COSINES: &str = "cosines";
+
 impl Multitask {
     /// A method at its beginning; `seed` decides the order in which tasks are compared.
     pub fn new(method: Method, granularity: Granularity, seed: Seed) -> Result<Self> {
@@ -76,10 +80,13 @@ impl Multitask {
         if self.started.is_none() {
             let groups = self.granularity.groups(space);
             let mut combiner = self.method.combiner(tasks, groups.len())?;
-            if let Some(state) = self.waiting.take().and_then(|state| state.arrays.into_iter().next()) {
-                combiner.restore(&state.values)?;
+            let mut similarity = Similarity::new(tasks, groups.len());
+            if let Some(state) = self.waiting.take() {
+                if let Some(array) = state.arrays.iter().find(|array| array.name == METHOD) {
+                    combiner.restore(&array.values)?;
+                }
+                similarity = similarity.with_sums(&state.numbers(COSINES), state.counter(COSINES))?;
             }
-            let similarity = Similarity::new(tasks, groups.len());
             self.started = Some((combiner, groups, similarity));
         }
         Ok(())
@@ -112,17 +119,19 @@ impl GradientCombiner for Multitask {
         match (&self.started, &self.waiting) {
             // Restored, and no step since.
             (None, Some(state)) => state.clone(),
-            (started, _) => {
-                let values = started.as_ref().map(|(combiner, ..)| combiner.state()).unwrap_or_default();
-                let arrays = vec![Array::new("multitask", vec![values.len()], values)];
-                State { arrays, ..State::default() }.with_counter("steps", self.steps)
+            (None, None) => State::default().with_counter("steps", self.steps),
+            (Some((combiner, _, similarity)), _) => {
+                let values = combiner.state();
+                let arrays = vec![Array::new(METHOD, vec![values.len()], values)];
+                let state = State { arrays, ..State::default() }.with_counter("steps", self.steps);
+                state.with_numbers(COSINES, &similarity.sums()).with_counter(COSINES, similarity.steps())
             }
         }
     }
 
     fn restore(&mut self, state: State) -> Result<()> {
         self.steps = state.counter("steps");
-        (self.started, self.waiting) = (None, Some(state).filter(|state| state.arrays.iter().any(|array| !array.values.is_empty())));
+        (self.started, self.waiting) = (None, Some(state).filter(|state| !state.arrays.is_empty()));
         Ok(())
     }
 }
@@ -159,6 +168,7 @@ mod tests {
             let next = slopes(3, 3, n, &device);
             let found = [&mut whole, &mut again].map(|combiner| vector::to_vec(&combiner.combine(&next, &space).unwrap()));
             assert_eq!(found[0], found[1], "{method:?}");
+            assert_eq!(whole.similarity(), again.similarity(), "{method:?}");
         }
         // The sum is what `Sum` gives.
         let next = slopes(0, 2, n, &device);
