@@ -7,7 +7,6 @@ macro_rules! say {
 
 mod commands;
 mod diagnostic;
-mod experiments;
 mod output;
 
 use std::process::ExitCode;

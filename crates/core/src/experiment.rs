@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     Error, Recipe, Report, Result, Run, Violation,
     report::{Block, Table},
+    run::Input,
 };
 
 /// An experiment with a typed configuration. Each method crate exports its own; the binary lists them in one table.
@@ -25,6 +26,11 @@ pub trait Experiment: Sync {
         Ok(())
     }
 
+    /// The files that a run reads: they must be there before it begins, and be the same when it goes on.
+    fn inputs(&self, _config: &Self::Config) -> Result<Vec<Input>> {
+        Ok(Vec::new())
+    }
+
     /// Runs to the end, or goes on from the newest checkpoint in `run`.
     fn run(&self, config: &Self::Config, run: &Run) -> Result<Summary>;
 }
@@ -39,6 +45,9 @@ pub trait AnyExperiment: Sync {
 
     /// Reads and checks the configuration; gives the recipe with all defaults written out.
     fn resolve(&self, recipe: &Recipe) -> Result<String>;
+
+    /// See [`Experiment::inputs`].
+    fn inputs(&self, recipe: &Recipe) -> Result<Vec<Input>>;
 
     /// Runs a recipe that [`resolve`](Self::resolve) accepted.
     fn run_recipe(&self, recipe: &Recipe, run: &Run) -> Result<Summary>;
@@ -57,6 +66,10 @@ impl<E: Experiment> AnyExperiment for E {
         let config: E::Config = recipe.config()?;
         self.check(&config).map_err(|violation| recipe.violation(&violation))?;
         recipe.resolved(&config)
+    }
+
+    fn inputs(&self, recipe: &Recipe) -> Result<Vec<Input>> {
+        Experiment::inputs(self, &recipe.config()?)
     }
 
     fn run_recipe(&self, recipe: &Recipe, run: &Run) -> Result<Summary> {

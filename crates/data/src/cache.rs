@@ -2,16 +2,13 @@
 
 use std::{
     env, fs,
-    fs::File,
-    io::Read,
     path::{Path, PathBuf},
 };
 
 use lyceum_core::{
     Error, Result,
-    checksum::{hex, sha256},
+    checksum::{sha256, sha256_of_file},
 };
-use sha2::{Digest, Sha256};
 
 /// A folder with one sub-folder a data set.
 #[derive(Debug, Clone)]
@@ -58,7 +55,7 @@ impl Cache {
     /// Whether a file is there and whole.
     pub fn holds(&self, dataset: &str, file: Known) -> bool {
         let path = self.folder(dataset).join(file.name);
-        digest(&path).is_ok_and(|found| file.sha256.is_none_or(|expected| found == expected))
+        sha256_of_file(&path).is_ok_and(|found| file.sha256.is_none_or(|expected| found == expected))
     }
 }
 
@@ -70,17 +67,5 @@ fn verify(path: &Path, found: &str, file: Known) -> Result<()> {
             Err(Error::damaged(path, what))
         }
         _ => Ok(()),
-    }
-}
-
-fn digest(path: &Path) -> std::io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hasher.finalize())),
-            n => hasher.update(&buffer[..n]),
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io::Read, path::Path};
 
-use lyceum_core::{Error, Result};
+use lyceum_core::{Error, Result, run::Input};
 use ndarray::Array2;
 
 use crate::{
@@ -123,6 +123,12 @@ impl Entry {
     /// Whether all its files are in the cache.
     pub fn is_present(&self, cache: &Cache) -> bool {
         self.files.iter().all(|file| cache.holds(self.name, *file))
+    }
+
+    /// The files that it is read from.
+    pub fn inputs(&self, cache: &Cache) -> Vec<Input> {
+        let input = |file: &Known| Input { path: cache.folder(self.name).join(file.name), hint: self.hint(cache) };
+        self.files.iter().map(input).collect()
     }
 
     fn hint(&self, cache: &Cache) -> String {

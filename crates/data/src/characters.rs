@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lyceum_core::{Error, Result, range};
+use lyceum_core::{Error, Result, range, run::Input};
 use ndarray::Array2;
 use rand::{Rng, RngExt, seq::SliceRandom};
 use serde::{Deserialize, Serialize};
@@ -46,15 +46,21 @@ struct Role {
 }
 
 const ROLES: Known = Known { name: "roles.jsonl", sha256: None };
+const HINT: &str = "`cargo xtask data shakespeare` brings it; or name a file of your own with `file`.";
 
 impl Characters {
+    /// The file that they are read from.
+    pub fn inputs(&self, cache: &Cache) -> Vec<Input> {
+        let own = self.file.as_ref().map(|path| Input::named(path, "Give a file of lines with a role and its text."));
+        vec![own.unwrap_or_else(|| Input::named(cache.folder("shakespeare").join(ROLES.name), HINT))]
+    }
+
     /// The examples, and which of them each client has. The inputs are numbers of characters in [`ALPHABET`].
     pub fn prepare(&self, cache: &Cache, rng: &mut impl Rng) -> Result<(Prepared, Vec<Vec<usize>>)> {
         let (path, bytes) = if let Some(path) = &self.file {
             (path.clone(), std::fs::read(path).map_err(Error::io("read", path))?)
         } else {
-            let hint = "`cargo xtask data shakespeare` brings it; or name a file of your own with `file`.";
-            (cache.folder("shakespeare").join(ROLES.name), cache.read("shakespeare", ROLES, hint)?)
+            (cache.folder("shakespeare").join(ROLES.name), cache.read("shakespeare", ROLES, HINT)?)
         };
         self.spread(&roles(&path, &bytes)?, rng)
     }

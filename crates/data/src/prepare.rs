@@ -1,6 +1,6 @@
 //! A data set made ready for an experiment: split, limited, spoiled.
 
-use lyceum_core::{Error, Result, Seed, Violation, range};
+use lyceum_core::{Error, Result, Seed, Violation, range, run::Input};
 use serde::{Deserialize, Serialize};
 
 use crate::{Cache, Examples, Extent, catalog, noise, split};
@@ -82,6 +82,11 @@ impl DataConfig {
             return Err(Violation::new(format!("{key}.held_out"), format!("held_out + test is {found}; allowed: less than 1")));
         }
         Ok(())
+    }
+
+    /// The files that it is read from.
+    pub fn inputs(&self, cache: &Cache) -> Result<Vec<Input>> {
+        Ok(catalog::find(&self.name)?.inputs(cache))
     }
 
     /// Loads, splits and spoils. The split and the noise are streams of `seed`, so they are the same for every arm.

@@ -10,10 +10,11 @@ use crate::{
 };
 
 /// A gradient estimator and its constants.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum EstimatorConfig {
     /// The gradient at the parameters.
+    #[default]
     Plain,
     /// [`SharpnessAware`] in a ball of any p-norm.
     Sam {

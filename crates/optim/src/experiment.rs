@@ -3,7 +3,10 @@
 use lyceum_core::{
     Experiment, Report, Result, Run, Summary, Violation,
     report::{Axis, Block, Chart, Series, Table},
+    run::Input,
 };
+
+use lyceum_data::Cache;
 
 use crate::comparison::{Comparison, TrainedArm};
 
@@ -23,6 +26,10 @@ impl Experiment for Train {
 
     fn check(&self, config: &Comparison) -> Result<(), Violation> {
         config.check()
+    }
+
+    fn inputs(&self, config: &Comparison) -> Result<Vec<Input>> {
+        config.data.inputs(&Cache::locate())
     }
 
     fn run(&self, config: &Comparison, run: &Run) -> Result<Summary> {

@@ -7,6 +7,7 @@ mod active;
 mod conformal;
 mod epidemic;
 mod error;
+mod experiments;
 mod federated;
 mod masking;
 mod optim;
@@ -43,6 +44,9 @@ mod _native {
 
     #[pymodule_export]
     use super::epidemic::{PySimulation, epidemic_parameters};
+
+    #[pymodule_export]
+    use super::experiments::{experiments, resume, run};
 
     #[pymodule_export]
     use super::federated::{PyLedger, PyNetwork, PyRules, PyTrainer, client_state, gaussian_epsilon, partition, simulate};

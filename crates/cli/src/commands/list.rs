@@ -1,6 +1,6 @@
 //! `lyceum list`.
 
-use crate::experiments::EXPERIMENTS;
+use lyceum_experiments::ALL;
 
 /// List the experiments that a recipe can name
 #[derive(clap::Args)]
@@ -8,8 +8,8 @@ pub(crate) struct List {}
 
 impl List {
     pub(crate) fn execute() {
-        let width = EXPERIMENTS.iter().map(|experiment| experiment.name().len()).max().unwrap_or(0);
-        for experiment in EXPERIMENTS {
+        let width = ALL.iter().map(|experiment| experiment.name().len()).max().unwrap_or(0);
+        for experiment in ALL {
             say!("{:width$}  {}", experiment.name(), experiment.about());
         }
     }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use lyceum_core::{AnyExperiment, Progress, Recipe, Result, Run as RunFolder, Summary};
+use lyceum_core::{Progress, Recipe, Result, Summary};
 use serde_json::json;
 
-use crate::{experiments, output};
+use crate::output;
 
 /// Run a recipe and write everything to a run folder
 #[derive(clap::Args)]
@@ -44,33 +44,21 @@ pub(crate) struct Resume {
 impl Run {
     pub(crate) fn execute(self, progress: &Progress) -> Result<()> {
         let recipe = Recipe::read(&self.recipe, &self.overrides)?;
-        let experiment = experiments::find(&recipe)?;
         if self.check_only {
-            output::text(&experiment.resolve(&recipe)?);
+            output::text(&lyceum_experiments::find(&recipe)?.resolve(&recipe)?);
             return Ok(());
         }
-        let folder = self.out.unwrap_or_else(|| free_folder(recipe.stem()));
-        let run = RunFolder::create(&folder, experiment, &recipe, progress.clone())?;
-        finish(experiment, &recipe, &run)
+        let folder = self.out.unwrap_or_else(|| lyceum_experiments::free_folder(recipe.stem()));
+        show(&lyceum_experiments::run(&recipe, &folder, progress)?, &folder, progress);
+        Ok(())
     }
 }
 
 impl Resume {
     pub(crate) fn execute(self, progress: &Progress) -> Result<()> {
-        if let Some(summary) = RunFolder::summary(&self.run)? {
-            progress.note("This run has ended; nothing is left to do.");
-            show(&summary, &self.run, progress);
-            return Ok(());
-        }
-        let (run, recipe) = RunFolder::open(&self.run, progress.clone())?;
-        finish(experiments::find(&recipe)?, &recipe, &run)
+        show(&lyceum_experiments::resume(&self.run, progress)?, &self.run, progress);
+        Ok(())
     }
-}
-
-fn finish(experiment: &dyn AnyExperiment, recipe: &Recipe, run: &RunFolder) -> Result<()> {
-    let summary = experiment.run_recipe(recipe, run)?;
-    show(&summary, run.folder(), run.progress());
-    Ok(())
 }
 
 fn show(summary: &Summary, folder: &Path, progress: &Progress) {
@@ -80,10 +68,4 @@ fn show(summary: &Summary, folder: &Path, progress: &Progress) {
     } else {
         say!("\n{}\nreport: {}", summary.table.markdown(), report.display());
     }
-}
-
-/// `runs/NAME`, `runs/NAME-2`, …: the first that is not there.
-fn free_folder(name: &str) -> PathBuf {
-    let candidates = (1..).map(|n: u32| Path::new("runs").join(if n == 1 { name.into() } else { format!("{name}-{n}") }));
-    candidates.into_iter().find(|folder| !folder.exists()).expect("numbers do not end")
 }

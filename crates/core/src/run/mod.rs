@@ -18,11 +18,13 @@
 mod cadence;
 mod checkpoint;
 mod events;
+mod inputs;
 mod lock;
 mod metrics;
 mod name;
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -32,11 +34,15 @@ use serde::{Deserialize, Serialize};
 
 pub use cadence::Cadence;
 pub use checkpoint::Checkpoint;
+pub use inputs::Input;
 use lock::Lock;
 use metrics::Metrics;
 pub use name::check_names;
 
-use crate::{AnyExperiment, Array, Error, Progress, Recipe, Report, Result, Seed, Summary, atomic, instructions::instructions, interrupt};
+use crate::{
+    AnyExperiment, Array, Error, Progress, Recipe, Report, Result, Seed, Summary, atomic, checksum::sha256, instructions::instructions,
+    interrupt, report::Block,
+};
 
 /// How many checkpoints of a run are kept: the newest, and one to fall back on should it be damaged.
 const CHECKPOINTS_KEPT: usize = 2;
@@ -65,6 +71,12 @@ pub struct Origin {
     /// The [instructions](crate::instructions) that the run began with; absent in runs of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<String>,
+    /// SHA-256 of `recipe.toml` as the run began; absent in runs of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
+    /// SHA-256 of each file that the run reads, by its path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, String>,
 }
 
 impl Run {
@@ -72,6 +84,7 @@ impl Run {
     /// before it had written the recipe.
     pub fn create(folder: &Path, experiment: &dyn AnyExperiment, recipe: &Recipe, progress: Progress) -> Result<Self> {
         let resolved = experiment.resolve(recipe)?;
+        let inputs = inputs::sums(&experiment.inputs(recipe)?)?;
         let left = |entry: &fs::DirEntry| match entry.file_name().to_str() {
             Some("lock") => entry.metadata().is_ok_and(|lock| lock.is_file() && lock.len() == 0),
             name => name == Some(".recipe.toml.partial"),
@@ -83,7 +96,15 @@ impl Run {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         let lock = Arc::new(Lock::take(folder)?);
         atomic::write(&folder.join("recipe.toml"), resolved.as_bytes())?;
-        Self::of_recipe(folder, recipe, progress, lock)
+        Self::of_recipe(folder, recipe, inputs, progress, lock)
+    }
+
+    /// An error if a file is not as it was when the run began.
+    pub fn check_inputs(&self, inputs: &[Input]) -> Result<()> {
+        match Self::origin(&self.root)? {
+            Some(origin) => inputs::check(&origin.inputs, inputs),
+            None => Ok(()),
+        }
     }
 
     /// Opens a run that was interrupted or has ended.
@@ -94,17 +115,29 @@ impl Run {
         }
         let recipe = Recipe::read(&path, &[])?;
         let lock = Arc::new(Lock::take(folder)?);
-        Ok((Self::of_recipe(folder, &recipe, progress, lock)?, recipe))
+        Ok((Self::of_recipe(folder, &recipe, BTreeMap::new(), progress, lock)?, recipe))
     }
 
     /// The run of a folder that has its recipe, and maybe nothing else yet.
-    fn of_recipe(folder: &Path, recipe: &Recipe, progress: Progress, lock: Arc<Lock>) -> Result<Self> {
-        let path = folder.join("run.json");
+    fn of_recipe(folder: &Path, recipe: &Recipe, inputs: BTreeMap<String, String>, progress: Progress, lock: Arc<Lock>) -> Result<Self> {
+        let (path, written) = (folder.join("run.json"), folder.join("recipe.toml"));
+        let sum = sha256(&fs::read(&written).map_err(Error::io("read", &written))?);
         let own = instructions().name();
         match read_json::<Origin>(&path)? {
             None => {
-                let (version, instructions) = (env!("CARGO_PKG_VERSION").into(), Some(own.into()));
-                write_json(&path, &Origin { experiment: recipe.experiment().into(), seed: recipe.seed().root(), version, instructions })?;
+                let origin = Origin {
+                    experiment: recipe.experiment().into(),
+                    seed: recipe.seed().root(),
+                    version: env!("CARGO_PKG_VERSION").into(),
+                    instructions: Some(own.into()),
+                    recipe: Some(sum),
+                    inputs,
+                };
+                write_json(&path, &origin)?;
+            }
+            Some(Origin { recipe: Some(before), .. }) if before != sum => {
+                let found = "another text than when the run began";
+                return Err(Error::invalid(written.display().to_string(), found, "that text; a new run for another recipe"));
             }
             // Only these two give the same bits: see the chapter on kernels.
             Some(Origin { instructions: Some(before), .. }) if before != own && [before.as_str(), own].contains(&"plain") => {
@@ -215,6 +248,9 @@ impl Run {
     /// Writes the report and, last, the summary, whose presence says that the run has ended.
     pub fn finish(&self, summary: &Summary, report: &Report) -> Result<()> {
         self.metrics.lock().map_err(|_| poisoned())?.sync()?;
+        let path = self.root.join("recipe.toml");
+        let recipe = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        let report = &report.clone().section("Recipe", [Block::Code(recipe)]);
         write_json(&self.folder.join("report.json"), report)?;
         atomic::write(&self.folder.join("report.html"), report.html().as_bytes())?;
         write_json(&self.folder.join("summary.json"), summary)

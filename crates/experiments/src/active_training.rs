@@ -14,6 +14,7 @@ use lyceum_core::{
     math::mean_and_deviation,
     range,
     report::{Axis, Block, Chart, Series, Table},
+    run::Input,
 };
 use lyceum_data::{
     Cache, Examples, Extent, noise,
@@ -31,12 +32,12 @@ use serde::{Deserialize, Serialize};
 use super::toy_regression::{check_labels, describe};
 
 /// Acquires labels and trains on them with and without weights.
-pub(crate) struct ActiveTraining;
+pub struct ActiveTraining;
 
 /// The recipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Config {
+pub struct Config {
     #[serde(default)]
     device: DeviceName,
     /// `label_noise` spoils the labels of the pool.
@@ -181,6 +182,10 @@ impl Experiment for ActiveTraining {
         Ok(())
     }
 
+    fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
+        config.data.inputs(&Cache::locate())
+    }
+
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
         let data = config.data.prepare(&Cache::locate(), run.seed())?;
         if config.acquisition.class_shares.len() != data.classes.len() {
@@ -226,8 +231,7 @@ impl Experiment for ActiveTraining {
             measured.len()
         );
         let report = Report::new("Training with and without weights", lead)
-            .section("Outcome", blocks.into_iter().chain([Block::Table(summary.table.clone())]))
-            .section("Recipe", [Block::Code(toml::to_string(config).unwrap_or_default())]);
+            .section("Outcome", blocks.into_iter().chain([Block::Table(summary.table.clone())]));
         run.finish(&summary, &diverged.report(report))?;
         Ok(summary)
     }

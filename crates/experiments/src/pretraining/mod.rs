@@ -7,7 +7,7 @@ use corpus::{Corpus, TextConfig};
 use lyceum_core::{
     DivergedArms, Experiment, Report, Result, Run, Seed, Summary, Violation, range,
     report::{Axis, Block, Chart, Series, Table},
-    run::check_names,
+    run::{Input, check_names},
 };
 use lyceum_masking::{Masker, Method, Score};
 use lyceum_optim::EstimatorConfig;
@@ -21,12 +21,12 @@ use super::{encoder::EncoderConfig, order::Order};
 
 /// Learns with each masking.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pretraining;
+pub struct Pretraining;
 
 /// The recipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Config {
+pub struct Config {
     #[serde(default)]
     device: DeviceName,
     data: TextConfig,
@@ -35,7 +35,7 @@ pub(crate) struct Config {
     #[serde(default)]
     training: StepsConfig,
     /// How gradients are estimated.
-    #[serde(default = "plain")]
+    #[serde(default)]
     estimator: EstimatorConfig,
     /// What is compared.
     arm: Vec<Arm>,
@@ -91,10 +91,6 @@ struct Arm {
     score: Score,
 }
 
-fn plain() -> EstimatorConfig {
-    EstimatorConfig::Plain
-}
-
 /// The questions that every arm is asked: held-out rows, masked by each of these.
 const PROBES: [(&str, Method); 3] = [("words", Method::WholeWord), ("spans", Method::SPAN), ("collocations", Method::Collocations)];
 
@@ -134,6 +130,10 @@ impl Experiment for Pretraining {
             }
         }
         Ok(())
+    }
+
+    fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
+        config.data.inputs()
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
@@ -191,9 +191,7 @@ impl Config {
                 chart.with(Series::line(&arm.name, points))
             }))
         });
-        Report::new("What is masked", lead)
-            .section("Outcome", std::iter::once(Block::Table(summary.table.clone())).chain(charts))
-            .section("Recipe", [Block::Code(toml::to_string(self).unwrap_or_default())])
+        Report::new("What is masked", lead).section("Outcome", std::iter::once(Block::Table(summary.table.clone())).chain(charts))
     }
 }
 

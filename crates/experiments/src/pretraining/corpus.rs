@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, sync::Arc};
 
-use lyceum_core::{Error, Result, Run, Seed, Violation, atomic, range};
+use lyceum_core::{Error, Result, Run, Seed, Violation, atomic, range, run::Input};
 use lyceum_data::{Cache, split};
 use lyceum_masking::{
     BuildConfig, MaskConfig, Masker, Method, Score, masker::IGNORED, select::SelectConfig, tokens::Tokens, tree::TokenTree,
@@ -20,10 +20,12 @@ use tokenizers::{
     },
 };
 
-use crate::experiments::order::Order;
+use crate::order::Order;
 
 /// Where the texts of a corpus are kept, in the run folder.
 pub(super) const FOLDER: &str = "texts";
+
+const HINT: &str = "Give a folder of .txt files. `cargo xtask data english` makes one of Debian's documentation.";
 
 /// Where the text comes from, and what is made of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,13 +85,14 @@ impl TextConfig {
         Ok(())
     }
 
+    pub(super) fn inputs(&self) -> Result<Vec<Input>> {
+        Ok(self.texts()?.into_iter().map(|path| Input::named(path, HINT)).collect())
+    }
+
     fn texts(&self) -> Result<Vec<PathBuf>> {
         let named = PathBuf::from(&self.folder);
         let folder = if named.is_dir() { named } else { Cache::locate().folder(&self.folder) };
-        let entries = fs::read_dir(&folder).map_err(|_| Error::Missing {
-            path: folder.clone(),
-            hint: "Give a folder of .txt files. `cargo xtask data english` makes one of Debian's documentation.".into(),
-        })?;
+        let entries = fs::read_dir(&folder).map_err(|_| Error::Missing { path: folder.clone(), hint: HINT.into() })?;
         let mut paths: Vec<PathBuf> =
             entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "txt")).collect();
         paths.sort();

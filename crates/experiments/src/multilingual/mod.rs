@@ -10,7 +10,7 @@ use corpus::{Corpus, TextConfig};
 use lyceum_core::{
     DivergedArms, Experiment, Report, Result, Run, Seed, Summary, Violation, range,
     report::{Axis, Block, Chart, Series, Table},
-    run::check_names,
+    run::{Input, check_names},
 };
 use lyceum_multitask::{
     Method,
@@ -30,12 +30,12 @@ use super::encoder::EncoderConfig;
 
 /// Learns languages together with each method.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Multilingual;
+pub struct Multilingual;
 
 /// The recipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Config {
+pub struct Config {
     #[serde(default)]
     device: DeviceName,
     data: TextConfig,
@@ -44,7 +44,7 @@ pub(crate) struct Config {
     #[serde(default)]
     training: StepsConfig,
     /// How gradients are estimated.
-    #[serde(default = "plain")]
+    #[serde(default)]
     estimator: EstimatorConfig,
     /// What is compared.
     arm: Vec<Arm>,
@@ -107,10 +107,6 @@ struct Arm {
     learning_rate: Option<f64>,
 }
 
-fn plain() -> EstimatorConfig {
-    EstimatorConfig::Plain
-}
-
 /// What an arm came to.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Learnt {
@@ -168,6 +164,10 @@ impl Experiment for Multilingual {
             }
         }
         Ok(())
+    }
+
+    fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
+        Ok(config.data.inputs())
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
@@ -313,6 +313,6 @@ impl Config {
             let picture = Block::Picture { picture, caption: arm.name.clone() };
             report = report.section(format!("Whose gradients are alike: {}", arm.name), [Block::Text(text), picture]);
         }
-        report.section("Recipe", [Block::Code(toml::to_string(self).unwrap_or_default())])
+        report
     }
 }

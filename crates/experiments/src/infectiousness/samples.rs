@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use lyceum_core::{Result, Run, Seed, range};
+use lyceum_core::{Result, Run, Seed, range, run::Input};
 use lyceum_epidemic::{
     Config, Simulation,
     random::Random,
+    region::REGIONS,
     tracing::{
         DAYS, Phone, Policy,
         collect::{Collector, Sampling},
@@ -99,6 +100,13 @@ impl Default for Ranges {
 }
 
 impl Simulations {
+    /// The region, where it is a file.
+    pub(super) fn inputs(&self) -> Vec<Input> {
+        let is_known = REGIONS.iter().any(|(name, _)| *name == self.region);
+        let file = (!is_known).then(|| Input::named(&self.region, "Give a region's file, or one of the known regions."));
+        file.into_iter().collect()
+    }
+
     /// The configuration of simulation `number`, and the share of people who follow recommendations.
     fn config(&self, number: usize, seed: Seed) -> (Config, f32) {
         let mut rng = seed.stream_at("simulation", number as u64);

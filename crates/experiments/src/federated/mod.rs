@@ -6,9 +6,9 @@ mod outcome;
 
 use lyceum_core::{
     Error, Experiment, Result, Run, Seed, Summary, Violation, range,
-    run::{Cadence, check_names},
+    run::{Cadence, Input, check_names},
 };
-use lyceum_data::{Characters, SyntheticLogistic, prepare::DataConfig};
+use lyceum_data::{Cache, Characters, SyntheticLogistic, prepare::DataConfig};
 use lyceum_federated::{
     Client, Guard, Journals, LocalConfig, MethodConfig, NetworkTrainer, Participation, Privacy, Rules, Simulation,
     simulation::{Saved, World},
@@ -21,12 +21,12 @@ use clients::{ClientsConfig, Federation, Split};
 
 /// Learns one model over many clients with each method.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Federated;
+pub struct Federated;
 
 /// The recipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Config {
+pub struct Config {
     /// Rounds of communication.
     #[serde(deserialize_with = "range::at_least_one")]
     rounds: usize,
@@ -70,7 +70,7 @@ pub(crate) struct Config {
     #[serde(default)]
     local: LocalConfig,
     /// How clients estimate gradients.
-    #[serde(default = "plain")]
+    #[serde(default)]
     estimator: EstimatorConfig,
     #[serde(default)]
     guard: Guard,
@@ -111,10 +111,6 @@ fn yes() -> bool {
 
 fn checkpoint_seconds() -> f64 {
     20.0
-}
-
-fn plain() -> EstimatorConfig {
-    EstimatorConfig::Plain
 }
 
 impl Arm {
@@ -205,6 +201,15 @@ impl Experiment for Federated {
             config.model.check("model", extent, 0)?;
         }
         Ok(())
+    }
+
+    fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
+        let cache = Cache::locate();
+        match (&config.characters, &config.data) {
+            (Some(characters), _) => Ok(characters.inputs(&cache)),
+            (None, Some(data)) => data.inputs(&cache),
+            (None, None) => Ok(Vec::new()),
+        }
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {

@@ -4,7 +4,7 @@
 //! digits, a thousand of three. With few examples of each class it is weak and its small probabilities are noise, the
 //! setting in which RAPS was proposed. It combines `lyceum-train` and `lyceum-conformal`.
 
-use lyceum_core::{Experiment, Result, Run, Seed, Summary, Violation, memory, range};
+use lyceum_core::{Experiment, Result, Run, Seed, Summary, Violation, memory, range, run::Input};
 use lyceum_data::{Cache, Examples, Extent, prepare::DataConfig};
 use lyceum_train::{DeviceName, ModelConfig, Plain, TrainConfig, Trainer, logits};
 use ndarray::{Array2, s};
@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use super::compare_scores::Comparison;
 
 /// Trains a classifier of numbers and compares prediction sets.
-pub(crate) struct DigitTuples;
+pub struct DigitTuples;
 
 /// The recipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Config {
+pub struct Config {
     #[serde(default)]
     device: DeviceName,
     data: DataConfig,
@@ -83,6 +83,10 @@ impl Experiment for DigitTuples {
         config.comparison.check("comparison")
     }
 
+    fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
+        config.data.inputs(&Cache::locate())
+    }
+
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
         let data = config.data.prepare(&Cache::locate(), run.seed())?;
         let digits = config.numbers.digits;
@@ -99,7 +103,7 @@ impl Experiment for DigitTuples {
         let numbers = logits(trainer.model(), &test)?;
         let lead =
             format!("{} numbers of {digits} digits put together from {} test digits of {}.", test.len(), data.test.len(), config.data.name);
-        config.comparison.run(run, &lead, numbers.view(), &test.labels, toml::to_string(config).unwrap_or_default())
+        config.comparison.run(run, &lead, numbers.view(), &test.labels)
     }
 }
 

@@ -16,12 +16,12 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 /// Estimates a line's risk and fits lines, many times.
-pub(crate) struct ToyRegression;
+pub struct ToyRegression;
 
 /// The recipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Config {
+pub struct Config {
     /// Points in the pool.
     #[serde(deserialize_with = "range::at_least_one")]
     pool: usize,
@@ -107,7 +107,7 @@ impl Experiment for ToyRegression {
         for (title, blocks) in report {
             page = page.section(title, blocks);
         }
-        run.finish(&summary, &page.section("Recipe", [Block::Code(toml::to_string(config).unwrap_or_default())]))?;
+        run.finish(&summary, &page)?;
         Ok(summary)
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use lyceum_core::{
     DivergedArms, Error, Experiment, Report, Result, Run, Seed, Summary, Violation, atomic, range,
     report::{Axis, Block, Chart, Series, Table},
-    run::check_names,
+    run::{Input, check_names},
 };
 use lyceum_epidemic::{
     evaluate::area_under_curve,
@@ -40,12 +40,12 @@ const PREDICTOR: &str = "predictor";
 
 /// Learns predictors.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct LearnInfectiousness;
+pub struct LearnInfectiousness;
 
 /// The recipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Config {
+pub struct Config {
     #[serde(default)]
     device: DeviceName,
     #[serde(default)]
@@ -56,7 +56,7 @@ pub(crate) struct Config {
     #[serde(default)]
     training: StepsConfig,
     /// How gradients are estimated.
-    #[serde(default = "plain")]
+    #[serde(default)]
     estimator: EstimatorConfig,
     /// Shares of the days on which people who are well are at most a little careful, careful, and not at home.
     #[serde(default = "below", deserialize_with = "range::fractions")]
@@ -119,10 +119,6 @@ fn rounds() -> usize {
     2
 }
 
-fn plain() -> EstimatorConfig {
-    EstimatorConfig::Plain
-}
-
 fn below() -> Vec<f64> {
     vec![0.5, 0.8, 0.95]
 }
@@ -180,6 +176,10 @@ impl Experiment for LearnInfectiousness {
             }
         }
         Ok(())
+    }
+
+    fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
+        Ok(config.simulations.inputs())
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
@@ -296,7 +296,6 @@ impl Config {
         });
         Report::new("Predictors for contact tracing", lead)
             .section("Outcome", [Block::Table(summary.table.clone()), Block::Chart(told), Block::Chart(error)])
-            .section("Recipe", [Block::Code(toml::to_string(self).unwrap_or_default())])
     }
 }
 

@@ -10,7 +10,7 @@ use lyceum_continual::{
 use lyceum_core::{
     Error, Experiment, Report, Result, Run, Seed, Summary, Violation, range,
     report::{Axis, Block, Chart, Gallery, Picture, Series, Table},
-    run::check_names,
+    run::{Input, check_names},
 };
 use lyceum_data::{
     Cache, Examples,
@@ -26,12 +26,12 @@ use serde::{Deserialize, Serialize};
 
 /// Learns a stream with each strategy.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Continual;
+pub struct Continual;
 
 /// The recipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Config {
+pub struct Config {
     #[serde(default)]
     device: DeviceName,
     data: DataConfig,
@@ -49,7 +49,7 @@ pub(crate) struct Config {
     #[serde(default)]
     training: TrainConfig,
     /// How gradients are estimated.
-    #[serde(default = "plain")]
+    #[serde(default)]
     estimator: EstimatorConfig,
     /// How the gradients of tasks that are learnt together are combined.
     #[serde(default)]
@@ -113,10 +113,6 @@ struct Arm {
 
 fn one() -> usize {
     1
-}
-
-fn plain() -> EstimatorConfig {
-    EstimatorConfig::Plain
 }
 
 impl Arm {
@@ -189,6 +185,10 @@ impl Experiment for Continual {
             config.model.check("model", entry.extent, 0)?;
         }
         Ok(())
+    }
+
+    fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
+        config.data.inputs(&Cache::locate())
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
@@ -446,7 +446,7 @@ fn report(config: &Config, data: &Prepared, order: &Order, learnt: &[Learnt], su
             report = report.section(format!("How full {name} is"), fill(progress));
         }
     }
-    Ok(report.section("Recipe", [Block::Code(toml::to_string(config).unwrap_or_default())]))
+    Ok(report)
 }
 
 /// How many directions each layer has after each task.

@@ -13,6 +13,7 @@ use lyceum_core::{
     math::mean_and_deviation,
     range,
     report::{Axis, Block, Chart, Series, Table},
+    run::Input,
 };
 use lyceum_data::{
     formats::npy::{self, MatrixView},
@@ -43,12 +44,12 @@ impl Default for Comparison {
 }
 
 /// Compares scores on a user's logits.
-pub(crate) struct CompareScores;
+pub struct CompareScores;
 
 /// The recipe of `compare-scores`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Config {
+pub struct Config {
     /// The logits, one example a row: .npy. Log-probabilities will do.
     logits: PathBuf,
     /// The labels, from 0: .npy.
@@ -72,6 +73,11 @@ impl Experiment for CompareScores {
         config.comparison.check("comparison")
     }
 
+    fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
+        let file = |path: &PathBuf| Input::named(path, "Give the path of a .npy file.");
+        Ok(vec![file(&config.logits), file(&config.labels)])
+    }
+
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
         let matrix = npy::Matrix::open(&config.logits)?;
         let labels = npy::labels(&config.labels)?;
@@ -83,7 +89,7 @@ impl Experiment for CompareScores {
             MatrixView::Float32(view) => CowArray::from(view),
             MatrixView::Float64(view) => logits::from_f64(view).into(),
         };
-        config.comparison.run(run, &lead, logits.view(), &labels, toml::to_string(config).unwrap_or_default())
+        config.comparison.run(run, &lead, logits.view(), &labels)
     }
 }
 
@@ -109,8 +115,8 @@ impl Comparison {
         Ok(())
     }
 
-    /// Compares, and finishes the run. `lead` says what the examples are, `recipe` is the run's.
-    pub(super) fn run(&self, run: &Run, lead: &str, logits: ArrayView2<'_, f32>, labels: &[usize], recipe: String) -> Result<Summary> {
+    /// Compares, and finishes the run. `lead` says what the examples are.
+    pub(super) fn run(&self, run: &Run, lead: &str, logits: ArrayView2<'_, f32>, labels: &[usize]) -> Result<Summary> {
         let ranks: Vec<usize> = places(logits, labels, 1.0)?.iter().map(|place| place.rank).collect();
         let accuracy = ranks.iter().filter(|rank| **rank == 1).count() as f64 / ranks.len() as f64;
         let mut summary = Summary::default();
@@ -138,7 +144,7 @@ impl Comparison {
         for (alpha, blocks) in sections {
             report = report.section(format!("α = {alpha}"), blocks);
         }
-        run.finish(&summary, &report.section("Recipe", [Block::Code(recipe)]))?;
+        run.finish(&summary, &report)?;
         Ok(summary)
     }
 

@@ -11,9 +11,10 @@ use lyceum_conformal::{
 use lyceum_core::{
     Experiment, Report, Result, Run, Seed, Summary, Violation, range,
     report::{Axis, Block, Chart, Gallery, Picture, Series, Table},
+    run::Input,
 };
 use lyceum_data::{
-    Examples,
+    Cache, Examples,
     prepare::{DataConfig, Prepared},
     split,
 };
@@ -31,12 +32,12 @@ const PICTURES: usize = 24;
 const BINS: usize = 10;
 
 /// Trains, calibrates, certifies.
-pub(crate) struct Certify;
+pub struct Certify;
 
 /// The recipe of `certify`: that of `train`, and a table for the sets.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Config {
+pub struct Config {
     #[serde(default)]
     device: DeviceName,
     data: DataConfig,
@@ -99,6 +100,10 @@ impl Experiment for Certify {
             return Err(Violation::new("data.held_out", "found 0; allowed: more than 0, sets are calibrated on held-out examples"));
         }
         comparison(config).check()
+    }
+
+    fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
+        config.data.inputs(&Cache::locate())
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
@@ -236,11 +241,7 @@ fn report(config: &Config, data: &Prepared, arms: &[TrainedArm], certified: &[Ce
     if let Some(last) = certified.last() {
         report = report.section("Images and their sets", gallery(last, &data.test, data)?);
     }
-    Ok(report.section("Recipe", [Block::Code(toml_of(config))]))
-}
-
-fn toml_of(config: &Config) -> String {
-    toml::to_string(config).unwrap_or_default()
+    Ok(report)
 }
 
 fn set_table(certified: &[Certified<'_>], labels: &[usize]) -> Table {

@@ -13,6 +13,7 @@ use lyceum_core::{
     math::mean_and_deviation,
     range,
     report::{Axis, Block, Chart, Series, Table},
+    run::Input,
 };
 use lyceum_data::{
     Cache, Examples,
@@ -27,12 +28,12 @@ use serde::{Deserialize, Serialize};
 use super::toy_regression::check_labels;
 
 /// Trains a classifier and a surrogate, then tests the first by few labels, many times.
-pub(crate) struct ActiveTesting;
+pub struct ActiveTesting;
 
 /// The recipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Config {
+pub struct Config {
     #[serde(default)]
     device: DeviceName,
     data: DataConfig,
@@ -105,6 +106,10 @@ impl Experiment for ActiveTesting {
         check_labels("testing.labels", &config.testing.labels, config.testing.pool.unwrap_or(usize::MAX))
     }
 
+    fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
+        config.data.inputs(&Cache::locate())
+    }
+
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
         let data = config.data.prepare(&Cache::locate(), run.seed())?;
         let pool = test_pool(&data.test, &config.testing, run)?;
@@ -156,8 +161,7 @@ impl Experiment for ActiveTesting {
             config.testing.runs
         );
         let report = Report::new("A classifier's risk from few labels", lead)
-            .section("Outcome", [Block::Chart(chart), Block::Table(summary.table.clone())])
-            .section("Recipe", [Block::Code(toml::to_string(config).unwrap_or_default())]);
+            .section("Outcome", [Block::Chart(chart), Block::Table(summary.table.clone())]);
         run.finish(&summary, &report)?;
         Ok(summary)
     }

@@ -117,7 +117,7 @@ impl Config {
         }
         let caption = "Clients from left to right, classes from top to bottom: the share of a client's examples that is of a class.";
         let who = Block::Picture { picture: partition_picture(federation)?, caption: caption.into() };
-        Ok(report.section("Who has what", [who]).section("Recipe", [Block::Code(toml::to_string(self).unwrap_or_default())]))
+        Ok(report.section("Who has what", [who]))
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use lyceum_core::{Error, Result, Seed, Stream, Violation, range};
+use lyceum_core::{Error, Result, Seed, Stream, Violation, range, run::Input};
 use lyceum_data::{Cache, split};
 use lyceum_train::TokenBatch;
 use ndarray::Array2;
@@ -109,11 +109,19 @@ impl TextConfig {
         if path.is_dir() { path } else { Cache::locate().folder(&self.folder) }
     }
 
+    /// The files of the source and of all languages.
+    pub(super) fn inputs(&self) -> Vec<Input> {
+        std::iter::once(&self.source).chain(self.languages.keys()).map(|language| Input::named(self.file(language), HINT)).collect()
+    }
+
+    fn file(&self, language: &str) -> PathBuf {
+        self.path().join(format!("{language}.tsv"))
+    }
+
     /// The paragraphs of one language by key.
     fn paragraphs(&self, language: &str) -> Result<BTreeMap<String, String>> {
-        let path = self.path().join(format!("{language}.tsv"));
-        let hint = "A line is a key, a tab and a text. `cargo xtask data libreoffice-help` makes such files of LibreOffice's help.";
-        let bytes = fs::read(&path).map_err(Error::missing_or_io("read", &path, hint))?;
+        let path = self.file(language);
+        let bytes = fs::read(&path).map_err(Error::missing_or_io("read", &path, HINT))?;
         let text = String::from_utf8(bytes).map_err(|error| Error::damaged(&path, format!("is not UTF-8: {error}")))?;
         let mut found = BTreeMap::new();
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty()) {
@@ -123,6 +131,8 @@ impl TextConfig {
         Ok(found)
     }
 }
+
+const HINT: &str = "A line is a key, a tab and a text. `cargo xtask data libreoffice-help` makes such files of LibreOffice's help.";
 
 /// Tokens that no text has.
 const RESERVED: [&str; 3] = ["[padding]", "[separator]", "[mask]"];

@@ -1,0 +1,110 @@
+"""Experiments: a recipe in, a run folder out, as ``lyceum run`` makes them.
+
+>>> import tempfile
+>>> recipe = {
+...     "experiment": "train", "seed": 1, "data": {"name": "digits", "limit": 300}, "model": {"mlp": {"hidden": [8]}},
+...     "training": {"epochs": 2}, "arm": [{"name": "SAM", "estimator": {"sam": {"rho": 0.05}}}],
+... }
+>>> found = run(recipe, out=tempfile.mkdtemp())
+>>> 0 <= found.values["SAM/test_accuracy"] <= 1
+True
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import _native
+
+__all__ = ["Finished", "experiments", "resume", "run"]
+
+
+class Finished(NamedTuple):
+    """A run that has ended."""
+
+    folder: Path
+    """Where everything is: ``recipe.toml``, ``metrics.jsonl`` of each arm, ``summary.json``, ``report.html``."""
+
+    values: dict[str, float]
+    """What was found, by name, for example ``SAM/test_accuracy``."""
+
+    table: str
+    """The same as a table in Markdown."""
+
+
+def experiments() -> dict[str, str]:
+    """The experiments that a recipe can name, with a line on each."""
+    return dict(_native.experiments())
+
+
+def run(
+    recipe: str | PathLike[str] | Mapping[str, Any],
+    *,
+    out: str | PathLike[str] | None = None,
+    set: Mapping[str, Any] | None = None,
+    progress: bool = False,
+) -> Finished:
+    """Runs a recipe to its end. Ctrl-C stops it softly; :func:`resume` goes on.
+
+    Parameters
+    ----------
+    recipe
+        The path of a TOML file, or the same as a dictionary.
+    out
+        The run folder, absent or empty; by default ``runs/NAME``, or ``runs/NAME-2`` and so on where that is taken.
+    set
+        Keys of a recipe that has a path, for example ``{"training.epochs": 5}``, with other values.
+    progress
+        Whether progress is shown on standard error.
+
+    Raises
+    ------
+    ValueError
+        The recipe has a mistake, or the folder is taken. Nothing was written.
+    """
+    out = None if out is None else fspath(out)
+    if isinstance(recipe, Mapping):
+        if set is not None:
+            raise ValueError("set: found together with a recipe that is a dictionary; allowed: the path of a recipe")
+        text = "".join(f"{_key(key)} = {_toml(value)}\n" for key, value in recipe.items())
+        return _finished(_native.run(None, text, [], out, progress))
+    changes = [f"{key}={_toml(value)}" for key, value in (set or {}).items()]
+    return _finished(_native.run(fspath(recipe), None, changes, out, progress))
+
+
+def resume(folder: str | PathLike[str], *, progress: bool = False) -> Finished:
+    """Goes on with a run that was interrupted, or gives what one that has ended found."""
+    return _finished(_native.resume(fspath(folder), progress))
+
+
+def _finished(found: tuple[str, str]) -> Finished:
+    told = json.loads(found[1])
+    return Finished(Path(found[0]), told["values"], told["table"])
+
+
+def _key(key: str) -> str:
+    return json.dumps(key)
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML; what JSON writes of strings and finite numbers is the same there."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(key)} = {_toml(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, bool) or isinstance(value, str):
+        return json.dumps(value)
+    if isinstance(value, PathLike):
+        return json.dumps(fspath(value))
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(_toml(inner) for inner in value) + "]"
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        # `repr` is exact; TOML wants a point or an exponent with digits on both sides, and these have them.
+        return {"inf": "inf", "-inf": "-inf", "nan": "nan"}.get(repr(value), repr(value))
+    raise ValueError(f"found {value!r}; allowed in a recipe: numbers, strings, booleans, lists and dictionaries")
