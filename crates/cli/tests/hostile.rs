@@ -11,6 +11,8 @@ use std::{
 };
 
 use common::{command, lyceum};
+use lyceum_data::formats::npy;
+use ndarray::{Array1, Array2};
 
 /// Runs a recipe in a folder of its own, as `run`.
 fn run(folder: &Path, recipe: &str) -> Output {
@@ -91,6 +93,29 @@ fn an_edited_recipe_does_not_resume() {
     let out = lyceum(folder.path(), "resume run");
     assert!(out.status.code() == Some(2) && said(&out).contains("arm"), "{}", said(&out));
     assert!(!folder.path().join("escaped").exists());
+}
+
+/// A run reads what it read when it began: a file that is missing or has changed is named, and the missing one before anything is
+/// written.
+#[test]
+fn a_run_knows_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (logits, labels) = (folder.path().join("logits.npy"), folder.path().join("labels.npy"));
+    let recipe = "experiment = \"compare-scores\"\nlogits = \"logits.npy\"\nlabels = \"labels.npy\"\n[comparison]\nsplits = 2\n";
+    let of = |class: usize| Array2::from_shape_fn((200, 3), |(row, label)| ((row * 7 + label * (5 + class)) % 11) as f32);
+    npy::write(&logits, &of(0)).unwrap();
+    let out = run(folder.path(), recipe);
+    assert!(out.status.code() == Some(2) && said(&out).contains("labels.npy"), "{}", said(&out));
+    assert!(!folder.path().join("run").exists());
+    npy::write(&labels, &Array1::from_shape_fn(200, |row| (row % 3) as i64)).unwrap();
+    let out = run(folder.path(), recipe);
+    assert!(out.status.success(), "{}", said(&out));
+    fs::remove_file(folder.path().join("run/summary.json")).unwrap();
+    assert!(lyceum(folder.path(), "resume run").status.success());
+    fs::remove_file(folder.path().join("run/summary.json")).unwrap();
+    npy::write(&logits, &of(1)).unwrap();
+    let out = lyceum(folder.path(), "resume run");
+    assert!(out.status.code() == Some(2) && said(&out).contains("logits.npy"), "{}", said(&out));
 }
 
 /// None of these runs, and each error names the field.
