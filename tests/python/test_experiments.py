@@ -1,14 +1,17 @@
 """Runs from Python: the same as the command line makes, stopped and resumed."""
 
 import json
+import pathlib
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 import lyceum
+from lyceum import experiments
 
 RECIPE = {
     "experiment": "train",
@@ -30,6 +33,22 @@ def test_a_run_and_its_folder(tmp_path):
     assert again.values != found.values
     same = lyceum.run(found.folder / "recipe.toml", out=tmp_path / "same")
     assert same.values == found.values
+
+
+def test_values_of_python_are_those_of_toml():
+    tomllib = pytest.importorskip("tomllib")
+    values = {
+        "text": "a\"b\\c\n\t\x00\x7f\u2028é😀", "on": True, "off": np.bool_(False), "whole": np.int64(-3), "small": 1e-05, "large": 1e22,
+        "not finite": float("inf"), "rows": np.arange(4).reshape(2, 2), "one": np.array([0.1], np.float64), "path": pathlib.Path("a/b"),
+        "tuple": (1, 2.5), "inner": {"a.b": {"c d": []}},
+    }
+    text = "".join(f"{experiments._string(key)} = {experiments._toml(value)}\n" for key, value in values.items())
+    found = tomllib.loads(text)
+    expected = {**values, "off": False, "whole": -3, "rows": [[0, 1], [2, 3]], "one": [0.1], "path": "a/b", "tuple": [1, 2.5]}
+    assert found == expected
+    for wrong in [None, b"ab", {1, 2}, object()]:
+        with pytest.raises(ValueError, match="allowed in a recipe"):
+            experiments._toml(wrong)
 
 
 def test_mistakes(tmp_path):

@@ -116,6 +116,13 @@ fn a_run_knows_its_files() {
     npy::write(&logits, &of(1)).unwrap();
     let out = lyceum(folder.path(), "resume run");
     assert!(out.status.code() == Some(2) && said(&out).contains("logits.npy"), "{}", said(&out));
+    // Where nobody noted what the files were, they are noted when the run goes on.
+    let noted = fs::read_to_string(folder.path().join("run/run.json")).unwrap();
+    let mut origin: serde_json::Value = serde_json::from_str(&noted).unwrap();
+    origin.as_object_mut().unwrap().remove("inputs").unwrap();
+    fs::write(folder.path().join("run/run.json"), origin.to_string()).unwrap();
+    assert!(lyceum(folder.path(), "resume run").status.success());
+    assert!(fs::read_to_string(folder.path().join("run/run.json")).unwrap().contains("logits.npy"));
 }
 
 /// None of these runs, and each error names the field.

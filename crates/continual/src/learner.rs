@@ -45,7 +45,9 @@ pub struct Progress {
     /// Epochs of the next that are behind.
     epoch: usize,
     /// Steps of that epoch that are behind, and their losses.
+    #[serde(default)]
     within: usize,
+    #[serde(default)]
     sum: f64,
     step: u64,
     /// The accuracy on each task after each stage.

@@ -74,7 +74,6 @@ impl<E: Experiment> AnyExperiment for E {
 
     fn run_recipe(&self, recipe: &Recipe, run: &Run) -> Result<Summary> {
         let config: E::Config = recipe.config()?;
-        // Also of a run that goes on: its recipe may have been edited.
         self.check(&config).map_err(|violation| recipe.violation(&violation))?;
         self.run(&config, run).map_err(|error| match error {
             // Whatever loop it was that stopped.

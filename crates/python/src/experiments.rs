@@ -50,5 +50,7 @@ fn progress(shown: bool) -> Progress {
 }
 
 fn found(folder: &Path, summary: &Summary) -> Found {
-    (folder.into(), serde_json::json!({ "values": summary.values, "table": summary.table.markdown() }).to_string())
+    // As the summary is written: without what is not finite.
+    let values = serde_json::to_value(summary).map(|summary| summary["values"].clone()).unwrap_or_default();
+    (folder.into(), serde_json::json!({ "values": values, "table": summary.table.markdown() }).to_string())
 }

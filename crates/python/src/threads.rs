@@ -6,7 +6,7 @@ use std::{
     sync::{
         OnceLock,
         atomic::{
-            AtomicPtr,
+            AtomicPtr, AtomicUsize,
             Ordering::{AcqRel, Acquire},
         },
         mpsc::{self, RecvTimeoutError},
@@ -15,8 +15,8 @@ use std::{
     time::Duration,
 };
 
-use lyceum_core::{Result, interrupt};
-use pyo3::{PyResult, Python, marker::Ungil};
+use lyceum_core::{Error, Result, interrupt};
+use pyo3::{PyResult, Python, exceptions::PyKeyboardInterrupt, marker::Ungil};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::exception;
@@ -40,8 +40,10 @@ pub(crate) fn detached<T: Ungil + Send>(py: Python<'_>, work: impl FnOnce() -> T
 }
 
 /// As [`detached`], for work that takes seconds and asks whether it should stop: this thread asks the interpreter for signals meanwhile,
-/// and Ctrl-C ends the work with `KeyboardInterrupt`.
+/// and Ctrl-C ends the work with `KeyboardInterrupt`. The interpreter tells its main thread alone of signals, so that work which another
+/// thread began goes on unless the main one is in such a call too.
 pub(crate) fn stoppable<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+    WORKING.fetch_add(1, AcqRel);
     let worked = py.detach(|| {
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::channel();
@@ -56,24 +58,35 @@ pub(crate) fn stoppable<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T
             });
             let mut signal = None;
             while receiver.recv_timeout(ASK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                if let (None, Err(raised)) = (&signal, Python::attach(|py| py.check_signals())) {
+                if let Some(Err(raised)) = Python::try_attach(|py| py.check_signals()) {
+                    if signal.is_some() {
+                        // The second one does not wait, as on the command line.
+                        process::exit(130);
+                    }
                     interrupt::request();
                     signal = Some(raised);
                 }
             }
-            let found = worker.join();
-            if signal.is_some() {
-                interrupt::withdraw();
-            }
-            (found, signal)
+            (worker.join(), signal)
         })
     });
+    // The request is to all that work now, and is heard when the last of them has ended.
+    if WORKING.fetch_sub(1, AcqRel) == 1 {
+        interrupt::withdraw();
+    }
     match worked {
+        // It says how to go on.
+        (Ok(Err(error @ Error::Interrupted { .. })), Some(signal)) if signal.is_instance_of::<PyKeyboardInterrupt>(py) => {
+            Err(exception(error))
+        }
         (_, Some(signal)) => Err(signal),
         (Ok(found), None) => found.map_err(exception),
         (Err(panic), None) => std::panic::resume_unwind(panic),
     }
 }
+
+/// How many calls of [`stoppable`] there are.
+static WORKING: AtomicUsize = AtomicUsize::new(0);
 
 /// How often the interpreter is asked.
 const ASK_EVERY: Duration = Duration::from_millis(50);

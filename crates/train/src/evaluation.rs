@@ -21,7 +21,12 @@ pub struct Evaluation {
 
 /// The logits of all examples, `n × k`, in evaluation mode.
 pub fn logits(model: &impl Network, examples: &Examples) -> Result<Array2<f32>> {
-    logits_by(model, examples, |_| Pass::evaluation())
+    logits_by(model, examples, interrupt::check, |_| Pass::evaluation())
+}
+
+/// The same where no stop is heard: within a step, which is made as a whole.
+pub fn logits_within_step(model: &impl Network, examples: &Examples) -> Result<Array2<f32>> {
+    logits_by(model, examples, || Ok(()), |_| Pass::evaluation())
 }
 
 /// softmax of the logits of all examples, `n × k`, in evaluation mode.
@@ -36,7 +41,8 @@ pub fn probabilities(model: &impl Network, examples: &Examples) -> Result<Array2
 pub fn dropout_samples(model: &impl Network, examples: &Examples, samples: usize, seed: Seed) -> Result<Array3<f32>> {
     let mut all = Vec::with_capacity(samples);
     for sample in 0..samples {
-        let mut sample = logits_by(model, examples, |start| Pass::training(seed.child(&format!("dropout/{sample}/{start}"))))?;
+        let mut sample =
+            logits_by(model, examples, interrupt::check, |start| Pass::training(seed.child(&format!("dropout/{sample}/{start}"))))?;
         sample.rows_mut().into_iter().for_each(softmax);
         all.push(sample.insert_axis(Axis(0)));
     }
@@ -51,15 +57,20 @@ fn softmax(mut row: ArrayViewMut1<'_, f32>) {
     row /= sum;
 }
 
-/// Logits, with a pass for the examples from each start on.
-fn logits_by(model: &impl Network, examples: &Examples, pass: impl Fn(usize) -> Pass) -> Result<Array2<f32>> {
+/// Logits, with a pass for the examples from each start on; `asked` says whether to stop before each.
+fn logits_by(
+    model: &impl Network,
+    examples: &Examples,
+    asked: impl Fn() -> Result<()>,
+    pass: impl Fn(usize) -> Pass,
+) -> Result<Array2<f32>> {
     let space = ParamSpace::of(model);
     let plain = space.place_for_evaluation(model.clone(), &space.vector(model));
     let device = space.vector(model).device();
     let (n, d) = examples.inputs.dim();
     let mut values = Vec::new();
     for start in (0..n).step_by(ROWS) {
-        interrupt::check()?;
+        asked()?;
         let rows = examples.inputs.slice(s![start..(start + ROWS).min(n), ..]);
         let inputs = TensorData::new(rows.iter().copied().collect::<Vec<f32>>(), [rows.nrows(), d]);
         let out = plain.forward(Tensor::from_data(inputs, &device), &mut pass(start));

@@ -84,7 +84,9 @@ pub struct Trainer {
 struct TrainingState {
     epoch: usize,
     /// Steps of the epoch that are behind, and the losses of their examples.
+    #[serde(default)]
     within: usize,
+    #[serde(default)]
     sum: f64,
     step: u64,
     evaluations: f64,

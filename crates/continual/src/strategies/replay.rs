@@ -2,7 +2,7 @@
 
 use lyceum_core::{Result, Stream};
 use lyceum_data::Examples;
-use lyceum_train::{State, logits};
+use lyceum_train::{State, evaluation::logits_within_step};
 
 use super::memory::{Item, Memory};
 use crate::{
@@ -102,7 +102,7 @@ impl Strategy for DarkReplay {
             return Ok(());
         }
         let rows: Vec<usize> = places.iter().map(|(position, _)| *position).collect();
-        let found = logits(context.model, &task.train.subset(&rows))?;
+        let found = logits_within_step(context.model, &task.train.subset(&rows))?;
         for ((position, place), z) in places.into_iter().zip(found.rows()) {
             self.memory.put(place, item(task, position, z.to_vec()));
         }

@@ -52,6 +52,8 @@ pub struct Run {
     folder: PathBuf,
     /// The folder that `lyceum resume` takes: of the run itself, also in a part of it.
     root: PathBuf,
+    /// The text of its recipe.
+    recipe: Arc<str>,
     seed: Seed,
     progress: Progress,
     metrics: Mutex<Metrics>,
@@ -99,10 +101,12 @@ impl Run {
         Self::of_recipe(folder, recipe, inputs, progress, lock)
     }
 
-    /// An error if a file is not as it was when the run began.
+    /// An error if the files are not those that the run began with. Where nobody noted which these were, they are noted now.
     pub fn check_inputs(&self, inputs: &[Input]) -> Result<()> {
+        let now = inputs::sums(inputs)?;
         match Self::origin(&self.root)? {
-            Some(origin) => inputs::check(&origin.inputs, inputs),
+            Some(origin) if origin.inputs.is_empty() => write_json(&self.root.join("run.json"), &Origin { inputs: now, ..origin }),
+            Some(origin) => inputs::check(&origin.inputs, &now),
             None => Ok(()),
         }
     }
@@ -121,7 +125,8 @@ impl Run {
     /// The run of a folder that has its recipe, and maybe nothing else yet.
     fn of_recipe(folder: &Path, recipe: &Recipe, inputs: BTreeMap<String, String>, progress: Progress, lock: Arc<Lock>) -> Result<Self> {
         let (path, written) = (folder.join("run.json"), folder.join("recipe.toml"));
-        let sum = sha256(&fs::read(&written).map_err(Error::io("read", &written))?);
+        let text: Arc<str> = fs::read_to_string(&written).map_err(Error::io("read", &written))?.into();
+        let sum = sha256(text.as_bytes());
         let own = instructions().name();
         match read_json::<Origin>(&path)? {
             None => {
@@ -148,12 +153,8 @@ impl Run {
             }
             Some(_) => {}
         }
-        Self::with_lock(folder, folder, recipe.seed(), progress, lock)
-    }
-
-    fn with_lock(folder: &Path, root: &Path, seed: Seed, progress: Progress, lock: Arc<Lock>) -> Result<Self> {
         let metrics = Mutex::new(Metrics::open(folder)?);
-        Ok(Self { folder: folder.into(), root: root.into(), seed, progress, metrics, lock })
+        Ok(Self { folder: folder.into(), root: folder.into(), recipe: text, seed: recipe.seed(), progress, metrics, lock })
     }
 
     /// A part of this run with metrics, checkpoints and a seed of its own, for example one arm of a comparison.
@@ -164,7 +165,15 @@ impl Run {
         }
         let folder = self.folder.join(name);
         atomic::own_folder(&folder)?;
-        Self::with_lock(&folder, &self.root, self.seed.child(name), self.progress.clone(), self.lock.clone())
+        Ok(Self {
+            metrics: Mutex::new(Metrics::open(&folder)?),
+            folder,
+            root: self.root.clone(),
+            recipe: self.recipe.clone(),
+            seed: self.seed.child(name),
+            progress: self.progress.clone(),
+            lock: self.lock.clone(),
+        })
     }
 
     /// The folder.
@@ -248,9 +257,7 @@ impl Run {
     /// Writes the report and, last, the summary, whose presence says that the run has ended.
     pub fn finish(&self, summary: &Summary, report: &Report) -> Result<()> {
         self.metrics.lock().map_err(|_| poisoned())?.sync()?;
-        let path = self.root.join("recipe.toml");
-        let recipe = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        let report = &report.clone().section("Recipe", [Block::Code(recipe)]);
+        let report = &report.clone().section("Recipe", [Block::Code(self.recipe.to_string())]);
         write_json(&self.folder.join("report.json"), report)?;
         atomic::write(&self.folder.join("report.html"), report.html().as_bytes())?;
         write_json(&self.folder.join("summary.json"), summary)

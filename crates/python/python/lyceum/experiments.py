@@ -70,7 +70,7 @@ def run(
     if isinstance(recipe, Mapping):
         if set is not None:
             raise ValueError("set: found together with a recipe that is a dictionary; allowed: the path of a recipe")
-        text = "".join(f"{_key(key)} = {_toml(value)}\n" for key, value in recipe.items())
+        text = "".join(f"{_string(key)} = {_toml(value)}\n" for key, value in recipe.items())
         return _finished(_native.run(None, text, [], out, progress))
     changes = [f"{key}={_toml(value)}" for key, value in (set or {}).items()]
     return _finished(_native.run(fspath(recipe), None, changes, out, progress))
@@ -86,25 +86,28 @@ def _finished(found: tuple[str, str]) -> Finished:
     return Finished(Path(found[0]), told["values"], told["table"])
 
 
-def _key(key: str) -> str:
-    return json.dumps(key)
+def _string(value: str) -> str:
+    # As in JSON, but for characters beyond 16 bits, which JSON would write in halves, and DEL, which it would leave.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _toml(value: Any) -> str:
-    """A value as TOML; what JSON writes of strings and finite numbers is the same there."""
+    """A value as TOML."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(key)} = {_toml(inner)}" for key, inner in value.items()) + " }"
-    if isinstance(value, bool) or isinstance(value, str):
-        return json.dumps(value)
+        return "{ " + ", ".join(f"{_string(key)} = {_toml(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, PathLike):
-        return json.dumps(fspath(value))
-    if isinstance(value, Sequence):
-        return "[" + ", ".join(_toml(inner) for inner in value) + "]"
-    if hasattr(value, "item"):
-        value = value.item()
+        return _string(fspath(value))
     if isinstance(value, int):
-        return str(value)
+        return int.__repr__(value)
     if isinstance(value, float):
-        # `repr` is exact; TOML wants a point or an exponent with digits on both sides, and these have them.
-        return {"inf": "inf", "-inf": "-inf", "nan": "nan"}.get(repr(value), repr(value))
+        # Exact, and with a point or an exponent, as TOML wants it.
+        return float.__repr__(value)
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return "[" + ", ".join(_toml(inner) for inner in value) + "]"
     raise ValueError(f"found {value!r}; allowed in a recipe: numbers, strings, booleans, lists and dictionaries")
