@@ -71,7 +71,7 @@ impl View for Stored<'_> {
 const NOTE: &str = "note";
 
 /// The text beside the arrays of a safetensors file; `path` is what an error names.
-fn note(path: &Path, bytes: &[u8]) -> Result<String> {
+pub fn note(path: &Path, bytes: &[u8]) -> Result<String> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| Error::damaged(path, error.to_string()))?;
     let note = header.metadata().as_ref().and_then(|entries| entries.get(NOTE)).cloned();
     note.ok_or_else(|| Error::damaged(path, "has no note in its header"))

@@ -1,4 +1,5 @@
-//! Predictors as files: safetensors with the weights, the rest as JSON in its header, and a checksum of both.
+//! Predictors as files: safetensors with the weights, the rest as JSON in its header; before it a checksum of
+//! both, which a file that another program wrote may lack.
 
 use std::path::Path;
 
@@ -19,7 +20,7 @@ struct Header {
     thresholds: [u8; 3],
 }
 
-const FORMAT: &str = "lyceum infectiousness 2";
+const FORMAT: &str = "lyceum infectiousness 1";
 
 impl Predictor<Network> {
     /// Of these weights.
@@ -48,7 +49,10 @@ impl Predictor<Network> {
             "Give the file of a predictor, as `lyceum run recipes/epidemic/predictors.toml` writes it.",
         ))?;
         let damaged = |text: String| Error::damaged(path, text);
-        let (arrays, header) = array::decode_sealed(path, &bytes)?;
+        let note = array::note(path, &bytes)?;
+        // Ours are sealed; those that other programs write begin with the header.
+        let (arrays, header) =
+            if note.starts_with('{') { (array::decode(path, &bytes)?, note) } else { array::decode_sealed(path, &bytes)? };
         let header: Header = serde_json::from_str(&header).map_err(|error| damaged(error.to_string()))?;
         if header.format != FORMAT {
             return Err(damaged(format!("found format `{}`; allowed: {FORMAT}", header.format)));
