@@ -26,7 +26,7 @@ pub trait Experiment: Sync {
         Ok(())
     }
 
-    /// The files that a run reads: they must be there before it begins, and be the same when it goes on.
+    /// The files that a run reads. They must exist before it starts, and be unchanged when it resumes.
     fn inputs(&self, _config: &Self::Config) -> Result<Vec<Input>> {
         Ok(Vec::new())
     }

@@ -11,7 +11,7 @@ pub fn request() {
     REQUESTED.store(true, Ordering::Relaxed);
 }
 
-/// Takes the request back, once it has been heard: for programs that go on after it, as an interpreter does.
+/// Withdraws the request. For programs that continue after a stop, such as an interpreter.
 pub fn withdraw() {
     REQUESTED.store(false, Ordering::Relaxed);
 }
@@ -21,7 +21,8 @@ pub fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }
 
-/// An error if somebody asked to stop: for loops that keep nothing, so that the same call begins anew or goes on with what it finds.
+/// An error if somebody asked to stop. For loops that have nothing to save: the same command starts again, or continues from the files
+/// that it finds.
 pub fn check() -> Result<()> {
     if requested() { Err(Error::Interrupted { again: "the same command".into() }) } else { Ok(()) }
 }

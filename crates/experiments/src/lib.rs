@@ -90,7 +90,7 @@ pub fn free_folder(name: &str) -> PathBuf {
     candidates.into_iter().find(|folder| !folder.exists()).expect("numbers do not end")
 }
 
-/// Goes on with a run, if its recipe and the files that it reads are as they were; the summary of one that has ended.
+/// Resumes a run whose recipe and input files have not changed. Returns the summary at once if the run has finished.
 pub fn resume(folder: &Path, progress: &Progress) -> Result<Summary> {
     if let Some(summary) = Run::summary(folder)? {
         progress.note("This run has ended; nothing is left to do.");

@@ -20,7 +20,7 @@ impl Similarity {
         Self { tasks, sums: vec![vec![0.0; tasks * tasks]; groups], steps: 0 }
     }
 
-    /// Goes on from [`sums`](Self::sums) of so many steps. Errors where they are not as many as there are pairs in all groups.
+    /// Continues from the [`sums`](Self::sums) of `steps` steps. An error unless there is one sum for each pair in each group.
     pub fn with_sums(mut self, sums: &[f64], steps: u64) -> Result<Self> {
         let (pairs, groups) = (self.tasks * self.tasks, self.sums.len());
         if sums.len() != pairs * groups {

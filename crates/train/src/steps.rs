@@ -48,8 +48,8 @@ struct Progress<T> {
 /// All steps, or those that are left after the newest checkpoint in `run`. `next` gives the objective and the batch of a step,
 /// `look` measures the model after some step and adds to what is kept. Gives the model, and what was kept.
 ///
-/// Each look logs `train_loss` and its metrics, and is followed by a checkpoint. Whoever asks to stop is heard between two steps, and
-/// within a look.
+/// Each look logs `train_loss` and its metrics, and is followed by a checkpoint. A request to stop takes effect between two
+/// steps; a look that ends with `Error::Interrupted` is repeated when the run resumes.
 pub fn train<O: Objective, T>(
     run: &Run,
     name: &str,

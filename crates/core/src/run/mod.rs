@@ -86,7 +86,6 @@ impl Run {
     /// before it had written the recipe.
     pub fn create(folder: &Path, experiment: &dyn AnyExperiment, recipe: &Recipe, progress: Progress) -> Result<Self> {
         let resolved = experiment.resolve(recipe)?;
-        let inputs = inputs::sums(&experiment.inputs(recipe)?)?;
         let left = |entry: &fs::DirEntry| match entry.file_name().to_str() {
             Some("lock") => entry.metadata().is_ok_and(|lock| lock.is_file() && lock.len() == 0),
             name => name == Some(".recipe.toml.partial"),
@@ -95,6 +94,8 @@ impl Run {
             let allowed = "a folder that is absent or empty (or `lyceum resume` on this one)";
             return Err(Error::invalid("the run folder", folder.display(), allowed));
         }
+        // Large files are read for this only once the folder is known to be free, and before anything is written.
+        let inputs = inputs::sums(&experiment.inputs(recipe)?)?;
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         let lock = Arc::new(Lock::take(folder)?);
         atomic::write(&folder.join("recipe.toml"), resolved.as_bytes())?;

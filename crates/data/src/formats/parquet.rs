@@ -20,7 +20,7 @@ use parquet::{
     schema::parser::parse_message_type,
 };
 
-/// So many rows are read at a time where all are.
+/// Rows per read where a whole file is read.
 const BLOCK: usize = 1 << 16;
 
 /// A matrix, one numeric column of a file a column, that is read some rows at a time.

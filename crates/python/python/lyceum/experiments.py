@@ -48,7 +48,7 @@ def run(
     set: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> Finished:
-    """Runs a recipe to its end. Ctrl-C stops it softly; :func:`resume` goes on.
+    """Runs a recipe to its end. Ctrl-C saves the run and raises ``KeyboardInterrupt``; :func:`resume` continues it.
 
     Parameters
     ----------
