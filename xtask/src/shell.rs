@@ -42,6 +42,16 @@ pub(crate) fn run(program: impl AsRef<Path>, arguments: &[&str]) -> Result<()> {
     run_command(&mut command(program, arguments))
 }
 
+/// Brings a data set into the cache, unless it is there.
+pub(crate) fn data(name: &str) -> Result<()> {
+    run("cargo", &["run", "--release", "--quiet", "--", "--quiet", "data", "get", name])
+}
+
+/// Where Lyceum looks for data.
+pub(crate) fn data_folder() -> PathBuf {
+    std::env::var_os("LYCEUM_DATA").filter(|value| !value.is_empty()).map_or_else(|| cache().join("data"), PathBuf::from)
+}
+
 /// The same for a command with an environment of its own.
 pub(crate) fn run_command(command: &mut Command) -> Result<()> {
     eprintln!("$ {}", shown(command));

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use crate::{
-    docs, python,
+    docs, features, python,
     shell::{command, has, release, root, run, run_command},
     wheel,
 };
@@ -13,6 +13,7 @@ use crate::{
 /// Format, lints, every test, documentation.
 pub(crate) fn all() -> Result<()> {
     run("cargo", &["fmt", "--all", "--check"])?;
+    features::agree()?;
     run_command(
         command("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).env("CARGO_TERM_PROGRESS_WHEN", "never"),
     )?;

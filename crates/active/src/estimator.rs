@@ -14,13 +14,14 @@
 //! unbiased for every proposal that leaves each point a chance; LURE has the smaller variance.
 
 use lyceum_core::{Error, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::AcquisitionLog;
 
 /// How losses at the points that were taken are weighted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Estimator {
     /// Weights 1: biased unless points were taken uniformly.

@@ -6,6 +6,7 @@
 use lyceum_core::{Error, Result, math::ln_of_positive, vectorize};
 use ndarray::{ArrayView1, ArrayView2, ArrayView3, Axis};
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Points that are scored at once.
@@ -115,7 +116,7 @@ pub fn variation_ratio(samples: ArrayView3<'_, f32>) -> Result<Vec<f64>> {
 
 /// What a test of `model` expects of its loss at each point, if labels are distributed as `surrogate` says (Kossen,
 /// Farquhar, Gal and Rainforth 2021).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Loss {
     /// −Σ_c π(c) ln f(c).

@@ -1,49 +1,56 @@
-//! Errors as a person sees them: what, where in the file, and what to do.
+//! Errors as a person sees them (what, where in the file, and what to do), and as a program reads them.
 
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use lyceum_core::Error;
-use miette::{Diagnostic, LabeledSpan, MietteHandlerOpts, NamedSource, Report, SourceCode};
+use serde_json::{Value, json};
 
-/// An error of the library with its place in the recipe, if it has one.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-struct Shown {
+/// An error in the parts that both forms show.
+pub(crate) struct Diagnostic {
+    error: Error,
     message: String,
     help: Option<String>,
-    source_code: Option<NamedSource<String>>,
-    label: Option<LabeledSpan>,
 }
 
-impl Diagnostic for Shown {
-    fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
-        self.help.as_ref().map(|help| Box::new(help) as Box<dyn std::fmt::Display>)
+impl Diagnostic {
+    pub(crate) fn new(error: Error) -> Self {
+        let (message, help) = match &error {
+            Error::Recipe(found) => (found.message.clone(), found.help.clone()),
+            Error::Missing { path, hint } => (format!("{}: no such file", path.display()), Some(hint.clone())),
+            Error::Invalid { what, found, allowed } => (format!("{what}: found {found}"), Some(format!("allowed: {allowed}"))),
+            other => (other.to_string(), None),
+        };
+        Self { error, message, help }
     }
 
-    fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.source_code.as_ref().map(|source| source as &dyn SourceCode)
+    /// For a terminal, with the line of the recipe that is wrong.
+    pub(crate) fn text(&self) -> String {
+        let title = Level::ERROR.primary_title(&self.message);
+        let mut groups = vec![match &self.error {
+            Error::Recipe(found) => title.element(
+                Snippet::source(&found.text).path(&found.name).annotation(AnnotationKind::Primary.span(found.span.clone()).label("here")),
+            ),
+            _ => Group::with_title(title),
+        }];
+        groups.extend(self.help.iter().map(|help| Group::with_title(Level::HELP.secondary_title(help))));
+        Renderer::styled().render(&groups)
     }
 
-    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        self.label.clone().map(|label| Box::new(std::iter::once(label)) as Box<dyn Iterator<Item = LabeledSpan>>)
+    /// As an event of `--json`.
+    pub(crate) fn json(&self) -> Value {
+        let (file, line) = match &self.error {
+            Error::Recipe(found) => (Some(found.name.clone()), Some(found.line)),
+            Error::Missing { path, .. } | Error::Damaged { path, .. } | Error::Locked { path } | Error::Io { path, .. } => {
+                (Some(path.display().to_string()), None)
+            }
+            _ => (None, None),
+        };
+        json!({
+            "event": "error",
+            "message": self.message,
+            "help": self.help,
+            "file": file,
+            "line": line,
+            "exit_status": self.error.exit_code(),
+        })
     }
-}
-
-/// The error, ready to be printed with `{:?}`.
-pub(crate) fn report(error: Error) -> Report {
-    // Set once; a second call (in tests) is refused and harmless.
-    let _ = miette::set_hook(Box::new(|_| Box::new(MietteHandlerOpts::new().width(100).context_lines(1).build())));
-    Report::new(match error {
-        Error::Recipe(error) => Shown {
-            label: Some(LabeledSpan::new(Some("here".into()), error.span.start, error.span.len())),
-            source_code: Some(NamedSource::new(error.name, error.text).with_language("toml")),
-            message: error.message,
-            help: error.help,
-        },
-        Error::Missing { path, hint } => {
-            Shown { message: format!("{}: no such file", path.display()), help: Some(hint), source_code: None, label: None }
-        }
-        Error::Invalid { what, found, allowed } => {
-            Shown { message: format!("{what}: found {found}"), help: Some(format!("allowed: {allowed}")), source_code: None, label: None }
-        }
-        other => Shown { message: other.to_string(), help: None, source_code: None, label: None },
-    })
 }

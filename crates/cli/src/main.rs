@@ -12,6 +12,7 @@ mod output;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use diagnostic::Diagnostic;
 use lyceum_core::{Progress, Result, interrupt, progress::Mode};
 
 // Tensors come and go with every step: this allocator keeps their pages instead of giving them back each time.
@@ -49,6 +50,7 @@ Examples:
   lyceum run recipes/quickstart.toml --set seed=2 --set training.epochs=10 --out runs/short
   lyceum resume runs/quickstart
   lyceum list
+  lyceum explain train
   lyceum conformal calibrate --logits cal.npy --labels y.npy --alpha 0.1 --out model.json
   lyceum conformal predict --model model.json --logits test.npy --out sets.npz";
 
@@ -57,6 +59,7 @@ enum Command {
     Run(commands::run::Run),
     Resume(commands::run::Resume),
     List(commands::list::List),
+    Explain(commands::explain::Explain),
     Report(commands::report::Report),
     Data(commands::data::Data),
     #[command(subcommand)]
@@ -95,7 +98,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = error.exit_code();
-            output::error(&diagnostic::report(error));
+            let diagnostic = Diagnostic::new(error);
+            if cli.json {
+                say!("{}", diagnostic.json());
+            }
+            output::error(&diagnostic.text());
             ExitCode::from(code)
         }
     }
@@ -105,9 +112,10 @@ fn dispatch(command: Command, progress: &Progress) -> Result<()> {
     match command {
         Command::Run(command) => command.execute(progress)?,
         Command::Resume(command) => command.execute(progress)?,
-        Command::List(_) => commands::list::List::execute(),
+        Command::List(_) => commands::list::List::execute(progress),
+        Command::Explain(command) => command.execute()?,
         Command::Report(command) => command.execute()?,
-        Command::Data(command) => command.execute()?,
+        Command::Data(command) => command.execute(progress)?,
         Command::Conformal(command) => command.execute(progress)?,
         Command::Active(command) => command.execute(progress)?,
         Command::Masking(command) => command.execute(progress)?,

@@ -1,7 +1,7 @@
 //! Standard output and standard error, and what becomes of a program that cannot write to them.
 
 use std::{
-    fmt::Debug,
+    fmt::Display,
     io::{self, ErrorKind, Write},
     process::exit,
 };
@@ -19,9 +19,9 @@ pub(crate) fn text(text: &str) {
     }
 }
 
-/// Writes an error to standard error, if there is anybody to read it.
-pub(crate) fn error(error: &dyn Debug) {
-    let _ = writeln!(io::stderr(), "{error:?}");
+/// Writes an error to standard error, if there is anybody to read it; in colours where they show.
+pub(crate) fn error(error: &dyn Display) {
+    let _ = writeln!(anstream::stderr(), "{error}");
 }
 
 /// A file that grows beyond the limit of the process (`ulimit -f`) is an error of that file, not a signal that kills.

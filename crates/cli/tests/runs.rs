@@ -88,6 +88,38 @@ fn a_run_killed_at_any_moment_ends_with_the_same_bytes_on_any_number_of_threads(
     ends_with_the_same_bytes(RECIPE, "LookSAM");
 }
 
+/// Each seed is the run that it would be alone, and what they found is compared; a run that was stopped goes on with the seed it was at.
+#[test]
+fn several_seeds_are_as_many_runs_and_resume() {
+    let short = RECIPE.replace("epochs = 8", "epochs = 2");
+    let folder = tempfile::tempdir().unwrap();
+    let together = folder.path().join("together");
+    let (_folder, recipe) = with_recipe(&short.replace("seed = 3", "seed = 3\nseeds = 2"));
+    let run = || lyceum(&["run", recipe.to_str().unwrap(), "--out", together.to_str().unwrap()]).spawn().unwrap();
+    stop_after(run(), Duration::from_millis(400), true);
+    let resumed = output(&["resume", together.to_str().unwrap()]);
+    assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+    assert!(text(&resumed.stdout).contains("LookSAM − SGD"), "{}", text(&resumed.stdout));
+    let summary = |run: &Path| -> serde_json::Value { serde_json::from_slice(&fs::read(run.join("summary.json")).unwrap()).unwrap() };
+    let mut alone = Vec::new();
+    for seed in [3, 4] {
+        let path = folder.path().join(seed.to_string());
+        let expected = finished(&short.replace("seed = 3", &format!("seed = {seed}")), &path, "2");
+        let mut found = fingerprint(&together.join(format!("seed-{seed}")));
+        // The recipe is part of a report; here it asks for two seeds.
+        let both = [found.remove(Path::new("report.json")), expected.get(Path::new("report.json")).cloned()];
+        assert!(both.iter().all(Option::is_some));
+        let expected: Files = expected.into_iter().filter(|(path, _)| path != Path::new("report.json")).collect();
+        assert_same(&found, &expected, "one of two seeds");
+        alone.push(summary(&path)["values"]["SGD/test_log_loss"].as_f64().unwrap());
+    }
+    let values = &summary(&together)["values"];
+    assert!((values["SGD/test_log_loss"].as_f64().unwrap() - f64::midpoint(alone[0], alone[1])).abs() < 1e-12);
+    assert!(values["LookSAM - SGD/test_accuracy/low"].is_f64(), "{values}");
+    let message = refused(&RECIPE.replace("seed = 3", "seeds = 0"), &[]);
+    assert!(message.contains("1 to 1000"), "{message}");
+}
+
 #[test]
 fn a_stream_killed_at_any_moment_ends_with_the_same_bytes() {
     ends_with_the_same_bytes(STREAM, "DER++");
@@ -325,7 +357,7 @@ fn mistakes_in_a_recipe_show_the_line_and_the_remedy() {
 #[test]
 fn a_missing_data_file_is_named_with_where_to_put_it() {
     let message = refused(&RECIPE.replace("\"digits\"", "\"mnist\""), &[]);
-    assert!(message.contains("/nowhere/mnist/train-images-idx3-ubyte") && message.contains("cargo xtask data mnist"), "{message}");
+    assert!(message.contains("/nowhere/mnist/train-images-idx3-ubyte") && message.contains("lyceum data get mnist"), "{message}");
 }
 
 #[test]
@@ -400,4 +432,15 @@ fn help_and_lists_are_for_newcomers() {
     assert!(text(&output(&["man"]).stdout).contains(".TH lyceum"));
     let json = output(&["run", "nothing.toml", "--json"]);
     assert_eq!(json.status.code(), Some(2));
+    let error: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(
+        (error["event"].as_str(), error["file"].as_str(), error["exit_status"].as_u64()),
+        (Some("error"), Some("nothing.toml"), Some(2))
+    );
+    let experiments: Vec<serde_json::Value> =
+        text(&output(&["list", "--json"]).stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(experiments.iter().any(|one| one["name"] == "certify" && one["about"].is_string()));
+    let sets: Vec<serde_json::Value> =
+        text(&output(&["data", "--json"]).stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(sets.iter().any(|one| one["name"] == "digits" && one["present"] == true));
 }

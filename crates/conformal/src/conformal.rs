@@ -4,6 +4,7 @@ use lyceum_core::{Error, Result, Seed};
 use ndarray::{Array2, ArrayView2};
 use pulp::Simd;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::draws::Copies;
@@ -23,7 +24,7 @@ use crate::{
 /// A draw u depends on the seed, on the row's probabilities, and on how many equal rows came before in the same call. So
 /// a row has the same set alone, in a batch, and in any order. Two calls with one seed give equal rows equal draws: their
 /// sets are equal, not independent. Each of them is covered with probability 1 − α all the same.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Randomization {
     /// One draw u a point in both phases: coverage is 1 − α, not more.

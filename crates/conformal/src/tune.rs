@@ -2,12 +2,13 @@
 
 use lyceum_core::{Result, Seed};
 use ndarray::ArrayView2;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Conformal, ConformalConfig, ScoreConfig, conformal::places, metrics, quantile};
 
 /// What λ is chosen for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Criterion {
     /// The smallest mean size, over λ in {0.001, 0.01, 0.1, 0.2, 0.5}.

@@ -3,10 +3,11 @@
 use faer::{Mat, Side};
 use lyceum_core::{Error, Result};
 use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How many directions are kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RankRule {
     /// The smallest number that reaches the threshold, as the paper says.

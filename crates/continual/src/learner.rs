@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use lyceum_core::{Array, Error, Result, Run, Seed, interrupt};
+use lyceum_core::{Array, Error, Result, Run, Seed, interrupt, range};
 use lyceum_data::{Examples, split};
 use lyceum_kernels::vector;
 use lyceum_train::{
@@ -28,7 +28,7 @@ pub struct Learner {
     /// What is done against forgetting.
     pub strategy: StrategyConfig,
     /// How gradients are estimated: a new estimator for every stage.
-    pub estimator: Box<dyn Fn() -> Box<dyn GradientEstimator>>,
+    pub estimator: Box<dyn Fn() -> Result<Box<dyn GradientEstimator>>>,
     /// How gradients of tasks that are learnt together are combined: a new combiner for every stage, with its randomness.
     pub combiner: Box<dyn Fn(Seed) -> Result<Box<dyn GradientCombiner>>>,
     /// How many outputs the network has, and whether tasks have outputs of their own.
@@ -182,10 +182,11 @@ impl Learner {
         stage: impl Fn(usize) -> Result<Vec<Task>>,
         tests: &[(Examples, std::ops::Range<usize>)],
     ) -> Result<(Model, Progress)> {
+        range::check(&self.training)?;
         let mut progress = Progress::default();
         let space = ParamSpace::of(&model);
         let still = Step { seed: self.seed, rate: 0.0, part: 0.0 };
-        let strategy = Arc::new(Mutex::new((self.strategy.build(), still)));
+        let strategy = Arc::new(Mutex::new((self.strategy.build()?, still)));
         let mut waiting = None;
         if let Some(checkpoint) = run.rewind()? {
             progress = checkpoint.state()?;
@@ -212,8 +213,8 @@ impl Learner {
             let seed = self.seed.child(&format!("stage/{}", progress.stage));
             locked(&strategy, |strategy| strategy.begin(&tasks, self.context(&model, &space, seed)))?;
             let shared = Shared { strategy: strategy.clone(), model: model.clone(), space: space.clone(), outputs: self.outputs };
-            let estimator = Masked { inner: (self.estimator)(), shared: shared.clone() };
-            let mut pipeline = Pipeline::new(model.clone(), Box::new(estimator), &self.training.optimizer);
+            let estimator = Masked { inner: (self.estimator)()?, shared: shared.clone() };
+            let mut pipeline = Pipeline::new(model.clone(), Box::new(estimator), &self.training.optimizer)?;
             if tasks.len() > 1 {
                 pipeline = pipeline.with_combiner((self.combiner)(seed)?);
             }

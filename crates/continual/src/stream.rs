@@ -5,31 +5,32 @@ use std::ops::Range;
 use lyceum_core::{Error, Result, Seed, Violation, range};
 use lyceum_data::{Examples, prepare::Prepared, split};
 use ndarray::Axis;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a data set becomes a stream of tasks.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum StreamConfig {
     /// Each task has a permutation of the pixels of its own; one head for all (Goodfellow et al. 2013).
     Permuted {
         /// How many tasks.
-        #[serde(deserialize_with = "range::at_least_one")]
+        #[serde(with = "range::AtLeastOne")]
         tasks: usize,
     },
     /// Each task turns the images by another angle, evenly from 0 to `degrees`; one head for all.
     Rotated {
         /// How many tasks.
-        #[serde(deserialize_with = "range::at_least_one")]
+        #[serde(with = "range::AtLeastOne")]
         tasks: usize,
         /// The largest angle.
-        #[serde(deserialize_with = "range::non_negative")]
+        #[serde(with = "range::NonNegative")]
         degrees: f64,
     },
     /// Each task has some of the classes, in their order.
     Split {
         /// Classes a task.
-        #[serde(deserialize_with = "range::at_least_one")]
+        #[serde(with = "range::AtLeastOne")]
         classes: usize,
         /// Whether each task has outputs of its own and is told at test time which task it is (task-incremental); otherwise
         /// all tasks share `classes` outputs (domain-incremental).

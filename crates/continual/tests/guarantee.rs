@@ -43,7 +43,7 @@ fn batch(gpm: &mut Gpm, task: &Task, positions: &[usize]) -> StageBatch {
 fn learnt(config: &ModelConfig, gpm: GpmConfig, first: &Task) -> (Model, ParamSpace, Gpm) {
     let model = config.init(EXTENT, 4, Seed::new(3), &cpu()).unwrap();
     let space = ParamSpace::of(&model);
-    let mut strategy = Gpm::new(gpm);
+    let mut strategy = Gpm::new(gpm).unwrap();
     strategy.begin(std::slice::from_ref(first), context(&model, &space, false)).unwrap();
     strategy.end(std::slice::from_ref(first), context(&model, &space, false)).unwrap();
     (model, space, strategy)
@@ -88,7 +88,7 @@ fn outputs_of_the_first_task_stay_as_they_are() {
             assert!(largest_change(&model, &then, &second) > 0.1, "it learns");
             assert!(largest_change(&model, &then, &first) < 2e-4, "{config:?} {}", largest_change(&model, &then, &first));
             // Without the projection everything moves.
-            let mut free = Gpm::new(all());
+            let mut free = Gpm::new(all()).unwrap();
             let then = trained_on(&second, model.clone(), &space, &mut free, 60, 0.1);
             assert!(largest_change(&model, &then, &first) > 0.05);
         }

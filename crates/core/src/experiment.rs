@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
 /// An experiment with a typed configuration. Each method crate exports its own; the binary lists them in one table.
 pub trait Experiment: Sync {
     /// What a recipe says after its experiment's name; unknown keys must be refused (`deny_unknown_fields`).
-    type Config: Serialize + DeserializeOwned;
+    type Config: Serialize + DeserializeOwned + JsonSchema;
 
     /// The name in a recipe.
     fn name(&self) -> &'static str;
@@ -43,6 +44,9 @@ pub trait AnyExperiment: Sync {
     /// See [`Experiment::about`].
     fn about(&self) -> &'static str;
 
+    /// The keys of its recipes, their types, defaults and meanings, as a JSON schema.
+    fn schema(&self) -> Schema;
+
     /// Reads and checks the configuration; gives the recipe with all defaults written out.
     fn resolve(&self, recipe: &Recipe) -> Result<String>;
 
@@ -60,6 +64,10 @@ impl<E: Experiment> AnyExperiment for E {
 
     fn about(&self) -> &'static str {
         Experiment::about(self)
+    }
+
+    fn schema(&self) -> Schema {
+        schema_for!(E::Config)
     }
 
     fn resolve(&self, recipe: &Recipe) -> Result<String> {
@@ -91,6 +99,36 @@ pub struct Summary {
     pub values: BTreeMap<String, f64>,
     /// What is printed at the end.
     pub table: Table,
+    /// What matters most of the values `ARM/KEY`, in the order of the table's columns; compared between seeds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headline: Vec<Measure>,
+    /// What matters most of the metrics of each arm, drawn over its steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curves: Vec<Measure>,
+}
+
+/// A number that each arm of an experiment has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measure {
+    /// Its key in [`Summary::values`] after the arm's name, or in the metrics.
+    pub key: String,
+    /// What it is called.
+    pub title: String,
+    /// Whether it is a share, to be shown in percent.
+    #[serde(default)]
+    pub share: bool,
+}
+
+impl Measure {
+    /// A number.
+    pub fn number(key: &str, title: &str) -> Self {
+        Self { key: key.into(), title: title.into(), share: false }
+    }
+
+    /// A share from 0 to 1.
+    pub fn share(key: &str, title: &str) -> Self {
+        Self { share: true, ..Self::number(key, title) }
+    }
 }
 
 /// JSON has no NaN: what is not finite is left out, and a null that an older version wrote is passed over.

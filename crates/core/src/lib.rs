@@ -60,7 +60,7 @@ mod vectorize;
 
 pub use array::Array;
 pub use error::{Error, RecipeError, Result};
-pub use experiment::{AnyExperiment, DivergedArms, Experiment, Summary};
+pub use experiment::{AnyExperiment, DivergedArms, Experiment, Measure, Summary};
 pub use progress::Progress;
 pub use recipe::{Recipe, Violation};
 pub use report::Report;

@@ -3,6 +3,7 @@
 //! ```toml
 //! experiment = "certify"   # which experiment
 //! seed = 1                 # the root of all randomness (default 0)
+//! seeds = 5                # run with the seeds 1 to 5, and compare what they found (default 1)
 //!
 //! [training]               # all else belongs to the experiment
 //! epochs = 10
@@ -21,7 +22,7 @@ use toml::{
 
 use crate::{Error, RecipeError, Result, Seed};
 
-const HEAD: [&str; 2] = ["experiment", "seed"];
+const HEAD: [&str; 3] = ["experiment", "seed", "seeds"];
 
 /// A parsed recipe whose experiment is known and whose configuration is not yet typed.
 #[derive(Debug, Clone)]
@@ -30,6 +31,7 @@ pub struct Recipe {
     text: String,
     experiment: String,
     seed: Seed,
+    seeds: u64,
 }
 
 /// A rule between fields that a configuration breaks; see [`Experiment::check`](crate::Experiment::check).
@@ -64,9 +66,8 @@ impl Recipe {
 
     /// Parses the text of a recipe; `name` is what errors call it.
     pub fn parse(name: &str, text: &str) -> Result<Self> {
-        let mut recipe = Self { name: name.into(), text: text.into(), experiment: String::new(), seed: Seed::new(0) };
-        let (experiment, seed) = recipe.head()?;
-        (recipe.experiment, recipe.seed) = (experiment, seed);
+        let mut recipe = Self { name: name.into(), text: text.into(), experiment: String::new(), seed: Seed::new(0), seeds: 1 };
+        (recipe.experiment, recipe.seed, recipe.seeds) = recipe.head()?;
         if recipe.experiment.is_empty() {
             let help = "A recipe starts with a line such as: experiment = \"certify\". `lyceum list` names them all.";
             return Err(recipe.error(0..0, "the key `experiment` is missing".into(), Some(help.into())));
@@ -82,6 +83,12 @@ impl Recipe {
     /// The root seed.
     pub fn seed(&self) -> Seed {
         self.seed
+    }
+
+    /// The seeds that it is to be run with: `seed`, `seed` + 1, and so on, as many as `seeds` says.
+    pub fn seeds(&self) -> impl ExactSizeIterator<Item = u64> {
+        let first = self.seed.root();
+        (0..self.seeds as usize).map(move |n| first.wrapping_add(n as u64))
     }
 
     /// The file's name without folder and ending: how a run is named by default.
@@ -116,10 +123,11 @@ impl Recipe {
     /// This recipe with every default written out, as a run keeps it.
     pub fn resolved<C: Serialize>(&self, config: &C) -> Result<String> {
         let body = toml::to_string(config).map_err(|e| Error::Failed(format!("cannot write the resolved recipe: {e}")))?;
-        Ok(format!("experiment = {:?}\nseed = {}\n{body}", self.experiment, self.seed.root()))
+        let seeds = if self.seeds > 1 { format!("seeds = {}\n", self.seeds) } else { String::new() };
+        Ok(format!("experiment = {:?}\nseed = {}\n{seeds}{body}", self.experiment, self.seed.root()))
     }
 
-    fn head(&self) -> Result<(String, Seed)> {
+    fn head(&self) -> Result<(String, Seed, u64)> {
         let table = self.table()?;
         let wrong = |key: &str, value: &Spanned<DeValue<'_>>, found: &str, allowed: &str| {
             self.error(value.span(), format!("`{key}`: found {found}; allowed: {allowed}"), None)
@@ -129,13 +137,19 @@ impl Recipe {
             Some((_, DeValue::String(text))) => text.to_string(),
             Some((value, other)) => return Err(wrong("experiment", value, other.type_str(), "the name of an experiment, in quotes")),
         };
-        let seed = match table.get_ref().get("seed").map(|value| (value, value.get_ref())) {
-            None => 0,
-            Some((value, DeValue::Integer(number))) => u64::from_str_radix(number.as_str(), number.radix())
-                .map_err(|_| wrong("seed", value, number.as_str(), "a whole number from 0 to 2^63-1"))?,
-            Some((value, other)) => return Err(wrong("seed", value, other.type_str(), "a whole number")),
+        let whole = |key: &str, default: u64, allowed: &str, fits: &dyn Fn(u64) -> bool| match table.get_ref().get(key) {
+            None => Ok(default),
+            Some(value) => match value.get_ref() {
+                DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix())
+                    .ok()
+                    .filter(|number| fits(*number))
+                    .ok_or_else(|| wrong(key, value, number.as_str(), allowed)),
+                other => Err(wrong(key, value, other.type_str(), "a whole number")),
+            },
         };
-        Ok((experiment, Seed::new(seed)))
+        let seed = whole("seed", 0, "a whole number from 0 to 2^63-1", &|_| true)?;
+        let seeds = whole("seeds", 1, "a whole number from 1 to 1000", &|seeds| (1..=1000).contains(&seeds))?;
+        Ok((experiment, Seed::new(seed), seeds))
     }
 
     fn table(&self) -> Result<Spanned<DeTable<'_>>> {
@@ -258,7 +272,7 @@ mod tests {
     #[serde(deny_unknown_fields)]
     struct Training {
         epochs: usize,
-        #[serde(default, deserialize_with = "range::fraction")]
+        #[serde(default, with = "range::Fraction")]
         label_noise: f64,
     }
 
@@ -273,7 +287,7 @@ mod tests {
     enum Estimator {
         Plain,
         Sam {
-            #[serde(deserialize_with = "range::positive")]
+            #[serde(with = "range::Positive")]
             rho: f64,
         },
     }

@@ -127,17 +127,15 @@ impl Entry {
 
     /// The files that it is read from.
     pub fn inputs(&self, cache: &Cache) -> Vec<Input> {
-        let input = |file: &Known| Input { path: cache.folder(self.name).join(file.name), hint: self.hint(cache) };
+        let input = |file: &Known| Input { path: cache.path(self.name, *file), hint: self.hint(cache) };
         self.files.iter().map(input).collect()
     }
 
     fn hint(&self, cache: &Cache) -> String {
-        format!(
-            "`cargo xtask data {}` brings it, or put the file there from {} (the folder is {}; LYCEUM_DATA changes it).",
-            self.name,
-            self.origin,
-            cache.folder("").display()
-        )
+        let has_source = crate::get::SOURCES.iter().any(|source| source.name == self.name);
+        let get = if has_source { format!("`lyceum data get {}` brings it; or put", self.name) } else { "Put".into() };
+        let (origin, folder) = (self.origin, cache.folder("").display().to_string());
+        format!("{get} the file there, plain or as .gz, from {origin} (the folder is {folder}; LYCEUM_DATA changes it).")
     }
 }
 
@@ -216,7 +214,7 @@ mod tests {
         let error = load("mnist", &Cache::at("/nowhere")).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         let text = error.to_string();
-        assert!(text.contains("/nowhere/mnist/train-images-idx3-ubyte") && text.contains("cargo xtask data mnist"), "{text}");
+        assert!(text.contains("/nowhere/mnist/train-images-idx3-ubyte") && text.contains("lyceum data get mnist"), "{text}");
         assert!(load("minst", &Cache::at("/nowhere")).unwrap_err().to_string().contains("mnist"));
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use lyceum_core::{Error, Result, range, run::Input};
 use ndarray::Array2;
 use rand::{Rng, RngExt, seq::SliceRandom};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Cache, Examples, Extent, cache::Known, prepare::Prepared};
@@ -13,23 +14,23 @@ use crate::{Cache, Examples, Extent, cache::Known, prepare::Prepared};
 pub const ALPHABET: &str = "\n !\"&'(),-.0123456789:;>?ABCDEFGHIJKLMNOPQRSTUVWXYZ[]abcdefghijklmnopqrstuvwxyz}";
 
 /// Who speaks and how much of it is used, as in the FedDyn experiments.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Characters {
     /// A JSON Lines file with `role` and `text` in each line; the roles of Shakespeare's plays from the cache if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<std::path::PathBuf>,
     /// m, drawn from those who speak enough.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub clients: usize,
     /// Characters that a client sees.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub window: usize,
     /// Consecutive examples a client trains on, from a random place of its text on.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub train: usize,
     /// Examples after these that it is tested on.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub test: usize,
 }
 
@@ -46,7 +47,7 @@ struct Role {
 }
 
 const ROLES: Known = Known { name: "roles.jsonl", sha256: None };
-const HINT: &str = "`cargo xtask data shakespeare` brings it; or name a file of your own with `file`.";
+const HINT: &str = "`lyceum data get shakespeare` brings it; or name a file of your own with `file`.";
 
 impl Characters {
     /// The file that they are read from.
@@ -57,6 +58,7 @@ impl Characters {
 
     /// The examples, and which of them each client has. The inputs are numbers of characters in [`ALPHABET`].
     pub fn prepare(&self, cache: &Cache, rng: &mut impl Rng) -> Result<(Prepared, Vec<Vec<usize>>)> {
+        range::check(self)?;
         let (path, bytes) = if let Some(path) = &self.file {
             (path.clone(), std::fs::read(path).map_err(Error::io("read", path))?)
         } else {

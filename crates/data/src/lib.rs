@@ -29,6 +29,7 @@ pub mod catalog;
 pub mod characters;
 pub mod dataset;
 pub mod formats;
+pub mod get;
 pub mod noise;
 pub mod partition;
 pub mod prepare;

@@ -1,35 +1,36 @@
 //! A data set made ready for an experiment: split, limited, spoiled.
 
 use lyceum_core::{Error, Result, Seed, Violation, range, run::Input};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Cache, Examples, Extent, catalog, noise, split};
 
 /// Which data, and what is done to it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
     /// A name of the [`catalog`].
     pub name: String,
     /// Share of the training labels that are replaced.
-    #[serde(default, deserialize_with = "range::fraction")]
+    #[serde(default, with = "range::Fraction")]
     pub label_noise: f64,
     /// How they are replaced.
     #[serde(default)]
     pub noise: Noise,
     /// How many training examples are used; all if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_at_least_one")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
     pub limit: Option<usize>,
     /// Share of the published training examples that is held out for validation or calibration, with right labels.
-    #[serde(default = "held_out", deserialize_with = "range::below_one")]
+    #[serde(default = "held_out", with = "range::BelowOne")]
     pub held_out: f64,
     /// Share that becomes the test set where the data set has none.
-    #[serde(default = "test", deserialize_with = "range::below_one")]
+    #[serde(default = "test", with = "range::BelowOne")]
     pub test: f64,
 }
 
 /// How labels are spoiled.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Noise {
     /// [`noise::symmetric`]: a label drawn evenly from all classes.
@@ -91,6 +92,8 @@ impl DataConfig {
 
     /// Loads, splits and spoils. The split and the noise are streams of `seed`, so they are the same for every arm.
     pub fn prepare(&self, cache: &Cache, seed: Seed) -> Result<Prepared> {
+        range::check(self)?;
+        self.check("data")?;
         let dataset = catalog::load(&self.name, cache)?;
         let all = dataset.train;
         let test_share = if dataset.test.is_some() { 0.0 } else { self.test };

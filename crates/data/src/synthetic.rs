@@ -1,9 +1,10 @@
 //! Examples made up for clients that differ in known ways.
 
-use lyceum_core::range;
+use lyceum_core::{Result, range};
 use ndarray::{Array1, Array2};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Examples, Extent, prepare::Prepared};
@@ -17,29 +18,29 @@ use crate::{Examples, Extent, prepare::Prepared};
 /// B_k ~ N(0, feature_deviation²),   v_k ~ N(B_k, 1)^d       or 0 for all
 /// x ~ N(v_k, Σ),  y = argmax(xW_k + b_k)
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SyntheticLogistic {
     /// m.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub clients: usize,
     /// d.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub features: usize,
     /// How many classes there are.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub classes: usize,
     /// The median of the clients' numbers of examples.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub mean_examples: usize,
     /// How far the clients' solutions lie apart; absent: they all have the same.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalPositive")]
     pub solution_deviation: Option<f64>,
     /// How far the clients' features lie apart; absent: all have mean 0.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalPositive")]
     pub feature_deviation: Option<f64>,
     /// σ of the logarithm of the clients' numbers of examples.
-    #[serde(deserialize_with = "range::non_negative")]
+    #[serde(with = "range::NonNegative")]
     pub size_deviation: f64,
 }
 
@@ -59,7 +60,8 @@ impl Default for SyntheticLogistic {
 
 impl SyntheticLogistic {
     /// The examples, and which of them each client has. The test examples are the training examples, as the authors have it.
-    pub fn generate(&self, rng: &mut impl Rng) -> (Prepared, Vec<Vec<usize>>) {
+    pub fn generate(&self, rng: &mut impl Rng) -> Result<(Prepared, Vec<Vec<usize>>)> {
+        range::check(self)?;
         let (d, c) = (self.features, self.classes);
         let mut normal = |mean: f64, deviation: f64| mean + deviation * Distribution::<f64>::sample(&StandardNormal, &mut *rng);
         let shared: Vec<f64> = (0..(d + 1) * c).map(|_| normal(0.0, 1.0)).collect();
@@ -98,7 +100,7 @@ impl SyntheticLogistic {
             test: train.clone(),
             train,
         };
-        (prepared, parts)
+        Ok((prepared, parts))
     }
 }
 
@@ -109,7 +111,7 @@ mod tests {
 
     #[test]
     fn clients_differ_as_asked() {
-        let generate = |config: &SyntheticLogistic| config.generate(&mut Seed::new(1).stream("synthetic"));
+        let generate = |config: &SyntheticLogistic| config.generate(&mut Seed::new(1).stream("synthetic")).unwrap();
         let means = |(data, parts): &(Prepared, Vec<Vec<usize>>)| -> Vec<f64> {
             parts
                 .iter()

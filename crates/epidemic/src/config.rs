@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use lyceum_core::{Error, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// A simulation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The name of a region, or the path of its file.
@@ -45,6 +46,7 @@ pub struct Config {
     pub predictor: Option<PathBuf>,
     /// Changes of parameters, for example `transmission.contagion = 30`.
     #[serde(skip_serializing_if = "toml::Table::is_empty")]
+    #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")]
     pub parameters: toml::Table,
     /// What is done besides on some days: closures, masks, vaccination and the like.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -74,7 +76,7 @@ impl Default for Config {
 }
 
 /// What is done about the epidemic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PolicyName {
     /// Nothing: people meet as before. Who is tested positive stays at home.

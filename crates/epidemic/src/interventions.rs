@@ -3,12 +3,13 @@
 //! An intervention says from which day until which day it is in force, and what it changes. Several may be in force together.
 
 use lyceum_core::{Error, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{behaviour::LEVELS, config::Config, disease::Setting, parameters::Parameters};
 
 /// Something that is done from one day until another.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Intervention {
     /// From this day on.
@@ -33,6 +34,7 @@ pub struct Intervention {
     pub vaccination: Option<Vaccination>,
     /// Changes of parameters, for example `testing.capacity = 0.01`. What people were drawn with stays: phones, constitution.
     #[serde(skip_serializing_if = "toml::Table::is_empty")]
+    #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")]
     pub parameters: toml::Table,
 }
 
@@ -53,7 +55,7 @@ impl Default for Intervention {
 }
 
 /// A share for each kind of contact.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Contacts {
     /// At home.
@@ -84,7 +86,7 @@ impl Contacts {
 }
 
 /// A vaccine and who gets it. Efficacies are shares from 0 to 1, the same for all whom it protects (a *leaky* vaccine).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Vaccination {
     /// Doses a day, as a share of all people.

@@ -23,6 +23,7 @@ use lyceum_data::{
 use lyceum_train::{DeviceName, Model, ModelConfig, Plain, TrainConfig, Trainer, evaluation::probabilities, parallel::one_thread_each};
 use ndarray::Array2;
 use rand::RngExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::toy_regression::check_labels;
@@ -31,7 +32,7 @@ use super::toy_regression::check_labels;
 pub struct ActiveTesting;
 
 /// The recipe.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     #[serde(default)]
@@ -46,11 +47,11 @@ pub struct Config {
 }
 
 /// Networks that guess where the classifier is wrong.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Surrogate {
     /// How many, each trained on a bootstrap sample of the training examples.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     members: usize,
     model: ModelConfig,
     #[serde(default)]
@@ -58,21 +59,21 @@ struct Surrogate {
 }
 
 /// How labels are drawn.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Testing {
     /// What is estimated.
     loss: Loss,
     /// How many test examples the pool has; all if absent.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_at_least_one")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
     pool: Option<usize>,
     /// After how many labels the estimates are compared.
     labels: Vec<usize>,
     /// How often labels are drawn.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     runs: usize,
     /// Every probability is at least this share of an even one.
-    #[serde(deserialize_with = "range::fraction")]
+    #[serde(with = "range::Fraction")]
     clip: f64,
 }
 
@@ -188,7 +189,7 @@ fn trained(
 ) -> Result<Model> {
     let classes = data.classes.len();
     let model = model.init(data.extent, classes, run.seed(), &config.device.device())?;
-    let mut trainer = Trainer::new(training.clone(), model, classes, Box::new(Plain), run.seed());
+    let mut trainer = Trainer::new(training.clone(), model, classes, Box::new(Plain), run.seed())?;
     trainer.train(run, examples, None, "training")?;
     Ok(trainer.model().clone())
 }

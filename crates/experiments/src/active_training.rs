@@ -27,6 +27,7 @@ use lyceum_train::{
     parallel::one_thread_each,
 };
 use ndarray::{Array2, Array3, Axis as Dimension};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::toy_regression::{check_labels, describe};
@@ -35,7 +36,7 @@ use super::toy_regression::{check_labels, describe};
 pub struct ActiveTraining;
 
 /// The recipe.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     #[serde(default)]
@@ -50,34 +51,34 @@ pub struct Config {
 }
 
 /// How points are acquired.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Acquisition {
     /// The share of each class's examples that is in the pool, and among the test examples.
-    #[serde(deserialize_with = "range::fractions")]
+    #[serde(with = "range::Fractions")]
     class_shares: Vec<f64>,
     /// What is asked for.
     score: Score,
     /// How scores become probabilities.
     proposal: Proposal,
     /// Every probability is at least this share of an even one.
-    #[serde(deserialize_with = "range::fraction")]
+    #[serde(with = "range::Fraction")]
     clip: f64,
     /// Networks drawn by dropout that say how unsure the model is, and predict together; 0: one pass without dropout.
     samples: usize,
     /// Labels at the beginning, drawn evenly.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     start: usize,
     /// Labels acquired between two trainings.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     batch: usize,
     /// After how many labels everything is measured; the last ends the acquisition.
     labels: Vec<usize>,
     /// Steps of each training.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     steps: usize,
     /// How often all is done, each time with another pool.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     repetitions: usize,
 }
 
@@ -99,7 +100,7 @@ impl Default for Acquisition {
 }
 
 /// What a model is asked about a point.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Score {
     /// The mutual information of its label and the network.
@@ -118,7 +119,7 @@ const ARMS: [(&str, Estimator); 4] =
     [("unweighted", Estimator::Naive), ("PURE", Estimator::Pure), ("LURE", Estimator::Lure), ("random points", Estimator::Naive)];
 
 /// What one repetition measured after some number of labels.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 struct Measured {
     /// On test examples with right labels, for each arm.
     accuracy: [f64; 4],
@@ -128,7 +129,7 @@ struct Measured {
 }
 
 /// What came of a repetition.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Repetition {
     /// After each number of labels.
@@ -315,7 +316,7 @@ impl Trial<'_> {
         let seed = self.seed.child(&format!("train/{}", taken.len()));
         let model = self.config.model.init(self.extent, self.classes, seed, &self.config.device.device())?;
         let weights = log.weights(estimator).into_iter().map(|weight| weight as f32).collect();
-        let mut trainer = Trainer::new(training, model, self.classes, Box::new(Plain), seed).with_weights(weights);
+        let mut trainer = Trainer::new(training, model, self.classes, Box::new(Plain), seed)?.with_weights(weights);
         trainer.run_epochs(&labelled)?;
         Ok(trainer.model().clone())
     }

@@ -9,7 +9,7 @@ use lyceum_conformal::{
     tune::{self, Criterion},
 };
 use lyceum_core::{
-    Experiment, Report, Result, Run, Seed, Summary, Violation, range,
+    Experiment, Measure, Report, Result, Run, Seed, Summary, Violation, range,
     report::{Axis, Block, Chart, Gallery, Picture, Series, Table},
     run::Input,
 };
@@ -20,10 +20,11 @@ use lyceum_data::{
 };
 use lyceum_optim::{
     comparison::{ArmConfig, Comparison, SharpnessConfig, TrainedArm},
-    experiment::{curves, percent, spectrum, summarise},
+    experiment::{curves, measured_curves, percent, spectrum, summarise},
 };
 use lyceum_train::{DeviceName, ModelConfig, TrainConfig, logits};
 use ndarray::{Array2, Axis as Dimension};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Pictures in the report.
@@ -35,7 +36,7 @@ const BINS: usize = 10;
 pub struct Certify;
 
 /// The recipe of `certify`: that of `train`, and a table for the sets.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     #[serde(default)]
@@ -52,14 +53,14 @@ pub struct Config {
 }
 
 /// How prediction sets are made of held-out examples.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Sets {
     /// The share of points whose set may miss the truth.
-    #[serde(deserialize_with = "range::open_unit")]
+    #[serde(with = "range::OpenUnit")]
     alpha: f64,
     /// The share of the held-out examples that fits the temperature and tunes RAPS.
-    #[serde(deserialize_with = "range::open_unit")]
+    #[serde(with = "range::OpenUnit")]
     tuning: f64,
     /// What RAPS is tuned for.
     criterion: Criterion,
@@ -110,7 +111,14 @@ impl Experiment for Certify {
         let (data, arms, diverged) = comparison(config).train(run)?;
         let certified: Vec<Certified<'_>> =
             arms.iter().map(|arm| certify(&config.conformal, arm, &data, run.seed())).collect::<Result<_>>()?;
-        let mut summary = Summary { table: outcome(&certified, &data.test.labels), ..Summary::default() };
+        let headline = vec![
+            Measure::share("test_accuracy", "test accuracy"),
+            Measure::number("hessian_largest_eigenvalue", "largest Hessian eigenvalue"),
+            Measure::share("raps/coverage", "RAPS coverage"),
+            Measure::number("raps/mean_size", "RAPS mean size"),
+        ];
+        let table = outcome(&certified, &data.test.labels);
+        let mut summary = Summary { table, headline, curves: measured_curves(), ..Summary::default() };
         for one in &certified {
             summarise(one.arm, &mut summary);
             let mut put = |name: String, value: f64| {

@@ -20,20 +20,21 @@ use lyceum_data::{
     split,
 };
 use ndarray::{Array2, ArrayView2, Axis as Dimension, CowArray};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How scores are compared.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Comparison {
     /// Random splits: half of the examples calibrate, half test.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     splits: usize,
     /// The share of calibration examples that fits the temperature and tunes RAPS.
-    #[serde(deserialize_with = "range::open_unit")]
+    #[serde(with = "range::OpenUnit")]
     tuning: f64,
     /// Shares of examples whose set may miss the truth.
-    #[serde(deserialize_with = "range::fractions")]
+    #[serde(with = "range::Fractions")]
     alphas: Vec<f64>,
 }
 
@@ -47,7 +48,7 @@ impl Default for Comparison {
 pub struct CompareScores;
 
 /// The recipe of `compare-scores`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The logits, one example a row: .npy. Log-probabilities will do.

@@ -22,6 +22,7 @@ use lyceum_train::{DeviceName, ModelConfig, TrainConfig};
 use ndarray::{Array2, Axis as Dimension, concatenate};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Learns a stream with each strategy.
@@ -29,7 +30,7 @@ use serde::{Deserialize, Serialize};
 pub struct Continual;
 
 /// The recipe.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     #[serde(default)]
@@ -44,7 +45,7 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     free: Option<Free>,
     /// Tasks that are learnt together, one after the other such group.
-    #[serde(default = "one", deserialize_with = "range::at_least_one")]
+    #[serde(default = "one", with = "range::AtLeastOne")]
     together: usize,
     #[serde(default)]
     training: TrainConfig,
@@ -63,14 +64,14 @@ pub struct Config {
 
 /// A stream without boundaries: its examples come in chunks of a fixed size, and a strategy does after each what it would do
 /// after a task.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Free {
     /// Examples of a chunk.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     chunk: usize,
     /// How far tasks run into one another: the standard deviation of when an example comes, in lengths of a task.
-    #[serde(default, deserialize_with = "range::non_negative")]
+    #[serde(default, with = "range::NonNegative")]
     blur: f64,
 }
 
@@ -99,7 +100,7 @@ impl Free {
 }
 
 /// A strategy with a name.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Arm {
     /// Its name; that of the method if absent.
@@ -107,7 +108,7 @@ struct Arm {
     name: Option<String>,
     method: StrategyConfig,
     /// A learning rate of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "range::OptionalPositive")]
     learning_rate: Option<f64>,
 }
 

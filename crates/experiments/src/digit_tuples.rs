@@ -9,6 +9,7 @@ use lyceum_data::{Cache, Examples, Extent, prepare::DataConfig};
 use lyceum_train::{DeviceName, ModelConfig, Plain, TrainConfig, Trainer, logits};
 use ndarray::{Array2, s};
 use rand::RngExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::compare_scores::Comparison;
@@ -17,7 +18,7 @@ use super::compare_scores::Comparison;
 pub struct DigitTuples;
 
 /// The recipe.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     #[serde(default)]
@@ -32,17 +33,17 @@ pub struct Config {
 }
 
 /// How numbers are made.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Numbers {
     /// Digits of a number: the data set's classes to this power are the labels.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     digits: usize,
     /// How many numbers are put together of training digits.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     train: usize,
     /// How many are put together of test digits; half calibrate, half test.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     count: usize,
 }
 
@@ -96,7 +97,7 @@ impl Experiment for DigitTuples {
         let (train, held_out) = (make(&data.train, config.numbers.train, "train"), make(&data.held_out, 1_000, "held-out"));
         let part = run.child("classifier")?;
         let model = config.model.init(extent, classes, run.seed(), &config.device.device())?;
-        let mut trainer = Trainer::new(config.training.clone(), model, classes, Box::new(Plain), run.seed());
+        let mut trainer = Trainer::new(config.training.clone(), model, classes, Box::new(Plain), run.seed())?;
         trainer.train(&part, &train, Some(&held_out), "classifier")?;
         run.stop_if_requested()?;
         let test = make(&data.test, config.numbers.count, "test");

@@ -2,24 +2,25 @@
 
 use lyceum_core::{Seed, Violation, range};
 use lyceum_train::{Bert, BertConfig, DeviceName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The encoder; its vocabulary and longest sequence are those of the data.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct EncoderConfig {
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     width: usize,
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     heads: usize,
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     feed_forward: usize,
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     layers: usize,
-    #[serde(deserialize_with = "range::below_one")]
+    #[serde(with = "range::BelowOne")]
     dropout: f64,
     /// The standard deviation of initial weights.
-    #[serde(deserialize_with = "range::positive")]
+    #[serde(with = "range::Positive")]
     deviation: f64,
 }
 

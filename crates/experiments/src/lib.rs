@@ -28,6 +28,7 @@ pub mod continual;
 pub mod digit_tuples;
 #[cfg(any(feature = "multilingual", feature = "pretraining"))]
 mod encoder;
+pub mod explain;
 #[cfg(feature = "federated")]
 pub mod federated;
 #[cfg(feature = "epidemic")]
@@ -38,6 +39,7 @@ pub mod multilingual;
 mod order;
 #[cfg(feature = "pretraining")]
 pub mod pretraining;
+mod seeds;
 #[cfg(feature = "active")]
 pub mod toy_regression;
 
@@ -81,7 +83,7 @@ pub fn find(recipe: &Recipe) -> Result<&'static dyn AnyExperiment> {
 /// Runs a recipe in a new folder. Nothing is written where the recipe has a mistake.
 pub fn run(recipe: &Recipe, folder: &Path, progress: &Progress) -> Result<Summary> {
     let experiment = find(recipe)?;
-    experiment.run_recipe(recipe, &Run::create(folder, experiment, recipe, progress.clone())?)
+    seeds::run(experiment, recipe, &Run::create(folder, experiment, recipe, progress.clone())?)
 }
 
 /// `runs/NAME`, `runs/NAME-2`, …: the first that is not there.
@@ -99,5 +101,5 @@ pub fn resume(folder: &Path, progress: &Progress) -> Result<Summary> {
     let (run, recipe) = Run::open(folder, progress.clone())?;
     let experiment = find(&recipe)?;
     run.check_inputs(&experiment.inputs(&recipe)?)?;
-    experiment.run_recipe(&recipe, &run)
+    seeds::run(experiment, &recipe, &run)
 }

@@ -13,27 +13,28 @@ use lyceum_core::{
 };
 use lyceum_train::parallel::one_thread_each;
 use rand::RngExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Estimates a line's risk and fits lines, many times.
 pub struct ToyRegression;
 
 /// The recipe.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Points in the pool.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pool: usize,
     /// How often a pool is drawn and points are taken from it.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     repetitions: usize,
     /// After how many labels everything is measured.
     labels: Vec<usize>,
     /// The proposals that are compared, over the sum of distances to the points that were taken.
     proposals: Vec<Proposal>,
     /// Points that measure the risk of fitted lines.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     test: usize,
 }
 

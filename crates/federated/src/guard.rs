@@ -1,16 +1,17 @@
 //! Replies that are left out: broken, hostile, too large.
 
 use lyceum_core::{range, vectorize};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Method, Reply, Server, method::Contents, server::MODEL};
 
 /// What a reply must be for the server to take it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Guard {
     /// The largest ‖θ_k − θ‖₂ that is taken; absent: 1,000·(1 + ‖θ‖₂), which no honest client comes near.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalPositive")]
     pub update_norm: Option<f64>,
 }
 

@@ -7,10 +7,11 @@
 //! runs in a simulation, between processes and in tests.
 //!
 //! ```
-//! use lyceum_federated::{Client, FedDyn, LocalResult, Method, Reply, client::State};
+//! use lyceum_federated::{Client, LocalResult, MethodConfig, Reply, client::State};
 //!
 //! // Two clients with losses ½A(x − a)², solved exactly; the sum is least at 0.75.
-//! let (method, losses) = (FedDyn { alpha: 1.0, by_share: false }, [(1.0, 0.0), (3.0, 1.0)]);
+//! let method = MethodConfig::FedDyn { alpha: 1.0, by_share: false }.build().unwrap();
+//! let losses = [(1.0, 0.0), (3.0, 1.0)];
 //! let (mut server, mut states) = (method.start(vec![0.0], 2), [State::default(), State::default()]);
 //! for _ in 0..30 {
 //!     let message = method.broadcast(&server);

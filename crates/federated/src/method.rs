@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use lyceum_core::{Error, Result, range};
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -73,7 +74,7 @@ pub trait Method: Debug + Send + Sync {
 }
 
 /// Which method.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum MethodConfig {
     /// [`FedAvg`].
@@ -83,14 +84,14 @@ pub enum MethodConfig {
     #[serde(rename = "fedprox")]
     FedProx {
         /// μ.
-        #[serde(default = "prox_strength", deserialize_with = "range::non_negative")]
+        #[serde(default = "prox_strength", with = "range::NonNegative")]
         mu: f64,
     },
     /// [`FedDyn`].
     #[serde(rename = "feddyn")]
     FedDyn {
         /// α.
-        #[serde(default = "dyn_strength", deserialize_with = "range::positive")]
+        #[serde(default = "dyn_strength", with = "range::Positive")]
         alpha: f64,
         /// Whether a client with more data is pulled less: α_k = α/w_k.
         #[serde(default = "yes")]
@@ -100,7 +101,7 @@ pub enum MethodConfig {
     #[serde(rename = "feddc")]
     FedDc {
         /// α.
-        #[serde(default = "drift_strength", deserialize_with = "range::positive")]
+        #[serde(default = "drift_strength", with = "range::Positive")]
         alpha: f64,
         /// Whether clients count by their data, w_k.
         #[serde(default = "yes")]
@@ -109,7 +110,7 @@ pub enum MethodConfig {
     /// [`Scaffold`].
     Scaffold {
         /// η_g: the server's step.
-        #[serde(default = "one", deserialize_with = "range::positive")]
+        #[serde(default = "one", with = "range::Positive")]
         server_rate: f64,
         /// Whether clients' control variates count by their examples, as in the code of FedDyn's authors.
         #[serde(default)]
@@ -122,10 +123,10 @@ pub enum MethodConfig {
     #[serde(rename = "fedavgm")]
     FedAvgM {
         /// The server's step.
-        #[serde(default = "one", deserialize_with = "range::positive")]
+        #[serde(default = "one", with = "range::Positive")]
         rate: f64,
         /// β.
-        #[serde(default = "momentum", deserialize_with = "range::below_one")]
+        #[serde(default = "momentum", with = "range::BelowOne")]
         momentum: f64,
     },
     /// [`FedOpt`] with Adam.
@@ -140,20 +141,20 @@ pub enum MethodConfig {
 }
 
 /// The constants of an adaptive server.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdaptiveConfig {
     /// η.
-    #[serde(deserialize_with = "range::positive")]
+    #[serde(with = "range::Positive")]
     pub rate: f64,
     /// β₁.
-    #[serde(deserialize_with = "range::below_one")]
+    #[serde(with = "range::BelowOne")]
     pub beta1: f64,
     /// β₂.
-    #[serde(deserialize_with = "range::below_one")]
+    #[serde(with = "range::BelowOne")]
     pub beta2: f64,
     /// τ: how far the server adapts.
-    #[serde(deserialize_with = "range::positive")]
+    #[serde(with = "range::Positive")]
     pub adaptivity: f64,
 }
 
@@ -188,9 +189,10 @@ fn momentum() -> f64 {
 }
 
 impl MethodConfig {
-    /// The method.
-    pub fn build(self) -> Box<dyn Method> {
-        match self {
+    /// The method; a constant out of its range is an error.
+    pub fn build(self) -> Result<Box<dyn Method>> {
+        range::check(&self)?;
+        Ok(match self {
             Self::FedAvg => Box::new(FedAvg),
             Self::FedProx { mu } => Box::new(FedProx { mu }),
             Self::FedDyn { alpha, by_share } => Box::new(FedDyn { alpha, by_share }),
@@ -201,7 +203,7 @@ impl MethodConfig {
             Self::FedAdam(config) => Box::new(FedOpt { rate: config.rate, optimizer: ServerOptimizer::Adam(config) }),
             Self::FedYogi(config) => Box::new(FedOpt { rate: config.rate, optimizer: ServerOptimizer::Yogi(config) }),
             Self::FedAdagrad(config) => Box::new(FedOpt { rate: config.rate, optimizer: ServerOptimizer::Adagrad(config) }),
-        }
+        })
     }
 
     /// Whether all that a client sends is its move, weighed as those of the others: what [`Privacy`](crate::Privacy) covers.

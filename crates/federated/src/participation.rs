@@ -2,23 +2,24 @@
 
 use lyceum_core::{Seed, Stream, range};
 use rand::{RngExt, seq::index};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Which clients are active, which of them are slow, whose replies are lost.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Participation {
     /// The share of clients that are active in a round.
-    #[serde(deserialize_with = "range::positive_fraction")]
+    #[serde(with = "range::PositiveFraction")]
     pub fraction: f64,
     /// Draw every client on its own with this probability, as the authors of FedDyn do, instead of the same number each round; a
     /// round that nobody would take part in is drawn again.
     pub independent: bool,
     /// The probability that an active client is slow and gets through a part of its epochs only.
-    #[serde(deserialize_with = "range::fraction")]
+    #[serde(with = "range::Fraction")]
     pub stragglers: f64,
     /// The probability that a client has trained and its reply is lost.
-    #[serde(deserialize_with = "range::below_one")]
+    #[serde(with = "range::BelowOne")]
     pub lost_replies: f64,
 }
 

@@ -2,6 +2,7 @@
 
 use lyceum_core::{Seed, range};
 use rand_distr::{Distribution, StandardNormal};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use statrs::function::erf::erfc;
 
@@ -17,17 +18,17 @@ use crate::{Reply, server::MODEL};
 /// is trusted: it adds the noise. Which clients take part is taken to be public. The noise follows from a seed of its own
 /// ([`Rules::noise`](crate::Rules::noise)): whoever has that and a model can take the noise away, so what is told of privacy holds towards
 /// those alone who do not have it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Privacy {
     /// C.
-    #[serde(deserialize_with = "range::positive")]
+    #[serde(with = "range::Positive")]
     pub clip: f64,
     /// z: the noise's deviation over C.
-    #[serde(deserialize_with = "range::positive")]
+    #[serde(with = "range::Positive")]
     pub noise: f64,
     /// δ, for which [`epsilon`] is given.
-    #[serde(default = "delta", deserialize_with = "range::positive_fraction")]
+    #[serde(default = "delta", with = "range::PositiveFraction")]
     pub delta: f64,
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lyceum_core::{Array, Error, Result, Seed, array, atomic, vectorize};
+use lyceum_core::{Array, Error, Result, Seed, array, atomic, range, vectorize};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -90,9 +90,12 @@ impl<'a> Rules<'a> {
     }
 
     /// Before the first round, with this model and so many clients.
-    pub fn start(&self, model: Vec<f32>, clients: usize) -> Ledger {
+    pub fn start(&self, model: Vec<f32>, clients: usize) -> Result<Ledger> {
+        range::check(&self.participation)?;
+        range::check(&self.guard)?;
+        self.privacy.iter().try_for_each(range::check)?;
         let server = self.method.start(model, clients);
-        Ledger { server, accepted: vec![None; clients], taken: vec![0; clients], traffic: Traffic::default() }
+        Ok(Ledger { server, accepted: vec![None; clients], taken: vec![0; clients], traffic: Traffic::default() })
     }
 
     /// Who takes part in the next round.

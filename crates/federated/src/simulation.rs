@@ -35,8 +35,8 @@ pub struct World {
 
 impl Simulation<'_> {
     /// Before the first round, with this model; journals are in memory unless they are [put elsewhere](Journals::spilling).
-    pub fn start(&self, model: Vec<f32>) -> World {
-        World { ledger: self.rules.start(model, self.clients.len()), journals: Journals::default() }
+    pub fn start(&self, model: Vec<f32>) -> Result<World> {
+        Ok(World { ledger: self.rules.start(model, self.clients.len())?, journals: Journals::default() })
     }
 
     /// One round with the clients that the rules draw. On an error the server is as it was; what clients made of the round may be in

@@ -7,6 +7,7 @@ use lyceum_train::{
     CrossEntropy, GradientEstimator, GradientTransform, Model, OptimizerConfig, ParamSpace, Pipeline, Rate, Vector,
     objective::LabelledBatch,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{LocalProblem, LocalResult};
@@ -18,26 +19,26 @@ pub trait LocalTrainer: Sync {
 }
 
 /// How a client trains.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LocalConfig {
     /// E: passes over its examples.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub epochs: usize,
     /// Examples a step.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub batch_size: usize,
     /// η in the first round, of plain SGD.
-    #[serde(deserialize_with = "range::positive")]
+    #[serde(with = "range::Positive")]
     pub learning_rate: f64,
     /// What η is multiplied with after each round.
-    #[serde(deserialize_with = "range::positive_fraction")]
+    #[serde(with = "range::PositiveFraction")]
     pub decay: f64,
     /// The largest norm of the gradient with the method's terms (see [`LocalProblem::clip_pull`]).
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalPositive")]
     pub clip_norm: Option<f64>,
     /// λ of (λ/2)‖x‖² in every client's loss; its gradient is not clipped.
-    #[serde(deserialize_with = "range::non_negative")]
+    #[serde(with = "range::NonNegative")]
     pub weight_decay: f64,
     /// Whether a client takes its examples in a new order in each epoch.
     pub shuffle: bool,
@@ -57,7 +58,7 @@ pub struct NetworkTrainer<'a> {
     clients: &'a [Vec<usize>],
     classes: usize,
     config: LocalConfig,
-    estimator: Box<dyn Fn() -> Box<dyn GradientEstimator> + Sync + 'a>,
+    estimator: Box<dyn Fn() -> Result<Box<dyn GradientEstimator>> + Sync + 'a>,
 }
 
 impl<'a> NetworkTrainer<'a> {
@@ -69,8 +70,9 @@ impl<'a> NetworkTrainer<'a> {
         clients: &'a [Vec<usize>],
         classes: usize,
         config: LocalConfig,
-        estimator: Box<dyn Fn() -> Box<dyn GradientEstimator> + Sync + 'a>,
+        estimator: Box<dyn Fn() -> Result<Box<dyn GradientEstimator>> + Sync + 'a>,
     ) -> Result<Self> {
+        range::check(&config)?;
         let space = ParamSpace::of(&model);
         if let Some(buffer) = space.params().iter().find(|info| info.range.is_none()) {
             return Err(Error::invalid(
@@ -101,7 +103,7 @@ impl LocalTrainer for NetworkTrainer<'_> {
         let rate = learning_rate * decay.powf(round as f64);
         let device = self.space.vector(&self.model).device();
         let sgd = OptimizerConfig::Sgd { momentum: 0.0, nesterov: false };
-        let mut pipeline = Pipeline::new(self.model(&problem.start), (self.estimator)(), &sgd);
+        let mut pipeline = Pipeline::new(self.model(&problem.start), (self.estimator)()?, &sgd)?;
         let penalty = Penalty::new(problem, clip_norm, weight_decay, pipeline.parameters());
         pipeline = pipeline.with_transform(Box::new(penalty));
         let all = epochs * own.len().div_ceil(batch_size);

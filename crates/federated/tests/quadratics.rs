@@ -4,8 +4,8 @@
 
 use lyceum_core::{Result, Seed};
 use lyceum_federated::{
-    Client, FedAvg, FedDc, FedDyn, FedNova, FedOpt, FedProx, Guard, Journals, LocalProblem, LocalResult, LocalTrainer, Message, Method,
-    Participation, Privacy, Reply, Rules, Scaffold, ServerOptimizer, Simulation, method::AdaptiveConfig, simulation::World,
+    Client, FedAvg, FedNova, Guard, Journals, LocalProblem, LocalResult, LocalTrainer, Message, Method, MethodConfig, Participation,
+    Privacy, Reply, Rules, Simulation, method::AdaptiveConfig, simulation::World,
 };
 use proptest::prelude::*;
 
@@ -29,6 +29,10 @@ impl LocalTrainer for Quadratics {
     }
 }
 
+fn built(method: MethodConfig) -> Box<dyn Method> {
+    method.build().unwrap()
+}
+
 fn two(steps: Option<u64>) -> Quadratics {
     Quadratics { losses: vec![(1.0, 0.0), (3.0, 1.0)], steps }
 }
@@ -37,7 +41,7 @@ fn two(steps: Option<u64>) -> Quadratics {
 fn rounds(method: &dyn Method, trainer: &Quadratics, examples: &[usize], count: usize, mut see: impl FnMut(usize, &World)) -> f64 {
     let clients = Client::all(examples);
     let simulation = Simulation { rules: Rules::new(method, Seed::new(1)), trainer, clients: &clients, keep_models: false };
-    let mut world = simulation.start(vec![0.0]);
+    let mut world = simulation.start(vec![0.0]).unwrap();
     for round in 0..count {
         simulation.round(&mut world).unwrap();
         see(round, &world);
@@ -58,10 +62,10 @@ fn close(found: f64, expected: f64) {
 
 #[test]
 fn feddyn_with_exact_solutions() {
-    let method = FedDyn { alpha: 1.0, by_share: false };
+    let method = built(MethodConfig::FedDyn { alpha: 1.0, by_share: false });
     let g = [[0.0, -0.75], [0.375, -0.75], [0.5625, -0.75], [0.65625, -0.75]];
     let h = [-0.375, -0.1875, -0.09375, -0.046_875];
-    let end = rounds(&method, &two(None), &[5, 5], 60, |round, world| {
+    let end = rounds(&*method, &two(None), &[5, 5], 60, |round, world| {
         close(f64::from(world.ledger.server.model()[0]), 0.75);
         if round < 4 {
             gradients(world).iter().zip(g[round]).for_each(|(found, expected)| close(*found, expected));
@@ -71,15 +75,24 @@ fn feddyn_with_exact_solutions() {
     close(end, 0.75);
     // A small α is slow, not unstable.
     let theta = [0.967_741_935_5, 0.571_847_507_3, 0.559_076_719_3];
-    let method = FedDyn { alpha: 0.1, by_share: false };
-    rounds(&method, &two(None), &[5, 5], 3, |round, world| close(f64::from(world.ledger.server.model()[0]), theta[round]));
+    let method = built(MethodConfig::FedDyn { alpha: 0.1, by_share: false });
+    rounds(&*method, &two(None), &[5, 5], 3, |round, world| close(f64::from(world.ledger.server.model()[0]), theta[round]));
     // One client: the correction lands on the optimum.
-    close(rounds(&FedDyn { alpha: 1.0, by_share: false }, &Quadratics { losses: vec![(1.0, 1.0)], steps: None }, &[3], 1, |_, _| ()), 1.0);
+    close(
+        rounds(
+            &*built(MethodConfig::FedDyn { alpha: 1.0, by_share: false }),
+            &Quadratics { losses: vec![(1.0, 1.0)], steps: None },
+            &[3],
+            1,
+            |_, _| (),
+        ),
+        1.0,
+    );
 }
 
 #[test]
 fn feddyn_with_clients_in_turn_and_one_that_never_takes_part() {
-    let method = FedDyn { alpha: 1.0, by_share: false };
+    let method = built(MethodConfig::FedDyn { alpha: 1.0, by_share: false });
     let trainer = two(None);
     let clients = Client::all(&[1, 1]);
     let mut server = method.start(vec![0.0], 2);
@@ -123,8 +136,8 @@ fn feddyn_with_clients_in_turn_and_one_that_never_takes_part() {
 fn feddyn_weighs_clients_by_their_examples() {
     // w = (1.5, 0.5): the optimum of the loss over all examples is 0.5.
     let theta = [0.6, 0.54, 0.516];
-    let method = FedDyn { alpha: 1.0, by_share: true };
-    let end = rounds(&method, &two(None), &[3, 1], 80, |round, world| {
+    let method = built(MethodConfig::FedDyn { alpha: 1.0, by_share: true });
+    let end = rounds(&*method, &two(None), &[3, 1], 80, |round, world| {
         if round < 3 {
             close(f64::from(world.ledger.server.model()[0]), theta[round]);
         }
@@ -133,7 +146,9 @@ fn feddyn_weighs_clients_by_their_examples() {
     });
     close(end, 0.5);
     // Alike clients count alike; unlike ones do not.
-    let g = |by_share, examples: [usize; 2]| rounds(&FedDyn { alpha: 0.5, by_share }, &two(None), &examples, 5, |_, _| ());
+    let g = |by_share, examples: [usize; 2]| {
+        rounds(&*built(MethodConfig::FedDyn { alpha: 0.5, by_share }), &two(None), &examples, 5, |_, _| ())
+    };
     assert_eq!(g(true, [4, 4]), g(false, [4, 4]));
     assert!((g(true, [3, 1]) - g(false, [3, 1])).abs() > 0.1);
 }
@@ -142,8 +157,8 @@ fn feddyn_weighs_clients_by_their_examples() {
 #[test]
 fn scaffold_weighs_clients_by_their_examples() {
     let (theta, control) = ([0.255, 0.352_75, 0.373_447_5, 0.398_494_875], [-0.637_5, -0.325_125, -0.213_243_75, -0.179_867_437_5]);
-    let method = Scaffold { server_rate: 1.0, weight_by_examples: true };
-    let end = rounds(&method, &two(Some(2)), &[3, 1], 400, |round, world| {
+    let method = built(MethodConfig::Scaffold { server_rate: 1.0, weight_by_examples: true });
+    let end = rounds(&*method, &two(Some(2)), &[3, 1], 400, |round, world| {
         if round < 4 {
             close(f64::from(world.ledger.server.model()[0]), theta[round]);
             close(f64::from(world.ledger.server.arrays["control"][0]), control[round]);
@@ -164,26 +179,26 @@ fn two_gradient_steps_of_each_method() {
         assert!((end - limit).abs() < 2e-6, "{method:?} {end} {limit}");
     };
     after(&FedAvg, [0.255, 0.420_75, 0.528_487_5], 0.728_571_428_6);
-    after(&FedProx { mu: 1.0 }, [0.24, 0.400_8, 0.508_536], 0.727_272_727_3);
-    after(&Scaffold { server_rate: 1.0, weight_by_examples: false }, [0.255, 0.433_5, 0.548_76], 0.75);
-    after(&FedDyn { alpha: 1.0, by_share: false }, [0.48, 0.806_4, 0.948_48], 0.75);
+    after(&*built(MethodConfig::FedProx { mu: 1.0 }), [0.24, 0.400_8, 0.508_536], 0.727_272_727_3);
+    after(&*built(MethodConfig::Scaffold { server_rate: 1.0, weight_by_examples: false }), [0.255, 0.433_5, 0.548_76], 0.75);
+    after(&*built(MethodConfig::FedDyn { alpha: 1.0, by_share: false }), [0.48, 0.806_4, 0.948_48], 0.75);
     let control = [-1.275, -0.892_5, -0.576_3];
-    rounds(&Scaffold { server_rate: 1.0, weight_by_examples: false }, &two(Some(2)), &[5, 5], 3, |round, world| {
+    rounds(&*built(MethodConfig::Scaffold { server_rate: 1.0, weight_by_examples: false }), &two(Some(2)), &[5, 5], 3, |round, world| {
         close(f64::from(world.ledger.server.arrays["control"][0]), control[round]);
     });
     let h = [-0.24, -0.283_2, -0.212_64];
-    rounds(&FedDyn { alpha: 1.0, by_share: false }, &two(Some(2)), &[5, 5], 3, |round, world| {
+    rounds(&*built(MethodConfig::FedDyn { alpha: 1.0, by_share: false }), &two(Some(2)), &[5, 5], 3, |round, world| {
         close(f64::from(world.ledger.server.arrays["gradient"][0]), h[round]);
     });
-    after(&FedDc { alpha: 0.1, by_share: false }, [0.507, 0.931_409_7, 1.136_881_290_9], 0.75);
+    after(&*built(MethodConfig::FedDc { alpha: 0.1, by_share: false }), [0.507, 0.931_409_7, 1.136_881_290_9], 0.75);
     let (drift, gradient) = ([0.253_5, 0.338_954_85, 0.272_213_220_4], [-1.267_5, -0.427_274_25, 0.333_708_147_8]);
-    rounds(&FedDc { alpha: 0.1, by_share: false }, &two(Some(2)), &[5, 5], 3, |round, world| {
+    rounds(&*built(MethodConfig::FedDc { alpha: 0.1, by_share: false }), &two(Some(2)), &[5, 5], 3, |round, world| {
         close(f64::from(world.ledger.server.arrays["drift"][0]), drift[round]);
         close(f64::from(world.ledger.server.arrays["gradient"][0]), gradient[round]);
     });
     // w = (1.5, 0.5): the optimum of the loss over all examples.
     let theta = [0.504, 0.761_465_6, 0.824_522_511_9];
-    let end = rounds(&FedDc { alpha: 0.1, by_share: true }, &two(Some(2)), &[3, 1], 400, |round, world| {
+    let end = rounds(&*built(MethodConfig::FedDc { alpha: 0.1, by_share: true }), &two(Some(2)), &[3, 1], 400, |round, world| {
         if round < 3 {
             close(f64::from(world.ledger.server.model()[0]), theta[round]);
         }
@@ -197,11 +212,11 @@ fn two_gradient_steps_of_each_method() {
 fn servers_that_take_moves_for_gradients_worked_by_hand() {
     let constants = AdaptiveConfig { rate: 0.5, beta1: 0.5, beta2: 0.75, adaptivity: 0.1 };
     // The mean move of the first round is 0.5: m = 0.25, Δ² = 0.25, v₀ = 0.01.
-    let first = |optimizer| rounds(&FedOpt { rate: 0.5, optimizer }, &two(None), &[5, 5], 1, |_, _| ());
-    close(first(ServerOptimizer::Momentum(0.9)), 0.25);
-    close(first(ServerOptimizer::Adagrad(constants)), 0.125 / (0.26_f64.sqrt() + 0.1));
-    close(first(ServerOptimizer::Adam(constants)), 0.125 / (0.07_f64.sqrt() + 0.1));
-    close(first(ServerOptimizer::Yogi(constants)), 0.125 / (0.0725_f64.sqrt() + 0.1));
+    let first = |method| rounds(&*built(method), &two(None), &[5, 5], 1, |_, _| ());
+    close(first(MethodConfig::FedAvgM { rate: 0.5, momentum: 0.9 }), 0.25);
+    close(first(MethodConfig::FedAdagrad(constants)), 0.125 / (0.26_f64.sqrt() + 0.1));
+    close(first(MethodConfig::FedAdam(constants)), 0.125 / (0.07_f64.sqrt() + 0.1));
+    close(first(MethodConfig::FedYogi(constants)), 0.125 / (0.0725_f64.sqrt() + 0.1));
     // FedNova with 4 steps of 3 examples and 1 step of 1: (3/4·4 + 1/4)(3/4·(1/4) + 1/4·(−2)), where FedAvg has 1/4.
     let replies: Vec<Reply> = [(3, 4.0, 1.0), (1, 1.0, -2.0)]
         .into_iter()
@@ -222,7 +237,7 @@ fn servers_that_take_moves_for_gradients_worked_by_hand() {
 #[test]
 fn a_large_alpha_is_slow_and_the_first_round_is_that_of_fedprox() {
     let theta = [0.002_991_026_919_2, 0.004_483_552_34, 0.005_971_613_577_1];
-    rounds(&FedDyn { alpha: 1_000.0, by_share: false }, &two(None), &[1, 1], 3, |round, world| {
+    rounds(&*built(MethodConfig::FedDyn { alpha: 1_000.0, by_share: false }), &two(None), &[1, 1], 3, |round, world| {
         let found = f64::from(world.ledger.server.model()[0]);
         assert!((found - theta[round]).abs() < 1e-9, "{found} {}", theta[round]);
     });
@@ -234,17 +249,20 @@ fn a_large_alpha_is_slow_and_the_first_round_is_that_of_fedprox() {
         two(None).train(1, &problem, 0, 1.0, Seed::new(0)).unwrap().parameters[0]
     };
     for alpha in [0.1, 1.0, 30.0] {
-        assert_eq!(solution(&FedDyn { alpha, by_share: false }), solution(&FedProx { mu: alpha }));
-        assert_ne!(solution(&FedDyn { alpha, by_share: false }), solution(&FedAvg));
+        assert_eq!(
+            solution(&*built(MethodConfig::FedDyn { alpha, by_share: false })),
+            solution(&*built(MethodConfig::FedProx { mu: alpha }))
+        );
+        assert_ne!(solution(&*built(MethodConfig::FedDyn { alpha, by_share: false })), solution(&FedAvg));
     }
 }
 
 #[test]
 fn bytes_are_exact() {
     for (method, each) in [
-        (&FedDyn { alpha: 0.1, by_share: true } as &dyn Method, 4),
-        (&FedDc { alpha: 0.1, by_share: true }, 8),
-        (&Scaffold { server_rate: 1.0, weight_by_examples: false }, 8),
+        (&*built(MethodConfig::FedDyn { alpha: 0.1, by_share: true }), 4),
+        (&*built(MethodConfig::FedDc { alpha: 0.1, by_share: true }), 8),
+        (&*built(MethodConfig::Scaffold { server_rate: 1.0, weight_by_examples: false }), 8),
         (&FedAvg, 4),
     ] {
         rounds(method, &two(None), &[1, 1], 3, |round, world| {
@@ -259,11 +277,11 @@ fn bytes_are_exact() {
 #[test]
 fn privacy_cuts_what_client_and_server_remember() {
     let (trainer, clients) = (two(None), Client::all(&[1, 1]));
-    let method = FedDyn { alpha: 1.0, by_share: false };
+    let method = built(MethodConfig::FedDyn { alpha: 1.0, by_share: false });
     let privacy = Privacy { clip: 0.25, noise: 1e-9, delta: 1e-5 };
-    let rules = Rules { privacy: Some(privacy), ..Rules::new(&method, Seed::new(1)) };
+    let rules = Rules { privacy: Some(privacy), ..Rules::new(&*method, Seed::new(1)) };
     let simulation = Simulation { rules, trainer: &trainer, clients: &clients, keep_models: false };
-    let mut world = simulation.start(vec![0.0]);
+    let mut world = simulation.start(vec![0.0]).unwrap();
     simulation.round(&mut world).unwrap();
     // The second client would move by 0.75; the first does not move.
     gradients(&world).iter().zip([0.0, -0.25]).for_each(|(found, expected)| close(*found, expected));
@@ -272,7 +290,7 @@ fn privacy_cuts_what_client_and_server_remember() {
     let rules = Rules { privacy: Some(Privacy { noise: 1.0, ..privacy }), ..rules };
     let noisy = Simulation { rules, ..simulation };
     let run = |rounds: usize| {
-        let mut world = noisy.start(vec![0.0]);
+        let mut world = noisy.start(vec![0.0]).unwrap();
         (0..rounds).for_each(|_| drop(noisy.round(&mut world).unwrap()));
         world
     };
@@ -290,14 +308,14 @@ proptest! {
     ) {
         let trainer = Quadratics { losses: (0..clients).map(|k| (1.0 + k as f64 / 4.0, (k as f64).sin())).collect(), steps: Some(3) };
         let everyone = Client::all(&vec![7; clients]);
-        let method = FedDyn { alpha, by_share: false };
+        let method = built(MethodConfig::FedDyn { alpha, by_share: false });
         let participation = Participation { fraction, independent: true, stragglers: 0.0, lost_replies: lost };
-        let rules = Rules { participation, ..Rules::new(&method, Seed::new(seed)) };
+        let rules = Rules { participation, ..Rules::new(&*method, Seed::new(seed)) };
         let simulation = Simulation { rules, trainer: &trainer, clients: &everyone, keep_models: true };
         let folder = tempfile::tempdir().unwrap();
         // Room for a few clients only: the others are on disk.
         let journals = || Journals::spilling(8 * u64::from(spill), folder.path());
-        let mut world = World { journals: journals(), ..simulation.start(vec![0.0]) };
+        let mut world = World { journals: journals(), ..simulation.start(vec![0.0]).unwrap() };
         for round in 0..12 {
             simulation.round(&mut world).unwrap();
             let mean = gradients(&world).iter().sum::<f64>() / clients as f64;
@@ -331,7 +349,7 @@ fn broken_replies_are_refused() {
     let clients = Client::all(&[1; 6]);
     let rules = Rules { guard: Guard { update_norm: Some(10.0) }, ..Rules::new(&FedAvg, Seed::new(1)) };
     let simulation = Simulation { rules, trainer: &Hostile, clients: &clients, keep_models: false };
-    let mut world = simulation.start(vec![0.0, 0.0]);
+    let mut world = simulation.start(vec![0.0, 0.0]).unwrap();
     let round = simulation.round(&mut world).unwrap();
     assert_eq!(world.ledger.server.model(), [1.0, 1.0]);
     assert_eq!((round.active, round.taken), (6, vec![4, 5]));
@@ -349,7 +367,7 @@ fn broken_replies_are_refused() {
 fn a_second_reply_is_refused() {
     let rules = Rules::new(&FedAvg, Seed::new(1));
     let clients = Client::all(&[1; 2]);
-    let mut ledger = rules.start(vec![0.0], 2);
+    let mut ledger = rules.start(vec![0.0], 2).unwrap();
     let reply = |client: usize, value: f32| Reply { client: clients[client], message: Message::default().with_array("model", vec![value]) };
     let round = rules.conclude(&mut ledger, vec![reply(0, 1.0), reply(1, 3.0), reply(0, 9.0)]).unwrap();
     assert_eq!((ledger.server.model(), round.taken), ([2.0].as_slice(), vec![0, 1]));
@@ -368,9 +386,10 @@ fn no_reply_stops_a_federation_or_ruins_its_model() {
         let method: Box<dyn Method> = serde_json::from_str::<lyceum_federated::MethodConfig>(&format!("{{\"{name}\": {{}}}}"))
             .or_else(|_| serde_json::from_str(&format!("\"{name}\"")))
             .unwrap()
-            .build();
+            .build()
+            .unwrap();
         let rules = Rules::new(&*method, Seed::new(1));
-        let mut ledger = rules.start(vec![0.5, -0.5, 0.0], 8);
+        let mut ledger = rules.start(vec![0.5, -0.5, 0.0], 8).unwrap();
         let mut rng = Seed::new(2).stream_at("fuzz", number as u64);
         let numbers = [0.0, -1.0, 1.0, 3.0, 1e5, 1e30, 1e308, f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
         let values = [0.0_f32, 1.0, -1.0, 1e-30, 1e3, 1e30, 3e38, -3e38, f32::NAN, f32::INFINITY];
@@ -424,10 +443,15 @@ fn no_reply_stops_a_federation_or_ruins_its_model() {
 /// Clients without examples make a round without replies, and the next round comes.
 #[test]
 fn a_round_of_empty_clients_is_passed_over() {
-    for method in [&FedAvg as &dyn Method, &FedDyn { alpha: 0.1, by_share: true }, &FedDc { alpha: 0.1, by_share: true }, &FedNova] {
+    for method in [
+        &FedAvg as &dyn Method,
+        &*built(MethodConfig::FedDyn { alpha: 0.1, by_share: true }),
+        &*built(MethodConfig::FedDc { alpha: 0.1, by_share: true }),
+        &FedNova,
+    ] {
         let (trainer, clients) = (two(None), Client::all(&[0, 0]));
         let simulation = Simulation { rules: Rules::new(method, Seed::new(1)), trainer: &trainer, clients: &clients, keep_models: false };
-        let mut world = simulation.start(vec![0.25]);
+        let mut world = simulation.start(vec![0.25]).unwrap();
         for number in 0..3 {
             let round = simulation.round(&mut world).unwrap();
             assert_eq!((world.ledger.server.round, round.taken.len()), (number + 1, 0));
@@ -435,4 +459,28 @@ fn a_round_of_empty_clients_is_passed_over() {
         }
         assert_eq!(world.ledger.server.model(), [0.25]);
     }
+}
+
+/// What a recipe refuses, code is refused too, before anything is computed.
+#[test]
+fn constants_out_of_their_range_are_errors() {
+    let adaptive = AdaptiveConfig { beta2: 1.0, ..AdaptiveConfig::default() };
+    for (method, allowed) in [
+        (MethodConfig::FedDyn { alpha: 0.0, by_share: true }, "> 0"),
+        (MethodConfig::FedDc { alpha: f64::NAN, by_share: true }, "> 0"),
+        (MethodConfig::FedProx { mu: -1.0 }, ">= 0"),
+        (MethodConfig::Scaffold { server_rate: f64::INFINITY, weight_by_examples: true }, "> 0"),
+        (MethodConfig::FedAdam(adaptive), "< 1"),
+    ] {
+        let error = method.build().unwrap_err();
+        assert!(error.to_string().contains(allowed), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+    let start = |rules: Rules<'_>| rules.start(vec![0.0], 2).map(drop);
+    let rules = Rules::new(&FedAvg, Seed::new(1));
+    start(rules).unwrap();
+    start(Rules { participation: Participation { fraction: 0.0, ..Participation::default() }, ..rules }).unwrap_err();
+    start(Rules { participation: Participation { lost_replies: 1.5, ..Participation::default() }, ..rules }).unwrap_err();
+    start(Rules { guard: Guard { update_norm: Some(-1.0) }, ..rules }).unwrap_err();
+    start(Rules { privacy: Some(Privacy { clip: 0.0, noise: 1.0, delta: 1e-5 }), ..rules }).unwrap_err();
 }

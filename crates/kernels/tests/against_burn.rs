@@ -249,7 +249,7 @@ proptest! {
 
 #[test]
 fn optimiser_steps() {
-    use burn::optim::{AdamWConfig, Optimizer, SgdConfig, momentum::MomentumConfig};
+    use burn_optim::{AdamWConfig, Optimizer, SgdConfig, momentum::MomentumConfig};
     let (mut w, mut v) = (random([1000], 1).inner(), random([1000], 0).inner() * 0.0);
     for nesterov in [false, true] {
         let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0).with_nesterov(nesterov);

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use lyceum_core::{Error, Result, Seed, Stream};
 use rand::RngExt;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{tokens::Tokens, tree::TokenTree, units::Units};
 
 /// What is masked together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Each token by itself (Devlin et al. 2019).
@@ -36,7 +37,7 @@ impl Method {
 }
 
 /// How much is masked.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MaskConfig {
     /// What is masked together.

@@ -1,6 +1,7 @@
 //! What a word is: text becomes words and the places that no n-gram crosses.
 
 use lyceum_core::{Error, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokenizers::{NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Tokenizer};
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
@@ -9,7 +10,7 @@ use crate::tokens;
 
 /// How text is cut into words by the built-in splitter. The defaults are those of uncased BERT: lower case, no accents, words
 /// of letters and digits, each Chinese or Japanese ideograph a word of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Splitting {
     /// Words are brought to lower case and lose their accents.
@@ -23,7 +24,7 @@ pub struct Splitting {
 }
 
 /// What punctuation does to n-grams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Punctuation {
     /// No n-gram crosses it.

@@ -28,7 +28,8 @@ fn measure(name: &str, config: &ModelConfig, extent: Extent, n: usize, steps: us
     let batch = LabelledBatch { inputs, targets };
     let pipeline = |estimator: EstimatorConfig| {
         let model = config.init(extent, 10, Seed::new(1), &cpu()).expect("it fits");
-        Pipeline::<Model>::new(model, estimator.build(), &OptimizerConfig::default())
+        Pipeline::<Model>::new(model, estimator.build().expect("constants in range"), &OptimizerConfig::default())
+            .expect("constants in range")
     };
     let kinds = [
         ("plain", EstimatorConfig::Plain),

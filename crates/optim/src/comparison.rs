@@ -6,6 +6,7 @@ use lyceum_data::{
     prepare::{DataConfig, Prepared},
 };
 use lyceum_train::{DeviceName, Evaluation, Model, ModelConfig, TrainConfig, Trainer, WeightDecay, evaluate, parallel::one_thread_each};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// Data, a model, a way to train it, and the arms that differ in the gradient estimator.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Comparison {
     /// Where tensors live.
@@ -36,7 +37,7 @@ pub struct Comparison {
 }
 
 /// One way of training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ArmConfig {
     /// What it is called, also its folder in the run.
@@ -44,10 +45,10 @@ pub struct ArmConfig {
     /// How gradients are taken.
     pub estimator: EstimatorConfig,
     /// Epochs, where they differ from those of `training`.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_at_least_one")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
     pub epochs: Option<usize>,
     /// The peak learning rate, where it differs.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "range::OptionalPositive")]
     pub learning_rate: Option<f64>,
     /// The L2 penalty, where it differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,17 +68,17 @@ impl ArmConfig {
 }
 
 /// How sharpness is measured at the end of training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SharpnessConfig {
     /// How many training examples the loss is averaged over.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub examples: usize,
     /// Products with the Hessian in Lanczos' method.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub iterations: usize,
     /// The radius of the ball in which the largest loss is sought.
-    #[serde(deserialize_with = "range::positive")]
+    #[serde(with = "range::Positive")]
     pub rho: f64,
 }
 
@@ -144,7 +145,7 @@ impl Comparison {
         let model = self.model.init(data.extent, classes, run.seed(), &self.device.device())?;
         let config = arm.training(&self.training);
         let epochs = config.epochs;
-        let mut trainer = Trainer::new(config, model, classes, arm.estimator.build(), run.seed());
+        let mut trainer = Trainer::new(config, model, classes, arm.estimator.build()?, run.seed())?;
         trainer.train(&part, &data.train, Some(&data.held_out), &arm.name)?;
         run.stop_if_requested()?;
         let model = trainer.model().clone();

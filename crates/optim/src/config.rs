@@ -1,7 +1,8 @@
 //! Which estimator, as a recipe says it.
 
-use lyceum_core::range;
+use lyceum_core::{Result, range};
 use lyceum_train::{GradientEstimator, Plain};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
 };
 
 /// A gradient estimator and its constants.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum EstimatorConfig {
     /// The gradient at the parameters.
@@ -19,67 +20,67 @@ pub enum EstimatorConfig {
     /// [`SharpnessAware`] in a ball of any p-norm.
     Sam {
         /// The radius.
-        #[serde(default = "rho", deserialize_with = "range::non_negative")]
+        #[serde(default = "rho", with = "range::NonNegative")]
         rho: f64,
         /// The order of the norm; `inf` for the largest coordinate.
-        #[serde(default = "two", deserialize_with = "range::norm_order")]
+        #[serde(default = "two", with = "range::NormOrder")]
         p: f64,
         /// Examples that share one perturbation; the whole batch if absent.
-        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_at_least_one")]
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
         m: Option<usize>,
     },
     /// Adaptive SAM: the ball is stretched by |w| + η.
     Asam {
         /// The radius; about ten times that of SAM.
-        #[serde(default = "rho_adaptive", deserialize_with = "range::non_negative")]
+        #[serde(default = "rho_adaptive", with = "range::NonNegative")]
         rho: f64,
         /// η.
-        #[serde(default = "eta", deserialize_with = "range::non_negative")]
+        #[serde(default = "eta", with = "range::NonNegative")]
         eta: f64,
         /// Examples that share one perturbation; the whole batch if absent.
-        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_at_least_one")]
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
         m: Option<usize>,
     },
     /// [`Gsam`].
     Gsam {
         /// The radius at the peak of the learning rate.
-        #[serde(default = "rho", deserialize_with = "range::non_negative")]
+        #[serde(default = "rho", with = "range::NonNegative")]
         rho: f64,
         /// The radius at learning rate 0.
-        #[serde(default = "rho", deserialize_with = "range::non_negative")]
+        #[serde(default = "rho", with = "range::NonNegative")]
         rho_min: f64,
         /// Weight of the orthogonal part.
-        #[serde(default = "alpha_gsam", deserialize_with = "range::non_negative")]
+        #[serde(default = "alpha_gsam", with = "range::NonNegative")]
         alpha: f64,
     },
     /// [`LookSam`].
     Looksam {
         /// The radius.
-        #[serde(default = "rho", deserialize_with = "range::non_negative")]
+        #[serde(default = "rho", with = "range::NonNegative")]
         rho: f64,
         /// Weight of the kept part.
-        #[serde(default = "alpha_looksam", deserialize_with = "range::non_negative")]
+        #[serde(default = "alpha_looksam", with = "range::NonNegative")]
         alpha: f64,
         /// A step of SAM every so many steps.
-        #[serde(default = "every", deserialize_with = "range::at_least_one")]
+        #[serde(default = "every", with = "range::AtLeastOne")]
         every: usize,
     },
     /// [`Esam`].
     Esam {
         /// The radius.
-        #[serde(default = "rho", deserialize_with = "range::non_negative")]
+        #[serde(default = "rho", with = "range::NonNegative")]
         rho: f64,
         /// Share of the weights that is perturbed.
-        #[serde(default = "half", deserialize_with = "range::positive_fraction")]
+        #[serde(default = "half", with = "range::PositiveFraction")]
         beta: f64,
         /// Share of the examples of the second pass.
-        #[serde(default = "half", deserialize_with = "range::positive_fraction")]
+        #[serde(default = "half", with = "range::PositiveFraction")]
         gamma: f64,
     },
     /// The gradient at a random point at distance ρ: the baseline that shows that the direction matters.
     RandomPerturbation {
         /// The distance.
-        #[serde(default = "rho", deserialize_with = "range::non_negative")]
+        #[serde(default = "rho", with = "range::NonNegative")]
         rho: f64,
     },
 }
@@ -122,9 +123,10 @@ impl EstimatorConfig {
         Self::Sam { rho, p: 2.0, m: None }
     }
 
-    /// The estimator before its first step.
-    pub fn build(&self) -> Box<dyn GradientEstimator> {
-        match *self {
+    /// The estimator before its first step; a constant out of its range is an error.
+    pub fn build(&self) -> Result<Box<dyn GradientEstimator>> {
+        range::check(self)?;
+        Ok(match *self {
             Self::Plain => Box::new(Plain),
             Self::Sam { rho, p, m } => Box::new(SharpnessAware { perturbation: Ball { rho, p }, m }),
             Self::Asam { rho, eta, m } => Box::new(SharpnessAware { perturbation: Adaptive { rho, eta }, m }),
@@ -132,6 +134,6 @@ impl EstimatorConfig {
             Self::Looksam { rho, alpha, every } => Box::new(LookSam::new(rho, alpha, every)),
             Self::Esam { rho, beta, gamma } => Box::new(Esam { rho, beta, gamma }),
             Self::RandomPerturbation { rho } => Box::new(SharpnessAware { perturbation: Random { rho }, m: None }),
-        }
+        })
     }
 }

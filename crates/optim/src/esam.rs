@@ -15,11 +15,11 @@ use rand::RngExt;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Esam {
     /// The radius ρ.
-    pub rho: f64,
+    pub(crate) rho: f64,
     /// The share β of the weights that is perturbed.
-    pub beta: f64,
+    pub(crate) beta: f64,
     /// The share γ of the examples of the second pass.
-    pub gamma: f64,
+    pub(crate) gamma: f64,
 }
 
 impl GradientEstimator for Esam {

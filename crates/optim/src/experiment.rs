@@ -1,7 +1,7 @@
 //! The experiment `train`: arms of training compared, with their accuracy and the sharpness of where they end.
 
 use lyceum_core::{
-    Experiment, Report, Result, Run, Summary, Violation,
+    Experiment, Measure, Report, Result, Run, Summary, Violation,
     report::{Axis, Block, Chart, Series, Table},
     run::Input,
 };
@@ -34,7 +34,7 @@ impl Experiment for Train {
 
     fn run(&self, config: &Comparison, run: &Run) -> Result<Summary> {
         let (data, arms, diverged) = config.train(run)?;
-        let mut summary = Summary { table: table(&arms), ..Summary::default() };
+        let mut summary = Summary { table: table(&arms), headline: headline(), curves: measured_curves(), ..Summary::default() };
         arms.iter().for_each(|arm| summarise(arm, &mut summary));
         diverged.note(&mut summary)?;
         let lead = format!(
@@ -52,6 +52,23 @@ impl Experiment for Train {
         run.finish(&summary, &diverged.report(report))?;
         Ok(summary)
     }
+}
+
+/// What is compared between seeds.
+fn headline() -> Vec<Measure> {
+    vec![
+        Measure::share("test_accuracy", "test accuracy"),
+        Measure::number("test_log_loss", "test log-loss"),
+        Measure::number("hessian_largest_eigenvalue", "largest Hessian eigenvalue"),
+    ]
+}
+
+/// What is drawn over the epochs.
+pub fn measured_curves() -> Vec<Measure> {
+    vec![
+        Measure::share("validation_accuracy", "accuracy on held-out examples with right labels"),
+        Measure::number("train_loss", "training loss (cross-entropy)"),
+    ]
 }
 
 /// What a summary says of an arm.

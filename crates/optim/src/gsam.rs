@@ -12,11 +12,11 @@ use crate::{perturbation::Ball, sam::two_passes};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gsam {
     /// ρ at the peak of the learning rate.
-    pub rho: f64,
+    pub(crate) rho: f64,
     /// ρ at learning rate 0.
-    pub rho_min: f64,
+    pub(crate) rho_min: f64,
     /// α.
-    pub alpha: f64,
+    pub(crate) alpha: f64,
 }
 
 impl GradientEstimator for Gsam {

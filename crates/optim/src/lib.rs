@@ -14,9 +14,9 @@
 //!
 //! let digits = catalog::load("digits", &Cache::locate()).unwrap();
 //! let model = ModelConfig::Mlp { hidden: vec![32], dropout: 0.0 }.init(digits.extent, 10, Seed::new(1), &lyceum_train::cpu()).unwrap();
-//! let sam = EstimatorConfig::sam(0.05).build();
+//! let sam = EstimatorConfig::sam(0.05).build()?;
 //! let config = TrainConfig { epochs: 10, ..TrainConfig::default() };
-//! let mut trainer = Trainer::new(config, model, 10, sam, Seed::new(1));
+//! let mut trainer = Trainer::new(config, model, 10, sam, Seed::new(1))?;
 //! trainer.run_epochs(&digits.train).unwrap();
 //! assert!(evaluate(trainer.model(), &digits.train).unwrap().accuracy > 0.9);
 //! ```

@@ -22,8 +22,8 @@ pub struct LookSam {
 
 impl LookSam {
     /// Radius ρ, weight α (0.7 in the paper), a step of SAM every `every` steps.
-    pub fn new(rho: f64, alpha: f64, every: usize) -> Self {
-        Self { ball: Ball { rho, p: 2.0 }, alpha, every: every.max(1) as u64, step: 0, kept: Vec::new() }
+    pub(crate) fn new(rho: f64, alpha: f64, every: usize) -> Self {
+        Self { ball: Ball { rho, p: 2.0 }, alpha, every: every as u64, step: 0, kept: Vec::new() }
     }
 }
 

@@ -6,10 +6,11 @@ use lyceum_core::{Array, Result, Seed};
 use lyceum_kernels::vector;
 use lyceum_multitask::{Combiner, Gradients, Method, similarity::Similarity};
 use lyceum_train::{GradientCombiner, ParamSpace, Slopes, State, Vector};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What gradients are compared and combined by.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Granularity {
     /// All parameters together.

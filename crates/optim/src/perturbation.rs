@@ -23,9 +23,9 @@ pub trait Perturbation: Send {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ball {
     /// The radius ρ.
-    pub rho: f64,
+    pub(crate) rho: f64,
     /// The order p of the norm, from 1 to infinity.
-    pub p: f64,
+    pub(crate) p: f64,
 }
 
 impl Perturbation for Ball {
@@ -61,9 +61,9 @@ impl Perturbation for Ball {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Adaptive {
     /// The radius ρ of ‖ε/T‖₂; about ten times that of SAM.
-    pub rho: f64,
+    pub(crate) rho: f64,
     /// η.
-    pub eta: f64,
+    pub(crate) eta: f64,
 }
 
 impl Perturbation for Adaptive {
@@ -79,7 +79,7 @@ impl Perturbation for Adaptive {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Random {
     /// The length ρ.
-    pub rho: f64,
+    pub(crate) rho: f64,
 }
 
 impl Perturbation for Random {

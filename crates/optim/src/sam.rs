@@ -16,9 +16,9 @@ use crate::perturbation::Perturbation;
 /// smaller. Every example is evaluated twice a step, whatever m.
 pub struct SharpnessAware<P> {
     /// How to climb.
-    pub perturbation: P,
+    pub(crate) perturbation: P,
     /// Examples that share one perturbation; `None` for the whole batch.
-    pub m: Option<usize>,
+    pub(crate) m: Option<usize>,
 }
 
 impl<P: Perturbation> GradientEstimator for SharpnessAware<P> {

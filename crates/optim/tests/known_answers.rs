@@ -7,7 +7,7 @@ use std::{cell::Cell, ops::Range};
 use burn::tensor::Tensor;
 use lyceum_core::{Error, Result, Seed};
 use lyceum_kernels::vector;
-use lyceum_optim::{Esam, EstimatorConfig, Gsam, LookSam};
+use lyceum_optim::EstimatorConfig;
 use lyceum_train::{
     Batch, GradientCombiner as _, GradientEstimator, Objective, OptimizerConfig, Oracle, ParamSpace, Pass, Pipeline, Plain, Rate, Sum,
     Vector, WeightDecay,
@@ -80,7 +80,7 @@ fn close(found: &[f32], expected: &[f32], tolerance: f32) {
 }
 
 fn sam(rho: f64, p: f64, m: Option<usize>) -> Box<dyn GradientEstimator> {
-    EstimatorConfig::Sam { rho, p, m }.build()
+    EstimatorConfig::Sam { rho, p, m }.build().unwrap()
 }
 
 #[test]
@@ -167,7 +167,7 @@ impl Objective for Bowl {
 fn pipeline(estimator: Box<dyn GradientEstimator>) -> Pipeline<TwoNumbers> {
     let model = TwoNumbers { w: burn::module::Param::from_tensor(at(&[1.0, 1.0]).autodiff()) };
     let sgd: OptimizerConfig = serde_json::from_str(r#"{ "sgd": { "momentum": 0.9 } }"#).unwrap();
-    Pipeline::new(model, estimator, &sgd)
+    Pipeline::new(model, estimator, &sgd).unwrap()
 }
 
 #[test]
@@ -187,40 +187,40 @@ fn a_perturbation_a_shard() {
 #[test]
 fn the_relatives() {
     let oracle = || Quadratic::new(&[1.0, 10.0]);
-    let mut gsam = Gsam { rho: 0.1, rho_min: 0.1, alpha: 0.4 };
-    close(&estimate(&mut gsam, &mut oracle(), &[1.0, 1.0]), &[0.977_643_4, 10.998_005], 2e-6);
+    let mut gsam = EstimatorConfig::Gsam { rho: 0.1, rho_min: 0.1, alpha: 0.4 }.build().unwrap();
+    close(&estimate(&mut *gsam, &mut oracle(), &[1.0, 1.0]), &[0.977_643_4, 10.998_005], 2e-6);
     // The radius follows the learning rate.
     let low = Rate { peak: 0.05, relative: 0.0 };
-    let mut gsam = Gsam { rho: 0.3, rho_min: 0.1, alpha: 0.4 };
+    let mut gsam = EstimatorConfig::Gsam { rho: 0.3, rho_min: 0.1, alpha: 0.4 }.build().unwrap();
     let slopes = gsam.estimate(&mut oracle(), &at(&[1.0, 1.0]), low).unwrap();
     close(&vector::to_vec(&slopes.gradients[0]), &[0.977_643_4, 10.998_005], 2e-6);
 
-    let mut look = LookSam::new(0.1, 0.7, 5);
+    let mut look = EstimatorConfig::Looksam { rho: 0.1, alpha: 0.7, every: 5 }.build().unwrap();
     let mut counted = oracle();
-    close(&estimate(&mut look, &mut counted, &[1.0, 1.0]), &[1.009_950_4, 10.995_037], 2e-6);
+    close(&estimate(&mut *look, &mut counted, &[1.0, 1.0]), &[1.009_950_4, 10.995_037], 2e-6);
     let saved = look.state();
-    close(&estimate(&mut look, &mut counted, &[1.0, 1.0]), &[-6.0, 10.7], 1e-4);
-    let mut resumed = LookSam::new(0.1, 0.7, 5);
+    close(&estimate(&mut *look, &mut counted, &[1.0, 1.0]), &[-6.0, 10.7], 1e-4);
+    let mut resumed = EstimatorConfig::Looksam { rho: 0.1, alpha: 0.7, every: 5 }.build().unwrap();
     resumed.restore(saved).unwrap();
-    close(&estimate(&mut resumed, &mut oracle(), &[1.0, 1.0]), &[-6.0, 10.7], 1e-4);
+    close(&estimate(&mut *resumed, &mut oracle(), &[1.0, 1.0]), &[-6.0, 10.7], 1e-4);
     for _ in 2..10 {
-        estimate(&mut look, &mut counted, &[1.0, 1.0]);
+        estimate(&mut *look, &mut counted, &[1.0, 1.0]);
     }
     assert_eq!(counted.evaluations, 12.0, "1.2 evaluations a step on average");
 
-    let g = estimate(&mut *EstimatorConfig::Asam { rho: 0.5, eta: 0.01, m: None }.build(), &mut oracle(), &[1.0, -2.0]);
+    let g = estimate(&mut *EstimatorConfig::Asam { rho: 0.5, eta: 0.01, m: None }.build().unwrap(), &mut oracle(), &[1.0, -2.0]);
     close(&g, &[1.012_683_8, -30.046_83], 1e-5);
 }
 
 #[test]
 fn esam_with_all_weights_and_examples_is_sam() {
     let oracle = || Quadratic { centres: vec![vec![0.0; 2]; 4], ..Quadratic::new(&[1.0, 10.0]) };
-    let all = estimate(&mut Esam { rho: 0.1, beta: 1.0, gamma: 1.0 }, &mut oracle(), &[1.0, 1.0]);
+    let all = estimate(&mut *EstimatorConfig::Esam { rho: 0.1, beta: 1.0, gamma: 1.0 }.build().unwrap(), &mut oracle(), &[1.0, 1.0]);
     close(&all, &[1.009_950_4, 10.995_037], 2e-6);
     // The second pass sees the examples whose loss rises most: here those far away on the other side.
     let spread = Quadratic { centres: vec![vec![0.9], vec![-5.0], vec![0.8], vec![-4.0]], ..Quadratic::new(&[1.0]) };
     let mut spread = spread;
-    let g = estimate(&mut Esam { rho: 0.1, beta: 1.0, gamma: 0.5 }, &mut spread, &[1.0]);
+    let g = estimate(&mut *EstimatorConfig::Esam { rho: 0.1, beta: 1.0, gamma: 0.5 }.build().unwrap(), &mut spread, &[1.0]);
     close(&g, &[5.6], 1e-5);
     assert_eq!(spread.evaluations, 1.5);
 }
@@ -229,7 +229,8 @@ fn esam_with_all_weights_and_examples_is_sam() {
 /// that is made again is the one of a run without the failure.
 #[test]
 fn a_second_pass_that_fails_is_an_error_and_moves_nothing() {
-    let estimators: [fn() -> Box<dyn GradientEstimator>; 2] = [|| sam(0.1, 2.0, None), || Box::new(LookSam::new(0.1, 0.7, 2))];
+    let estimators: [fn() -> Box<dyn GradientEstimator>; 2] =
+        [|| sam(0.1, 2.0, None), || EstimatorConfig::Looksam { rho: 0.1, alpha: 0.7, every: 2 }.build().unwrap()];
     for (estimator, broken) in estimators.into_iter().zip([6, 5]) {
         let (mut pipeline, mut smooth) = (pipeline(estimator()), pipeline(estimator()));
         let objective = Bowl { broken: vec![broken], calls: Cell::new(0) };
@@ -259,4 +260,20 @@ fn tasks_are_added_up() {
     let slopes = Slopes { losses: vec![1.0, 2.0], gradients: vec![at(&[1.0, 2.0]), at(&[0.5, -2.0])] };
     let space = ParamSpace::of(&TwoNumbers { w: burn::module::Param::from_tensor(at(&[0.0, 0.0]).autodiff()) });
     assert_eq!(vector::to_vec(&Sum.combine(&slopes, &space).unwrap()), [1.5, 0.0]);
+}
+
+/// What a recipe refuses, code is refused too.
+#[test]
+fn constants_out_of_their_range_are_errors() {
+    for (estimator, allowed) in [
+        (EstimatorConfig::sam(f64::NAN), ">= 0"),
+        (EstimatorConfig::Sam { rho: 0.1, p: 0.5, m: None }, ">= 1"),
+        (EstimatorConfig::Sam { rho: 0.1, p: 2.0, m: Some(0) }, ">= 1"),
+        (EstimatorConfig::Looksam { rho: 0.1, alpha: 0.7, every: 0 }, ">= 1"),
+        (EstimatorConfig::Esam { rho: 0.1, beta: 0.0, gamma: 0.5 }, "> 0"),
+    ] {
+        let error = estimator.build().err().unwrap();
+        assert!(error.to_string().contains(allowed), "{estimator:?}: {error}");
+        assert_eq!(error.exit_code(), 2);
+    }
 }

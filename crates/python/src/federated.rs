@@ -215,11 +215,11 @@ impl PyRules {
             return Err(exception(Error::invalid("method with privacy", config.name(), allowed)));
         }
         let (participation, guard) = (parsed("participation", participation)?, parsed("guard", guard)?);
-        Ok(Self { method: config.build(), participation, guard, privacy, seed: Seed::new(seed) })
+        Ok(Self { method: config.build().map_err(exception)?, participation, guard, privacy, seed: Seed::new(seed) })
     }
 
-    fn start(&self, model: Given<'_>, clients: usize) -> PyLedger {
-        PyLedger(self.rules().start(model.as_array().to_vec(), clients))
+    fn start(&self, model: Given<'_>, clients: usize) -> PyResult<PyLedger> {
+        self.rules().start(model.as_array().to_vec(), clients).map(PyLedger).map_err(exception)
     }
 
     /// Client, part of its work, whether its reply arrives.
@@ -441,7 +441,7 @@ pub(crate) fn simulate<'py>(
         let trainer = trainer(network, &all, &parts, &local, &estimator)?;
         let clients = Client::all(&parts.iter().map(Vec::len).collect::<Vec<_>>());
         let simulation = Simulation { rules: rules.rules(), trainer: &trainer, clients: &clients, keep_models: false };
-        let mut world = simulation.start(initial);
+        let mut world = simulation.start(initial)?;
         let mut history = Vec::new();
         for number in 0..rounds {
             let round = match &schedule {

@@ -48,7 +48,8 @@ fn measure<O: Objective>(name: &str, model: O::Model, objective: &O, batch: &O::
     if std::env::args().skip(1).any(|argument| !argument.starts_with("--") && argument != name) {
         return;
     }
-    let mut pipeline = Pipeline::new(model, Box::new(Plain), &OptimizerConfig::Sgd { momentum: 0.0, nesterov: false });
+    let mut pipeline =
+        Pipeline::new(model, Box::new(Plain), &OptimizerConfig::Sgd { momentum: 0.0, nesterov: false }).expect("constants in range");
     let mut step = || pipeline.step(objective, batch, Rate::constant(0.001), Seed::new(0)).expect("a finite loss");
     (0..steps / 4 + 2).for_each(|_| drop(step()));
     let mut times: Vec<f64> = (0..steps)

@@ -1,10 +1,11 @@
 //! Devices by name, chosen at run time.
 
 use burn::tensor::Device;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A device as a recipe writes it: `cpu`, and where the feature of that name is compiled in, `cuda:N` or `wgpu`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct DeviceName(String);
 

@@ -8,7 +8,7 @@
 //! let digits = catalog::load("digits", &Cache::locate()).unwrap();
 //! let model = ModelConfig::Mlp { hidden: vec![32], dropout: 0.0 }.init(digits.extent, 10, Seed::new(1), &lyceum_train::cpu()).unwrap();
 //! let config = TrainConfig { epochs: 10, ..TrainConfig::default() };
-//! let mut trainer = Trainer::new(config, model, 10, Box::new(Plain), Seed::new(1));
+//! let mut trainer = Trainer::new(config, model, 10, Box::new(Plain), Seed::new(1))?;
 //! trainer.run_epochs(&digits.train).unwrap();
 //! let outcome = evaluate(trainer.model(), &digits.train).unwrap();
 //! assert!(outcome.accuracy > 0.9, "{}", outcome.accuracy);

@@ -3,18 +3,19 @@
 use burn::tensor::Device;
 use lyceum_core::{Error, Result, range};
 use lyceum_kernels::{AdamConstants, adam_step, sgd_step, vector};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{State, Vector};
 
 /// Which optimiser.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum OptimizerConfig {
     /// v ← μv + g, w ← w − lr·v (Nesterov: w ← w − lr·(g + μv)).
     Sgd {
         /// μ.
-        #[serde(default = "momentum", deserialize_with = "range::below_one")]
+        #[serde(default = "momentum", with = "range::BelowOne")]
         momentum: f64,
         /// Look ahead by one step of momentum.
         #[serde(default)]
@@ -23,13 +24,13 @@ pub enum OptimizerConfig {
     /// Adam (Kingma and Ba 2015); weight decay is decoupled if it is asked for so.
     Adam {
         /// Decay of the first moment.
-        #[serde(default = "beta1", deserialize_with = "range::below_one")]
+        #[serde(default = "beta1", with = "range::BelowOne")]
         beta1: f64,
         /// Decay of the second moment.
-        #[serde(default = "beta2", deserialize_with = "range::below_one")]
+        #[serde(default = "beta2", with = "range::BelowOne")]
         beta2: f64,
         /// ε in the denominator.
-        #[serde(default = "epsilon", deserialize_with = "range::positive")]
+        #[serde(default = "epsilon", with = "range::Positive")]
         epsilon: f64,
     },
 }
@@ -67,9 +68,10 @@ pub struct Optimizer {
 }
 
 impl OptimizerConfig {
-    /// The optimiser before its first step.
-    pub fn init(&self) -> Optimizer {
-        Optimizer { config: self.clone(), step: 0, moments: Vec::new() }
+    /// The optimiser before its first step; a constant out of its range is an error.
+    pub fn init(&self) -> Result<Optimizer> {
+        range::check(self)?;
+        Ok(Optimizer { config: self.clone(), step: 0, moments: Vec::new() })
     }
 
     /// The names of the moments in a saved state.

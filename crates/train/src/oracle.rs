@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use lyceum_core::{Error, Result, Seed, range};
 use lyceum_kernels::vector;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Batch, Objective, ParamSpace, Pass, Vector, pass::Statistic};
@@ -68,15 +69,15 @@ impl Slopes {
 }
 
 /// The coefficient λ of an L2 penalty and where it acts.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum WeightDecay {
     /// λw is added to the final gradient at w, as the formula of SAM has it; the perturbation does not see it.
-    AtOrigin(#[serde(deserialize_with = "range::non_negative")] f64),
+    AtOrigin(#[serde(with = "range::NonNegative")] f64),
     /// (λ/2)‖w‖² is part of the loss wherever it is evaluated, as in the authors' code of SAM.
-    InLoss(#[serde(deserialize_with = "range::non_negative")] f64),
+    InLoss(#[serde(with = "range::NonNegative")] f64),
     /// w shrinks by the factor 1 − lr·λ a step, apart from the gradient (AdamW's way, for any optimiser).
-    Decoupled(#[serde(deserialize_with = "range::non_negative")] f64),
+    Decoupled(#[serde(with = "range::NonNegative")] f64),
 }
 
 /// The oracle of an objective, a model and a batch.

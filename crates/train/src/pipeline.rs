@@ -35,12 +35,12 @@ pub struct StepOutcome {
 }
 
 impl<M: Module> Pipeline<M> {
-    /// A pipeline with the sum of the tasks' gradients and no transforms.
-    pub fn new(model: M, estimator: Box<dyn GradientEstimator>, optimizer: &OptimizerConfig) -> Self {
+    /// A pipeline with the sum of the tasks' gradients and no transforms. A constant of the optimiser out of its range is an error.
+    pub fn new(model: M, estimator: Box<dyn GradientEstimator>, optimizer: &OptimizerConfig) -> Result<Self> {
         let space = ParamSpace::of(&model);
         let parameters = space.vector(&model);
         let (combiner, transforms) = (Box::new(Sum), Vec::new());
-        Self { model, space, parameters, estimator, combiner, transforms, optimizer: optimizer.init(), weight_decay: None }
+        Ok(Self { model, space, parameters, estimator, combiner, transforms, optimizer: optimizer.init()?, weight_decay: None })
     }
 
     /// With another combiner.

@@ -3,10 +3,11 @@
 use std::f64::consts::PI;
 
 use lyceum_core::range;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the learning rate changes from the peak `lr`. Progress t runs from 0 to 1 over the steps after warm-up.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Schedule {
     /// lr.
@@ -16,10 +17,10 @@ pub enum Schedule {
     /// lr · `factor`^(number of `at` that t has passed).
     Step {
         /// Shares of the training after which the rate falls.
-        #[serde(deserialize_with = "range::fractions")]
+        #[serde(with = "range::Fractions")]
         at: Vec<f64>,
         /// What it is multiplied with.
-        #[serde(deserialize_with = "range::fraction")]
+        #[serde(with = "range::Fraction")]
         factor: f64,
     },
 }

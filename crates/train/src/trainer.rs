@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use lyceum_core::{Array, Error, Result, Run, Seed, interrupt, range, run::Cadence};
 use lyceum_data::{Examples, split};
 use lyceum_kernels::vector;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -13,32 +14,32 @@ use crate::{
 };
 
 /// How a classifier is trained.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
     /// Passes over the training examples.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub epochs: usize,
     /// Examples a step; the last batch of an epoch may be smaller.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub batch_size: usize,
     /// The peak learning rate.
-    #[serde(deserialize_with = "range::positive")]
+    #[serde(with = "range::Positive")]
     pub learning_rate: f64,
     /// Epochs over which the rate rises to its peak.
-    #[serde(deserialize_with = "range::non_negative")]
+    #[serde(with = "range::NonNegative")]
     pub warmup_epochs: f64,
     /// Share of the label's weight that is spread evenly over all classes.
-    #[serde(deserialize_with = "range::below_one")]
+    #[serde(with = "range::BelowOne")]
     pub label_smoothing: f64,
     /// Largest norm of a gradient.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalPositive")]
     pub clip_norm: Option<f64>,
     /// Stop after this many epochs without a better validation accuracy.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_at_least_one")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
     pub patience: Option<usize>,
     /// Least time between two checkpoints, in seconds; more where writing one takes long. 0 saves after every epoch.
-    #[serde(deserialize_with = "range::non_negative")]
+    #[serde(with = "range::NonNegative")]
     pub checkpoint_seconds: f64,
     /// How the learning rate changes.
     pub schedule: Schedule,
@@ -96,16 +97,18 @@ struct TrainingState {
 }
 
 impl Trainer {
-    /// A trainer before its first step. `seed` decides the order of examples and dropout.
-    pub fn new(config: TrainConfig, model: Model, classes: usize, estimator: Box<dyn GradientEstimator>, seed: Seed) -> Self {
-        let mut pipeline = Pipeline::new(model.clone(), estimator, &config.optimizer);
+    /// A trainer before its first step. `seed` decides the order of examples and dropout. A value that the configuration does not
+    /// allow is an error.
+    pub fn new(config: TrainConfig, model: Model, classes: usize, estimator: Box<dyn GradientEstimator>, seed: Seed) -> Result<Self> {
+        range::check(&config)?;
+        let mut pipeline = Pipeline::new(model.clone(), estimator, &config.optimizer)?;
         if let Some(max_norm) = config.clip_norm {
             pipeline = pipeline.with_transform(Box::new(ClipNorm { max_norm }));
         }
         if let Some(weight_decay) = config.weight_decay {
             pipeline = pipeline.with_weight_decay(weight_decay);
         }
-        Self { config, seed, classes, pipeline, model, weights: None, progress: TrainingState::default(), best: Vec::new() }
+        Ok(Self { config, seed, classes, pipeline, model, weights: None, progress: TrainingState::default(), best: Vec::new() })
     }
 
     /// With the loss of each training example times its weight, one for each; a batch's loss is the mean of these.

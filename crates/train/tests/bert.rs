@@ -81,7 +81,7 @@ fn padding_and_other_sequences_change_nothing() {
 #[test]
 fn it_learns_to_look_at_the_token_before() {
     let optimizer = OptimizerConfig::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-    let mut pipeline = Pipeline::new(model(0.0), Box::new(Plain), &optimizer);
+    let mut pipeline = Pipeline::new(model(0.0), Box::new(Plain), &optimizer).unwrap();
     let mut loss = f64::INFINITY;
     for step in 0..400 {
         loss = pipeline.step(&MaskedTokens, &batch(32, 100 + step), Rate::constant(3e-3), Seed::new(step)).unwrap().losses[0];

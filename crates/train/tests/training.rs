@@ -4,10 +4,10 @@
 
 use burn::{
     module::Module as _,
-    nn::{Linear, LinearConfig},
-    optim::{GradientsParams, SgdConfig, momentum::MomentumConfig},
     tensor::{Tensor, TensorData},
 };
+use burn_nn::{Linear, LinearConfig};
+use burn_optim::{GradientsParams, SgdConfig, momentum::MomentumConfig};
 use lyceum_core::{Result, Seed};
 use lyceum_data::{Cache, Examples, Extent, catalog};
 use lyceum_kernels::vector;
@@ -159,9 +159,9 @@ fn a_pipeline_steps_as_burns_own_optimiser_does() {
     let device = cpu().autodiff();
     let mut burns = Net { layer: LinearConfig::new(64, 3).init(&device) };
     let optimizer = OptimizerConfig::Sgd { momentum: 0.9, nesterov: false };
-    let mut ours = Pipeline::new(burns.clone(), Box::new(Plain), &optimizer).with_weight_decay(WeightDecay::AtOrigin(0.01));
+    let mut ours = Pipeline::new(burns.clone(), Box::new(Plain), &optimizer).unwrap().with_weight_decay(WeightDecay::AtOrigin(0.01));
     let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
-    let decay = burn::optim::decay::WeightDecayConfig::new(0.01);
+    let decay = burn_optim::decay::WeightDecayConfig::new(0.01);
     let mut optimizer = SgdConfig::new().with_momentum(Some(momentum)).with_weight_decay(Some(decay)).init();
     let objective = CrossEntropy::default();
     for step in 0..10 {
@@ -194,7 +194,7 @@ fn further_passes_leave_running_statistics_alone() {
     let config = ModelConfig::Cnn { channels: vec![4], hidden: 10, batch_norm: true, dropout: 0.4 };
     let model = config.init(EXTENT, 3, Seed::new(1), &cpu()).unwrap();
     let step = |estimator: Box<dyn GradientEstimator>| {
-        let mut pipeline = Pipeline::new(model.clone(), estimator, &OptimizerConfig::default());
+        let mut pipeline = Pipeline::new(model.clone(), estimator, &OptimizerConfig::default()).unwrap();
         for step in 0..3 {
             pipeline.step(&CrossEntropy::default(), &random_batch(EXTENT, 12), Rate::constant(0.1), Seed::new(step)).unwrap();
         }
@@ -237,7 +237,7 @@ fn train(config: &ModelConfig, threads: usize) -> Vec<u32> {
         let data = digits(200);
         let model = config.init(EXTENT, 10, Seed::new(3), &cpu()).unwrap();
         let config = TrainConfig { epochs: 2, batch_size: 50, label_smoothing: 0.1, clip_norm: Some(1.0), ..TrainConfig::default() };
-        let mut trainer = Trainer::new(config, model, 10, Box::new(Plain), Seed::new(3));
+        let mut trainer = Trainer::new(config, model, 10, Box::new(Plain), Seed::new(3)).unwrap();
         trainer.run_epochs(&data).unwrap();
         let space = ParamSpace::of(trainer.model());
         space.arrays(trainer.model()).into_iter().flat_map(|array| array.values).map(f32::to_bits).collect()
@@ -266,11 +266,11 @@ fn every_optimiser_goes_on_from_its_saved_state() {
         let step = |pipeline: &mut Pipeline<Model>, n: usize| {
             pipeline.step(&CrossEntropy::default(), &random_batch(EXTENT, n), Rate::constant(0.1), Seed::new(0)).unwrap();
         };
-        let mut whole = Pipeline::new(model.clone(), Box::new(Plain), &optimizer);
+        let mut whole = Pipeline::new(model.clone(), Box::new(Plain), &optimizer).unwrap();
         (5..9).for_each(|n| step(&mut whole, n));
-        let mut first = Pipeline::new(model.clone(), Box::new(Plain), &optimizer);
+        let mut first = Pipeline::new(model.clone(), Box::new(Plain), &optimizer).unwrap();
         (5..7).for_each(|n| step(&mut first, n));
-        let mut second = Pipeline::new(model, Box::new(Plain), &optimizer);
+        let mut second = Pipeline::new(model, Box::new(Plain), &optimizer).unwrap();
         second.restore(first.save()).unwrap();
         (7..9).for_each(|n| step(&mut second, n));
         assert_eq!(second.save(), whole.save(), "{optimizer:?}");
@@ -283,7 +283,7 @@ fn the_digits_are_learnt() {
     let (train, test): (Vec<usize>, Vec<usize>) = (0..data.len()).partition(|i| i % 4 != 0);
     let model = ModelConfig::Mlp { hidden: vec![64], dropout: 0.0 }.init(EXTENT, 10, Seed::new(1), &cpu()).unwrap();
     let config = TrainConfig { epochs: 15, ..TrainConfig::default() };
-    let mut trainer = Trainer::new(config, model, 10, Box::new(Plain), Seed::new(1));
+    let mut trainer = Trainer::new(config, model, 10, Box::new(Plain), Seed::new(1)).unwrap();
     trainer.run_epochs(&data.subset(&train)).unwrap();
     let outcome = evaluate(trainer.model(), &data.subset(&test)).unwrap();
     assert!(outcome.accuracy > 0.95, "{outcome:?}");
@@ -302,7 +302,7 @@ fn batches_are_cut_and_picked() {
 #[test]
 fn a_loss_that_is_not_finite_stops_and_changes_nothing() {
     let model = ModelConfig::Mlp { hidden: vec![8], dropout: 0.0 }.init(EXTENT, 3, Seed::new(1), &cpu()).unwrap();
-    let mut pipeline = Pipeline::new(model, Box::new(Plain), &OptimizerConfig::default());
+    let mut pipeline = Pipeline::new(model, Box::new(Plain), &OptimizerConfig::default()).unwrap();
     let before = pipeline.save();
     let mut batch = random_batch(EXTENT, 4);
     batch.inputs = batch.inputs * f32::NAN;
@@ -310,4 +310,28 @@ fn a_loss_that_is_not_finite_stops_and_changes_nothing() {
     assert!(error.to_string().contains("diverged"), "{error}");
     assert_eq!(pipeline.save(), before);
     assert!(pipeline.model().num_params() > 0);
+}
+
+/// What a recipe refuses, code is refused too; nothing panics later.
+#[test]
+fn values_out_of_their_range_are_errors() {
+    let valid = TrainConfig::default;
+    let trainer = |config: TrainConfig| {
+        let model = ModelConfig::Linear.init(Extent { channels: 1, height: 1, width: 4 }, 2, Seed::new(1), &cpu()).unwrap();
+        Trainer::new(config, model, 2, Box::new(Plain), Seed::new(1))
+    };
+    trainer(valid()).unwrap();
+    for (config, field) in [
+        (TrainConfig { batch_size: 0, ..valid() }, "batch_size"),
+        (TrainConfig { epochs: 0, ..valid() }, "epochs"),
+        (TrainConfig { learning_rate: f64::NAN, ..valid() }, "learning_rate"),
+        (TrainConfig { label_smoothing: 1.0, ..valid() }, "label_smoothing"),
+        (TrainConfig { clip_norm: Some(0.0), ..valid() }, "clip_norm"),
+        (TrainConfig { patience: Some(0), ..valid() }, "patience"),
+        (TrainConfig { optimizer: OptimizerConfig::Sgd { momentum: 1.0, nesterov: false }, ..valid() }, "momentum"),
+    ] {
+        let error = trainer(config).err().unwrap();
+        assert!(error.to_string().contains(field), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
 }

@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 
 use super::Measurements;
 use crate::{
-    data, python,
-    shell::{command, output, release, root, run},
+    python,
+    shell::{self, command, output, release, root, run},
 };
 
 /// Tasks, and epochs of each, as the recipe has them.
@@ -22,14 +22,14 @@ const METHODS: [(&str, &str, &str); 2] =
     [("gpm", "GPM", "{gpm={thresholds=[0.95,0.99,0.99],samples=300}}"), ("naive", "naive", "\"naive\"")];
 
 pub(super) fn run_all() -> Result<()> {
-    data::bring("mnist")?;
+    shell::data("mnist")?;
     let folder = root().join("bench");
     // The same as for the kernels: one PyTorch serves both.
     let python = python::environment("bench-kernels", &std::fs::read_to_string(folder.join("kernels-requirements.txt"))?)?;
     run("cargo", &["build", "--release"])?;
     let lyceum = release("lyceum")?;
     let script = folder.join("continual.py").to_string_lossy().into_owned();
-    let mnist = data::folder().join("mnist").to_string_lossy().into_owned();
+    let mnist = shell::data_folder().join("mnist").to_string_lossy().into_owned();
     let mut measured = Measurements::default();
     let mut ours = |tasks: usize, (peer, name, method): (&str, &str, &str)| -> Result<()> {
         let out = std::env::temp_dir().join(format!("lyceum-bench-continual-{}", std::process::id()));

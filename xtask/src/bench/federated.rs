@@ -5,8 +5,8 @@ use anyhow::Result;
 
 use super::Measurements;
 use crate::{
-    data, python,
-    shell::{command, root, run},
+    python,
+    shell::{self, command, root, run},
     wheel,
 };
 
@@ -14,7 +14,7 @@ use crate::{
 const AUTHORS: &str = "LYCEUM_FEDDYN";
 
 pub(super) fn run_all() -> Result<()> {
-    data::bring("mnist")?;
+    shell::data("mnist")?;
     let folder = root().join("bench");
     let python = python::environment("bench-federated", &std::fs::read_to_string(folder.join("federated-requirements.txt"))?)?;
     wheel::install(&python)?;
@@ -23,7 +23,7 @@ pub(super) fn run_all() -> Result<()> {
         Ok(authors) => run(&python, &[&script("feddyn_agrees.py"), &authors])?,
         Err(_) => eprintln!("{AUTHORS} names no copy of the authors' repository: their models are not compared"),
     }
-    let mnist = data::folder().join("mnist").to_string_lossy().into_owned();
+    let mnist = shell::data_folder().join("mnist").to_string_lossy().into_owned();
     let program = |name: &str| command(&python, &[&script(name), &mnist]);
     let mut measured = Measurements::default();
     let programs = ["federated_lyceum.py", "federated.py", "federated_flower.py"];

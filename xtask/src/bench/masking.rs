@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Measurements;
 use crate::{
-    data, python,
+    python,
     shell::{self, command, release, root, run},
     wheel,
 };
@@ -18,7 +18,7 @@ const BIGRAM_WORDS: &str = "6200000";
 const LITTLE: &str = "256M";
 
 pub(super) fn run_all() -> Result<()> {
-    data::bring("english")?;
+    shell::data("english")?;
     let folder = root().join("bench");
     let python = python::environment("bench-masking", &std::fs::read_to_string(folder.join("masking-requirements.txt"))?)?;
     run("cargo", &["build", "--release"])?;
@@ -28,7 +28,7 @@ pub(super) fn run_all() -> Result<()> {
     let work = shell::cache().join("bench/masking");
     std::fs::create_dir_all(&work)?;
     let at = |name: &str| work.join(name).to_string_lossy().into_owned();
-    let english = data::folder().join("english").to_string_lossy().into_owned();
+    let english = shell::data_folder().join("english").to_string_lossy().into_owned();
     // What takes long and is the same every time is kept.
     for (task, from, out) in [("words", &english, "words.txt"), ("tokenizer", &english, "tokenizer.json")] {
         if !work.join(out).exists() {

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt::Write};
 use anyhow::Result;
 
 use super::{Cell, Extent, Results, figure, kept_cells, run_missing_cells, simulated};
-use crate::{data, machine, shell::root};
+use crate::{
+    machine,
+    shell::{self, root},
+};
 
 type Values = BTreeMap<String, f64>;
 
@@ -57,7 +60,7 @@ const TESTINGS: [(&str, &str, &[&str]); 3] = [
 ];
 
 pub(super) fn run(extent: Extent) -> Result<()> {
-    data::bring("mnist")?;
+    shell::data("mnist")?;
     let machine = machine::describe()?;
     let folder = root().join("results/active");
     let kept = kept_cells(&folder, extent)?;

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt::Write};
 use anyhow::Result;
 
 use super::{Cell, Extent, Results, figure, kept_cells, mean_and_deviation, run_missing_cells};
-use crate::{data, machine, shell::root};
+use crate::{
+    machine,
+    shell::{self, root},
+};
 
 const SEEDS: [u64; 3] = [1, 2, 3];
 const METHODS: [&str; 4] = ["FedDyn", "SCAFFOLD", "FedAvg", "FedProx"];
@@ -71,7 +74,7 @@ impl Setting {
 }
 
 pub(super) fn run(extent: Extent) -> Result<()> {
-    data::bring("mnist")?;
+    shell::data("mnist")?;
     let seeds = &SEEDS[..extent.seeds.unwrap_or(SEEDS.len()).clamp(1, SEEDS.len())];
     // What is cheap first, with all seeds, so that what has been done when somebody stops it is as even as can be.
     let mut grid: Vec<(Setting, u64)> =

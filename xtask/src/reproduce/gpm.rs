@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt::Write};
 use anyhow::Result;
 
 use super::{Cell, Extent, Results, figure, kept_cells, mean_and_deviation, run_missing_cells};
-use crate::{data, machine, shell::root};
+use crate::{
+    machine,
+    shell::{self, root},
+};
 
 const SEEDS: [u64; 3] = [1, 2, 3];
 
@@ -64,7 +67,7 @@ const STREAMS: [Stream; 2] = [
 ];
 
 pub(super) fn run(extent: Extent) -> Result<()> {
-    data::bring("mnist")?;
+    shell::data("mnist")?;
     let grid: Vec<(&Stream, &str, &str, u64)> = STREAMS
         .iter()
         .flat_map(|stream| stream.methods.iter().flat_map(move |(name, method)| SEEDS.map(|seed| (stream, *name, *method, seed))))

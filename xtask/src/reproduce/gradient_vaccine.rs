@@ -6,7 +6,10 @@ use anyhow::{Context, Result};
 use base64::Engine;
 
 use super::{Cell, Extent, Results, kept_cells, mean_and_deviation, run_missing_cells};
-use crate::{data, machine, shell::root};
+use crate::{
+    machine,
+    shell::{self, root},
+};
 
 const SEEDS: [u64; 2] = [1, 2];
 const RECIPE: &str = "recipes/multitask/multilingual.toml";
@@ -30,7 +33,7 @@ const ARMS: [(&str, &str); 13] = [
 ];
 
 pub(super) fn run(extent: Extent) -> Result<()> {
-    data::bring("libreoffice-help")?;
+    shell::data("libreoffice-help")?;
     let grid: Vec<(&str, &str, u64)> = SEEDS.iter().flat_map(|seed| ARMS.map(|(name, more)| (name, more, *seed))).collect();
     let cells: Vec<Cell> = grid
         .iter()

@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::{Cell, Extent, Results, kept_cells, mean_and_deviation, run_missing_cells};
 use crate::{
-    data, machine,
-    shell::{command, output, release, root, run},
+    machine,
+    shell::{self, command, output, release, root, run},
 };
 
 const SEEDS: [u64; 3] = [1, 2, 3];
@@ -25,7 +25,7 @@ const ARMS: [(&str, &str); 6] = [
 const PROBES: [&str; 3] = ["words", "spans", "collocations"];
 
 pub(super) fn run_all(extent: Extent) -> Result<()> {
-    data::bring("english")?;
+    shell::data("english")?;
     let seeds = &SEEDS[..extent.seeds.unwrap_or(SEEDS.len()).clamp(1, SEEDS.len())];
     let grid: Vec<(u64, &str, &str)> = seeds.iter().flat_map(|seed| ARMS.map(|(name, more)| (*seed, name, more))).collect();
     let cells: Vec<Cell> = grid
@@ -87,7 +87,7 @@ pub(super) fn run_all(extent: Extent) -> Result<()> {
 fn vocabulary() -> Result<String> {
     run("cargo", &["build", "--release"])?;
     let work = tempdir()?;
-    let folder = data::folder().join("english");
+    let folder = shell::data_folder().join("english");
     let mut text = String::from("\n## The vocabulary\n");
     for min_count in [10, 300] {
         let out = work.join(format!("collocations-{min_count}"));

@@ -11,7 +11,7 @@ use statrs::distribution::{Binomial, DiscreteCDF};
 
 use super::{Cell, Extent, Results, kept_cells, run_missing_cells, simulated};
 use crate::{
-    data, machine, python,
+    machine, python,
     shell::{self, cache, root},
 };
 
@@ -26,7 +26,7 @@ const ALPHAS: [&str; 2] = ["0.1", "0.05"];
 const LINES: [&str; 3] = ["sentences", "word-pairs", "single-words"];
 
 pub(super) fn run(extent: Extent) -> Result<()> {
-    data::bring("mnist")?;
+    shell::data("mnist")?;
     let folder = root().join("results/raps");
     let kept = kept_cells(&folder, extent)?;
     let logits = if LINES.iter().all(|lines| kept.contains_key(*lines)) { PathBuf::new() } else { languages()? };
@@ -120,12 +120,12 @@ fn tables(text: &mut String, title: &str, values: &BTreeMap<String, f64>) -> Res
 
 /// The identifier's log-probabilities and the labels, in a folder.
 fn languages() -> Result<PathBuf> {
-    data::bring("lingua")?;
+    shell::data("lingua")?;
     let bench = root().join("bench");
     let python = python::environment("languages", &std::fs::read_to_string(bench.join("languages-requirements.txt"))?)?;
     let folder = cache().join("bench/languages");
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let arguments = [text(&bench.join("languages.py")), text(&folder), text(&data::folder().join("lingua"))];
+    let arguments = [text(&bench.join("languages.py")), text(&folder), text(&shell::data_folder().join("lingua"))];
     shell::run(&python, &arguments.each_ref().map(String::as_str))?;
     Ok(folder)
 }

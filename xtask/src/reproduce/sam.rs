@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use super::{Cell, Extent, Results, figure, kept_cells, mean_and_deviation, run_missing_cells};
-use crate::{data, machine, shell::root};
+use crate::{
+    machine,
+    shell::{self, root},
+};
 
 const NOISE: [u32; 5] = [0, 20, 40, 60, 80];
 const SEEDS: [u64; 3] = [1, 2, 3];
@@ -17,7 +20,7 @@ const ARMS: [(&str, &str); 4] = [
 ];
 
 pub(super) fn run(extent: Extent) -> Result<()> {
-    data::bring("mnist")?;
+    shell::data("mnist")?;
     let machine = machine::describe()?;
     let folder = root().join("results/sam");
     let kept = kept_cells(&folder, extent)?;

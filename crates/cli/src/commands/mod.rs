@@ -4,6 +4,7 @@ pub(crate) mod active;
 pub(crate) mod conformal;
 pub(crate) mod data;
 pub(crate) mod epidemic;
+pub(crate) mod explain;
 pub(crate) mod list;
 pub(crate) mod masking;
 pub(crate) mod report;

@@ -5,6 +5,7 @@ mod raps;
 mod saps;
 mod top_k;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use lac::Lac;
@@ -49,7 +50,7 @@ pub trait Score: Copy + Sync {
 }
 
 /// Which score, as a recipe or a saved model says it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ScoreConfig {
     /// [`Raps`].

@@ -24,7 +24,7 @@ pub struct AGem {
 
 impl AGem {
     /// With room for this many examples, of which `reference` give r.
-    pub fn new(capacity: usize, reference: usize) -> Self {
+    pub(crate) fn new(capacity: usize, reference: usize) -> Self {
         Self { memory: Memory::new(capacity), reference, active: false }
     }
 }

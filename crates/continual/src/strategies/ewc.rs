@@ -24,7 +24,7 @@ pub struct Ewc {
 
 impl Ewc {
     /// λ, and how many examples of a task give F.
-    pub fn new(strength: f64, samples: usize) -> Self {
+    pub(crate) fn new(strength: f64, samples: usize) -> Self {
         Self { strength, samples, kept: None }
     }
 }

@@ -15,6 +15,7 @@ use lyceum_train::{
 };
 use ndarray::{Array2, Axis};
 use rand::seq::index;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -25,20 +26,20 @@ use crate::{
 };
 
 /// The constants of [`Gpm`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GpmConfig {
     /// ε of each layer, the share of the inputs' energy that its basis holds; the last one stands for all further layers.
-    #[serde(deserialize_with = "range::fractions")]
+    #[serde(with = "range::Fractions")]
     pub thresholds: Vec<f64>,
     /// By how much ε grows from task to task.
-    #[serde(deserialize_with = "range::non_negative")]
+    #[serde(with = "range::NonNegative")]
     pub growth: f64,
     /// Examples of a task whose layer inputs are looked at.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub samples: usize,
     /// Patches of a convolution that are looked at, drawn from all positions of these examples.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub patches: usize,
     /// How many directions are kept.
     pub rank_rule: RankRule,
@@ -49,7 +50,7 @@ pub struct GpmConfig {
     pub project_inputs: bool,
     /// a of scaled gradient projection: directions are taken out the more, the more important they are to earlier tasks
     /// ([`Basis::scale`]). Absent: all of every direction.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalPositive")]
     pub scale: Option<f64>,
 }
 
@@ -109,9 +110,10 @@ struct Layer {
 }
 
 impl Gpm {
-    /// Without any task.
-    pub fn new(config: GpmConfig) -> Self {
-        Self { config, layers: Vec::new(), first: None, projectors: Arc::default(), frozen: Vec::new(), projected: Vec::new() }
+    /// Without any task; a value that the configuration does not allow is an error.
+    pub fn new(config: GpmConfig) -> Result<Self> {
+        range::check(&config)?;
+        Ok(Self { config, layers: Vec::new(), first: None, projectors: Arc::default(), frozen: Vec::new(), projected: Vec::new() })
     }
 
     /// The layers that a network with these weights has.

@@ -7,6 +7,7 @@ use lyceum_core::{Array, Error, Result, range};
 use lyceum_kernels::vector;
 use lyceum_train::{Model, Network, Pass, State, Vector, pass::LayerInput};
 use rand_distr::{Distribution, StandardNormal};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -15,14 +16,14 @@ use crate::{
 };
 
 /// The constants of [`Hat`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HatConfig {
     /// How hard attention is when a task is used, and at the end of each epoch: s_max.
-    #[serde(deserialize_with = "range::positive")]
+    #[serde(with = "range::Positive")]
     pub hardness: f64,
     /// c, how strongly units that no earlier task uses are spared.
-    #[serde(deserialize_with = "range::non_negative")]
+    #[serde(with = "range::NonNegative")]
     pub strength: f64,
 }
 
@@ -91,7 +92,7 @@ impl Layer {
 
 impl Hat {
     /// Without any task.
-    pub fn new(config: HatConfig) -> Self {
+    pub(crate) fn new(config: HatConfig) -> Self {
         Self { config, layers: Vec::new(), embeddings: Vec::new(), earlier: Vec::new() }
     }
 

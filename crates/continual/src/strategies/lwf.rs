@@ -23,7 +23,7 @@ pub struct LwF {
 
 impl LwF {
     /// λ and T.
-    pub fn new(strength: f64, temperature: f64) -> Self {
+    pub(crate) fn new(strength: f64, temperature: f64) -> Self {
         Self { strength, temperature, old: None, outputs: Vec::new() }
     }
 }

@@ -10,7 +10,8 @@ mod ogd;
 mod replay;
 mod si;
 
-use lyceum_core::range;
+use lyceum_core::{Result, range};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use a_gem::AGem;
@@ -32,7 +33,7 @@ pub struct Naive;
 impl Strategy for Naive {}
 
 /// Which strategy.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum StrategyConfig {
     /// Fine-tuning without care.
@@ -46,61 +47,61 @@ pub enum StrategyConfig {
     /// [`Ewc`].
     Ewc {
         /// λ.
-        #[serde(default = "ewc_strength", deserialize_with = "range::non_negative")]
+        #[serde(default = "ewc_strength", with = "range::NonNegative")]
         strength: f64,
         /// Examples of a task that the Fisher information comes from.
-        #[serde(default = "ewc_samples", deserialize_with = "range::at_least_one")]
+        #[serde(default = "ewc_samples", with = "range::AtLeastOne")]
         samples: usize,
     },
     /// [`Si`].
     Si {
         /// c.
-        #[serde(default = "si_strength", deserialize_with = "range::non_negative")]
+        #[serde(default = "si_strength", with = "range::NonNegative")]
         strength: f64,
         /// ξ, against division by nothing.
-        #[serde(default = "si_damping", deserialize_with = "range::positive")]
+        #[serde(default = "si_damping", with = "range::Positive")]
         damping: f64,
     },
     /// [`LwF`].
     Lwf {
         /// The weight of the old network's answers.
-        #[serde(default = "one", deserialize_with = "range::non_negative")]
+        #[serde(default = "one", with = "range::NonNegative")]
         strength: f64,
         /// The temperature of these.
-        #[serde(default = "two", deserialize_with = "range::positive")]
+        #[serde(default = "two", with = "range::Positive")]
         temperature: f64,
     },
     /// [`Ogd`].
     Ogd {
         /// Gradients kept of each task.
-        #[serde(default = "ogd_samples", deserialize_with = "range::at_least_one")]
+        #[serde(default = "ogd_samples", with = "range::AtLeastOne")]
         samples: usize,
     },
     /// [`AGem`].
     AGem {
         /// Examples kept.
-        #[serde(default = "memory", deserialize_with = "range::at_least_one")]
+        #[serde(default = "memory", with = "range::AtLeastOne")]
         memory: usize,
         /// Examples of the reference gradient.
-        #[serde(default = "reference", deserialize_with = "range::at_least_one")]
+        #[serde(default = "reference", with = "range::AtLeastOne")]
         reference: usize,
     },
     /// [`Replay`].
     Replay {
         /// Examples kept, by reservoir sampling.
-        #[serde(default = "memory", deserialize_with = "range::at_least_one")]
+        #[serde(default = "memory", with = "range::AtLeastOne")]
         memory: usize,
     },
     /// [`DarkReplay`]: DER++.
     DarkReplay {
         /// Examples kept, by reservoir sampling.
-        #[serde(default = "memory", deserialize_with = "range::at_least_one")]
+        #[serde(default = "memory", with = "range::AtLeastOne")]
         memory: usize,
         /// α: the weight of the logits' errors.
-        #[serde(default = "half", deserialize_with = "range::non_negative")]
+        #[serde(default = "half", with = "range::NonNegative")]
         logits: f64,
         /// β: the weight of the labels.
-        #[serde(default = "half", deserialize_with = "range::non_negative")]
+        #[serde(default = "half", with = "range::NonNegative")]
         labels: f64,
     },
 }
@@ -148,11 +149,12 @@ fn reference() -> usize {
 }
 
 impl StrategyConfig {
-    /// The strategy at its beginning.
-    pub fn build(&self) -> Box<dyn Strategy> {
-        match self.clone() {
+    /// The strategy at its beginning; a constant out of its range is an error.
+    pub fn build(&self) -> Result<Box<dyn Strategy>> {
+        range::check(self)?;
+        Ok(match self.clone() {
             Self::Naive | Self::Multitask => Box::new(Naive),
-            Self::Gpm(config) => Box::new(Gpm::new(config)),
+            Self::Gpm(config) => Box::new(Gpm::new(config)?),
             Self::Hat(config) => Box::new(Hat::new(config)),
             Self::Ewc { strength, samples } => Box::new(Ewc::new(strength, samples)),
             Self::Si { strength, damping } => Box::new(Si::new(strength, damping)),
@@ -161,7 +163,7 @@ impl StrategyConfig {
             Self::AGem { memory, reference } => Box::new(AGem::new(memory, reference)),
             Self::Replay { memory } => Box::new(Replay::new(memory)),
             Self::DarkReplay { memory, logits, labels } => Box::new(DarkReplay::new(memory, logits, labels)),
-        }
+        })
     }
 
     /// Its name in tables.

@@ -21,7 +21,7 @@ pub struct Ogd {
 
 impl Ogd {
     /// With this many gradients a task.
-    pub fn new(samples: usize) -> Self {
+    pub(crate) fn new(samples: usize) -> Self {
         Self { samples, basis: Vec::new() }
     }
 

@@ -19,7 +19,7 @@ pub struct Replay {
 
 impl Replay {
     /// With room for this many examples.
-    pub fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self { memory: Memory::new(capacity) }
     }
 }
@@ -68,7 +68,7 @@ pub struct DarkReplay {
 
 impl DarkReplay {
     /// With room for this many examples, α and β.
-    pub fn new(capacity: usize, logits: f64, labels: f64) -> Self {
+    pub(crate) fn new(capacity: usize, logits: f64, labels: f64) -> Self {
         Self { memory: Memory::new(capacity), logits, labels }
     }
 }

@@ -21,7 +21,7 @@ pub struct Si {
 
 impl Si {
     /// c and ξ.
-    pub fn new(strength: f64, damping: f64) -> Self {
+    pub(crate) fn new(strength: f64, damping: f64) -> Self {
         Self { strength, damping, kept: None, gradient: None }
     }
 }

@@ -38,6 +38,10 @@ fn block(block: &Block) -> String {
     match block {
         Block::Text(text) => format!("<p>{}</p>\n", escape(text)),
         Block::Code(text) => format!("<pre>{}</pre>\n", escape(text)),
+        Block::Links(links) => {
+            let links = links.iter().map(|(name, to)| format!("<a href=\"{}\">{}</a>", escape(to), escape(name)));
+            format!("<p>{}</p>\n", links.collect::<Vec<_>>().join(", "))
+        }
         Block::Table(rows) => format!("<div class=\"wide\">{}</div>\n", table(rows)),
         Block::Gallery(pictures) => gallery(pictures),
         Block::Picture { picture, caption } => {

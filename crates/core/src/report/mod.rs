@@ -54,6 +54,8 @@ pub enum Block {
     },
     /// Text as it is, for example a recipe.
     Code(String),
+    /// Names with the addresses they lead to.
+    Links(Vec<(String, String)>),
 }
 
 /// A table; the first column is set left, the others right.

@@ -9,6 +9,7 @@
 //!   checkpoints/STEP/  state.json, *.safetensors, manifest.json with checksums
 //!   best/              the checkpoint that did best on held-out data
 //!   NAME/              the same again for a part of the run that is trained on its own
+//!   seed-N/            the same again for each seed, where the recipe asks for several
 //!   summary.json  report.json  report.html      written at the end
 //! ```
 //!
@@ -177,6 +178,11 @@ impl Run {
         })
     }
 
+    /// The part of this run that has another seed: `seed-SEED`, in which everything is as in a run of its own.
+    pub fn with_seed(&self, seed: u64) -> Result<Self> {
+        Ok(Self { seed: Seed::new(seed), ..self.child(&format!("seed-{seed}"))? })
+    }
+
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -312,7 +318,7 @@ mod tests {
 
     struct Demo;
 
-    #[derive(Serialize, Deserialize)]
+    #[derive(Serialize, Deserialize, schemars::JsonSchema)]
     #[serde(deny_unknown_fields)]
     struct Config {
         steps: u64,

@@ -2,36 +2,37 @@
 
 use lyceum_core::{Error, Result, Seed, Violation, range};
 use lyceum_data::{Cache, Extent, catalog, partition, prepare::Prepared};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
 
 /// How examples are spread over clients.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClientsConfig {
     /// m.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub(super) count: usize,
     /// Which classes they have.
     #[serde(default)]
     pub(super) split: Split,
     /// σ of the logarithm of their sizes; 0: all have as many.
-    #[serde(default, deserialize_with = "range::non_negative")]
+    #[serde(default, with = "range::NonNegative")]
     pub(super) size_deviation: f64,
 }
 
 /// Which classes clients have.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) enum Split {
     /// All alike.
     #[default]
     Even,
     /// Each its own mixture, from a Dirichlet law with this concentration.
-    Dirichlet(#[serde(deserialize_with = "range::positive")] f64),
+    Dirichlet(#[serde(with = "range::Positive")] f64),
     /// So many pieces of the examples sorted by class.
-    Shards(#[serde(deserialize_with = "range::at_least_one")] usize),
+    Shards(#[serde(with = "range::AtLeastOne")] usize),
 }
 
 impl ClientsConfig {
@@ -89,7 +90,7 @@ impl Config {
     pub(super) fn federation(&self, seed: Seed) -> Result<Federation> {
         let cache = Cache::locate();
         let (mut data, parts, origin) = if let Some(synthetic) = &self.synthetic {
-            let (data, parts) = synthetic.generate(&mut seed.stream("federated/synthetic"));
+            let (data, parts) = synthetic.generate(&mut seed.stream("federated/synthetic"))?;
             (data, parts, "logistic regression made up".to_owned())
         } else if let Some(characters) = &self.characters {
             let (data, parts) = characters.prepare(&cache, &mut seed.stream("federated/characters"))?;

@@ -15,6 +15,7 @@ use lyceum_federated::{
 };
 use lyceum_optim::EstimatorConfig;
 use lyceum_train::{DeviceName, Evaluation, ModelConfig, evaluate};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use clients::{ClientsConfig, Federation, Split};
@@ -24,17 +25,17 @@ use clients::{ClientsConfig, Federation, Split};
 pub struct Federated;
 
 /// The recipe.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Rounds of communication.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     rounds: usize,
     /// Rounds between two evaluations.
-    #[serde(default = "one", deserialize_with = "range::at_least_one")]
+    #[serde(default = "one", with = "range::AtLeastOne")]
     evaluate_every: usize,
     /// Test accuracies: the report says after how many rounds and bytes each was reached.
-    #[serde(default = "targets", deserialize_with = "range::fractions")]
+    #[serde(default = "targets", with = "range::Fractions")]
     targets: Vec<f64>,
     /// Whether an arm ends with the round in which it has reached all targets.
     #[serde(default)]
@@ -43,12 +44,12 @@ pub struct Config {
     #[serde(default = "yes")]
     evaluate_all: bool,
     /// Least time between two checkpoints, in seconds; more where writing one takes long. 0 saves after every round.
-    #[serde(default = "checkpoint_seconds", deserialize_with = "range::non_negative")]
+    #[serde(default = "checkpoint_seconds", with = "range::NonNegative")]
     checkpoint_seconds: f64,
     #[serde(default)]
     device: DeviceName,
     /// Beyond so many megabytes the states of clients are kept on disk; absent: all in memory.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "range::OptionalPositive")]
     state_memory_mb: Option<f64>,
     /// Examples that are spread over clients by `clients`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,7 +83,7 @@ pub struct Config {
 }
 
 /// One method.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Arm {
     /// Its name; that of the method if absent.
@@ -90,7 +91,7 @@ struct Arm {
     name: Option<String>,
     method: MethodConfig,
     /// A learning rate of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "range::OptionalPositive")]
     learning_rate: Option<f64>,
     /// Whether one client has all examples and is always active: what training without clients comes to.
     #[serde(default)]
@@ -120,7 +121,7 @@ impl Arm {
 }
 
 /// Accuracies after a round.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 struct Point {
     round: u64,
     /// Bytes up and down so far.
@@ -237,7 +238,7 @@ impl Config {
         let estimator = self.estimator.clone();
         let trainer = NetworkTrainer::new(model, &data.train, own, data.classes.len(), local, Box::new(move || estimator.build()))?;
         let clients = Client::all(&own.iter().map(Vec::len).collect::<Vec<_>>());
-        let method = arm.method.build();
+        let method = arm.method.build()?;
         let participation = if arm.centralised { Participation::default() } else { self.participation };
         let rules = Rules { method: method.as_ref(), participation, guard: self.guard, privacy: self.privacy, seed, noise: seed };
         let simulation = Simulation { rules, trainer: &trainer, clients: &clients, keep_models: self.evaluate_all };
@@ -247,7 +248,7 @@ impl Config {
             None => Journals::default(),
         };
         let mut progress = Progress::default();
-        let mut world = World { journals: journals(), ..simulation.start(initial.clone()) };
+        let mut world = World { journals: journals(), ..simulation.start(initial.clone())? };
         if let Some(checkpoint) = run.rewind()? {
             progress = checkpoint.state()?;
             world = World::restore(&progress.world, checkpoint.arrays("world")?, journals())?;

@@ -31,6 +31,7 @@ use lyceum_train::{
 use network::{Infectiousness, Learner, Sample, Samples};
 use rayon::prelude::*;
 use samples::Simulations;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::order::Order;
@@ -43,7 +44,7 @@ const PREDICTOR: &str = "predictor";
 pub struct LearnInfectiousness;
 
 /// The recipe.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     #[serde(default)]
@@ -51,7 +52,7 @@ pub struct Config {
     #[serde(default)]
     simulations: Simulations,
     /// How often predictors learn: the first time from an oracle's messages, then from their own.
-    #[serde(default = "rounds", deserialize_with = "range::at_least_one")]
+    #[serde(default = "rounds", with = "range::AtLeastOne")]
     rounds: usize,
     #[serde(default)]
     training: StepsConfig,
@@ -59,35 +60,35 @@ pub struct Config {
     #[serde(default)]
     estimator: EstimatorConfig,
     /// Shares of the days on which people who are well are at most a little careful, careful, and not at home.
-    #[serde(default = "below", deserialize_with = "range::fractions")]
+    #[serde(default = "below", with = "range::Fractions")]
     below: Vec<f64>,
     /// What is compared.
     predictor: Vec<Arm>,
 }
 
 /// How long and how fast, in each round.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct StepsConfig {
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     steps: usize,
     /// Phones of a step.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     batch_size: usize,
-    #[serde(deserialize_with = "range::positive")]
+    #[serde(with = "range::Positive")]
     learning_rate: f64,
     /// Steps over which the rate rises to its peak.
     warmup: usize,
     schedule: Schedule,
     optimizer: OptimizerConfig,
     /// The largest norm of a gradient.
-    #[serde(deserialize_with = "range::positive")]
+    #[serde(with = "range::Positive")]
     clip_norm: f64,
     /// The weight of telling which contacts an infection came from.
-    #[serde(deserialize_with = "range::non_negative")]
+    #[serde(with = "range::NonNegative")]
     contagion: f64,
     /// Steps between two looks at held-out simulations; a checkpoint is written at each.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     evaluate_every: usize,
 }
 
@@ -108,7 +109,7 @@ impl Default for StepsConfig {
 }
 
 /// A predictor.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Arm {
     name: String,
@@ -245,7 +246,7 @@ impl Config {
         let device = self.device.device();
         let model = Learner::new(arm.network, seed, &device);
         let clip = Box::new(ClipNorm { max_norm: self.training.clip_norm });
-        let pipeline = Pipeline::new(model, self.estimator.build(), &self.training.optimizer).with_transform(clip);
+        let pipeline = Pipeline::new(model, self.estimator.build()?, &self.training.optimizer)?.with_transform(clip);
         let steps = Steps { count: steps, learning_rate, warmup, schedule, look_every: evaluate_every };
         let (all, mut order) = (Samples(train.to_vec()), Order::new("infectiousness/order"));
         let next = |step: usize| {

@@ -360,7 +360,7 @@ mod tests {
         for config in NETWORKS {
             let model = Learner::new(config, Seed::new(4), &lyceum_train::cpu());
             let adam = OptimizerConfig::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-            let mut pipeline = Pipeline::new(model, Box::new(Plain), &adam);
+            let mut pipeline = Pipeline::new(model, Box::new(Plain), &adam).unwrap();
             let mut losses = Vec::new();
             for step in 0..60 {
                 let objective = Infectiousness { contagion: 0.01, device: &lyceum_train::cpu() };

@@ -15,37 +15,38 @@ use lyceum_epidemic::{
 };
 use rand::RngExt;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::network::Sample;
 
 /// What is simulated.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Simulations {
     region: String,
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     people: usize,
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     days: usize,
     /// Simulations of a round that are learnt from.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub(super) train: usize,
     /// Simulations of a round that are kept out: levels come from them, and with the new predictor as policy, the figures.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub(super) held_out: usize,
     /// The share of phones and days that is kept where the owner was infectious within fourteen days.
-    #[serde(deserialize_with = "range::fraction")]
+    #[serde(with = "range::Fraction")]
     share: f64,
     /// Where the owner was not, the share that is kept of it: most are well, and little is learnt from them.
-    #[serde(deserialize_with = "range::fraction")]
+    #[serde(with = "range::Fraction")]
     well: f64,
     /// Between which values each simulation draws what it is like.
     ranges: Ranges,
 }
 
 /// Between which values each simulation draws: domain randomisation, so that a predictor meets nothing new.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Ranges {
     uptake: [f64; 2],

@@ -11,6 +11,7 @@ use lyceum_data::{Cache, split};
 use lyceum_train::TokenBatch;
 use ndarray::Array2;
 use rand::RngExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokenizers::{
     AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
@@ -20,7 +21,7 @@ use tokenizers::{
 
 /// Where paragraphs come from and how they become sequences of tokens
 /// `[language] source … [separator] paragraph … [separator]`, where tokens of the paragraph are masked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TextConfig {
     /// A folder with a file LANGUAGE.tsv each (a paragraph a line: key, tab, text), or the name of one in the data folder.
@@ -29,27 +30,27 @@ pub(super) struct TextConfig {
     #[serde(default = "english")]
     pub(super) source: String,
     /// Paragraphs that are held out of training in every language.
-    #[serde(default = "held_out", deserialize_with = "range::at_least_one")]
+    #[serde(default = "held_out", with = "range::AtLeastOne")]
     held_out: usize,
     /// Different tokens, learnt by byte-pair encoding from the training pairs of all languages.
-    #[serde(default = "vocabulary", deserialize_with = "range::at_least_one")]
+    #[serde(default = "vocabulary", with = "range::AtLeastOne")]
     vocabulary: usize,
     /// Tokens of the longest sequence; longer pairs are left out.
-    #[serde(default = "length", deserialize_with = "range::at_least_one")]
+    #[serde(default = "length", with = "range::AtLeastOne")]
     pub(super) length: usize,
     /// Share of the paragraph's tokens that are masked.
-    #[serde(default = "masked", deserialize_with = "range::open_unit")]
+    #[serde(default = "masked", with = "range::OpenUnit")]
     masked: f64,
     /// The languages.
     pub(super) languages: BTreeMap<String, Language>,
 }
 
 /// One language.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Language {
     /// Training pairs, at most.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pairs: usize,
     /// Where it stands among languages, from the root on: `indo-european/germanic`.
     #[serde(default)]
@@ -132,7 +133,7 @@ impl TextConfig {
     }
 }
 
-const HINT: &str = "A line is a key, a tab and a text. `cargo xtask data libreoffice-help` makes such files of LibreOffice's help.";
+const HINT: &str = "A line is a key, a tab and a text. `lyceum data get libreoffice-help` makes such files of LibreOffice's help.";
 
 /// Tokens that no text has.
 const RESERVED: [&str; 3] = ["[padding]", "[separator]", "[mask]"];

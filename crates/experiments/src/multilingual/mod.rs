@@ -24,6 +24,7 @@ use lyceum_train::{
 };
 use ndarray::Array2;
 use rand::RngExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::encoder::EncoderConfig;
@@ -33,7 +34,7 @@ use super::encoder::EncoderConfig;
 pub struct Multilingual;
 
 /// The recipe.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     #[serde(default)]
@@ -51,24 +52,24 @@ pub struct Config {
 }
 
 /// How long and how fast.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct StepsConfig {
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     steps: usize,
     /// Pairs of each language in a step.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     batch_size: usize,
-    #[serde(deserialize_with = "range::positive")]
+    #[serde(with = "range::Positive")]
     learning_rate: f64,
     /// Steps over which the rate rises to its peak.
     warmup: usize,
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalPositive")]
     clip_norm: Option<f64>,
     schedule: Schedule,
     optimizer: OptimizerConfig,
     /// Steps between two looks at held-out paragraphs; a checkpoint is written at each.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     evaluate_every: usize,
 }
 
@@ -88,7 +89,7 @@ impl Default for StepsConfig {
 }
 
 /// One way to learn.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Arm {
     name: String,
@@ -100,10 +101,10 @@ struct Arm {
     granularity: Granularity,
     /// Draw a step's pairs from all languages together, language i of nᵢ pairs with a probability that grows with nᵢ^(1/T),
     /// instead of equally many of each; there is nothing to combine then.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "range::OptionalPositive")]
     mixing_temperature: Option<f64>,
     /// A learning rate of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_positive")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "range::OptionalPositive")]
     learning_rate: Option<f64>,
 }
 
@@ -191,7 +192,7 @@ impl Config {
         let model = self.model.init(corpus.vocabulary(), self.data.length, seed, &self.device);
         let combiner = Arc::new(Mutex::new(Multitask::new(arm.method, arm.granularity, seed)?));
         let mut pipeline =
-            Pipeline::new(model, self.estimator.build(), &self.training.optimizer).with_combiner(Box::new(Shared(combiner.clone())));
+            Pipeline::new(model, self.estimator.build()?, &self.training.optimizer)?.with_combiner(Box::new(Shared(combiner.clone())));
         if let Some(max_norm) = self.training.clip_norm {
             pipeline = pipeline.with_transform(Box::new(ClipNorm { max_norm }));
         }

@@ -8,6 +8,7 @@ use lyceum_masking::{
     BuildConfig, MaskConfig, Masker, Method, Score, masker::IGNORED, select::SelectConfig, tokens::Tokens, tree::TokenTree,
 };
 use lyceum_train::TokenBatch;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokenizers::{
     AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer, TokenizerImpl,
@@ -25,31 +26,31 @@ use crate::order::Order;
 /// Where the texts of a corpus are kept, in the run folder.
 pub(super) const FOLDER: &str = "texts";
 
-const HINT: &str = "Give a folder of .txt files. `cargo xtask data english` makes one of Debian's documentation.";
+const HINT: &str = "Give a folder of .txt files. `lyceum data get english` makes one of Debian's documentation.";
 
 /// Where the text comes from, and what is made of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TextConfig {
     /// A folder of texts (.txt, a paragraph a line), or the name of one in the data folder.
     folder: String,
     /// Read no more than so many bytes of each text.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "range::optional_at_least_one")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
     bytes: Option<usize>,
     /// Different tokens, learnt from the text as pieces of words.
-    #[serde(default = "vocabulary", deserialize_with = "range::at_least_one")]
+    #[serde(default = "vocabulary", with = "range::AtLeastOne")]
     vocabulary: usize,
     /// Tokens of a row, the two at its ends among them.
-    #[serde(default = "length", deserialize_with = "range::at_least_one")]
+    #[serde(default = "length", with = "range::AtLeastOne")]
     pub(super) length: usize,
     /// Rows that are held out of training.
-    #[serde(default = "held_out", deserialize_with = "range::at_least_one")]
+    #[serde(default = "held_out", with = "range::AtLeastOne")]
     held_out: usize,
     /// How often a collocation must be in the text.
-    #[serde(default = "min_count", deserialize_with = "range::at_least_one")]
+    #[serde(default = "min_count", with = "range::AtLeastOne")]
     min_count: usize,
     /// How many collocations there are.
-    #[serde(default = "collocations", deserialize_with = "range::at_least_one")]
+    #[serde(default = "collocations", with = "range::AtLeastOne")]
     collocations: usize,
 }
 

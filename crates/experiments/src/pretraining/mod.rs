@@ -15,6 +15,7 @@ use lyceum_train::{
     Bert, DeviceName, MaskedTokens, OptimizerConfig, Pipeline, Schedule, TokenBatch, evaluate_tokens,
     steps::{self, Look, Steps},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{encoder::EncoderConfig, order::Order};
@@ -24,7 +25,7 @@ use super::{encoder::EncoderConfig, order::Order};
 pub struct Pretraining;
 
 /// The recipe.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     #[serde(default)]
@@ -42,25 +43,25 @@ pub struct Config {
 }
 
 /// How long and how fast.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct StepsConfig {
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     steps: usize,
     /// Rows of a step.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     batch_size: usize,
-    #[serde(deserialize_with = "range::positive")]
+    #[serde(with = "range::Positive")]
     learning_rate: f64,
     /// Steps over which the rate rises to its peak.
     warmup: usize,
     schedule: Schedule,
     optimizer: OptimizerConfig,
     /// The share of tokens that are masked.
-    #[serde(deserialize_with = "range::open_unit")]
+    #[serde(with = "range::OpenUnit")]
     masked: f64,
     /// Steps between two looks at held-out rows; a checkpoint is written at each.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     evaluate_every: usize,
 }
 
@@ -80,7 +81,7 @@ impl Default for StepsConfig {
 }
 
 /// One way to mask.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Arm {
     name: String,
@@ -161,7 +162,7 @@ impl Config {
     /// Learns with one masker, or goes on; `seed` decides beginning and order of rows, alike for all arms.
     fn learn(&self, run: &Run, corpus: &Corpus, masker: &Masker, probes: &[Vec<TokenBatch>], name: &str, seed: Seed) -> Result<Curve> {
         let model = self.model.init(corpus.vocabulary(), self.data.length, seed, &self.device);
-        let pipeline = Pipeline::new(model, self.estimator.build(), &self.training.optimizer);
+        let pipeline = Pipeline::new(model, self.estimator.build()?, &self.training.optimizer)?;
         let StepsConfig { steps, learning_rate, warmup, schedule, evaluate_every, batch_size, .. } = self.training.clone();
         let steps = Steps { count: steps, learning_rate, warmup, schedule, look_every: evaluate_every };
         let mut order = Order::new("pretraining/order");

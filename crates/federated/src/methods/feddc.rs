@@ -30,9 +30,9 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub struct FedDc {
     /// α.
-    pub alpha: f64,
+    pub(crate) alpha: f64,
     /// w_k is the client's share of examples, relative to the average client's.
-    pub by_share: bool,
+    pub(crate) by_share: bool,
 }
 
 /// The name of h_k, and of h.

@@ -29,9 +29,9 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub struct FedDyn {
     /// α.
-    pub alpha: f64,
+    pub(crate) alpha: f64,
     /// α_k = α/w_k.
-    pub by_share: bool,
+    pub(crate) by_share: bool,
 }
 
 /// The name of g_k, and of h.

@@ -20,9 +20,9 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub struct FedOpt {
     /// η.
-    pub rate: f64,
+    pub(crate) rate: f64,
     /// Which.
-    pub optimizer: ServerOptimizer,
+    pub(crate) optimizer: ServerOptimizer,
 }
 
 /// What is made of the mean move.

@@ -10,7 +10,7 @@ use crate::{Client, LocalProblem, Message, Method, Reply, Server, client::State,
 #[derive(Debug, Clone, Copy)]
 pub struct FedProx {
     /// μ.
-    pub mu: f64,
+    pub(crate) mu: f64,
 }
 
 impl Method for FedProx {

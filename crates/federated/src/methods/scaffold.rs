@@ -25,9 +25,9 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub struct Scaffold {
     /// η_g.
-    pub server_rate: f64,
+    pub(crate) server_rate: f64,
     /// Whether clients count by their data, w_k.
-    pub weight_by_examples: bool,
+    pub(crate) weight_by_examples: bool,
 }
 
 impl Scaffold {

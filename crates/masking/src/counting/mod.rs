@@ -18,12 +18,13 @@ use std::{
 
 use encode::Encoded;
 use lyceum_core::{Error, Progress, Result, atomic, interrupt, run};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{corpus::Corpus, dictionary::Dictionary, words::Words};
 
 /// What is counted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CountConfig {
     /// The longest n-grams.
     pub orders: usize,
@@ -36,7 +37,7 @@ pub struct CountConfig {
 }
 
 /// What counts pairs. The counts are exact and the same whichever it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Engine {
     /// The kernel of this crate: pairs scattered by their hash and counted part by part.

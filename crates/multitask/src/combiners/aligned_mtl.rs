@@ -1,13 +1,14 @@
 //! Aligned multi-task learning.
 
 use lyceum_core::{Result, Stream};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spectrum::eigen;
 use crate::combiner::{Rule, Step};
 
 /// To what the singular values of the gradients are set.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scale {
     /// The smallest that is not 0: converges as the method's proof has it.

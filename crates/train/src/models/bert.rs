@@ -6,6 +6,7 @@ use burn::{
 };
 use lyceum_core::{Stream, range};
 use lyceum_kernels::{Activation, attention, gather_rows, gelu};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -14,32 +15,32 @@ use crate::{
 };
 
 /// The extents of a [`Bert`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BertConfig {
     /// Different tokens.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub vocabulary: usize,
     /// Tokens of the longest sequence.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub positions: usize,
     /// Numbers that stand for a token; a multiple of `heads`.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub width: usize,
     /// Attention heads.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub heads: usize,
     /// Width of the hidden layer of each token's own network.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub feed_forward: usize,
     /// Layers of attention and feed-forward.
-    #[serde(deserialize_with = "range::at_least_one")]
+    #[serde(with = "range::AtLeastOne")]
     pub layers: usize,
     /// Dropout after the embeddings and in front of each residual sum.
-    #[serde(deserialize_with = "range::below_one")]
+    #[serde(with = "range::BelowOne")]
     pub dropout: f64,
     /// The standard deviation of initial weights; a narrow network learns sooner with more, about 1/√width.
-    #[serde(deserialize_with = "range::positive")]
+    #[serde(with = "range::Positive")]
     pub deviation: f64,
     /// Whether positions begin as sinusoids (Vaswani et al. 2017) instead of random numbers: what is so many places away is then
     /// found the same way everywhere, and a small network needs far fewer steps to find it.

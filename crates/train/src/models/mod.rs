@@ -14,6 +14,7 @@ use burn::{
 };
 use lyceum_core::{Error, Result, Seed, Violation, memory, range};
 use lyceum_data::Extent;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use bert::{Bert, BertConfig};
@@ -33,7 +34,7 @@ pub trait Network: Module {
 }
 
 /// Which network.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ModelConfig {
     /// One fully connected layer: multinomial logistic regression.
@@ -43,7 +44,7 @@ pub enum ModelConfig {
         /// The widths of the hidden layers.
         hidden: Vec<usize>,
         /// Dropout after each hidden layer.
-        #[serde(default, deserialize_with = "range::below_one")]
+        #[serde(default, with = "range::BelowOne")]
         dropout: f64,
     },
     /// A small convolutional network in the manner of LeNet: for each entry of `channels` a 3×3 convolution,
@@ -53,13 +54,13 @@ pub enum ModelConfig {
         #[serde(default = "cnn_channels")]
         channels: Vec<usize>,
         /// Width of the hidden layer.
-        #[serde(default = "cnn_hidden", deserialize_with = "range::at_least_one")]
+        #[serde(default = "cnn_hidden", with = "range::AtLeastOne")]
         hidden: usize,
         /// Whether batch normalisation follows each convolution and the hidden layer.
         #[serde(default = "yes")]
         batch_norm: bool,
         /// Dropout before the last layer.
-        #[serde(default, deserialize_with = "range::below_one")]
+        #[serde(default, with = "range::BelowOne")]
         dropout: f64,
     },
     /// The network of the FedDyn experiments: 5×5 convolution (64), pool, 5×5 convolution (64), pool, 384, 192.
@@ -70,19 +71,19 @@ pub enum ModelConfig {
         #[serde(default = "resnet_widths")]
         widths: Vec<usize>,
         /// Blocks in each stage.
-        #[serde(default = "resnet_blocks", deserialize_with = "range::at_least_one")]
+        #[serde(default = "resnet_blocks", with = "range::AtLeastOne")]
         blocks: usize,
     },
     /// A recurrent network for rows of symbols: the classes are the symbols, and an input is the symbols so far.
     Lstm {
         /// Numbers that stand for a symbol.
-        #[serde(default = "lstm_embedding", deserialize_with = "range::at_least_one")]
+        #[serde(default = "lstm_embedding", with = "range::AtLeastOne")]
         embedding: usize,
         /// Width of each layer.
-        #[serde(default = "lstm_hidden", deserialize_with = "range::at_least_one")]
+        #[serde(default = "lstm_hidden", with = "range::AtLeastOne")]
         hidden: usize,
         /// Layers.
-        #[serde(default = "lstm_layers", deserialize_with = "range::at_least_one")]
+        #[serde(default = "lstm_layers", with = "range::AtLeastOne")]
         layers: usize,
     },
 }

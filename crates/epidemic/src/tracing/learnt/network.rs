@@ -2,13 +2,14 @@
 
 use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 use lyceum_core::{Array, Error, Result, math::exp_of_negative, vectorize};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{FLAT, HEALTH, Inputs, PROFILE, Predict, waves};
 use crate::tracing::{DAYS, Phone, RISKS};
 
 /// Which network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum NetworkConfig {
     /// A linear function of [`Inputs::flat`].

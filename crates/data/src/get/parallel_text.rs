@@ -2,13 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use lyceum_core::{Error, Result};
 
-use crate::shell::{command, run_command};
+use super::{debian, files_in, name_of, read, walk, write};
 
 /// The languages that are brought, as Debian's packages name them; the first is what the others are translated from.
 const LANGUAGES: [&str; 16] = ["en-us", "de", "nl", "da", "sv", "fr", "es", "it", "pt-br", "cs", "pl", "ru", "fi", "hu", "tr", "eu"];
@@ -16,51 +15,30 @@ const LANGUAGES: [&str; 16] = ["en-us", "de", "nl", "da", "sv", "fr", "es", "it"
 /// Unpacks the packages libreoffice-help-LANGUAGE; gives the folder that holds a folder a language.
 pub(super) fn libreoffice_help(work: &Path) -> Result<PathBuf> {
     for language in LANGUAGES {
-        let package = format!("libreoffice-help-{language}");
-        run_command(command("apt-get", &["download", "-qq", &package]).current_dir(work))?;
-        run_command(command("sh", &["-c", &format!("dpkg -x {package}_*.deb .")]).current_dir(work))?;
+        debian(&format!("libreoffice-help-{language}"), work, work)?;
     }
     Ok(work.join("usr/share/libreoffice/help"))
 }
 
 /// A file LANGUAGE.tsv each: the paragraph's page and id, a tab, its text.
 pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from).with_context(|| format!("{}", from.display()))? {
-        let folder = entry?.path();
-        let language = folder.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    for folder in files_in(from)? {
+        let language = name_of(&folder).to_lowercase();
         if !LANGUAGES.contains(&language.as_str()) {
             continue;
         }
         let mut paragraphs = BTreeMap::new();
-        collect(&folder.join("text"), &mut |page| {
-            if page.extension().is_none_or(|extension| extension != "html") {
-                return Ok(());
-            }
-            let name = page.strip_prefix(&folder).unwrap_or(page).with_extension("");
-            for (id, text) in blocks(&fs::read_to_string(page)?) {
+        for page in walk(&folder.join("text"))?.into_iter().filter(|page| page.extension().is_some_and(|extension| extension == "html")) {
+            let name = page.strip_prefix(&folder).unwrap_or(&page).with_extension("");
+            for (id, text) in blocks(&String::from_utf8_lossy(&read(&page)?)) {
                 paragraphs.insert(format!("{}#{id}", name.display()), text);
             }
-            Ok(())
-        })?;
+        }
         if paragraphs.is_empty() {
-            bail!("{}: no paragraphs", folder.display());
+            return Err(Error::damaged(&folder, "no paragraphs"));
         }
         let text: String = paragraphs.iter().map(|(key, text)| format!("{key}\t{text}\n")).collect();
-        fs::write(to.join(format!("{language}.tsv")), text)?;
-    }
-    Ok(())
-}
-
-/// Calls `work` with every file below a folder.
-pub(super) fn collect(folder: &Path, work: &mut impl FnMut(&Path) -> Result<()>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| format!("{}", folder.display()))? {
-        let path = entry?.path();
-        if path.is_dir() {
-            collect(&path, work)?;
-        } else {
-            work(&path)?;
-        }
+        write(&to.join(format!("{language}.tsv")), text.as_bytes())?;
     }
     Ok(())
 }

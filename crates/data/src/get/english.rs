@@ -1,17 +1,15 @@
 //! English prose: what Debian's documentation and dictionary packages say, a paragraph a line.
 
 use std::{
-    collections::{BTreeSet, HashSet},
-    fmt::Write as _,
-    fs,
+    collections::{BTreeMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Result, bail};
+use lyceum_core::{Error, Result, interrupt};
 
-use super::parallel_text::{collect, plain};
-use crate::shell::{command, run_command};
+use super::{debian, parallel_text::plain, read, walk, write};
+use crate::cache::unpacked;
 
 /// The packages, each a file of its own.
 const PACKAGES: [&str; 12] = [
@@ -32,42 +30,46 @@ const PACKAGES: [&str; 12] = [
 /// Unpacks the packages, each into a folder of its name.
 pub(super) fn packages(work: &Path) -> Result<PathBuf> {
     for package in PACKAGES {
-        run_command(command("apt-get", &["download", "-qq", package]).current_dir(work))?;
-        run_command(command("sh", &["-c", &format!("dpkg -x {package}_*.deb {package}")]).current_dir(work))?;
-        let unpack = "find . -type l -delete; find . -name '*.gz' -exec gzip -dqf {} +; find . -name '*.dz' -exec gzip -dqf -S .dz {} +";
-        run_command(command("sh", &["-c", unpack]).current_dir(work.join(package)))?;
+        debian(package, work, &work.join(package))?;
     }
     Ok(work.to_owned())
 }
 
 /// A file PACKAGE.txt each. A paragraph that a package has already is left out: pages repeat their navigation.
 pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
     for package in PACKAGES {
-        let mut files = BTreeSet::new();
-        collect(&from.join(package), &mut |path| {
-            files.insert(path.to_owned());
-            Ok(())
-        })?;
+        interrupt::check()?;
+        // By the name that a file has once it is unpacked.
+        let files: BTreeMap<PathBuf, PathBuf> = walk(&from.join(package))?.into_iter().map(|path| (without_packing(&path), path)).collect();
         let (mut text, mut known) = (String::new(), HashSet::new());
-        for path in files {
-            let Some(read) = reader(&path) else { continue };
+        for (name, path) in files {
+            let Some(paragraphs) = reader(&name) else { continue };
+            let mut bytes = read(&path)?;
+            if name != path {
+                bytes = unpacked(&bytes).map_err(|error| Error::damaged(&path, error.to_string()))?;
+            }
             // A dictionary may hold a few bytes that are not UTF-8.
-            let content = String::from_utf8_lossy(&fs::read(&path)?).replace(char::REPLACEMENT_CHARACTER, " ");
-            for paragraph in read(&content) {
+            let content = String::from_utf8_lossy(&bytes).replace(char::REPLACEMENT_CHARACTER, " ");
+            for paragraph in paragraphs(&content) {
                 let mut hasher = DefaultHasher::new();
                 paragraph.hash(&mut hasher);
                 if paragraph.contains(' ') && is_latin(&paragraph) && known.insert(hasher.finish()) {
-                    writeln!(text, "{paragraph}")?;
+                    text.push_str(&paragraph);
+                    text.push('\n');
                 }
             }
         }
         if text.is_empty() {
-            bail!("{package}: no text");
+            return Err(Error::damaged(from.join(package), "no text"));
         }
-        fs::write(to.join(format!("{package}.txt")), text)?;
+        write(&to.join(format!("{package}.txt")), text.as_bytes())?;
     }
     Ok(())
+}
+
+/// `page.gz` and `words.dict.dz` are `page` and `words.dict`.
+fn without_packing(path: &Path) -> PathBuf {
+    if path.extension().is_some_and(|extension| extension == "gz" || extension == "dz") { path.with_extension("") } else { path.into() }
 }
 
 /// Whether hardly any letter is of another script than English has.

@@ -1,0 +1,90 @@
+//! `lyceum explain`.
+
+use lyceum_core::{Error, Result, recipe::suggest};
+use lyceum_experiments::{
+    ALL,
+    explain::{Key, keys, schema, table},
+};
+
+use crate::output;
+
+/// Say what the recipe of an experiment can hold: every key with its type, default and meaning
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  lyceum explain train
+  lyceum explain train training.optimizer
+  lyceum explain train --schema > train.schema.json
+
+With the schema an editor completes and checks recipes; for those that use Taplo, begin the recipe with
+  #:schema train.schema.json")]
+pub(crate) struct Explain {
+    /// The experiment; `lyceum list` names them all
+    experiment: String,
+
+    /// Only keys that begin so, for example training.optimizer
+    key: Option<String>,
+
+    /// Print a JSON schema instead
+    #[arg(long, conflicts_with = "key")]
+    schema: bool,
+
+    /// Print a table in Markdown instead
+    #[arg(long, conflicts_with = "schema")]
+    markdown: bool,
+}
+
+/// Columns of the text.
+const WIDTH: usize = 100;
+
+impl Explain {
+    pub(crate) fn execute(self) -> Result<()> {
+        let names: Vec<&str> = ALL.iter().map(|experiment| experiment.name()).collect();
+        let found = ALL.iter().find(|experiment| experiment.name() == self.experiment);
+        let experiment = *found.ok_or_else(|| {
+            let message = format!("unknown experiment `{}`. {}", self.experiment, suggest(&self.experiment, &names));
+            Error::Violated(message)
+        })?;
+        if self.schema {
+            say!("{:#}", schema(experiment));
+            return Ok(());
+        }
+        let mut all = keys(experiment);
+        if let Some(start) = &self.key {
+            let names: Vec<String> = all.iter().map(|key| key.name.clone()).collect();
+            all.retain(|key| key.name.starts_with(start.as_str()));
+            if all.is_empty() {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                return Err(Error::Violated(format!("no key of `{}` begins with `{start}`. {}", self.experiment, suggest(start, &names))));
+            }
+        }
+        if self.markdown {
+            output::text(&table(&all).markdown());
+        } else {
+            say!("{}: {}", experiment.name(), experiment.about());
+            all.iter().for_each(show);
+        }
+        Ok(())
+    }
+}
+
+fn show(key: &Key) {
+    let default = match (&key.default, key.required) {
+        (_, true) => "  (required)".into(),
+        (Some(default), _) => format!(" = {default}"),
+        _ => String::new(),
+    };
+    say!("\n{}{default}", key.name);
+    let words = [key.kind.as_str(), key.about.as_str()].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(". ");
+    let mut line = String::from("   ");
+    for word in words.split_whitespace() {
+        if line.chars().count() + word.chars().count() >= WIDTH {
+            say!("{line}");
+            line = "   ".into();
+        }
+        line = line + " " + word;
+    }
+    if !line.trim().is_empty() {
+        say!("{line}");
+    }
+}

@@ -1,0 +1,251 @@
+//! A recipe run with several seeds, and what they found compared.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use lyceum_core::{
+    AnyExperiment, Error, Measure, Recipe, Report, Result, Run, Summary,
+    report::{Axis, Block, Chart, Series, Shape, Table},
+};
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+/// The probability with which an interval holds the mean.
+const LEVEL: f64 = 0.95;
+
+/// Runs an experiment, or goes on with it: once in the run itself, or where the recipe asks for several seeds, in a part of the run for
+/// each of them.
+pub(crate) fn run(experiment: &dyn AnyExperiment, recipe: &Recipe, run: &Run) -> Result<Summary> {
+    let seeds: Vec<u64> = recipe.seeds().collect();
+    if seeds.len() == 1 {
+        return experiment.run_recipe(recipe, run);
+    }
+    let mut found = Vec::new();
+    for &seed in &seeds {
+        let part = run.with_seed(seed)?;
+        let summary = if let Some(summary) = Run::summary(part.folder())? {
+            summary
+        } else {
+            run.progress().note(&format!("seed {seed}"));
+            experiment.run_recipe(recipe, &part)?
+        };
+        found.push((seed, summary));
+    }
+    let compared = Compared::new(&found)?;
+    let summary = compared.summary();
+    run.finish(&summary, &compared.report(experiment, run.folder())?)?;
+    Ok(summary)
+}
+
+/// The summaries of all seeds.
+struct Compared<'a> {
+    found: &'a [(u64, Summary)],
+    /// In the order of the experiment's own table.
+    arms: Vec<String>,
+    headline: Vec<Measure>,
+    curves: Vec<Measure>,
+}
+
+/// A mean with its interval by Student's t, if more than one number is known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Mean {
+    value: f64,
+    interval: Option<(f64, f64)>,
+}
+
+impl Mean {
+    /// x̄ ± t·s/√n, with the quantile t of n − 1 degrees of freedom.
+    fn of(numbers: &[f64]) -> Option<Self> {
+        let n = numbers.len() as f64;
+        if numbers.is_empty() {
+            return None;
+        }
+        let value = numbers.iter().sum::<f64>() / n;
+        let variance = numbers.iter().map(|x| (x - value).powi(2)).sum::<f64>() / (n - 1.0);
+        let t = StudentsT::new(0.0, 1.0, n - 1.0).ok().map(|t| t.inverse_cdf(0.5 + LEVEL / 2.0));
+        let interval = t.map(|t| t * (variance / n).sqrt()).map(|half| (value - half, value + half));
+        Some(Self { value, interval })
+    }
+}
+
+impl<'a> Compared<'a> {
+    fn new(found: &'a [(u64, Summary)]) -> Result<Self> {
+        let mut arms: Vec<String> = Vec::new();
+        for name in found.iter().flat_map(|(_, summary)| &summary.table.rows).filter_map(|row| row.first()) {
+            if !arms.contains(name) {
+                arms.push(name.clone());
+            }
+        }
+        let (_, first) = found.first().ok_or_else(|| Error::Failed("no seed was run".into()))?;
+        Ok(Self { found, arms, headline: first.headline.clone(), curves: first.curves.clone() })
+    }
+
+    /// What each seed found, by seed; a seed that has no such number is left out.
+    fn numbers(&self, key: &str) -> BTreeMap<u64, f64> {
+        self.found.iter().filter_map(|(seed, summary)| Some((*seed, *summary.values.get(key)?))).collect()
+    }
+
+    /// What each seed found of an arm, less what it found of the first arm.
+    fn differences(&self, arm: &str, key: &str) -> Vec<f64> {
+        let base = self.numbers(&format!("{}/{key}", self.arms[0]));
+        self.numbers(&format!("{arm}/{key}")).iter().filter_map(|(seed, x)| Some(x - base.get(seed)?)).collect()
+    }
+
+    /// Of every value the mean and the ends of its interval, and the same of the differences between arms.
+    fn summary(&self) -> Summary {
+        let mut values = BTreeMap::new();
+        let mut put = |key: &str, mean: Option<Mean>| {
+            if let Some(mean) = mean {
+                values.insert(key.to_owned(), mean.value);
+                let ends = mean.interval.into_iter().flat_map(|(low, high)| [("low", low), ("high", high)]);
+                values.extend(ends.map(|(end, x)| (format!("{key}/{end}"), x)));
+            }
+        };
+        let keys: std::collections::BTreeSet<&String> = self.found.iter().flat_map(|(_, summary)| summary.values.keys()).collect();
+        for key in keys {
+            put(key, Mean::of(&self.numbers(key).into_values().collect::<Vec<_>>()));
+        }
+        for arm in self.arms.iter().skip(1) {
+            for measure in &self.headline {
+                put(&format!("{arm} - {}/{}", self.arms[0], measure.key), Mean::of(&self.differences(arm, &measure.key)));
+            }
+        }
+        Summary { values, table: self.table(), headline: self.headline.clone(), curves: self.curves.clone() }
+    }
+
+    /// A row an arm, then a row for each difference from the first.
+    fn table(&self) -> Table {
+        let mut table = Table::new([""].into_iter().chain(self.headline.iter().map(|measure| measure.title.as_str())));
+        for arm in &self.arms {
+            let cell = |measure: &Measure| {
+                let numbers: Vec<f64> = self.numbers(&format!("{arm}/{}", measure.key)).into_values().collect();
+                shown(Mean::of(&numbers), measure, false)
+            };
+            table.push([arm.clone()].into_iter().chain(self.headline.iter().map(cell)));
+        }
+        for arm in self.arms.iter().skip(1) {
+            let cell = |measure: &Measure| shown(Mean::of(&self.differences(arm, &measure.key)), measure, true);
+            table.push([format!("{arm} − {}", self.arms[0])].into_iter().chain(self.headline.iter().map(cell)));
+        }
+        table
+    }
+
+    fn report(&self, experiment: &dyn AnyExperiment, folder: &Path) -> Result<Report> {
+        let seeds = self.found.iter().map(|(seed, _)| seed.to_string()).collect::<Vec<_>>().join(", ");
+        let lead = format!("`{}` with the seeds {seeds}: everything random is drawn anew for each.", experiment.name());
+        let text = "Means over the seeds, with 95 % intervals by Student's t. A difference is that of two arms with the same seed, so \
+                    that what a seed does to both does not count; where its interval does not hold 0, more seeds would hardly change \
+                    its sign.";
+        let links = self.found.iter().map(|(seed, _)| (format!("seed {seed}"), format!("seed-{seed}/report.html"))).collect();
+        let mut report = Report::new(format!("{} over {} seeds", experiment.name(), self.found.len()), lead)
+            .section("Outcome", [Block::Table(self.table()), Block::Text(text.into())]);
+        report = report.section("Seed by seed", self.headline.iter().map(|measure| Block::Chart(self.dots(measure))));
+        let curves = self.curves.iter().map(|measure| self.curve(measure, folder).map(Block::Chart)).collect::<Result<Vec<_>>>()?;
+        if !curves.is_empty() {
+            report = report.section("Curves", curves);
+        }
+        Ok(report.section("Reports of the seeds", [Block::Links(links)]))
+    }
+
+    /// What each seed found, and the means.
+    fn dots(&self, measure: &Measure) -> Chart {
+        let chart = Chart::new(&measure.title, Axis::category("", &self.arms), axis(measure, &measure.title));
+        let scale = scale(measure);
+        self.arms.iter().enumerate().fold(chart, |chart, (place, arm)| {
+            let numbers: Vec<f64> = self.numbers(&format!("{arm}/{}", measure.key)).into_values().map(|x| scale * x).collect();
+            let dots = Series::new(format!("{arm}, each seed"), Shape::Scatter, numbers.iter().map(|x| (place as f64, *x)));
+            match Mean::of(&numbers) {
+                Some(Mean { value, interval: Some(interval) }) => {
+                    let mean = Series::new(format!("{arm}, mean"), Shape::Scatter, [(place as f64, value)]).with_band([interval]);
+                    chart.with(dots).with(mean.of(format!("{arm}, each seed")))
+                }
+                _ => chart.with(dots),
+            }
+        })
+    }
+
+    /// The mean over the seeds at each step, between the least and the greatest.
+    fn curve(&self, measure: &Measure, folder: &Path) -> Result<Chart> {
+        let mut chart = Chart::new(
+            format!("{}: mean, least and greatest of the seeds", measure.title),
+            Axis::linear("step or epoch"),
+            axis(measure, &measure.title),
+        );
+        for arm in &self.arms {
+            let mut at: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+            for (seed, _) in self.found {
+                let path = folder.join(format!("seed-{seed}")).join(arm).join("metrics.jsonl");
+                for line in fs::read_to_string(&path).unwrap_or_default().lines() {
+                    let line: serde_json::Value = serde_json::from_str(line).map_err(|error| Error::damaged(&path, error.to_string()))?;
+                    if let (Some(step), Some(x)) = (line["step"].as_u64(), line[&measure.key].as_f64()) {
+                        at.entry(step).or_default().push(scale(measure) * x);
+                    }
+                }
+            }
+            let points = at.iter().map(|(step, numbers)| (*step as f64, numbers.iter().sum::<f64>() / numbers.len() as f64));
+            let ends =
+                at.values().map(|numbers| numbers.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(*x), b.max(*x))));
+            chart = chart.with(Series::line(arm, points).with_band(ends));
+        }
+        Ok(chart)
+    }
+}
+
+fn scale(measure: &Measure) -> f64 {
+    if measure.share { 100.0 } else { 1.0 }
+}
+
+fn axis(measure: &Measure, title: &str) -> Axis {
+    Axis::linear(if measure.share { format!("{title}, %") } else { title.to_owned() })
+}
+
+/// A mean with its interval; a difference has its sign.
+fn shown(mean: Option<Mean>, measure: &Measure, difference: bool) -> String {
+    let Some(Mean { value, interval }) = mean else { return "–".into() };
+    let digits = if measure.share || value.abs() >= 10.0 { 1 } else { 2 };
+    let number = |x: f64| {
+        let text = if difference { format!("{:+.digits$}", scale(measure) * x) } else { format!("{:.digits$}", scale(measure) * x) };
+        text.replace('-', "−")
+    };
+    let unit = match (measure.share, difference) {
+        (false, _) => "",
+        (true, false) => " %",
+        (true, true) => " points",
+    };
+    let interval = interval.map(|(low, high)| format!(" ({} to {})", number(low), number(high))).unwrap_or_default();
+    format!("{}{unit}{interval}", number(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_worked_by_hand() {
+        // 1, 2, 3: s = 1, t₂(0.975) = 4.302652730.
+        let mean = Mean::of(&[1.0, 2.0, 3.0]).unwrap();
+        assert_eq!(mean.value, 2.0);
+        let half = 4.302_652_73 / 3.0_f64.sqrt();
+        let (low, high) = mean.interval.unwrap();
+        assert!((low - 2.0 + half).abs() < 1e-8 && (high - 2.0 - half).abs() < 1e-8, "{low} {high}");
+        assert_eq!(Mean::of(&[4.0]), Some(Mean { value: 4.0, interval: None }));
+        assert_eq!(Mean::of(&[]), None);
+    }
+
+    #[test]
+    fn differences_are_paired_and_a_missing_number_is_left_out() {
+        let found = |seed: u64, a: f64, b: Option<f64>| {
+            let mut summary = Summary { headline: vec![Measure::share("x", "x")], ..Summary::default() };
+            summary.table = Table::new([""]);
+            ["A", "B"].into_iter().for_each(|arm| summary.table.push([arm]));
+            summary.values.insert("A/x".into(), a);
+            summary.values.extend(b.map(|b| ("B/x".into(), b)));
+            (seed, summary)
+        };
+        let all = [found(3, 0.1, Some(0.2)), found(4, 0.5, Some(0.6)), found(5, 0.9, None)];
+        let summary = Compared::new(&all).unwrap().summary();
+        assert!((summary.values["A/x"] - 0.5).abs() < 1e-12 && (summary.values["B/x"] - 0.4).abs() < 1e-12);
+        for end in ["", "/low", "/high"] {
+            assert!((summary.values[&format!("B - A/x{end}")] - 0.1).abs() < 1e-12);
+        }
+        assert_eq!(summary.table.rows[2], ["B − A", "+10.0 points (+10.0 to +10.0)"]);
+    }
+}

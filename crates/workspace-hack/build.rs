@@ -1,0 +1,3 @@
+//! Cargo builds dependencies of build scripts only where there is one.
+
+fn main() {}
