@@ -1,4 +1,4 @@
-//! Lyceum: train, search, certify and deploy learned models.
+//! Lyceum: methods from machine-learning research, ready to use.
 
 /// Prints a line.
 macro_rules! say {
@@ -28,7 +28,7 @@ fn keep_memory() {
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
 }
 
-/// Train, search, certify and deploy learned models.
+/// Methods from machine-learning research, ready to use: training, prediction sets, active learning, masking, epidemics
 #[derive(Parser)]
 #[command(name = "lyceum", version, max_term_width = 100, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {

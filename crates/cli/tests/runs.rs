@@ -360,6 +360,21 @@ fn a_missing_data_file_is_named_with_where_to_put_it() {
     assert!(message.contains("/nowhere/mnist/train-images-idx3-ubyte") && message.contains("lyceum data get mnist"), "{message}");
 }
 
+/// `lyceum explain --markdown > docs/src/keys.md` makes the chapter anew.
+#[test]
+fn keys_are_explained_and_the_book_has_them_all() {
+    let chapter = text(&output(&["explain", "--markdown"]).stdout);
+    let book = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/keys.md");
+    assert!(chapter == fs::read_to_string(book).unwrap(), "docs/src/keys.md is not what `lyceum explain --markdown` prints");
+    let found = text(&output(&["explain", "train", "training.optimizer"]).stdout);
+    assert!(found.contains("training.optimizer.sgd.momentum = 0.9") && !found.contains("training.epochs"), "{found}");
+    let schema: serde_json::Value = serde_json::from_slice(&output(&["explain", "certify", "--schema"]).stdout).unwrap();
+    assert_eq!(schema["properties"]["experiment"]["const"], "certify");
+    for arguments in [&["explain", "trian"][..], &["explain", "train", "training.lr"], &["explain"]] {
+        assert_eq!(output(arguments).status.code(), Some(2));
+    }
+}
+
 #[test]
 fn a_finished_run_is_not_overwritten_and_a_missing_one_is_told() {
     let (folder, recipe) = with_recipe(&RECIPE.replace("epochs = 8", "epochs = 1"));

@@ -133,7 +133,7 @@ impl Entry {
 
     fn hint(&self, cache: &Cache) -> String {
         let has_source = crate::get::SOURCES.iter().any(|source| source.name == self.name);
-        let get = if has_source { format!("`lyceum data get {}` brings it; or put", self.name) } else { "Put".into() };
+        let get = if has_source { format!("`lyceum data get {}` downloads it; or put", self.name) } else { "Put".into() };
         let (origin, folder) = (self.origin, cache.folder("").display().to_string());
         format!("{get} the file there, plain or as .gz, from {origin} (the folder is {folder}; LYCEUM_DATA changes it).")
     }

@@ -47,7 +47,7 @@ struct Role {
 }
 
 const ROLES: Known = Known { name: "roles.jsonl", sha256: None };
-const HINT: &str = "`lyceum data get shakespeare` brings it; or name a file of your own with `file`.";
+const HINT: &str = "`lyceum data get shakespeare` downloads it; or give your own file with `file`.";
 
 impl Characters {
     /// The file that they are read from.

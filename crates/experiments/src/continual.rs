@@ -9,7 +9,7 @@ use lyceum_continual::{
 };
 use lyceum_core::{
     Error, Experiment, Report, Result, Run, Seed, Summary, Violation, range,
-    report::{Axis, Block, Chart, Gallery, Picture, Series, Table},
+    report::{Axis, Block, Chart, Heatmap, Series, Table},
     run::{Input, check_names},
 };
 use lyceum_data::{
@@ -245,7 +245,7 @@ impl Experiment for Continual {
             learnt.push(Learnt { name: arm.name().to_owned(), joint, progress });
         }
         let summary = summarise(&schedule, &learnt);
-        run.finish(&summary, &report(config, &data, &schedule, &learnt, &summary)?)?;
+        run.finish(&summary, &report(config, &data, &schedule, &learnt, &summary))?;
         Ok(summary)
     }
 }
@@ -401,7 +401,7 @@ fn when(diverged: &Diverged) -> String {
     format!("in stage {}, epoch {}, step {}", diverged.stage + 1, diverged.epoch + 1, diverged.step + 1)
 }
 
-fn report(config: &Config, data: &Prepared, order: &Order, learnt: &[Learnt], summary: &Summary) -> Result<Report> {
+fn report(config: &Config, data: &Prepared, order: &Order, learnt: &[Learnt], summary: &Summary) -> Report {
     let count = order.count;
     let mut lead = format!(
         "{count} tasks made of {} ({}), {} training examples each at most. ACC: mean accuracy on all tasks at the end; BWT: how much the \
@@ -430,7 +430,16 @@ fn report(config: &Config, data: &Prepared, order: &Order, learnt: &[Learnt], su
         let tasks = matrix.iter().enumerate().map(|(task, row)| (task as f64 + 1.0, 100.0 * mean(order.learnt(task), row)));
         after = after.with(Series::line(name, tasks));
         first = first.with(Series::line(name, matrix.iter().enumerate().map(|(task, row)| (task as f64 + 1.0, 100.0 * row[0]))));
-        heat.push((heat_map(&matrix)?, name.clone()));
+        let cells = |row: &Vec<f64>| row.iter().map(|accuracy| Some(100.0 * accuracy)).collect();
+        let numbers = |count: usize| (1..=count).map(|task| task.to_string()).collect();
+        heat.push(Block::Heatmap(Heatmap {
+            title: name.clone(),
+            rows: ("tasks learnt".into(), numbers(matrix.len())),
+            columns: ("task".into(), numbers(matrix[0].len())),
+            values: matrix.iter().map(cells).collect(),
+            scale: (0.0, 100.0, " %".into()),
+            digits: 1,
+        }));
     }
     let mut report = Report::new("Tasks one after another", lead)
         .section("Outcome", [Block::Table(summary.table.clone()), Block::Chart(after), Block::Chart(first)]);
@@ -438,16 +447,16 @@ fn report(config: &Config, data: &Prepared, order: &Order, learnt: &[Learnt], su
     let ended: Vec<String> =
         ended.map(|(arm, diverged)| format!("{} diverged {}: {}.", arm.name, when(diverged), diverged.reason)).collect();
     if !ended.is_empty() {
-        report = report.section("Arms that ended early", [Block::Text(ended.join(" "))]);
+        report = report.section("What ended early", [Block::Text(ended.join(" "))]);
     }
-    let text = "The accuracy on each task (across) after each was learnt (down): white is 0, dark is 100 %.".into();
-    report = report.section("Accuracy matrices", [Block::Text(text), Block::Gallery(Gallery { pictures: heat })]);
+    let text = Block::Text("The accuracy on each task after each was learnt, in %.".into());
+    report = report.section("Accuracy matrices", [text].into_iter().chain(heat));
     for Learnt { name, progress, .. } in learnt {
         if progress.notes.iter().any(|note| !note.layers.is_empty()) {
             report = report.section(format!("How full {name} is"), fill(progress));
         }
     }
-    Ok(report)
+    report
 }
 
 /// How many directions each layer has after each task.
@@ -469,19 +478,4 @@ fn fill(progress: &Progress) -> Vec<Block> {
     let mut blocks = vec![Block::Chart(chart)];
     blocks.extend((!full.is_empty()).then(|| Block::Text(full.join(" "))));
     blocks
-}
-
-/// A matrix of numbers from 0 to 1 as squares.
-fn heat_map(matrix: &[Vec<f64>]) -> Result<Picture> {
-    const SIDE: usize = 12;
-    let (rows, columns) = (matrix.len(), matrix[0].len());
-    let mut pixels = Vec::with_capacity(3 * rows * columns * SIDE * SIDE);
-    for y in 0..rows * SIDE {
-        for x in 0..columns * SIDE {
-            let value = matrix[y / SIDE][x / SIDE].clamp(0.0, 1.0);
-            let mix = |dark: f64| (255.0 + (dark - 255.0) * value) as u8;
-            pixels.extend([mix(20.0), mix(60.0), mix(120.0)]);
-        }
-    }
-    Picture::rgb(columns * SIDE, rows * SIDE, &pixels)
 }

@@ -1,6 +1,8 @@
 //! What an experiment's recipe can say: every key with its type, its default and its meaning, made from the configuration's own types.
 
-use lyceum_core::{AnyExperiment, report::Table};
+use std::fmt::Write as _;
+
+use lyceum_core::AnyExperiment;
 use serde_json::{Map, Value, json};
 
 /// A key of a recipe, or one of the values that it can have.
@@ -30,9 +32,7 @@ pub fn schema(experiment: &dyn AnyExperiment) -> Value {
                    "description": "Run with so many seeds, from `seed` on, and compare what they found." },
     });
     if let (Some(keys), Value::Object(head)) = (schema.get_mut("properties").and_then(Value::as_object_mut), head) {
-        // The head comes first, as it does in a recipe.
-        let own = std::mem::replace(keys, head);
-        keys.extend(own);
+        keys.extend(head);
     }
     if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
         required.insert(0, "experiment".into());
@@ -47,17 +47,33 @@ pub fn keys(experiment: &dyn AnyExperiment) -> Vec<Key> {
     let schema = schema(experiment);
     let mut reader = Reader { definitions: schema["$defs"].as_object().cloned().unwrap_or_default(), found: Vec::new() };
     reader.fields("", &schema, &Value::Null);
+    // The head comes first, as it does in a recipe.
+    reader.found.sort_by_key(|key| !["experiment", "seed", "seeds"].contains(&key.name.as_str()));
     reader.found
 }
 
-/// The keys as a table.
-pub fn table(keys: &[Key]) -> Table {
-    let mut table = Table::new(["key", "allowed", "default", "meaning"]);
-    for key in keys {
-        let default = if key.required { "required".into() } else { key.default.clone().unwrap_or_default() };
-        table.push([key.name.clone(), key.kind.clone(), default, key.about.clone()]);
+/// A chapter of the book: the keys of all experiments, in Markdown.
+pub fn chapter() -> String {
+    let mut text = String::from(
+        "# All keys\n\nEvery key of every experiment, as `lyceum explain NAME` prints them. A key in a table of tables is written `arm[].name`. \
+         A value that a key can have follows an equals sign.\n",
+    );
+    let cell = |text: &str| text.replace('|', "\\|");
+    let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{}`", text.replace('|', "\\|")) };
+    for experiment in crate::ALL {
+        let _ = writeln!(text, "\n## {}\n\n{}.\n", experiment.name(), capital(experiment.about()));
+        text.push_str("| key | allowed | default | meaning |\n|---|---|---|---|\n");
+        for Key { name, kind, default, required, about } in keys(*experiment) {
+            let default = if required { "required".into() } else { code(&default.unwrap_or_default()) };
+            let _ = writeln!(text, "| {} | {} | {default} | {} |", code(&name), cell(&kind), cell(&about));
+        }
     }
-    table
+    text
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 struct Reader {

@@ -113,7 +113,7 @@ impl<'a> Compared<'a> {
 
     /// A row an arm, then a row for each difference from the first.
     fn table(&self) -> Table {
-        let mut table = Table::new([""].into_iter().chain(self.headline.iter().map(|measure| measure.title.as_str())));
+        let mut table = Table::new([String::new()].into_iter().chain(self.headline.iter().map(label)));
         for arm in &self.arms {
             let cell = |measure: &Measure| {
                 let numbers: Vec<f64> = self.numbers(&format!("{arm}/{}", measure.key)).into_values().collect();
@@ -130,12 +130,13 @@ impl<'a> Compared<'a> {
 
     fn report(&self, experiment: &dyn AnyExperiment, folder: &Path) -> Result<Report> {
         let seeds = self.found.iter().map(|(seed, _)| seed.to_string()).collect::<Vec<_>>().join(", ");
-        let lead = format!("`{}` with the seeds {seeds}: everything random is drawn anew for each.", experiment.name());
-        let text = "Means over the seeds, with 95 % intervals by Student's t. A difference is that of two arms with the same seed, so \
-                    that what a seed does to both does not count; where its interval does not hold 0, more seeds would hardly change \
-                    its sign.";
+        let (first, _) = self.found[0];
+        let one = Run::report(&folder.join(format!("seed-{first}")))?.map_or_else(|| experiment.name().to_owned(), |report| report.title);
+        let lead = format!("With the seeds {seeds}: everything random is drawn anew for each.");
+        let text = "Means over the seeds, with 95 % intervals by Student's t. Differences are between arms with the same seed. Where the \
+                    interval of a difference does not contain 0, the arms differ by more than the seeds do.";
         let links = self.found.iter().map(|(seed, _)| (format!("seed {seed}"), format!("seed-{seed}/report.html"))).collect();
-        let mut report = Report::new(format!("{} over {} seeds", experiment.name(), self.found.len()), lead)
+        let mut report = Report::new(format!("{one}: {} seeds", self.found.len()), lead)
             .section("Outcome", [Block::Table(self.table()), Block::Text(text.into())]);
         report = report.section("Seed by seed", self.headline.iter().map(|measure| Block::Chart(self.dots(measure))));
         let curves = self.curves.iter().map(|measure| self.curve(measure, folder).map(Block::Chart)).collect::<Result<Vec<_>>>()?;
@@ -145,21 +146,21 @@ impl<'a> Compared<'a> {
         Ok(report.section("Reports of the seeds", [Block::Links(links)]))
     }
 
-    /// What each seed found, and the means.
+    /// What each seed found of each arm, and the means.
     fn dots(&self, measure: &Measure) -> Chart {
-        let chart = Chart::new(&measure.title, Axis::category("", &self.arms), axis(measure, &measure.title));
-        let scale = scale(measure);
-        self.arms.iter().enumerate().fold(chart, |chart, (place, arm)| {
-            let numbers: Vec<f64> = self.numbers(&format!("{arm}/{}", measure.key)).into_values().map(|x| scale * x).collect();
-            let dots = Series::new(format!("{arm}, each seed"), Shape::Scatter, numbers.iter().map(|x| (place as f64, *x)));
-            match Mean::of(&numbers) {
-                Some(Mean { value, interval: Some(interval) }) => {
-                    let mean = Series::new(format!("{arm}, mean"), Shape::Scatter, [(place as f64, value)]).with_band([interval]);
-                    chart.with(dots).with(mean.of(format!("{arm}, each seed")))
-                }
-                _ => chart.with(dots),
+        let (mut dots, mut means, mut intervals) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, arm) in self.arms.iter().enumerate() {
+            let numbers = self.numbers(&format!("{arm}/{}", measure.key)).into_values();
+            let numbers: Vec<f64> = numbers.map(|x| scale(measure) * x).collect();
+            dots.extend(numbers.iter().map(|x| (place as f64, *x)));
+            if let Some(Mean { value, interval: Some(interval) }) = Mean::of(&numbers) {
+                means.push((place as f64, value));
+                intervals.push(interval);
             }
-        })
+        }
+        Chart::new(&measure.title, Axis::category("", &self.arms), Axis::linear(label(measure)))
+            .with(Series::new("each seed", Shape::Scatter, dots))
+            .with(Series::new("mean", Shape::Scatter, means).with_band(intervals))
     }
 
     /// The mean over the seeds at each step, between the least and the greatest.
@@ -167,7 +168,7 @@ impl<'a> Compared<'a> {
         let mut chart = Chart::new(
             format!("{}: mean, least and greatest of the seeds", measure.title),
             Axis::linear("step or epoch"),
-            axis(measure, &measure.title),
+            Axis::linear(label(measure)),
         );
         for arm in &self.arms {
             let mut at: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
@@ -193,8 +194,9 @@ fn scale(measure: &Measure) -> f64 {
     if measure.share { 100.0 } else { 1.0 }
 }
 
-fn axis(measure: &Measure, title: &str) -> Axis {
-    Axis::linear(if measure.share { format!("{title}, %") } else { title.to_owned() })
+/// What a measure is called, with its unit.
+fn label(measure: &Measure) -> String {
+    if measure.share { format!("{}, %", measure.title) } else { measure.title.clone() }
 }
 
 /// A mean with its interval; a difference has its sign.
@@ -205,13 +207,8 @@ fn shown(mean: Option<Mean>, measure: &Measure, difference: bool) -> String {
         let text = if difference { format!("{:+.digits$}", scale(measure) * x) } else { format!("{:.digits$}", scale(measure) * x) };
         text.replace('-', "−")
     };
-    let unit = match (measure.share, difference) {
-        (false, _) => "",
-        (true, false) => " %",
-        (true, true) => " points",
-    };
     let interval = interval.map(|(low, high)| format!(" ({} to {})", number(low), number(high))).unwrap_or_default();
-    format!("{}{unit}{interval}", number(value))
+    format!("{}{interval}", number(value))
 }
 
 #[cfg(test)]
@@ -246,6 +243,6 @@ mod tests {
         for end in ["", "/low", "/high"] {
             assert!((summary.values[&format!("B - A/x{end}")] - 0.1).abs() < 1e-12);
         }
-        assert_eq!(summary.table.rows[2], ["B − A", "+10.0 points (+10.0 to +10.0)"]);
+        assert_eq!(summary.table.rows[2], ["B − A", "+10.0 (+10.0 to +10.0)"]);
     }
 }

@@ -77,17 +77,17 @@ pub trait Method: Debug + Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum MethodConfig {
-    /// [`FedAvg`].
+    /// [`FedAvg`]: the mean of the clients' models, weighted by examples (McMahan et al. 2017).
     #[serde(rename = "fedavg")]
     FedAvg,
-    /// [`FedProx`].
+    /// [`FedProx`]: local training with a proximal term, (μ/2)‖x − θ‖² (Li et al. 2020).
     #[serde(rename = "fedprox")]
     FedProx {
         /// μ.
         #[serde(default = "prox_strength", with = "range::NonNegative")]
         mu: f64,
     },
-    /// [`FedDyn`].
+    /// [`FedDyn`]: local training with a dynamic regulariser (Acar et al. 2021).
     #[serde(rename = "feddyn")]
     FedDyn {
         /// α.
@@ -97,7 +97,7 @@ pub enum MethodConfig {
         #[serde(default = "yes")]
         by_share: bool,
     },
-    /// [`FedDc`].
+    /// [`FedDc`]: clients learn how far they drift and correct it (Gao et al. 2022).
     #[serde(rename = "feddc")]
     FedDc {
         /// α.
@@ -107,7 +107,7 @@ pub enum MethodConfig {
         #[serde(default = "yes")]
         by_share: bool,
     },
-    /// [`Scaffold`].
+    /// [`Scaffold`]: control variates at clients and server (Karimireddy et al. 2020).
     Scaffold {
         /// η_g: the server's step.
         #[serde(default = "one", with = "range::Positive")]
@@ -116,10 +116,10 @@ pub enum MethodConfig {
         #[serde(default)]
         weight_by_examples: bool,
     },
-    /// [`FedNova`].
+    /// [`FedNova`]: averages normalised by the number of local steps (Wang et al. 2020).
     #[serde(rename = "fednova")]
     FedNova,
-    /// [`FedOpt`] with momentum.
+    /// [`FedOpt`] with momentum at the server (Hsu et al. 2019).
     #[serde(rename = "fedavgm")]
     FedAvgM {
         /// The server's step.
@@ -129,13 +129,13 @@ pub enum MethodConfig {
         #[serde(default = "momentum", with = "range::BelowOne")]
         momentum: f64,
     },
-    /// [`FedOpt`] with Adam.
+    /// [`FedOpt`] with Adam at the server (Reddi et al. 2021).
     #[serde(rename = "fedadam")]
     FedAdam(AdaptiveConfig),
-    /// [`FedOpt`] with Yogi.
+    /// [`FedOpt`] with Yogi at the server (Reddi et al. 2021).
     #[serde(rename = "fedyogi")]
     FedYogi(AdaptiveConfig),
-    /// [`FedOpt`] with Adagrad.
+    /// [`FedOpt`] with Adagrad at the server (Reddi et al. 2021).
     #[serde(rename = "fedadagrad")]
     FedAdagrad(AdaptiveConfig),
 }

@@ -19,35 +19,35 @@ pub enum Method {
     Sum,
     /// [`Sum`] over T: (1/T) Σ gᵢ.
     Mean,
-    /// [`PcGrad`].
+    /// [`PcGrad`]: takes out of each gradient what conflicts with another (Yu et al. 2020).
     #[serde(rename = "pcgrad")]
     PcGrad,
-    /// [`GradientVaccine`].
+    /// [`GradientVaccine`]: brings the cosines of gradients up to their running means (Wang et al. 2021).
     GradientVaccine {
         /// β: how fast the target cosines follow those that are seen.
         #[serde(default = "vaccine_rate")]
         rate: f64,
     },
-    /// [`Mgda`].
+    /// [`Mgda`]: the shortest vector in the convex hull of the gradients (Désidéri 2012; Sener and Koltun 2018).
     Mgda,
-    /// [`CaGrad`].
+    /// [`CaGrad`]: the best worst task near the mean gradient (Liu et al. 2021).
     #[serde(rename = "cagrad")]
     CaGrad {
         /// c: how far from the mean gradient the update may be, as a share of its norm.
         #[serde(default = "cagrad_radius")]
         radius: f64,
     },
-    /// [`ImtlG`].
+    /// [`ImtlG`]: equal projections on all gradients' directions (Liu et al. 2021).
     ImtlG,
-    /// [`NashMtl`].
+    /// [`NashMtl`]: the Nash bargaining solution of the tasks (Navon et al. 2022).
     NashMtl,
-    /// [`AlignedMtl`].
+    /// [`AlignedMtl`]: the matrix of gradients with equal singular values (Senushkin et al. 2023).
     AlignedMtl {
         /// To what the singular values are set.
         #[serde(default)]
         scale: Scale,
     },
-    /// [`GradNorm`].
+    /// [`GradNorm`]: learnt weights that balance the gradients' norms (Chen et al. 2018).
     #[serde(rename = "gradnorm")]
     GradNorm {
         /// α: how strongly tasks that learn slowly are favoured.
@@ -57,7 +57,7 @@ pub enum Method {
         #[serde(default = "weight_rate")]
         rate: f64,
     },
-    /// [`Uncertainty`].
+    /// [`Uncertainty`]: weights by learnt variances of the tasks (Kendall et al. 2018).
     Uncertainty {
         /// The step of the logarithms of the variances.
         #[serde(default = "weight_rate")]

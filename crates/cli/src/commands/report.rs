@@ -19,7 +19,7 @@ impl Report {
     pub(crate) fn execute(self) -> Result<()> {
         let missing = || Error::Missing {
             path: self.run.join("report.json"),
-            hint: format!("A run has it when it has ended. To go on with this one: lyceum resume {}", self.run.display()),
+            hint: format!("It is written when the run ends. To resume this run: lyceum resume {}", self.run.display()),
         };
         if self.table {
             let summary = Run::summary(&self.run)?.ok_or_else(missing)?;

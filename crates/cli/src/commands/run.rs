@@ -16,7 +16,7 @@ Examples:
   lyceum run recipes/optim/sam.toml --set 'arm.0.estimator={asam={rho=0.5}}'
 
 The run folder holds the recipe with every default written out, metrics.jsonl, TensorBoard events, checkpoints,
-summary.json and report.html. After Ctrl-C or a crash `lyceum resume` goes on and ends with the same numbers.")]
+summary.json and report.html. After Ctrl-C or a crash, `lyceum resume` continues the run and ends with the same numbers.")]
 pub(crate) struct Run {
     /// The recipe, a TOML file
     recipe: PathBuf,
@@ -34,7 +34,7 @@ pub(crate) struct Run {
     check_only: bool,
 }
 
-/// Go on with a run that was interrupted
+/// Resume an interrupted run
 #[derive(clap::Args)]
 pub(crate) struct Resume {
     /// The run folder

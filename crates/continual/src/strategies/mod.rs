@@ -36,15 +36,15 @@ impl Strategy for Naive {}
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum StrategyConfig {
-    /// Fine-tuning without care.
+    /// Plain fine-tuning: nothing is done against forgetting.
     Naive,
     /// All tasks at once: the bound that no continual learner passes. (The stream becomes one stage.)
     Multitask,
-    /// [`Gpm`].
+    /// [`Gpm`]: Gradient Projection Memory; gradients orthogonal to the inputs of earlier tasks (Saha et al. 2021).
     Gpm(GpmConfig),
-    /// [`Hat`].
+    /// [`Hat`]: hard attention to the task; learnt masks of units (Serrà et al. 2018).
     Hat(HatConfig),
-    /// [`Ewc`].
+    /// [`Ewc`]: elastic weight consolidation; a quadratic penalty by the Fisher information (Kirkpatrick et al. 2017).
     Ewc {
         /// λ.
         #[serde(default = "ewc_strength", with = "range::NonNegative")]
@@ -53,7 +53,7 @@ pub enum StrategyConfig {
         #[serde(default = "ewc_samples", with = "range::AtLeastOne")]
         samples: usize,
     },
-    /// [`Si`].
+    /// [`Si`]: synaptic intelligence; a penalty by what each weight did for the loss (Zenke et al. 2017).
     Si {
         /// c.
         #[serde(default = "si_strength", with = "range::NonNegative")]
@@ -62,7 +62,7 @@ pub enum StrategyConfig {
         #[serde(default = "si_damping", with = "range::Positive")]
         damping: f64,
     },
-    /// [`LwF`].
+    /// [`LwF`]: learning without forgetting; distils the network before the task (Li and Hoiem 2016).
     Lwf {
         /// The weight of the old network's answers.
         #[serde(default = "one", with = "range::NonNegative")]
@@ -71,13 +71,13 @@ pub enum StrategyConfig {
         #[serde(default = "two", with = "range::Positive")]
         temperature: f64,
     },
-    /// [`Ogd`].
+    /// [`Ogd`]: orthogonal gradient descent; gradients orthogonal to stored ones (Farajtabar et al. 2020).
     Ogd {
         /// Gradients kept of each task.
         #[serde(default = "ogd_samples", with = "range::AtLeastOne")]
         samples: usize,
     },
-    /// [`AGem`].
+    /// [`AGem`]: averaged gradient episodic memory; no step that raises the loss on stored examples (Chaudhry et al. 2019).
     AGem {
         /// Examples kept.
         #[serde(default = "memory", with = "range::AtLeastOne")]
@@ -86,13 +86,13 @@ pub enum StrategyConfig {
         #[serde(default = "reference", with = "range::AtLeastOne")]
         reference: usize,
     },
-    /// [`Replay`].
+    /// [`Replay`]: ER, experience replay; each batch is joined by stored examples (Chaudhry et al. 2019).
     Replay {
         /// Examples kept, by reservoir sampling.
         #[serde(default = "memory", with = "range::AtLeastOne")]
         memory: usize,
     },
-    /// [`DarkReplay`]: DER++.
+    /// [`DarkReplay`]: DER++, replay of stored examples with their logits (Buzzega et al. 2020).
     DarkReplay {
         /// Examples kept, by reservoir sampling.
         #[serde(default = "memory", with = "range::AtLeastOne")]

@@ -55,6 +55,10 @@ pub struct Series {
     pub of: Option<String>,
 }
 
+/// The marks of series in turn, and their dashes, in pixels on and off.
+const SYMBOLS: [&str; 6] = ["circle", "rect", "triangle", "diamond", "emptyCircle", "emptyRect"];
+const DASHES: [&[u8]; 6] = [&[], &[8, 4], &[2, 3], &[10, 3, 2, 3], &[14, 4], &[5, 2]];
+
 /// How a series is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -85,7 +89,8 @@ impl Axis {
         Self { label: label.into(), scale: Scale::Category(names.into_iter().map(Into::into).collect()) }
     }
 
-    fn option(&self, horizontal: bool) -> Value {
+    /// With `from_zero` the axis begins at 0, as bars must.
+    fn option(&self, horizontal: bool, from_zero: bool) -> Value {
         let (kind, names) = match &self.scale {
             Scale::Linear => ("value", Value::Null),
             Scale::Log => ("log", Value::Null),
@@ -93,7 +98,7 @@ impl Axis {
         };
         json!({
             "type": kind, "name": self.label, "nameLocation": "middle", "nameGap": if horizontal { 28 } else { 48 },
-            "data": names, "scale": !horizontal && kind != "category", "splitLine": { "lineStyle": { "opacity": 0.25 } },
+            "data": names, "scale": !horizontal && !from_zero && kind != "category", "splitLine": { "lineStyle": { "opacity": 0.25 } },
         })
     }
 
@@ -140,11 +145,20 @@ impl Series {
     fn options(&self, color: usize) -> Vec<Value> {
         let points: Vec<Value> = self.points.iter().map(|(x, y)| json!([x, y])).collect();
         let mut main = json!({ "name": self.legend(), "data": points, "color": color });
+        // Told apart without colours too; where two lines are the same, the one below shows between the dashes.
+        let (symbol, dashes) = (SYMBOLS[color % SYMBOLS.len()], &DASHES[color % DASHES.len()]);
+        let dashes = if dashes.is_empty() { json!("solid") } else { json!(dashes) };
         let more = match self.shape {
-            Shape::Line => json!({ "type": "line", "showSymbol": self.points.len() <= 40, "symbolSize": 5, "lineStyle": { "width": 2 } }),
+            Shape::Line if self.points.len() == 1 => json!({
+                "type": "line", "symbol": symbol, "symbolSize": 9, "label": { "show": true, "formatter": number(self.points[0].1), "color": "inherit" },
+            }),
+            Shape::Line => json!({
+                "type": "line", "showSymbol": self.points.len() <= 40, "symbol": symbol, "symbolSize": 6,
+                "lineStyle": { "width": 2, "type": dashes },
+            }),
             Shape::Reference => json!({ "type": "line", "showSymbol": false, "lineStyle": { "type": "dashed", "width": 1.5 } }),
             Shape::Bar => json!({ "type": "bar", "barMaxWidth": 36 }),
-            Shape::Scatter => json!({ "type": "scatter", "symbolSize": 7 }),
+            Shape::Scatter => json!({ "type": "scatter", "symbol": symbol, "symbolSize": 8 }),
         };
         merge(&mut main, more);
         let mut all = vec![main];
@@ -197,10 +211,12 @@ impl Chart {
             }
             series.extend(one.options(color));
         }
+        let bars = self.series.iter().any(|series| series.shape == Shape::Bar);
+        // The page makes room above the grid for as many rows as the legend takes.
         json!({
-            "xAxis": self.x.option(true), "yAxis": self.y.option(false), "series": series,
-            "legend": { "show": names.len() > 1, "top": 0, "left": 60, "right": 16, "type": "plain", "itemGap": 14 },
-            "grid": { "left": 64, "right": 16, "top": match names.len() { 0 | 1 => 12, 2..=4 => 36, _ => 58 }, "bottom": 44 },
+            "xAxis": self.x.option(true, false), "yAxis": self.y.option(false, bars), "series": series,
+            "legend": { "show": names.len() > 1, "data": names, "top": 0, "left": 0, "right": 0, "type": "plain", "itemGap": 14 },
+            "grid": { "left": 64, "right": 16, "top": 12, "bottom": 44 },
             "tooltip": { "trigger": if self.series.iter().any(|s| s.shape == Shape::Scatter) { "item" } else { "axis" } },
             "aria": { "enabled": true },
         })

@@ -44,6 +44,7 @@ fn block(block: &Block) -> String {
         }
         Block::Table(rows) => format!("<div class=\"wide\">{}</div>\n", table(rows)),
         Block::Gallery(pictures) => gallery(pictures),
+        Block::Heatmap(heatmap) => heatmap.html(),
         Block::Picture { picture, caption } => {
             let caption = escape(caption);
             format!(
@@ -82,6 +83,6 @@ fn gallery(gallery: &Gallery) -> String {
     format!("<div class=\"gallery\">{pictures}</div>\n")
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

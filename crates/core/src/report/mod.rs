@@ -5,12 +5,14 @@
 //! is no JavaScript.
 
 mod chart;
+mod heatmap;
 mod html;
 mod picture;
 
 use serde::{Deserialize, Serialize};
 
 pub use chart::{Axis, Chart, Scale, Series, Shape};
+pub use heatmap::Heatmap;
 pub use picture::{Gallery, Picture};
 
 /// A report: a title, a few words, sections.
@@ -43,6 +45,8 @@ pub enum Block {
     Table(Table),
     /// A chart, with its numbers as a table.
     Chart(Chart),
+    /// A matrix of numbers.
+    Heatmap(Heatmap),
     /// Small pictures with captions.
     Gallery(Gallery),
     /// A picture as large as it is, or as the page is wide.
@@ -124,9 +128,21 @@ mod tests {
             .with(Series::line("SGD", [(0.0, 2.0), (1.0, f64::NAN)]).with_band([(1.0, 3.0), (0.5, 1.5)]));
         let picture = Picture::grey(2, 2, &[0, 255, 255, 0]).unwrap();
         let gallery = Gallery { pictures: vec![(picture, "{3, 8}".into())] };
+        let names = |what: &str| (what.to_owned(), vec!["<1>".to_owned(), "2".to_owned()]);
+        let values = vec![vec![Some(0.0), None], vec![Some(f64::NAN), Some(90.0)]];
+        let heatmap =
+            Heatmap { title: "&".into(), rows: names("a"), columns: names("b"), values, scale: (0.0, 100.0, " %".into()), digits: 1 };
         Report::new("Title & all", "Lead").section(
             "One",
-            [Block::Text("a < b".into()), Block::Table(table), Block::Chart(chart), Block::Gallery(gallery), Block::Code("x = 1".into())],
+            [
+                Block::Text("a < b".into()),
+                Block::Table(table),
+                Block::Chart(chart),
+                Block::Gallery(gallery),
+                Block::Heatmap(heatmap),
+                Block::Links(vec![("seed <1>".into(), "seed-1/report.html".into())]),
+                Block::Code("x = 1".into()),
+            ],
         )
     }
 
@@ -139,7 +155,8 @@ mod tests {
             assert!(!part.contains("src=\"http") && !part.contains("href=\"http"), "the page must not need a network");
         }
         assert!(html.contains("&lt;b&gt;") && html.contains("a &lt; b") && html.contains("Title &amp; all"));
-        assert!(!html.contains("<b>"));
+        assert!(!html.contains("<b>") && !html.contains("<1>"));
+        assert!(html.contains("<td class=\"deep\" style=\"--depth:90%\">90.0</td>"), "the number and how deep its colour is");
         assert_eq!(html.matches("id=\"echarts\"").count(), 1);
     }
 

@@ -24,9 +24,29 @@
     return { type: "custom", name: series.name, data: rows, renderItem: draw, encode: { x: 0, y: [1, 2] }, color, tooltip: { show: false }, z: 1 };
   };
 
+  // Okabe and Ito's colours, which the colour-blind tell apart, as light or dark as the page needs them; then more, told apart by
+  // marks and dashes.
   const palette = () => (dark.matches
-    ? ["#7db4f0", "#f0a35e", "#7ccf8a", "#e07a8b", "#b9a1e8", "#d3c068", "#6cc7c2", "#c9cfd6", "#e79ad0", "#a3cf6b", "#d9a07a", "#6fc6f5"]
-    : ["#2563a8", "#c8641b", "#2f8a43", "#b3324a", "#6f4fb0", "#8c7400", "#1f8782", "#5b6776", "#c2469e", "#4c6b00", "#8c4a2b", "#0b7fc2"]);
+    ? ["#56b4e9", "#e69f00", "#2cc796", "#f0734a", "#d98cbb", "#f0e442", "#8fa8ff", "#c9cfd6", "#a3cf6b", "#d9a07a", "#6cc7c2", "#b9a1e8"]
+    : ["#0072b2", "#c26a00", "#00805f", "#b8401a", "#a8487f", "#7a6f00", "#3d4fc4", "#5b6776", "#4c6b00", "#8c4a2b", "#1f8782", "#6f4fb0"]);
+
+  // Room above the grid for the rows that the legend takes at this width.
+  const fit = (option, width, font) => {
+    if (!option.legend.show) return;
+    const pen = document.createElement("canvas").getContext("2d");
+    pen.font = `12px ${font}`;
+    let rows = 1;
+    let used = 0;
+    for (const name of option.legend.data) {
+      const needed = 25 + 5 + pen.measureText(name).width + option.legend.itemGap;
+      if (used > 0 && used + needed > width - 8) {
+        rows += 1;
+        used = 0;
+      }
+      used += needed;
+    }
+    option.grid.top = 14 + 24 * rows;
+  };
 
   const draw = () => {
     charts.splice(0).forEach((chart) => chart.dispose());
@@ -50,7 +70,9 @@
         axis.axisLabel = { color: soft };
       }
       figure.classList.add("drawn");
-      const chart = echarts.init(figure.querySelector(".canvas"), null, { renderer: "svg" });
+      const canvas = figure.querySelector(".canvas");
+      fit(option, canvas.clientWidth, fontFamily);
+      const chart = echarts.init(canvas, null, { renderer: "svg" });
       chart.setOption(option);
       charts.push(chart);
     });
@@ -59,7 +81,6 @@
   document.querySelectorAll(".chart details").forEach((details) => details.removeAttribute("open"));
   draw();
   dark.addEventListener("change", draw);
-  const resize = () => charts.forEach((chart) => chart.resize());
-  addEventListener("resize", resize);
-  addEventListener("beforeprint", resize);
+  addEventListener("resize", draw);
+  addEventListener("beforeprint", draw);
 })();

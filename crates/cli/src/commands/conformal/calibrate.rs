@@ -80,9 +80,9 @@ enum SchemeName {
     ClassConditional,
     /// Among the examples of every cluster of labels with like scores: for many rare labels
     Clustered,
-    /// Among every group of examples, told by --groups
+    /// Within each group of examples, given by --groups
     Groups,
-    /// Among examples of another distribution, told by --weights (covariate shift)
+    /// Under covariate shift, with the likelihood ratios given by --weights
     Weighted,
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Risk {
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     alpha: f64,
 
-    /// What is promised
+    /// The guarantee
     #[arg(long, value_enum, default_value_t = Method::Control)]
     method: Method,
 

@@ -44,7 +44,7 @@ pub(crate) struct Compare {
     #[arg(long = "scenario", value_name = "NAME=FILE", conflicts_with = "config")]
     scenarios: Vec<String>,
 
-    /// A learnt predictor besides: a name, and a file that the experiment `infectiousness` wrote
+    /// A learnt predictor as an additional policy: a name, and a file written by the experiment `infectiousness`
     #[arg(long = "predictor", value_name = "NAME=FILE")]
     predictors: Vec<String>,
 

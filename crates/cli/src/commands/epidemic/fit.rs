@@ -37,7 +37,7 @@ pub(crate) struct Fit {
     #[arg(long)]
     column: Option<String>,
 
-    /// What it is
+    /// The observed quantity
     #[arg(long, value_enum, default_value_t = SeriesName::NewInfections)]
     series: SeriesName,
 

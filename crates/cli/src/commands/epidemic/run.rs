@@ -17,7 +17,7 @@ use crate::commands::said;
 ///
 /// Writes to OUT: days.parquet, infections.parquet (a line list), reproduction.parquet (R by day), summary.json, report.html, and
 /// `state`, the simulation as it ended: --from continues it.
-/// Killed and started again with the same arguments it goes on where it was.
+/// If interrupted, run the same command again to resume.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -31,7 +31,7 @@ pub(crate) struct Run {
     #[command(flatten)]
     simulated: Simulated,
 
-    /// What is done about the epidemic [default: none]
+    /// The policy: who is asked to stay at home, and why [default: none]
     #[arg(long, value_enum)]
     policy: Option<Policy>,
 

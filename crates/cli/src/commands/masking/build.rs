@@ -60,7 +60,7 @@ pub(crate) struct Build {
     #[arg(long, value_parser = bytes, default_value = "2G")]
     memory: usize,
 
-    /// A folder for what lies on the disk meanwhile (about ten bytes a word of the corpus); OUT.work by default
+    /// A folder for temporary files (about ten bytes per word of the corpus); OUT.work by default
     #[arg(long)]
     work: Option<PathBuf>,
 
@@ -86,7 +86,7 @@ enum ScoreName {
     Pmi,
     /// Mutual information of its single words
     NaivePmi,
-    /// How often it is there
+    /// Its number of occurrences
     Frequency,
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Mask {
     #[arg(long)]
     vocabulary: Option<PathBuf>,
 
-    /// What is masked together
+    /// The unit that is masked as a whole
     #[arg(long, value_enum, default_value_t = MethodName::Collocations)]
     method: MethodName,
 
@@ -70,7 +70,7 @@ pub(crate) struct Mask {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum MethodName {
-    /// Each token by itself
+    /// Single tokens
     Token,
     /// The tokens of a word
     WholeWord,

@@ -98,7 +98,7 @@ struct Cutting {
     #[arg(long)]
     no_numbers: bool,
 
-    /// N-grams go on over the end of a line; documents (files, JSON objects, rows) always end them
+    /// N-grams may span lines; they never span documents (files, JSON objects, rows)
     #[arg(long)]
     across_lines: bool,
 }
