@@ -172,9 +172,10 @@ impl Recipe {
                 self.error(span, format!("the key `{missing}` is missing here"), None)
             }
             _ => {
-                let key = self.text.get(span.clone()).map(|_| self.key_at(span.start)).unwrap_or_default();
-                let message = message.replace("expected usize", "expected a whole number").replace("expected f64", "expected a number");
-                self.error(span, format!("{key}{message}"), None)
+                let written = self.text.get(span.clone());
+                let key = written.map(|_| self.key_at(span.start)).unwrap_or_default();
+                let (message, help) = in_words(message, written.unwrap_or_default());
+                self.error(span, format!("{key}{message}"), help)
             }
         }
     }
@@ -195,6 +196,38 @@ impl Recipe {
         let line = self.text[..span.start.min(self.text.len())].matches('\n').count() + 1;
         RecipeError { name: self.name.clone(), text: self.text.clone(), span, line, message, help }.into()
     }
+}
+
+/// What serde says of a value of another type, in a user's words, and what to write instead; `written` is the value in the recipe.
+fn in_words(message: &str, written: &str) -> (String, Option<String>) {
+    let parts = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    let Some((found, expected)) = parts.and_then(|parts| parts.rsplit_once(", expected ")) else { return (message.into(), None) };
+    let name = written.trim_matches('"');
+    if found == "unit variant" {
+        return (format!("found {written} alone; allowed: {written} with its keys"), Some(format!("write {{ {name} = {{ … }} }}")));
+    }
+    let found = match found.split_once(' ') {
+        Some(("string", text)) => format!("the text {text}"),
+        Some(("integer" | "boolean", value)) => value.trim_matches('`').to_owned(),
+        Some(("floating", value)) => value.trim_start_matches("point ").trim_matches('`').to_owned(),
+        _ => match found {
+            "map" => "a table".into(),
+            "sequence" => "a list".into(),
+            other => other.to_owned(),
+        },
+    };
+    let allowed = match expected {
+        "usize" | "u64" | "u32" | "u16" | "u8" => "a whole number >= 0",
+        "isize" | "i64" | "i32" | "i16" | "i8" => "a whole number",
+        "f64" | "f32" => "a number",
+        "a string" => "text in quotes",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        other if other.starts_with("struct") || other.starts_with("internally") || other == "a map" => "a table: { key = value, … }",
+        other if other.starts_with("unit variant") => "the name alone",
+        other => other,
+    };
+    (format!("found {found}; allowed: {allowed}"), None)
 }
 
 /// "Did you mean `x`? Allowed here: …".
@@ -297,6 +330,23 @@ mod tests {
             Ok(config) => format!("accepted: {config:?}"),
             Err(error) => error.to_string(),
         }
+    }
+
+    #[test]
+    fn values_of_another_type_are_told_in_words() {
+        for (message, written, expected) in [
+            ("invalid type: string \"8\", expected usize", "\"8\"", "found the text \"8\"; allowed: a whole number >= 0"),
+            ("invalid value: integer `-1`, expected usize", "-1", "found -1; allowed: a whole number >= 0"),
+            ("invalid type: floating point `1.5`, expected u64", "1.5", "found 1.5; allowed: a whole number >= 0"),
+            ("invalid type: integer `3`, expected struct TrainConfig", "3", "found 3; allowed: a table: { key = value, … }"),
+            ("invalid type: map, expected f64", "{}", "found a table; allowed: a number"),
+            ("invalid type: unit variant, expected struct variant", "\"sam\"", "found \"sam\" alone; allowed: \"sam\" with its keys"),
+            ("found -1; allowed: a number", "-1", "found -1; allowed: a number"),
+        ] {
+            assert_eq!(in_words(message, written).0, expected);
+        }
+        let help = in_words("invalid type: unit variant, expected struct variant", "\"sam\"").1;
+        assert_eq!(help.as_deref(), Some("write { sam = { … } }"));
     }
 
     #[test]

@@ -149,6 +149,7 @@ impl Comparison {
         trainer.train(&part, &data.train, Some(&data.held_out), &arm.name)?;
         run.stop_if_requested()?;
         let model = trainer.model().clone();
+        let mut measured = run.progress().task(&format!("{}: measuring", arm.name), 0, 3);
         let positions: Vec<usize> = (0..data.train.len().min(self.sharpness.examples)).collect();
         let surface = LossSurface::new(&model, &data.train.subset(&positions), classes);
         let at = surface.parameters();
@@ -157,13 +158,19 @@ impl Comparison {
             Some((best, epoch)) => (evaluate(&best, &data.test)?, epoch),
             None => (test, epochs),
         };
+        let train = evaluate(&model, &data.train)?;
+        measured.advance("accuracy");
+        let eigenvalues = hessian_eigenvalues(&surface, &at, self.sharpness.iterations, run.seed())?;
+        measured.advance("eigenvalues of the Hessian");
+        let sharpness = sharpness(&surface, &at, self.sharpness.rho, 5)?;
+        measured.advance("sharpness");
         Ok(TrainedArm {
             name: arm.name.clone(),
-            train: evaluate(&model, &data.train)?,
+            train,
             test,
             best,
-            eigenvalues: hessian_eigenvalues(&surface, &at, self.sharpness.iterations, run.seed())?,
-            sharpness: sharpness(&surface, &at, self.sharpness.rho, 5)?,
+            eigenvalues,
+            sharpness,
             evaluations: trainer.evaluations(),
             metrics: part.metrics()?,
             model,
