@@ -47,6 +47,7 @@ pub struct Config {
     training: TrainConfig,
     #[serde(default)]
     sharpness: SharpnessConfig,
+    /// What is compared.
     arm: Vec<ArmConfig>,
     #[serde(default)]
     conformal: Sets,

@@ -9,14 +9,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct EncoderConfig {
+    /// Numbers of each token in a layer; a multiple of the heads.
     #[serde(with = "range::AtLeastOne")]
     width: usize,
+    /// Attention heads.
     #[serde(with = "range::AtLeastOne")]
     heads: usize,
+    /// The width of the layers between attentions.
     #[serde(with = "range::AtLeastOne")]
     feed_forward: usize,
+    /// Layers of attention and feed-forward.
     #[serde(with = "range::AtLeastOne")]
     layers: usize,
+    /// The share of values that dropout sets to zero.
     #[serde(with = "range::BelowOne")]
     dropout: f64,
     /// The standard deviation of initial weights.

@@ -168,7 +168,7 @@ impl<'a> Compared<'a> {
         let mut chart = Chart::new(
             format!("{}: mean, least and greatest of the seeds", measure.title),
             Axis::linear("step or epoch"),
-            Axis::linear(label(measure)),
+            Axis::linear(if measure.share { "%" } else { "" }),
         );
         for arm in &self.arms {
             let mut at: BTreeMap<u64, Vec<f64>> = BTreeMap::new();

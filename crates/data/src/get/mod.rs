@@ -160,7 +160,8 @@ fn run(program: &str, arguments: &[impl AsRef<OsStr>], folder: &Path) -> Result<
 
 /// A Debian package, downloaded and unpacked below `folder`.
 fn debian(package: &str, work: &Path, folder: &Path) -> Result<()> {
-    run("apt-get", &["download", "-qq", package], work)?;
+    // Without its sandbox, whose user cannot write into a folder of somebody else's.
+    run("apt-get", &["-o", "APT::Sandbox::User=root", "download", "-qq", package], work)?;
     let file = files_in(work)?.into_iter().find(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         name.starts_with(&format!("{package}_")) && path.extension().is_some_and(|extension| extension == "deb")

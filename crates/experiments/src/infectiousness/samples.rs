@@ -24,9 +24,12 @@ use super::network::Sample;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Simulations {
+    /// The region whose people are simulated: one of Lyceum's, or a TOML file.
     region: String,
+    /// People of a simulation.
     #[serde(with = "range::AtLeastOne")]
     people: usize,
+    /// Days of a simulation.
     #[serde(with = "range::AtLeastOne")]
     days: usize,
     /// Simulations of a round that are learnt from.
@@ -49,19 +52,29 @@ pub(super) struct Simulations {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Ranges {
+    /// The share of smartphone owners who have the app.
     uptake: [f64; 2],
+    /// The share of people who are infected on the first day.
     initially_infected: [f64; 2],
+    /// The share of contacts that take place.
     mobility: [f64; 2],
+    /// The share of careful people.
     careful: [f64; 2],
+    /// The chance that a symptom is not entered.
     symptom_drop_out: [f64; 2],
+    /// The chance that a symptom is entered that is not there.
     symptom_drop_in: [f64; 2],
+    /// The chance by day that somebody does not follow the recommendation of the app.
     drop_out: [f64; 2],
+    /// The same of the quarantine after a positive test.
     test_drop_out: [f64; 2],
+    /// The same of the quarantine of a household.
     household_drop_out: [f64; 2],
     /// People who follow recommendations: without those who do not, hardly any infection would go from phone to phone.
     follow: [f64; 2],
     /// Noise of the oracle whose messages the first round has.
     oracle_add: [f64; 2],
+    /// The same, as a share of the value.
     oracle_multiply: [f64; 2],
 }
 

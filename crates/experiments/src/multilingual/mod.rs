@@ -55,18 +55,23 @@ pub struct Config {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct StepsConfig {
+    /// Optimiser steps.
     #[serde(with = "range::AtLeastOne")]
     steps: usize,
     /// Pairs of each language in a step.
     #[serde(with = "range::AtLeastOne")]
     batch_size: usize,
+    /// The peak learning rate.
     #[serde(with = "range::Positive")]
     learning_rate: f64,
     /// Steps over which the rate rises to its peak.
     warmup: usize,
+    /// The largest norm of a gradient.
     #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalPositive")]
     clip_norm: Option<f64>,
+    /// How the learning rate changes.
     schedule: Schedule,
+    /// The optimiser.
     optimizer: OptimizerConfig,
     /// Steps between two looks at held-out paragraphs; a checkpoint is written at each.
     #[serde(with = "range::AtLeastOne")]
@@ -92,6 +97,7 @@ impl Default for StepsConfig {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Arm {
+    /// Its name, also its folder in the run.
     name: String,
     /// How the languages' gradients are combined.
     #[serde(default)]

@@ -46,16 +46,20 @@ pub struct Config {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct StepsConfig {
+    /// Optimiser steps.
     #[serde(with = "range::AtLeastOne")]
     steps: usize,
     /// Rows of a step.
     #[serde(with = "range::AtLeastOne")]
     batch_size: usize,
+    /// The peak learning rate.
     #[serde(with = "range::Positive")]
     learning_rate: f64,
     /// Steps over which the rate rises to its peak.
     warmup: usize,
+    /// How the learning rate changes.
     schedule: Schedule,
+    /// The optimiser.
     optimizer: OptimizerConfig,
     /// The share of tokens that are masked.
     #[serde(with = "range::OpenUnit")]
@@ -84,6 +88,7 @@ impl Default for StepsConfig {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Arm {
+    /// Its name, also its folder in the run.
     name: String,
     /// What is masked together.
     method: Method,
