@@ -458,4 +458,6 @@ fn help_and_lists_are_for_newcomers() {
     let sets: Vec<serde_json::Value> =
         text(&output(&["data", "--json"]).stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(sets.iter().any(|one| one["name"] == "digits" && one["present"] == true));
+    assert!(sets.iter().any(|one| one["name"] == "lingua" && one["labelled"] == false));
+    assert!(text(&output(&["data", "lingua"]).stdout).contains("lingua-LANGUAGE-language-model"));
 }

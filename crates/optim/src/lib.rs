@@ -19,6 +19,7 @@
 //! let mut trainer = Trainer::new(config, model, 10, sam, Seed::new(1))?;
 //! trainer.run_epochs(&digits.train).unwrap();
 //! assert!(evaluate(trainer.model(), &digits.train).unwrap().accuracy > 0.9);
+//! # Ok::<(), lyceum_core::Error>(())
 //! ```
 //!
 //! | module | holds |

@@ -12,6 +12,7 @@
 //! trainer.run_epochs(&digits.train).unwrap();
 //! let outcome = evaluate(trainer.model(), &digits.train).unwrap();
 //! assert!(outcome.accuracy > 0.9, "{}", outcome.accuracy);
+//! # Ok::<(), lyceum_core::Error>(())
 //! ```
 //!
 //! One step, each part a trait with its implementations beside it:

@@ -1,12 +1,15 @@
 //! `lyceum data`.
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
-use lyceum_core::{Progress, Result, report::Table};
+use lyceum_core::{Error, Progress, Result, report::Table};
 use lyceum_data::{
     Cache,
     catalog::CATALOG,
     get::{SOURCES, get},
 };
+use serde::Serialize;
 use serde_json::json;
 
 /// List the data sets and whether their files are present, or download one
@@ -42,47 +45,78 @@ struct Get {
     name: String,
 }
 
+/// A data set as it is listed.
+#[derive(Serialize)]
+struct Listed {
+    name: &'static str,
+    present: bool,
+    /// Whether `data.name` of a recipe can be its name: labelled examples, not text.
+    labelled: bool,
+    about: &'static str,
+    origin: &'static str,
+    folder: String,
+    /// The files that are known, and whether each is present.
+    files: BTreeMap<&'static str, bool>,
+}
+
 impl Data {
     pub(crate) fn execute(self, progress: &Progress) -> Result<()> {
         let cache = Cache::locate();
         if let Some(Command::Get(Get { name })) = self.command {
             let folder = get(&name, &cache, progress)?;
-            if progress.is_json() {
-                say!("{}", json!({ "event": "end", "folder": folder }));
-            } else {
-                say!("{}", folder.display());
-            }
+            let folder = folder.display().to_string();
+            super::said(progress, &json!({ "event": "end", "folder": folder }), || folder.clone());
             return Ok(());
         }
-        let chosen = self.name.map(|name| lyceum_data::catalog::find(&name)).transpose()?;
+        let mut all = listed(&cache);
+        if let Some(name) = &self.name {
+            let names: Vec<&str> = all.iter().map(|set| set.name).collect();
+            let allowed = names.join(", ");
+            all.retain(|set| set.name == name);
+            if all.is_empty() {
+                return Err(Error::invalid("data set", format!("`{name}`"), allowed));
+            }
+        }
         if progress.is_json() {
-            for entry in chosen.map_or(CATALOG, std::slice::from_ref) {
-                let files = entry.files.iter().map(|file| (file.name, cache.holds(entry.name, *file)));
-                let files: std::collections::BTreeMap<&str, bool> = files.collect();
-                let (present, folder) = (entry.is_present(&cache), cache.folder(entry.name));
-                say!(
-                    "{}",
-                    json!({ "name": entry.name, "about": entry.about, "origin": entry.origin, "present": present, "folder": folder, "files": files })
-                );
-            }
-            return Ok(());
+            all.iter().for_each(|set| say!("{}", json!(set)));
+        } else if self.name.is_some() {
+            all.iter().for_each(show);
+        } else {
+            let mut table = Table::new(["name", "present", "about"]);
+            all.iter().for_each(|set| table.push([set.name, if set.present { "yes" } else { "no" }, set.about]));
+            crate::output::text(&table.markdown());
         }
-        if let Some(entry) = chosen {
-            say!("{}: {}\norigin: {}\nfolder: {}", entry.name, entry.about, entry.origin, cache.folder(entry.name).display());
-            for file in entry.files {
-                let state = if cache.holds(entry.name, *file) { "there" } else { "missing" };
-                say!("  {:10} {}", state, file.name);
-            }
-            return Ok(());
-        }
-        let mut table = Table::new(["name", "there", "about"]);
-        for entry in CATALOG {
-            table.push([entry.name, if entry.is_present(&cache) { "yes" } else { "no" }, entry.about]);
-        }
-        for source in SOURCES.iter().filter(|source| CATALOG.iter().all(|entry| entry.name != source.name)) {
-            table.push([source.name, if cache.folder(source.name).exists() { "yes" } else { "no" }, source.about]);
-        }
-        crate::output::text(&table.markdown());
         Ok(())
+    }
+}
+
+/// The labelled data sets, then the texts.
+fn listed(cache: &Cache) -> Vec<Listed> {
+    let folder = |name: &str| cache.folder(name).display().to_string();
+    let labelled = CATALOG.iter().map(|entry| Listed {
+        name: entry.name,
+        present: entry.is_present(cache),
+        labelled: true,
+        about: entry.about,
+        origin: entry.origin,
+        folder: folder(entry.name),
+        files: entry.files.iter().map(|file| (file.name, cache.holds(entry.name, *file))).collect(),
+    });
+    let texts = SOURCES.iter().filter(|source| CATALOG.iter().all(|entry| entry.name != source.name)).map(|source| Listed {
+        name: source.name,
+        present: cache.folder(source.name).exists(),
+        labelled: false,
+        about: source.about,
+        origin: source.from,
+        folder: folder(source.name),
+        files: BTreeMap::new(),
+    });
+    labelled.chain(texts).collect()
+}
+
+fn show(set: &Listed) {
+    say!("{}: {}\norigin: {}\nfolder: {}", set.name, set.about, set.origin, set.folder);
+    for (file, present) in &set.files {
+        say!("  {:10} {file}", if *present { "present" } else { "missing" });
     }
 }
