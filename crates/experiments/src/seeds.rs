@@ -1,6 +1,10 @@
 //! A recipe run with several seeds, and what they found compared.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use lyceum_core::{
     AnyExperiment, Error, Measure, Recipe, Report, Result, Run, Summary,
@@ -11,8 +15,7 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 /// The probability with which an interval holds the mean.
 const LEVEL: f64 = 0.95;
 
-/// Runs an experiment, or goes on with it: once in the run itself, or where the recipe asks for several seeds, in a part of the run for
-/// each of them.
+/// Runs or resumes an experiment: in the run itself, or, where the recipe asks for several seeds, in one part of the run per seed.
 pub(crate) fn run(experiment: &dyn AnyExperiment, recipe: &Recipe, run: &Run) -> Result<Summary> {
     let seeds: Vec<u64> = recipe.seeds().collect();
     if seeds.len() == 1 {
@@ -68,14 +71,23 @@ impl Mean {
 
 impl<'a> Compared<'a> {
     fn new(found: &'a [(u64, Summary)]) -> Result<Self> {
+        let (_, first) = found.first().ok_or_else(|| Error::Failed("no seed was run".into()))?;
+        let all_values = || found.iter().flat_map(|(_, summary)| summary.values.keys());
+        // An experiment may have rows for something else than arms.
+        let is_arm = |name: &str| all_values().any(|key| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('/')));
         let mut arms: Vec<String> = Vec::new();
         for name in found.iter().flat_map(|(_, summary)| &summary.table.rows).filter_map(|row| row.first()) {
-            if !arms.contains(name) {
+            if !arms.contains(name) && is_arm(name) {
                 arms.push(name.clone());
             }
         }
-        let (_, first) = found.first().ok_or_else(|| Error::Failed("no seed was run".into()))?;
-        Ok(Self { found, arms, headline: first.headline.clone(), curves: first.curves.clone() })
+        let mut headline = first.headline.clone();
+        if headline.is_empty() {
+            let of_arms = |key: &String| arms.iter().find_map(|arm| Some(key.strip_prefix(arm.as_str())?.strip_prefix('/')?.to_owned()));
+            let keys: BTreeSet<String> = all_values().filter_map(of_arms).collect();
+            headline.extend(keys.iter().map(|key| Measure::number(key, key)));
+        }
+        Ok(Self { found, arms, headline, curves: first.curves.clone() })
     }
 
     /// What each seed found, by seed; a seed that has no such number is left out.
@@ -99,8 +111,7 @@ impl<'a> Compared<'a> {
                 values.extend(ends.map(|(end, x)| (format!("{key}/{end}"), x)));
             }
         };
-        let keys: std::collections::BTreeSet<&String> = self.found.iter().flat_map(|(_, summary)| summary.values.keys()).collect();
-        for key in keys {
+        for key in self.keys() {
             put(key, Mean::of(&self.numbers(key).into_values().collect::<Vec<_>>()));
         }
         for arm in self.arms.iter().skip(1) {
@@ -111,8 +122,21 @@ impl<'a> Compared<'a> {
         Summary { values, table: self.table(), headline: self.headline.clone(), curves: self.curves.clone() }
     }
 
-    /// A row an arm, then a row for each difference from the first.
+    /// Every key that some seed has a value for.
+    fn keys(&self) -> BTreeSet<&String> {
+        self.found.iter().flat_map(|(_, summary)| summary.values.keys()).collect()
+    }
+
+    /// One row per arm, then one per difference from the first; without arms one per value.
     fn table(&self) -> Table {
+        if self.arms.is_empty() {
+            let mut table = Table::new(["", "mean"]);
+            for key in self.keys() {
+                let numbers: Vec<f64> = self.numbers(key).into_values().collect();
+                table.push([key.clone(), shown(Mean::of(&numbers), &Measure::number(key, key), false)]);
+            }
+            return table;
+        }
         let mut table = Table::new([String::new()].into_iter().chain(self.headline.iter().map(label)));
         for arm in &self.arms {
             let cell = |measure: &Measure| {
@@ -132,13 +156,15 @@ impl<'a> Compared<'a> {
         let seeds = self.found.iter().map(|(seed, _)| seed.to_string()).collect::<Vec<_>>().join(", ");
         let (first, _) = self.found[0];
         let one = Run::report(&folder.join(format!("seed-{first}")))?.map_or_else(|| experiment.name().to_owned(), |report| report.title);
-        let lead = format!("With the seeds {seeds}: everything random is drawn anew for each.");
+        let lead = format!("Seeds {seeds}; each draws all random numbers independently.");
         let text = "Means over the seeds, with 95 % intervals by Student's t. Differences are between arms with the same seed. Where the \
                     interval of a difference does not contain 0, the arms differ by more than the seeds do.";
         let links = self.found.iter().map(|(seed, _)| (format!("seed {seed}"), format!("seed-{seed}/report.html"))).collect();
         let mut report = Report::new(format!("{one}: {} seeds", self.found.len()), lead)
             .section("Outcome", [Block::Table(self.table()), Block::Text(text.into())]);
-        report = report.section("Seed by seed", self.headline.iter().map(|measure| Block::Chart(self.dots(measure))));
+        if !self.arms.is_empty() {
+            report = report.section("Seed by seed", self.headline.iter().map(|measure| Block::Chart(self.dots(measure))));
+        }
         let curves = self.curves.iter().map(|measure| self.curve(measure, folder).map(Block::Chart)).collect::<Result<Vec<_>>>()?;
         if !curves.is_empty() {
             report = report.section("Curves", curves);
@@ -244,5 +270,13 @@ mod tests {
             assert!((summary.values[&format!("B - A/x{end}")] - 0.1).abs() < 1e-12);
         }
         assert_eq!(summary.table.rows[2], ["B − A", "+10.0 (+10.0 to +10.0)"]);
+        // An experiment that does not say what matters most: everything that its arms have.
+        let plain = all.map(|(seed, summary)| (seed, Summary { headline: Vec::new(), ..summary }));
+        let table = Compared::new(&plain).unwrap().summary().table;
+        assert_eq!((table.columns, &table.rows[2][1]), (vec![String::new(), "x".into()], &"+0.10 (+0.10 to +0.10)".to_owned()));
+        // One whose rows are no arms: every value.
+        let rows = plain.map(|(seed, summary)| (seed, Summary { table: Table::new([""]), ..summary }));
+        let table = Compared::new(&rows).unwrap().summary().table;
+        assert_eq!(table.rows[0], ["A/x", "0.50 (−0.49 to 1.49)"]);
     }
 }
