@@ -4,6 +4,13 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use lyceum_core::Error;
 use serde_json::{Value, json};
 
+/// A mistake in the arguments as an event of `--json`.
+pub(crate) fn usage(error: &clap::Error) -> Value {
+    let text = error.to_string();
+    let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    json!({ "event": "error", "message": message, "help": null, "file": null, "line": null, "exit_status": error.exit_code() })
+}
+
 /// An error in the parts that both forms show.
 pub(crate) struct Diagnostic {
     error: Error,

@@ -63,6 +63,8 @@ enum Command {
     Report(commands::report::Report),
     Data(commands::data::Data),
     #[command(subcommand)]
+    Model(commands::model::Model),
+    #[command(subcommand)]
     Conformal(commands::conformal::Conformal),
     #[command(subcommand)]
     Active(commands::active::Active),
@@ -76,7 +78,13 @@ enum Command {
 
 fn main() -> ExitCode {
     output::outlive_limits();
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        // No arguments were parsed, so this one is looked for by hand.
+        if error.use_stderr() && std::env::args().any(|argument| argument == "--json") {
+            say!("{}", diagnostic::usage(&error));
+        }
+        error.exit()
+    });
     if matches!(cli.command, Command::Run(_) | Command::Resume(_) | Command::Epidemic(_)) {
         keep_memory();
     }
@@ -113,9 +121,10 @@ fn dispatch(command: Command, progress: &Progress) -> Result<()> {
         Command::Run(command) => command.execute(progress)?,
         Command::Resume(command) => command.execute(progress)?,
         Command::List(_) => commands::list::List::execute(progress),
-        Command::Explain(command) => command.execute()?,
-        Command::Report(command) => command.execute()?,
+        Command::Explain(command) => command.execute(progress)?,
+        Command::Report(command) => command.execute(progress)?,
         Command::Data(command) => command.execute(progress)?,
+        Command::Model(command) => command.execute(progress)?,
         Command::Conformal(command) => command.execute(progress)?,
         Command::Active(command) => command.execute(progress)?,
         Command::Masking(command) => command.execute(progress)?,

@@ -150,6 +150,27 @@ fn what_makes_no_sense_is_refused() {
     }
 }
 
+/// A mistake that shows only once the data are read leaves nothing behind, so that the corrected recipe can have the folder.
+#[test]
+fn what_fails_at_its_start_leaves_no_folder() {
+    let train = "experiment = \"train\"\nseeds = 2\n[data]\nname = \"digits\"\nlimit = 100\n[model]\nmlp = { hidden = [8] }\n[training]\n\
+                 epochs = 1\n[[arm]]\nname = \"a\"\nestimator = \"plain\"\n";
+    let testing = "experiment = \"active-testing\"\nmodel = \"linear\"\n[data]\nname = \"digits\"\nlimit = 100\n[training]\nepochs = 1\n\
+                   [surrogate]\nmodel = \"linear\"\nmembers = 1\ntraining = { epochs = 1 }\n[testing]\nruns = 2\nlabels = [10, 100000]\n";
+    let folder = tempfile::tempdir().unwrap();
+    for (recipe, told) in [
+        (train.replace("limit = 100", "limit = 99999"), "data.limit"),
+        (train.replace("limit = 100", "test = 0.0"), "data"),
+        (train.replace("epochs = 1", "epochs = 1\nwarmup_epochs = 3"), "warmup_epochs"),
+        (testing.to_owned(), "testing.pool"),
+    ] {
+        let out = run(folder.path(), &recipe);
+        assert!(out.status.code() == Some(2) && said(&out).contains(told), "{recipe}: {}", said(&out));
+        assert!(!folder.path().join("run").exists(), "{recipe}");
+    }
+    assert!(run(folder.path(), train).status.success());
+}
+
 /// Clients that take part independently with a tiny probability: rounds end all the same.
 #[test]
 fn a_federation_of_clients_that_hardly_take_part_ends() {

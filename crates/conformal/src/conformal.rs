@@ -31,7 +31,7 @@ pub enum Randomization {
     #[default]
     Exact,
     /// Randomised at calibration; the set goes up to the first label that reaches τ, whatever u. Covers more than 1 − α
-    /// (what the paper calls not randomised). In every scheme, a label is judged by [`Score::bound`].
+    /// (what the paper calls not randomised). Every scheme judges a label so ([`Score::bound`]).
     Conservative,
     /// u = 1 in both phases: deterministic and valid, with a larger τ.
     Off,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, Recipe, Report, Result, Run, Violation,
+    recipe::HEAD,
     report::{Block, Table},
     run::Input,
 };
@@ -71,7 +72,7 @@ impl<E: Experiment> AnyExperiment for E {
     }
 
     fn resolve(&self, recipe: &Recipe) -> Result<String> {
-        let config: E::Config = recipe.config()?;
+        let config: E::Config = recipe.config().map_err(|error| with_home(error, &AnyExperiment::schema(self)))?;
         self.check(&config).map_err(|violation| recipe.violation(&violation))?;
         recipe.resolved(&config)
     }
@@ -89,6 +90,17 @@ impl<E: Experiment> AnyExperiment for E {
             error => error,
         })
     }
+}
+
+/// A key below a heading of TOML where it does not belong, though the recipe itself has one of that name: says so.
+fn with_home(error: Error, schema: &Schema) -> Error {
+    let Error::Recipe(mut error) = error else { return error };
+    let key = error.message.strip_prefix("unknown key `").and_then(|rest| rest.strip_suffix('`')).unwrap_or_default();
+    let is_own = HEAD.contains(&key) || schema.get("properties").is_some_and(|keys| keys.get(key).is_some());
+    if is_own {
+        error.help = Some(format!("`{key}` is a key of the recipe itself: write it above the first [table], or as [{key}]."));
+    }
+    Error::Recipe(error)
 }
 
 /// What an experiment found: numbers for programs and a table for people.

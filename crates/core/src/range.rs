@@ -115,6 +115,11 @@ rule!(
     { "type": "integer", "minimum": 1 }
 );
 rule!(
+    /// A list of whole numbers of at least 1.
+    AllAtLeastOne(Vec<usize>): "whole numbers >= 1", |v| v.iter().find(|v| **v < 1).map(ToString::to_string),
+    { "type": "array", "items": { "type": "integer", "minimum": 1 } }
+);
+rule!(
     /// The order of a norm: a number of at least 1, or infinity (`inf`).
     NormOrder(f64): "a number >= 1, or inf", |v| unless(*v >= 1.0, v),
     { "type": "number", "minimum": 1 }

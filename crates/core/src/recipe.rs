@@ -22,13 +22,17 @@ use toml::{
 
 use crate::{Error, RecipeError, Result, Seed};
 
-const HEAD: [&str; 3] = ["experiment", "seed", "seeds"];
+/// The keys that every recipe has.
+pub(crate) const HEAD: [&str; 3] = ["experiment", "seed", "seeds"];
 
 /// A parsed recipe whose experiment is known and whose configuration is not yet typed.
 #[derive(Debug, Clone)]
 pub struct Recipe {
     name: String,
+    /// With the overrides.
     text: String,
+    /// The file, without them.
+    file: String,
     experiment: String,
     seed: Seed,
     seeds: u64,
@@ -61,12 +65,17 @@ impl Recipe {
             std::io::ErrorKind::InvalidData => Error::damaged(path, "a recipe is text in UTF-8; this file is not"),
             _ => Error::Io { path: path.to_path_buf(), action: "read", source },
         })?;
-        if overrides.is_empty() { Self::parse(&name, &text) } else { Self::parse(&name, &apply(&name, &text, overrides)?) }
+        let changed = if overrides.is_empty() { text.clone() } else { apply(&name, &text, overrides)? };
+        Self::parse_changed(&name, changed, text)
     }
 
     /// Parses the text of a recipe; `name` is what errors call it.
     pub fn parse(name: &str, text: &str) -> Result<Self> {
-        let mut recipe = Self { name: name.into(), text: text.into(), experiment: String::new(), seed: Seed::new(0), seeds: 1 };
+        Self::parse_changed(name, text.into(), text.into())
+    }
+
+    fn parse_changed(name: &str, text: String, file: String) -> Result<Self> {
+        let mut recipe = Self { name: name.into(), text, file, experiment: String::new(), seed: Seed::new(0), seeds: 1 };
         (recipe.experiment, recipe.seed, recipe.seeds) = recipe.head()?;
         if recipe.experiment.is_empty() {
             let help = "A recipe starts with a line such as: experiment = \"certify\". `lyceum list` names them all.";
@@ -169,7 +178,8 @@ impl Recipe {
                 self.error(span, format!("unknown value `{found}`"), Some(suggest(found, allowed)))
             }
             Some((missing, _)) if message.starts_with("missing field") => {
-                self.error(span, format!("the key `{missing}` is missing here"), None)
+                let help = format!("`lyceum explain {} {missing}` says what it means.", self.experiment);
+                self.error(span, format!("the key `{missing}` is missing here"), Some(help).filter(|_| !self.experiment.is_empty()))
             }
             _ => {
                 let written = self.text.get(span.clone());
@@ -193,13 +203,43 @@ impl Recipe {
     }
 
     fn error(&self, span: Range<usize>, message: String, help: Option<String>) -> Error {
-        let line = self.text[..span.start.min(self.text.len())].matches('\n').count() + 1;
-        RecipeError { name: self.name.clone(), text: self.text.clone(), span, line, message, help }.into()
+        let number = |text: &str, position: usize| text[..position.min(text.len())].matches('\n').count() + 1;
+        // A line that an override changed or added is not one of the file.
+        let (name, text, span) = match self.span_in_file(&span) {
+            Some(span) => (self.name.clone(), self.file.clone(), span),
+            None => (format!("{} with --set", self.name), self.text.clone(), span),
+        };
+        RecipeError { line: number(&text, span.start), name, text, span, message, help }.into()
+    }
+
+    /// Where the file itself has the line of these bytes of the text; `None` if an override made it.
+    fn span_in_file(&self, span: &Range<usize>) -> Option<Range<usize>> {
+        if self.text == self.file {
+            return Some(span.clone());
+        }
+        let start = self.text.get(..span.start)?.rfind('\n').map_or(0, |end| end + 1);
+        let line = self.text.get(start..)?.split_inclusive('\n').next()?;
+        // Of equal lines, the one that as many equal ones come before.
+        let before = self.text[..start].split_inclusive('\n').filter(|other| *other == line).count();
+        let mut position = 0;
+        let places = self.file.split_inclusive('\n').map(|other| {
+            position += other.len();
+            (position - other.len(), other)
+        });
+        let (place, _) = places.filter(|(_, other)| *other == line).nth(before)?;
+        let moved = place + (span.start - start)..place + (span.end - start);
+        self.file.get(moved.clone()).filter(|written| *written == &self.text[span.clone()]).map(|_| moved)
     }
 }
 
 /// What serde says of a value of another type, in a user's words, and what to write instead; `written` is the value in the recipe.
 fn in_words(message: &str, written: &str) -> (String, Option<String>) {
+    if message == "wanted string or table" {
+        return (format!("found {written}; allowed: a name in quotes, or {{ name = … }}"), None);
+    }
+    if message.starts_with("wanted exactly 1 element") {
+        return (format!("found {written}; allowed: {{ name = … }} with one name"), None);
+    }
     let parts = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
     let Some((found, expected)) = parts.and_then(|parts| parts.rsplit_once(", expected ")) else { return (message.into(), None) };
     let name = written.trim_matches('"');
@@ -253,6 +293,9 @@ fn apply(name: &str, text: &str, overrides: &[String]) -> Result<String> {
     for change in overrides {
         let wrong = |allowed: &str| Error::invalid("--set", change, allowed);
         let (path, value) = change.split_once('=').ok_or_else(|| wrong("key=value, for example training.epochs=5"))?;
+        if value.trim().is_empty() {
+            return Err(wrong("a value after the =; an empty text is \"\""));
+        }
         let value: toml_edit::Value = value.trim().parse().unwrap_or_else(|_| value.trim().into());
         let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
         let last = keys.pop().filter(|key| !key.is_empty()).ok_or_else(|| wrong("a key before the ="))?;
@@ -341,6 +384,7 @@ mod tests {
             ("invalid type: integer `3`, expected struct TrainConfig", "3", "found 3; allowed: a table: { key = value, … }"),
             ("invalid type: map, expected f64", "{}", "found a table; allowed: a number"),
             ("invalid type: unit variant, expected struct variant", "\"sam\"", "found \"sam\" alone; allowed: \"sam\" with its keys"),
+            ("wanted string or table", "0.1", "found 0.1; allowed: a name in quotes, or { name = … }"),
             ("found -1; allowed: a number", "-1", "found -1; allowed: a number"),
         ] {
             assert_eq!(in_words(message, written).0, expected);
@@ -379,6 +423,25 @@ mod tests {
         assert!(set(&["training.epocs=7"]).unwrap_err().to_string().contains("Did you mean `epochs`?"));
         assert_eq!(set(&["training"]).unwrap_err().exit_code(), 2);
         assert_eq!(set(&["arm.4.estimator=plain"]).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn a_mistake_of_an_override_is_told_apart_from_one_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("demo.toml");
+        fs::write(&path, "experiment = \"demo\"\n[training]\nepochs = 1\nlabel_noise = 2\n[[arm]]\nestimator = \"plain\"\n").unwrap();
+        let found = |changes: &[&str]| {
+            let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+            match Recipe::read(&path, &changes).and_then(|recipe| recipe.config::<Config>()) {
+                Err(Error::Recipe(error)) => (error.name.ends_with("--set"), error.line, error.text[error.span.clone()].to_owned()),
+                other => panic!("{other:?}"),
+            }
+        };
+        // The seed is written above, so that all lines move; those of the file keep their numbers.
+        assert_eq!(found(&["seed=3"]), (false, 4, "2".into()));
+        assert_eq!(found(&["training.label_noise=0.5", "training.epochs=many"]), (true, 3, "\"many\"".into()));
+        let wrong = Recipe::read(&path, &["training.epochs=".into()]).unwrap_err();
+        assert!(wrong.to_string().contains("a value after the ="), "{wrong}");
     }
 
     #[test]

@@ -113,18 +113,15 @@ pub fn load(name: &str, cache: &Cache) -> Result<Dataset> {
 
 /// The entry with this name.
 pub fn find(name: &str) -> Result<&'static Entry> {
-    CATALOG.iter().find(|entry| entry.name == name).ok_or_else(|| {
-        let names: Vec<&str> = CATALOG.iter().map(|entry| entry.name).collect();
-        Error::invalid("data set", format!("`{name}`"), names.join(", "))
-    })
+    CATALOG.iter().find(|entry| entry.name == name).ok_or_else(|| Error::invalid("data set", format!("`{name}`"), names().join(", ")))
+}
+
+/// The names of all entries.
+pub(crate) fn names() -> Vec<&'static str> {
+    CATALOG.iter().map(|entry| entry.name).collect()
 }
 
 impl Entry {
-    /// Whether all its files are in the cache.
-    pub fn is_present(&self, cache: &Cache) -> bool {
-        self.files.iter().all(|file| cache.holds(self.name, *file))
-    }
-
     /// The files that it is read from.
     pub fn inputs(&self, cache: &Cache) -> Vec<Input> {
         let input = |file: &Known| Input { path: cache.path(self.name, *file), hint: self.hint(cache) };
@@ -167,7 +164,7 @@ fn idx_pairs(entry: &Entry, cache: &Cache) -> Result<Dataset> {
     let (extent, train) = examples(train_x, train_y)?;
     let (_, test) = examples(test_x, test_y)?;
     let classes = match entry.name {
-        "fashion-mnist" => names(&["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]),
+        "fashion-mnist" => texts(&["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]),
         _ => digit_names(),
     };
     Ok(Dataset { name: entry.name.into(), extent, classes, train, test: Some(test) })
@@ -192,7 +189,7 @@ fn digit_names() -> Vec<String> {
     (0..10).map(|digit| digit.to_string()).collect()
 }
 
-fn names(all: &[&str]) -> Vec<String> {
+fn texts(all: &[&str]) -> Vec<String> {
     all.iter().map(ToString::to_string).collect()
 }
 

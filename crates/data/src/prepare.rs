@@ -10,7 +10,8 @@ use crate::{Cache, Examples, Extent, catalog, noise, split};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// A name of the [`catalog`].
+    /// Which labelled data set; `lyceum data` lists them ([`catalog`]).
+    #[schemars(extend("enum" = catalog::names()))]
     pub name: String,
     /// Share of the training labels that are replaced.
     #[serde(default, with = "range::Fraction")]
@@ -33,10 +34,10 @@ pub struct DataConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Noise {
-    /// [`noise::symmetric`]: a label drawn evenly from all classes.
+    /// A label drawn evenly from all classes ([`noise::symmetric`]).
     #[default]
     Symmetric,
-    /// [`noise::pair_flip`]: the class after the right one.
+    /// The class after the right one ([`noise::pair_flip`]).
     PairFlip,
 }
 

@@ -68,6 +68,7 @@ struct Testing {
     #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
     pool: Option<usize>,
     /// After how many labels the estimates are compared.
+    #[serde(with = "range::AllAtLeastOne")]
     labels: Vec<usize>,
     /// How often labels are drawn.
     #[serde(with = "range::AtLeastOne")]
@@ -108,7 +109,7 @@ impl Experiment for ActiveTesting {
     }
 
     fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
-        config.data.inputs(&Cache::locate())
+        Ok([config.data.inputs(&Cache::locate())?, config.model.inputs(), config.surrogate.model.inputs()].concat())
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {

@@ -24,6 +24,7 @@ use lyceum_data::{
 use lyceum_train::{
     DeviceName, Model, ModelConfig, Plain, TrainConfig, Trainer,
     evaluation::{dropout_samples, probabilities},
+    graph::Op,
     parallel::one_thread_each,
 };
 use ndarray::{Array2, Array3, Axis as Dimension};
@@ -73,6 +74,7 @@ struct Acquisition {
     #[serde(with = "range::AtLeastOne")]
     batch: usize,
     /// After how many labels everything is measured; the last ends the acquisition.
+    #[serde(with = "range::AllAtLeastOne")]
     labels: Vec<usize>,
     /// Steps of each training.
     #[serde(with = "range::AtLeastOne")]
@@ -165,6 +167,8 @@ impl Experiment for ActiveTraining {
         let dropout = match config.model {
             ModelConfig::Mlp { dropout, .. } => dropout > 0.0,
             ModelConfig::Cnn { dropout, batch_norm, .. } => dropout > 0.0 && !batch_norm,
+            // Told once the file is read.
+            ModelConfig::File(_) => true,
             _ => false,
         };
         if *samples > 0 && !dropout {
@@ -184,7 +188,7 @@ impl Experiment for ActiveTraining {
     }
 
     fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
-        config.data.inputs(&Cache::locate())
+        Ok([config.data.inputs(&Cache::locate())?, config.model.inputs()].concat())
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
@@ -315,6 +319,13 @@ impl Trial<'_> {
         training.epochs = self.config.acquisition.steps.div_ceil(taken.len().div_ceil(training.batch_size));
         let seed = self.seed.child(&format!("train/{}", taken.len()));
         let model = self.config.model.init(self.extent, self.classes, seed, &self.config.device.device())?;
+        if let (Model::Net(net), 1..) = (&model, self.config.acquisition.samples) {
+            let has = |op: &dyn Fn(&Op) -> bool| net.graph().nodes().iter().any(|node| op(&node.op));
+            if !has(&|op| matches!(op, Op::Dropout(_))) || has(&|op| *op == Op::BatchNorm) {
+                let allowed = "0, or a network with dropout and without batch normalisation";
+                return Err(Error::invalid("acquisition.samples", self.config.acquisition.samples, allowed));
+            }
+        }
         let weights = log.weights(estimator).into_iter().map(|weight| weight as f32).collect();
         let mut trainer = Trainer::new(training, model, self.classes, Box::new(Plain), seed)?.with_weights(weights);
         trainer.run_epochs(&labelled)?;

@@ -20,7 +20,7 @@ use lyceum_data::{
 };
 use lyceum_optim::{
     comparison::{ArmConfig, Comparison, SharpnessConfig, TrainedArm},
-    experiment::{curves, measured_curves, percent, spectrum, summarise},
+    experiment::{curves, measured_curves, percent, spectrum, summarise, with_network},
 };
 use lyceum_train::{DeviceName, ModelConfig, TrainConfig, logits};
 use ndarray::{Array2, Axis as Dimension};
@@ -105,7 +105,7 @@ impl Experiment for Certify {
     }
 
     fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
-        config.data.inputs(&Cache::locate())
+        Ok([config.data.inputs(&Cache::locate())?, config.model.inputs()].concat())
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
@@ -247,6 +247,7 @@ fn report(config: &Config, data: &Prepared, arms: &[TrainedArm], certified: &[Ce
             [Block::Text(sets_text), Block::Table(set_table(certified, labels)), Block::Chart(size_histogram(certified))],
         )
         .section("Reliability", reliability(certified, labels));
+    report = with_network(report, arms);
     if let Some(last) = certified.last() {
         report = report.section("Images and their sets", gallery(last, &data.test, data)?);
     }

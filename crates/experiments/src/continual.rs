@@ -8,7 +8,7 @@ use lyceum_continual::{
     metrics,
 };
 use lyceum_core::{
-    Error, Experiment, Report, Result, Run, Seed, Summary, Violation, range,
+    Error, Experiment, Measure, Report, Result, Run, Seed, Summary, Violation, range,
     report::{Axis, Block, Chart, Heatmap, Series, Table},
     run::{Input, check_names},
 };
@@ -166,7 +166,7 @@ impl Experiment for Continual {
         if config.together > 1 && config.strategy.iter().any(|arm| matches!(arm.method, StrategyConfig::Hat(_))) {
             return wrong("together", format!("found {} with HAT, which learns one task at a time; allowed: 1", config.together));
         }
-        let TrainConfig { warmup_epochs, label_smoothing, patience, checkpoint_seconds, weight_decay, .. } = &config.training;
+        let TrainConfig { warmup_epochs, label_smoothing, patience, checkpoint_seconds, weight_decay, group, .. } = &config.training;
         let usual = TrainConfig::default();
         let without_effect = [
             ("warmup_epochs", *warmup_epochs != usual.warmup_epochs),
@@ -174,6 +174,7 @@ impl Experiment for Continual {
             ("patience", *patience != usual.patience),
             ("checkpoint_seconds", *checkpoint_seconds != usual.checkpoint_seconds),
             ("weight_decay", *weight_decay != usual.weight_decay),
+            ("group", *group != usual.group),
         ];
         if let Some((key, _)) = without_effect.iter().find(|(_, set)| *set) {
             let text = "has no effect in this experiment; allowed: epochs, batch_size, learning_rate, schedule, optimizer, clip_norm";
@@ -189,7 +190,7 @@ impl Experiment for Continual {
     }
 
     fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
-        config.data.inputs(&Cache::locate())
+        Ok([config.data.inputs(&Cache::locate())?, config.model.inputs()].concat())
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
@@ -349,6 +350,11 @@ impl Learnt {
 fn summarise(order: &Order, learnt: &[Learnt]) -> Summary {
     let mut summary = Summary {
         table: Table::new(["strategy", "ACC, %", "BWT, points", "forgetting, points", "at learning, %", "numbers kept"]),
+        headline: vec![
+            Measure::share("acc", "average accuracy"),
+            Measure::number("bwt", "backward transfer"),
+            Measure::share("at_learning", "accuracy at learning"),
+        ],
         ..Summary::default()
     };
     for arm in learnt {

@@ -85,7 +85,7 @@ impl Experiment for DigitTuples {
     }
 
     fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
-        config.data.inputs(&Cache::locate())
+        Ok([config.data.inputs(&Cache::locate())?, config.model.inputs()].concat())
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {

@@ -3,14 +3,15 @@
 use std::fmt::Write as _;
 
 use lyceum_core::AnyExperiment;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// A key of a recipe, or one of the values that it can have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Key {
-    /// With the tables that it is in, for example `training.epochs`, or `arm[].name` in each of the tables `[[arm]]`. A value stands
-    /// after the key and an equals sign, `training.schedule = "cosine"`, and what is in it after the value's name,
-    /// `training.schedule.step.factor`.
+    /// The key after the tables that it is in, for example `training.epochs`, or `arm[].name` in each of the tables `[[arm]]`. One of
+    /// several values follows the key and an equals sign, `training.schedule = "cosine"`; a key of such a value follows the value's
+    /// name, `training.schedule.step.factor`.
     pub name: String,
     /// What is allowed.
     pub kind: String,
@@ -27,7 +28,8 @@ pub fn schema(experiment: &dyn AnyExperiment) -> Value {
     let mut schema = experiment.schema().to_value();
     let head = json!({
         "experiment": { "const": experiment.name(), "description": "Which experiment." },
-        "seed": { "type": "integer", "minimum": 0, "default": 0, "description": "The root of all randomness." },
+        "seed": { "type": "integer", "minimum": 0, "maximum": i64::MAX, "default": 0,
+                  "description": "The root of all randomness, up to 2^63 - 1." },
         "seeds": { "type": "integer", "minimum": 1, "maximum": 1000, "default": 1,
                    "description": "Run with so many seeds, from `seed` on, and compare what they found." },
     });
@@ -117,8 +119,10 @@ impl Reader {
             put(format!("tables [[{path}]]"), None);
             self.fields(&format!("{path}[]"), &items, &Value::Null);
         } else if let Some(choices) = schema["oneOf"].as_array() {
-            put("one of those below".into(), shown(default));
-            for choice in choices.clone() {
+            let choices: Vec<Value> = choices.iter().map(|choice| resolved(&self.definitions, choice)).collect();
+            let names: Vec<&str> = choices.iter().flat_map(names).collect();
+            put(format!("{} (below)", names.join(", ")), shown(default));
+            for choice in choices {
                 self.choice(path, &choice);
             }
         } else {
@@ -128,21 +132,14 @@ impl Reader {
 
     /// A value that a key can have, and what is in it.
     fn choice(&mut self, path: &str, choice: &Value) {
-        let choice = self.resolved(choice);
-        let names = choice["const"].as_str().into_iter().chain(choice["enum"].as_array().into_iter().flatten().filter_map(Value::as_str));
-        for name in names {
-            self.found.push(Key {
-                name: format!("{path} = {name:?}"),
-                kind: String::new(),
-                default: None,
-                required: false,
-                about: about(&choice),
-            });
+        for name in literals(choice) {
+            let name = format!("{path} = {name:?}");
+            self.found.push(Key { name, kind: String::new(), default: None, required: false, about: about(choice) });
         }
         for (name, inner) in choice["properties"].as_object().into_iter().flatten() {
             let inner = self.resolved(inner);
             let content = if is_table(&inner) { "…".to_owned() } else { kind(&inner, &self.resolved(&inner["items"])) };
-            let about = Some(about(&choice)).filter(|text| !text.is_empty()).unwrap_or_else(|| about(&inner));
+            let about = Some(about(choice)).filter(|text| !text.is_empty()).unwrap_or_else(|| about(&inner));
             let name_of =
                 if is_table(&inner) { format!("{path} = {{ {name} = {{ {content} }} }}") } else { format!("{path} = {{ {name} = … }}") };
             let kind = if is_table(&inner) { String::new() } else { content };
@@ -156,7 +153,19 @@ impl Reader {
     }
 }
 
-/// A schema with what it refers to written in, and without the null of an optional value. What stands beside a reference wins.
+/// The texts that a value can be.
+fn literals(choice: &Value) -> impl Iterator<Item = &str> {
+    choice["const"].as_str().into_iter().chain(choice["enum"].as_array().into_iter().flatten().filter_map(Value::as_str))
+}
+
+/// The names of a value that a key can have: its texts, or the one key of its table.
+fn names(choice: &Value) -> Vec<&str> {
+    let tables = choice["properties"].as_object().into_iter().flat_map(Map::keys).map(String::as_str);
+    literals(choice).chain(tables).collect()
+}
+
+/// A schema with its references replaced by what they refer to, and without the null of an optional value. A key that the schema has
+/// itself overrides that of the reference.
 fn resolved(definitions: &Map<String, Value>, schema: &Value) -> Value {
     let mut schema = schema.clone();
     let alternatives: Vec<Value> = schema["anyOf"].as_array().into_iter().flatten().filter(|one| one["type"] != "null").cloned().collect();
@@ -185,8 +194,11 @@ fn is_table(schema: &Value) -> bool {
 
 fn about(schema: &Value) -> String {
     let text = schema["description"].as_str().unwrap_or_default();
-    // Links of the documentation say nothing here.
-    text.replace("[`", "`").replace("`]", "`").split_whitespace().collect::<Vec<_>>().join(" ")
+    // Links to the documentation of Rust, in parentheses, say nothing here.
+    let mut parts = text.split("([`");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let plain = parts.fold(first, |plain, part| plain.trim_end().to_owned() + part.split_once("`])").map_or(part, |(_, rest)| rest));
+    plain.replace("[`", "`").replace("`]", "`").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// What is allowed, in words.
@@ -196,8 +208,11 @@ fn kind(schema: &Value, items: &Value) -> String {
         one => one.clone(),
     };
     let bounds = [("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<")];
-    let bounds =
-        bounds.iter().filter_map(|(key, sign)| Some(format!("{sign} {}", schema[*key].as_f64()?))).collect::<Vec<_>>().join(" and ");
+    let bounds = bounds
+        .iter()
+        .filter_map(|(key, sign)| Some(format!("{sign} {}", schema[*key].as_f64().filter(|bound| bound.abs() < 1e9)?)))
+        .collect::<Vec<_>>()
+        .join(" and ");
     let with_bounds = |name: &str| if bounds.is_empty() { name.to_owned() } else { format!("{name} {bounds}") };
     match types.as_str().unwrap_or_default() {
         "integer" => with_bounds("a whole number"),

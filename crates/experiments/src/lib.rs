@@ -45,7 +45,7 @@ pub mod toy_regression;
 
 use std::path::{Path, PathBuf};
 
-use lyceum_core::{AnyExperiment, Progress, Recipe, Result, Run, Summary};
+use lyceum_core::{AnyExperiment, Progress, Recipe, Result, Run, Summary, run::Input};
 
 /// The experiments, by name.
 pub const ALL: &[&dyn AnyExperiment] = &[
@@ -80,10 +80,23 @@ pub fn find(recipe: &Recipe) -> Result<&'static dyn AnyExperiment> {
     named.copied().ok_or_else(|| recipe.unknown_experiment(&ALL.iter().map(|experiment| experiment.name()).collect::<Vec<_>>()))
 }
 
-/// Runs a recipe in a new folder. Nothing is written where the recipe has a mistake.
+/// Runs a recipe in a new folder. Nothing is left of it where the recipe has a mistake, or a file that it reads.
 pub fn run(recipe: &Recipe, folder: &Path, progress: &Progress) -> Result<Summary> {
     let experiment = find(recipe)?;
-    seeds::run(experiment, recipe, &Run::create(folder, experiment, recipe, progress.clone())?)
+    let run = Run::create(folder, experiment, recipe, progress.clone())?;
+    let outcome = seeds::run(experiment, recipe, &run);
+    if outcome.as_ref().is_err_and(|error| error.exit_code() == 2) {
+        run.discard_unless_begun()?;
+    }
+    outcome
+}
+
+/// Checks a recipe and that the files which it reads are there; gives the recipe with every default written out.
+pub fn check(recipe: &Recipe) -> Result<String> {
+    let experiment = find(recipe)?;
+    let resolved = experiment.resolve(recipe)?;
+    experiment.inputs(recipe)?.iter().try_for_each(Input::check)?;
+    Ok(resolved)
 }
 
 /// `runs/NAME`, `runs/NAME-2`, …: the first that is not there.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    ops::RangeInclusive,
     path::Path,
 };
 
@@ -55,8 +56,8 @@ struct Mean {
 }
 
 impl Mean {
-    /// x̄ ± t·s/√n, with the quantile t of n − 1 degrees of freedom.
-    fn of(numbers: &[f64]) -> Option<Self> {
+    /// x̄ ± t·s/√n, with the quantile t of n − 1 degrees of freedom, where it lies within `possible` values.
+    fn of(numbers: &[f64], possible: RangeInclusive<f64>) -> Option<Self> {
         let n = numbers.len() as f64;
         if numbers.is_empty() {
             return None;
@@ -64,19 +65,24 @@ impl Mean {
         let value = numbers.iter().sum::<f64>() / n;
         let variance = numbers.iter().map(|x| (x - value).powi(2)).sum::<f64>() / (n - 1.0);
         let t = StudentsT::new(0.0, 1.0, n - 1.0).ok().map(|t| t.inverse_cdf(0.5 + LEVEL / 2.0));
-        let interval = t.map(|t| t * (variance / n).sqrt()).map(|half| (value - half, value + half));
+        let interval =
+            t.map(|t| t * (variance / n).sqrt()).map(|half| (possible.start().max(value - half), possible.end().min(value + half)));
         Some(Self { value, interval })
     }
 }
 
 impl<'a> Compared<'a> {
     fn new(found: &'a [(u64, Summary)]) -> Result<Self> {
-        let (_, first) = found.first().ok_or_else(|| Error::Failed("no seed was run".into()))?;
+        // The arms of a seed that lost one come in another order: those that have diverged are last.
+        let is_whole = |summary: &Summary| !summary.values.keys().any(|key| key.ends_with("/diverged"));
+        let whole = found.iter().position(|(_, summary)| is_whole(summary)).unwrap_or(0);
+        let (_, first) = found.get(whole).ok_or_else(|| Error::Failed("no seed was run".into()))?;
         let all_values = || found.iter().flat_map(|(_, summary)| summary.values.keys());
         // An experiment may have rows for something else than arms.
         let is_arm = |name: &str| all_values().any(|key| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('/')));
         let mut arms: Vec<String> = Vec::new();
-        for name in found.iter().flat_map(|(_, summary)| &summary.table.rows).filter_map(|row| row.first()) {
+        for name in found[whole..].iter().chain(&found[..whole]).flat_map(|(_, summary)| &summary.table.rows).filter_map(|row| row.first())
+        {
             if !arms.contains(name) && is_arm(name) {
                 arms.push(name.clone());
             }
@@ -112,11 +118,18 @@ impl<'a> Compared<'a> {
             }
         };
         for key in self.keys() {
-            put(key, Mean::of(&self.numbers(key).into_values().collect::<Vec<_>>()));
+            let measure = self.headline.iter().find(|measure| key.rsplit_once('/').is_some_and(|(_, name)| name == measure.key));
+            put(
+                key,
+                Mean::of(&self.numbers(key).into_values().collect::<Vec<_>>(), measure.map_or(ANY, |measure| possible(measure, false))),
+            );
         }
         for arm in self.arms.iter().skip(1) {
             for measure in &self.headline {
-                put(&format!("{arm} - {}/{}", self.arms[0], measure.key), Mean::of(&self.differences(arm, &measure.key)));
+                put(
+                    &format!("{arm} - {}/{}", self.arms[0], measure.key),
+                    Mean::of(&self.differences(arm, &measure.key), possible(measure, true)),
+                );
             }
         }
         Summary { values, table: self.table(), headline: self.headline.clone(), curves: self.curves.clone() }
@@ -133,7 +146,7 @@ impl<'a> Compared<'a> {
             let mut table = Table::new(["", "mean"]);
             for key in self.keys() {
                 let numbers: Vec<f64> = self.numbers(key).into_values().collect();
-                table.push([key.clone(), shown(Mean::of(&numbers), &Measure::number(key, key), false)]);
+                table.push([key.clone(), shown(&numbers, &Measure::number(key, key), false)]);
             }
             return table;
         }
@@ -141,12 +154,12 @@ impl<'a> Compared<'a> {
         for arm in &self.arms {
             let cell = |measure: &Measure| {
                 let numbers: Vec<f64> = self.numbers(&format!("{arm}/{}", measure.key)).into_values().collect();
-                shown(Mean::of(&numbers), measure, false)
+                shown(&numbers, measure, false)
             };
             table.push([arm.clone()].into_iter().chain(self.headline.iter().map(cell)));
         }
         for arm in self.arms.iter().skip(1) {
-            let cell = |measure: &Measure| shown(Mean::of(&self.differences(arm, &measure.key)), measure, true);
+            let cell = |measure: &Measure| shown(&self.differences(arm, &measure.key), measure, true);
             table.push([format!("{arm} − {}", self.arms[0])].into_iter().chain(self.headline.iter().map(cell)));
         }
         table
@@ -177,11 +190,11 @@ impl<'a> Compared<'a> {
         let (mut dots, mut means, mut intervals) = (Vec::new(), Vec::new(), Vec::new());
         for (place, arm) in self.arms.iter().enumerate() {
             let numbers = self.numbers(&format!("{arm}/{}", measure.key)).into_values();
-            let numbers: Vec<f64> = numbers.map(|x| scale(measure) * x).collect();
-            dots.extend(numbers.iter().map(|x| (place as f64, *x)));
-            if let Some(Mean { value, interval: Some(interval) }) = Mean::of(&numbers) {
-                means.push((place as f64, value));
-                intervals.push(interval);
+            let numbers: Vec<f64> = numbers.collect();
+            dots.extend(numbers.iter().map(|x| (place as f64, scale(measure) * x)));
+            if let Some(Mean { value, interval: Some((low, high)) }) = Mean::of(&numbers, possible(measure, false)) {
+                means.push((place as f64, scale(measure) * value));
+                intervals.push((scale(measure) * low, scale(measure) * high));
             }
         }
         Chart::new(&measure.title, Axis::category("", &self.arms), Axis::linear(label(measure)))
@@ -216,6 +229,18 @@ impl<'a> Compared<'a> {
     }
 }
 
+/// Every number.
+const ANY: RangeInclusive<f64> = f64::NEG_INFINITY..=f64::INFINITY;
+
+/// What a measure, or a difference of two, can be.
+fn possible(measure: &Measure, difference: bool) -> RangeInclusive<f64> {
+    match (measure.share, difference) {
+        (false, _) => ANY,
+        (true, true) => -1.0..=1.0,
+        (true, false) => 0.0..=1.0,
+    }
+}
+
 fn scale(measure: &Measure) -> f64 {
     if measure.share { 100.0 } else { 1.0 }
 }
@@ -226,8 +251,8 @@ fn label(measure: &Measure) -> String {
 }
 
 /// A mean with its interval; a difference has its sign.
-fn shown(mean: Option<Mean>, measure: &Measure, difference: bool) -> String {
-    let Some(Mean { value, interval }) = mean else { return "–".into() };
+fn shown(numbers: &[f64], measure: &Measure, difference: bool) -> String {
+    let Some(Mean { value, interval }) = Mean::of(numbers, possible(measure, difference)) else { return "–".into() };
     let digits = if measure.share || value.abs() >= 10.0 { 1 } else { 2 };
     let number = |x: f64| {
         let text = if difference { format!("{:+.digits$}", scale(measure) * x) } else { format!("{:.digits$}", scale(measure) * x) };
@@ -244,13 +269,15 @@ mod tests {
     #[test]
     fn an_interval_worked_by_hand() {
         // 1, 2, 3: s = 1, t₂(0.975) = 4.302652730.
-        let mean = Mean::of(&[1.0, 2.0, 3.0]).unwrap();
+        let mean = Mean::of(&[1.0, 2.0, 3.0], ANY).unwrap();
         assert_eq!(mean.value, 2.0);
         let half = 4.302_652_73 / 3.0_f64.sqrt();
         let (low, high) = mean.interval.unwrap();
         assert!((low - 2.0 + half).abs() < 1e-8 && (high - 2.0 - half).abs() < 1e-8, "{low} {high}");
-        assert_eq!(Mean::of(&[4.0]), Some(Mean { value: 4.0, interval: None }));
-        assert_eq!(Mean::of(&[]), None);
+        assert_eq!(Mean::of(&[4.0], ANY), Some(Mean { value: 4.0, interval: None }));
+        assert_eq!(Mean::of(&[], ANY), None);
+        // A share is at most 1: an interval of two seeds would reach 1.3 otherwise.
+        assert_eq!(Mean::of(&[0.85, 0.90], 0.0..=1.0).unwrap().interval.unwrap().1, 1.0);
     }
 
     #[test]

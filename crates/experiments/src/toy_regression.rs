@@ -30,6 +30,7 @@ pub struct Config {
     #[serde(with = "range::AtLeastOne")]
     repetitions: usize,
     /// After how many labels everything is measured.
+    #[serde(with = "range::AllAtLeastOne")]
     labels: Vec<usize>,
     /// The proposals that are compared, over the sum of distances to the points that were taken.
     proposals: Vec<Proposal>,

@@ -4,7 +4,7 @@ use lyceum_core::{Error, Result, Seed, interrupt, range};
 use lyceum_data::{Examples, split};
 use lyceum_kernels::vector;
 use lyceum_train::{
-    CrossEntropy, GradientEstimator, GradientTransform, Model, OptimizerConfig, ParamSpace, Pipeline, Rate, Vector,
+    CrossEntropy, GradientEstimator, GradientTransform, Kind, Model, OptimizerConfig, ParamSpace, Pipeline, Rate, Vector,
     objective::LabelledBatch,
 };
 use schemars::JsonSchema;
@@ -34,7 +34,7 @@ pub struct LocalConfig {
     /// What η is multiplied with after each round.
     #[serde(with = "range::PositiveFraction")]
     pub decay: f64,
-    /// The largest norm of the gradient with the method's terms (see [`LocalProblem::clip_pull`]).
+    /// The largest norm of the gradient with the method's terms ([`LocalProblem::clip_pull`]).
     #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalPositive")]
     pub clip_norm: Option<f64>,
     /// λ of (λ/2)‖x‖² in every client's loss; its gradient is not clipped.
@@ -74,7 +74,7 @@ impl<'a> NetworkTrainer<'a> {
     ) -> Result<Self> {
         range::check(&config)?;
         let space = ParamSpace::of(&model);
-        if let Some(buffer) = space.params().iter().find(|info| info.range.is_none()) {
+        if let Some(buffer) = space.params().iter().find(|info| info.kind == Kind::Statistic) {
             return Err(Error::invalid(
                 "the model",
                 format!("running statistics (`{}`)", buffer.name),

@@ -4,9 +4,10 @@
 //! y[n,o,p,q] = b[o] + Σ_{c,i,j} w[o,c,i,j] · x[n, c, s·p + d·i − pad, s·q + d·j − pad]
 //! ```
 //!
-//! Two ways: [`direct`], for every shape, and [`winograd`], with a quarter or a sixth of the multiplications, for kernels
+//! Three ways: [`direct`], for every shape, [`depthwise`], for channels on their own, and [`winograd`], with a quarter or a sixth of the multiplications, for kernels
 //! of 3 × 3 and 5 × 5 between many channels.
 
+mod depthwise;
 mod direct;
 mod epilogue;
 mod filters;
@@ -227,6 +228,9 @@ impl Way {
         }
         if winograd::pays::<Five>(geometry) {
             return Self { pixels_first: true, forward: winograd::forward::<Five>, backward: winograd::backward::<Five> };
+        }
+        if depthwise::fits(geometry) {
+            return Self { pixels_first: false, forward: depthwise::forward, backward: depthwise::backward };
         }
         Self { pixels_first: false, forward: direct::forward, backward: direct::backward }
     }

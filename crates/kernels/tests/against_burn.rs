@@ -85,6 +85,17 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+    /// Each channel on its own.
+    #[test]
+    fn depthwise_convolutions(case in case(), channels in 2_usize..9, wide in 0_usize..20, with_bias: bool, rectified: bool) {
+        let extent = [case.extent[0], case.extent[1] + wide];
+        let case = Case { channels: [channels; 2], groups: channels, extent, ..case };
+        check_convolution(&case, with_bias, if rectified { Activation::Relu } else { Activation::None }, 1e-5);
+    }
+}
+
 #[test]
 fn convolutions_of_the_models() {
     let case = |images, channels, extent, kernel, stride, padding| Case {

@@ -2,11 +2,12 @@
 
 use lyceum_core::{
     Experiment, Measure, Report, Result, Run, Summary, Violation,
-    report::{Axis, Block, Chart, Series, Table},
+    report::{Axis, Block, Chart, Picture, Series, Table},
     run::Input,
 };
 
 use lyceum_data::Cache;
+use lyceum_train::Model;
 
 use crate::comparison::{Comparison, TrainedArm};
 
@@ -29,7 +30,7 @@ impl Experiment for Train {
     }
 
     fn inputs(&self, config: &Comparison) -> Result<Vec<Input>> {
-        config.data.inputs(&Cache::locate())
+        Ok([config.data.inputs(&Cache::locate())?, config.model.inputs()].concat())
     }
 
     fn run(&self, config: &Comparison, run: &Run) -> Result<Summary> {
@@ -49,9 +50,23 @@ impl Experiment for Train {
             .section("Outcome", [Block::Table(summary.table.clone())])
             .section("Learning curves", curves(&arms).map(Block::Chart))
             .section("Sharpness", spectrum(&arms));
-        run.finish(&summary, &diverged.report(report))?;
+        run.finish(&summary, &diverged.report(with_network(report, &arms)))?;
         Ok(summary)
     }
+}
+
+/// The report with a drawing of the network and its cost, where it is one of the user's own.
+pub fn with_network(report: Report, arms: &[TrainedArm]) -> Report {
+    let Some(Model::Net(net)) = arms.first().map(|arm| &arm.model) else { return report };
+    let cost = net.graph().cost();
+    let caption = format!(
+        "{} nodes; {} parameters, {:.1} million multiply-adds and {:.2} MB of activations for one example.",
+        net.graph().nodes().len(),
+        cost.parameters,
+        cost.multiply_adds as f64 / 1e6,
+        cost.activation_bytes as f64 / 1e6
+    );
+    report.section("Network", [Block::Picture { picture: Picture::svg(&net.graph().svg()), caption }])
 }
 
 /// What is compared between seeds.

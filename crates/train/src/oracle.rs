@@ -7,7 +7,7 @@ use lyceum_kernels::vector;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Objective, ParamSpace, Pass, Vector, pass::Statistic};
+use crate::{Batch, Objective, ParamSpace, Pass, Vector, pass::Statistic, transform::L2};
 
 /// Which examples of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub struct ModelOracle<'a, O: Objective> {
     space: &'a ParamSpace,
     batch: &'a O::Batch,
     seed: Seed,
-    l2: f64,
+    l2: Option<&'a L2>,
     statistics: Vec<(f64, Vec<Statistic>)>,
     evaluations: f64,
 }
@@ -95,11 +95,11 @@ pub struct ModelOracle<'a, O: Objective> {
 impl<'a, O: Objective> ModelOracle<'a, O> {
     /// `template` lends its structure and buffers; `seed` is the randomness of this step, the same in every evaluation.
     pub fn new(objective: &'a O, template: &'a O::Model, space: &'a ParamSpace, batch: &'a O::Batch, seed: Seed) -> Self {
-        Self { objective, template, space, batch, seed, l2: 0.0, statistics: Vec::new(), evaluations: 0.0 }
+        Self { objective, template, space, batch, seed, l2: None, statistics: Vec::new(), evaluations: 0.0 }
     }
 
-    /// With (λ/2)‖w‖² in the loss.
-    pub fn with_l2(mut self, l2: f64) -> Self {
+    /// With a penalty in the loss.
+    pub fn with_l2(mut self, l2: Option<&'a L2>) -> Self {
         self.l2 = l2;
         self
     }
@@ -157,9 +157,9 @@ impl<O: Objective> Oracle for ModelOracle<'_, O> {
             let gradients = loss.backward();
             let mut value = f64::from(loss.into_scalar::<f32>());
             let mut gradient = self.space.gradient(&model, gradients);
-            if self.l2 > 0.0 {
-                value += 0.5 * self.l2 * vector::dot(point, point);
-                gradient = vector::add_scaled(&gradient, self.l2, point);
+            if let Some(l2) = self.l2 {
+                value += l2.value(point);
+                gradient = l2.add(&gradient, point);
             }
             if !value.is_finite() {
                 return Err(Error::Diverged(format!("the loss is {value}: training has diverged (a lower learning rate may help)")));

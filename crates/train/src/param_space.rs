@@ -7,13 +7,15 @@ use burn::{
     tensor::{Device, Gradients, Tensor, TensorData},
 };
 use lyceum_core::{Array, Error, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::{Vector, pass::Statistic};
 
 /// The ordered, named, shaped list of a module's float parameters.
 ///
-/// Parameters that require gradients are *trainable* and make up the [`Vector`]; the others are *buffers* (running
-/// statistics). Both are listed in the order in which the module declares them.
+/// Parameters that require gradients are *trainable* and make up the [`Vector`]; the others are *buffers*: running statistics, which
+/// follow the batches, and frozen parameters, which stay as they are. All are listed in the order in which the module declares them.
 #[derive(Debug, Clone)]
 pub struct ParamSpace {
     params: Vec<ParamInfo>,
@@ -27,10 +29,38 @@ pub struct ParamInfo {
     pub id: ParamId,
     /// Its dotted path in the module, for example `conv1.weight`.
     pub name: String,
+    /// What it is for.
+    pub kind: Kind,
     /// The extent of each axis.
     pub shape: Vec<usize>,
     /// Where it stands in the vector; `None` for a buffer.
     pub range: Option<Range<usize>>,
+}
+
+/// What a parameter is for, told by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// What inputs are multiplied with: matrices, filters, embeddings.
+    Weight,
+    /// What is added to a layer's output: names that end in `bias`.
+    Bias,
+    /// The scale and shift of a normalisation: `gamma` and `beta`.
+    Norm,
+    /// A running average of the batches, which no gradient changes.
+    #[serde(skip)]
+    Statistic,
+}
+
+impl Kind {
+    fn of(name: &str, is_trained: bool) -> Self {
+        match name.rsplit('.').next().unwrap_or_default() {
+            "gamma" | "beta" => Self::Norm,
+            last if last.ends_with("bias") => Self::Bias,
+            last if !is_trained && last.starts_with("running_") => Self::Statistic,
+            _ => Self::Weight,
+        }
+    }
 }
 
 impl ParamSpace {
@@ -104,7 +134,7 @@ impl ParamSpace {
     }
 }
 
-fn concatenate(mut parts: Vec<Tensor<1>>) -> Vector {
+pub(crate) fn concatenate(mut parts: Vec<Tensor<1>>) -> Vector {
     match parts.len() {
         0 => Tensor::zeros([0], &crate::cpu()),
         1 => parts.remove(0),
@@ -137,7 +167,8 @@ impl ModuleVisitor for Lister {
         let size = shape.iter().product::<usize>();
         let range = param.is_require_grad().then(|| self.dimension..self.dimension + size);
         self.dimension += range.as_ref().map_or(0, ExactSizeIterator::len);
-        self.params.push(ParamInfo { id: param.id, name: self.path.join("."), shape, range });
+        let name = self.path.join(".");
+        self.params.push(ParamInfo { id: param.id, kind: Kind::of(&name, range.is_some()), name, shape, range });
     }
 }
 
@@ -226,6 +257,6 @@ impl ModuleMapper for Load {
 }
 
 /// A value with the same autodiff association as an older one.
-fn like<const D: usize>(new: Tensor<D>, old: &Tensor<D>) -> Tensor<D> {
+pub(crate) fn like<const D: usize>(new: Tensor<D>, old: &Tensor<D>) -> Tensor<D> {
     if old.is_autodiff() { new.inner().autodiff() } else { new.inner() }
 }

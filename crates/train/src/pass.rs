@@ -39,6 +39,10 @@ pub struct Window {
     pub kernel: usize,
     pub stride: usize,
     pub padding: usize,
+    /// The distance between the pixels of a square; 1 where they touch.
+    pub dilation: usize,
+    /// How many groups the channels fall into.
+    pub groups: usize,
 }
 
 /// Other inputs for the gradients of weights: with G = xᵀδ, a change of x in this product alone changes the gradient of the

@@ -63,6 +63,10 @@ where
     O::Model: Module,
     T: Default + Serialize + DeserializeOwned,
 {
+    if steps.warmup > steps.count {
+        let (warmup, count) = (steps.warmup, steps.count);
+        run.progress().warn(&format!("the learning rate never reaches its peak: {warmup} steps of warm-up, {count} steps in all"));
+    }
     let mut progress = Progress::<T>::default();
     if let Some(checkpoint) = run.rewind()? {
         progress = checkpoint.state()?;

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClipNorm, CrossEntropy, Evaluation, GradientEstimator, Model, OptimizerConfig, Pipeline, Schedule, State, WeightDecay, evaluate,
+    ClipNorm, CrossEntropy, Evaluation, GradientEstimator, Group, Model, OptimizerConfig, Pipeline, Schedule, State, WeightDecay, evaluate,
     objective::LabelledBatch, pipeline::Saved, schedule::Rate,
 };
 
@@ -48,6 +48,9 @@ pub struct TrainConfig {
     /// An L2 penalty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<WeightDecay>,
+    /// Parameters that are trained otherwise than the rest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub group: Vec<Group>,
 }
 
 impl Default for TrainConfig {
@@ -64,6 +67,7 @@ impl Default for TrainConfig {
             schedule: Schedule::Cosine,
             optimizer: OptimizerConfig::default(),
             weight_decay: None,
+            group: Vec::new(),
         }
     }
 }
@@ -101,11 +105,17 @@ impl Trainer {
     /// allow is an error.
     pub fn new(config: TrainConfig, model: Model, classes: usize, estimator: Box<dyn GradientEstimator>, seed: Seed) -> Result<Self> {
         range::check(&config)?;
+        if config.warmup_epochs > config.epochs as f64 {
+            let allowed = format!("at most {}, the epochs", config.epochs);
+            return Err(Error::invalid("training.warmup_epochs", config.warmup_epochs, allowed));
+        }
         let mut pipeline = Pipeline::new(model.clone(), estimator, &config.optimizer)?;
         if let Some(max_norm) = config.clip_norm {
             pipeline = pipeline.with_transform(Box::new(ClipNorm { max_norm }));
         }
-        if let Some(weight_decay) = config.weight_decay {
+        if !config.group.is_empty() {
+            pipeline = pipeline.with_groups(&config.group, &config.optimizer, config.weight_decay)?;
+        } else if let Some(weight_decay) = config.weight_decay {
             pipeline = pipeline.with_weight_decay(weight_decay);
         }
         Ok(Self { config, seed, classes, pipeline, model, weights: None, progress: TrainingState::default(), best: Vec::new() })

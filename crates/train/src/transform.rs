@@ -25,15 +25,42 @@ impl GradientTransform for ClipNorm {
     }
 }
 
-/// Adds λw, the gradient of (λ/2)‖w‖².
-#[derive(Debug, Clone, Copy)]
+/// Adds λw, the gradient of (λ/2)‖w‖²; with a factor fᵢ for each parameter λfᵢwᵢ, the gradient of (λ/2)·Σ fᵢwᵢ².
+#[derive(Debug, Clone)]
 pub struct L2 {
     /// λ.
     pub coefficient: f64,
+    /// fᵢ; 1 everywhere if absent.
+    pub factors: Option<Vector>,
+}
+
+impl L2 {
+    /// fᵢwᵢ.
+    fn scaled(&self, parameters: &Vector) -> Vector {
+        self.factors.as_ref().map_or_else(|| parameters.clone(), |factors| parameters.clone() * factors.clone())
+    }
+
+    /// (λ/2)·Σ fᵢwᵢ².
+    pub fn value(&self, parameters: &Vector) -> f64 {
+        0.5 * self.coefficient * vector::dot(&self.scaled(parameters), parameters)
+    }
+
+    /// A gradient with that of this term.
+    pub fn add(&self, gradient: &Vector, parameters: &Vector) -> Vector {
+        vector::add_scaled(gradient, self.coefficient, &self.scaled(parameters))
+    }
+
+    /// wᵢ·(1 − `rate`·λfᵢ).
+    pub fn shrink(&self, parameters: Vector, rate: f64) -> Vector {
+        match &self.factors {
+            None => parameters * (1.0 - rate * self.coefficient),
+            Some(factors) => parameters * (factors.clone() * (-rate * self.coefficient) + 1.0),
+        }
+    }
 }
 
 impl GradientTransform for L2 {
     fn transform(&mut self, gradient: Vector, parameters: &Vector, _: &ParamSpace) -> Result<Vector> {
-        Ok(vector::add_scaled(&gradient, self.coefficient, parameters))
+        Ok(self.add(&gradient, parameters))
     }
 }

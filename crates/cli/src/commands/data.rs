@@ -6,7 +6,7 @@ use clap::Subcommand;
 use lyceum_core::{Error, Progress, Result, report::Table};
 use lyceum_data::{
     Cache,
-    catalog::CATALOG,
+    catalog::{self, CATALOG},
     get::{SOURCES, get},
 };
 use serde::Serialize;
@@ -68,15 +68,16 @@ impl Data {
             super::said(progress, &json!({ "event": "end", "folder": folder }), || folder.clone());
             return Ok(());
         }
-        let mut all = listed(&cache);
+        let texts = SOURCES.iter().filter(|source| CATALOG.iter().all(|entry| entry.name != source.name));
+        let mut names: Vec<&str> = CATALOG.iter().map(|entry| entry.name).chain(texts.map(|source| source.name)).collect();
         if let Some(name) = &self.name {
-            let names: Vec<&str> = all.iter().map(|set| set.name).collect();
             let allowed = names.join(", ");
-            all.retain(|set| set.name == name);
-            if all.is_empty() {
+            names.retain(|known| known == name);
+            if names.is_empty() {
                 return Err(Error::invalid("data set", format!("`{name}`"), allowed));
             }
         }
+        let all: Vec<Listed> = names.iter().filter_map(|name| Listed::new(name, &cache)).collect();
         if progress.is_json() {
             all.iter().for_each(|set| say!("{}", json!(set)));
         } else if self.name.is_some() {
@@ -90,28 +91,19 @@ impl Data {
     }
 }
 
-/// The labelled data sets, then the texts.
-fn listed(cache: &Cache) -> Vec<Listed> {
-    let folder = |name: &str| cache.folder(name).display().to_string();
-    let labelled = CATALOG.iter().map(|entry| Listed {
-        name: entry.name,
-        present: entry.is_present(cache),
-        labelled: true,
-        about: entry.about,
-        origin: entry.origin,
-        folder: folder(entry.name),
-        files: entry.files.iter().map(|file| (file.name, cache.holds(entry.name, *file))).collect(),
-    });
-    let texts = SOURCES.iter().filter(|source| CATALOG.iter().all(|entry| entry.name != source.name)).map(|source| Listed {
-        name: source.name,
-        present: cache.folder(source.name).exists(),
-        labelled: false,
-        about: source.about,
-        origin: source.from,
-        folder: folder(source.name),
-        files: BTreeMap::new(),
-    });
-    labelled.chain(texts).collect()
+impl Listed {
+    /// A labelled data set, else a text.
+    fn new(name: &str, cache: &Cache) -> Option<Self> {
+        let folder = cache.folder(name).display().to_string();
+        if let Ok(entry) = catalog::find(name) {
+            let files: BTreeMap<_, _> = entry.files.iter().map(|file| (file.name, cache.holds(entry.name, *file))).collect();
+            let present = files.values().all(|present| *present);
+            return Some(Self { name: entry.name, present, labelled: true, about: entry.about, origin: entry.origin, folder, files });
+        }
+        let source = SOURCES.iter().find(|source| source.name == name)?;
+        let (present, files) = (cache.folder(name).exists(), BTreeMap::new());
+        Some(Self { name: source.name, present, labelled: false, about: source.about, origin: source.from, folder, files })
+    }
 }
 
 fn show(set: &Listed) {

@@ -1,10 +1,11 @@
 //! `lyceum explain`.
 
-use lyceum_core::{Error, Result, recipe::suggest};
+use lyceum_core::{Error, Progress, Result, recipe::suggest};
 use lyceum_experiments::{
     ALL,
     explain::{Key, chapter, keys, schema},
 };
+use serde_json::json;
 
 use crate::output;
 
@@ -39,7 +40,7 @@ pub(crate) struct Explain {
 const WIDTH: usize = 100;
 
 impl Explain {
-    pub(crate) fn execute(self) -> Result<()> {
+    pub(crate) fn execute(self, progress: &Progress) -> Result<()> {
         let Some(name) = self.experiment else {
             output::text(&chapter());
             return Ok(());
@@ -60,8 +61,12 @@ impl Explain {
                 return Err(Error::Violated(format!("no key of `{name}` starts with `{start}`. {}", suggest(start, &names))));
             }
         }
-        say!("{name}: {}", experiment.about());
-        all.iter().for_each(show);
+        if progress.is_json() {
+            all.iter().for_each(|key| say!("{}", json!(key)));
+        } else {
+            say!("{name}: {}", experiment.about());
+            all.iter().for_each(show);
+        }
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod epidemic;
 pub(crate) mod explain;
 pub(crate) mod list;
 pub(crate) mod masking;
+pub(crate) mod model;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod shell;

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use lyceum_core::{Error, Result, Run, atomic};
+use lyceum_core::{Error, Progress, Result, Run, atomic};
+use serde_json::json;
 
 /// Write the report of a finished run again, and print where it is
 #[derive(clap::Args)]
@@ -16,20 +17,20 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn execute(self) -> Result<()> {
+    pub(crate) fn execute(self, progress: &Progress) -> Result<()> {
         let missing = || Error::Missing {
             path: self.run.join("report.json"),
             hint: format!("It is written when the run ends. To resume this run: lyceum resume {}", self.run.display()),
         };
         if self.table {
             let summary = Run::summary(&self.run)?.ok_or_else(missing)?;
-            crate::output::text(&summary.table.markdown());
+            super::said(progress, &json!({ "event": "end", "summary": summary.values }), || summary.table.markdown());
             return Ok(());
         }
         let report = Run::report(&self.run)?.ok_or_else(missing)?;
         let path = self.run.join("report.html");
         atomic::write(&path, report.html().as_bytes())?;
-        say!("{}", path.display());
+        super::said(progress, &json!({ "event": "end", "report": path }), || path.display().to_string());
         Ok(())
     }
 }

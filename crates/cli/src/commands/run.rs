@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use lyceum_core::{Progress, Recipe, Result, Summary};
 use serde_json::json;
 
-use crate::output;
-
 /// Run a recipe and write everything to a run folder
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -29,7 +27,7 @@ pub(crate) struct Run {
     #[arg(long, short, value_name = "FOLDER")]
     out: Option<PathBuf>,
 
-    /// Check the recipe, print it with every default written out, and stop
+    /// Check the recipe and that the files it reads are there, print it with every default written out, and stop
     #[arg(long = "dry-run")]
     check_only: bool,
 }
@@ -45,7 +43,8 @@ impl Run {
     pub(crate) fn execute(self, progress: &Progress) -> Result<()> {
         let recipe = Recipe::read(&self.recipe, &self.overrides)?;
         if self.check_only {
-            output::text(&lyceum_experiments::find(&recipe)?.resolve(&recipe)?);
+            let resolved = lyceum_experiments::check(&recipe)?;
+            super::said(progress, &json!({ "event": "end", "recipe": resolved }), || resolved.trim_end().to_owned());
             return Ok(());
         }
         let folder = self.out.unwrap_or_else(|| lyceum_experiments::free_folder(recipe.stem()));

@@ -11,6 +11,7 @@ use lyceum_data::split;
 use lyceum_kernels::{Activation, linear, vector};
 use lyceum_train::{
     Network, Pass, State, Vector,
+    param_space::ParamInfo,
     pass::{GradientInputs, LayerInput, Window},
 };
 use ndarray::{Array2, Axis};
@@ -118,6 +119,21 @@ impl Gpm {
 
     /// The layers that a network with these weights has.
     fn find_layers(&mut self, inputs: &[(ParamId, LayerInput)], network_inputs: &Tensor<2>, context: Context<'_>) -> Result<()> {
+        let unfit = |what: String| Err(Error::invalid("the network for GPM", what, "fully connected layers and plain convolutions"));
+        for (id, input) in inputs {
+            if let LayerInput::Images(_, Window { dilation, groups, .. }) = input
+                && (*dilation, *groups) != (1, 1)
+            {
+                let info = context.space.params().iter().find(|info| info.id == *id);
+                let name = info.map_or("a convolution", |info| info.name.as_str());
+                return unfit(format!("`{name}` with dilation {dilation} and {groups} groups"));
+            }
+        }
+        // What is not seen here would be trained as if there were no earlier tasks.
+        let unseen = |info: &&ParamInfo| info.range.is_some() && info.shape.len() > 1 && inputs.iter().all(|(id, _)| *id != info.id);
+        if let Some(info) = context.space.params().iter().find(unseen) {
+            return unfit(format!("the weight `{}` of another layer", info.name));
+        }
         let mut inputs: Vec<&(ParamId, LayerInput)> = inputs.iter().collect();
         if context.heads {
             // Its rows belong to one task each.
@@ -365,7 +381,7 @@ fn matrix(x: &Tensor<2>) -> Result<Array2<f64>> {
 /// Patches of images (`n × c × h × w`), a row each (channel, row, column as in the weight): all of them, or `most` drawn from all.
 fn patches(x: &Tensor<4>, window: Window, most: usize, rng: &mut Stream) -> Result<Array2<f64>> {
     let [n, c, h, w] = x.dims();
-    let Window { kernel, stride, padding } = window;
+    let Window { kernel, stride, padding, .. } = window;
     let values: Vec<f32> = x.clone().try_into_vec_as().map_err(|error| Error::Failed(format!("the device gave no numbers: {error}")))?;
     let places = |side: usize| (side + 2 * padding - kernel) / stride + 1;
     let (down, across) = (places(h), places(w));
@@ -428,11 +444,11 @@ mod tests {
     #[test]
     fn patches_of_a_small_image() {
         let image = Tensor::<4>::from_data(TensorData::new((0..9).map(|i| i as f32).collect(), [1, 1, 3, 3]), &lyceum_train::cpu());
-        let window = Window { kernel: 2, stride: 1, padding: 0 };
+        let window = Window { kernel: 2, stride: 1, padding: 0, dilation: 1, groups: 1 };
         let rng = &mut Seed::new(0).stream("patches");
         let expected = array![[0.0, 1.0, 3.0, 4.0], [1.0, 2.0, 4.0, 5.0], [3.0, 4.0, 6.0, 7.0], [4.0, 5.0, 7.0, 8.0]];
         assert_eq!(patches(&image, window, 100, rng).unwrap(), expected);
-        let padded = patches(&image, Window { kernel: 3, stride: 2, padding: 1 }, 100, rng).unwrap();
+        let padded = patches(&image, Window { kernel: 3, stride: 2, padding: 1, dilation: 1, groups: 1 }, 100, rng).unwrap();
         assert_eq!(padded.dim(), (4, 9));
         assert_eq!(padded.row(0).to_vec(), [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 3.0, 4.0]);
         assert_eq!(patches(&image, window, 2, rng).unwrap().dim(), (2, 4));

@@ -5,7 +5,10 @@ use std::ops::Range;
 use burn::tensor::{Tensor, TensorData};
 use lyceum_core::{Array, Error, Result, range};
 use lyceum_kernels::vector;
-use lyceum_train::{Model, Network, Pass, State, Vector, pass::LayerInput};
+use lyceum_train::{
+    Model, Network, Pass, State, Vector,
+    pass::{LayerInput, Window},
+};
 use rand_distr::{Distribution, StandardNormal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -99,7 +102,12 @@ impl Hat {
     /// Looks at how the network uses its weights.
     fn find_layers(&mut self, width: usize, context: Context<'_>) -> Result<()> {
         let unfit = |what: &str| Err(Error::invalid("the network for HAT", what, "layers in a row, without batch normalisation"));
-        if matches!(context.model, Model::ResNet(_)) {
+        let has_shortcuts = match context.model {
+            Model::ResNet(_) => true,
+            Model::Net(net) => !net.graph().is_chain(),
+            _ => false,
+        };
+        if has_shortcuts {
             return unfit("one with shortcuts");
         }
         let point = context.space.vector(context.model);
@@ -112,6 +120,11 @@ impl Hat {
         for (number, (id, input)) in recorded.iter().enumerate() {
             let info = context.space.params().iter().find(|info| info.id == *id);
             let Some((info, weight)) = info.and_then(|info| Some((info, info.range.clone()?))) else { return unfit("a frozen weight") };
+            if let LayerInput::Images(_, Window { dilation, groups, .. }) = input
+                && (*dilation, *groups) != (1, 1)
+            {
+                return unfit("a convolution in groups or with dilation");
+            }
             let rows = matches!(input, LayerInput::Rows(_));
             let (inputs, outputs) = if rows { (info.shape[0], info.shape[1]) } else { (info.shape[1..].iter().product(), info.shape[0]) };
             let layer = info.name.rsplit_once('.').map_or("", |(layer, _)| layer);

@@ -21,6 +21,12 @@ impl Input {
     pub fn named(path: impl Into<PathBuf>, hint: &str) -> Self {
         Self { path: path.into(), hint: hint.into() }
     }
+
+    /// An error if it is not there.
+    pub fn check(&self) -> Result<()> {
+        let Self { path, hint } = self;
+        std::fs::metadata(path).map(drop).map_err(Error::missing_or_io("read", path, hint))
+    }
 }
 
 /// The SHA-256 of each file by its path. An error names a file that is missing, and says where it comes from.

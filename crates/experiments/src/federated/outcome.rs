@@ -1,7 +1,7 @@
 //! What is told of a federated run: table, charts, who has what.
 
 use lyceum_core::{
-    Report, Result, Summary,
+    Measure, Report, Result, Summary,
     report::{Axis, Block, Chart, Picture, Series, Table},
 };
 use lyceum_data::Examples;
@@ -16,7 +16,14 @@ impl Config {
     pub(super) fn summarise(&self, learnt: &[(&Arm, Progress)]) -> Summary {
         let columns = ["method", "server, %", "log-loss", "active mean, %", "all mean, %", "worst tenth, %"].map(str::to_owned);
         let reached = self.targets.iter().map(|target| format!("to {} %", 100.0 * target));
-        let mut summary = Summary { table: Table::new(columns.into_iter().chain(reached)), ..Summary::default() };
+        let to = |target: &f64| Measure::number(&format!("rounds_to_{target}"), &format!("rounds to {} %", 100.0 * target));
+        let accuracies = [Measure::share("server_accuracy", "server's accuracy"), Measure::share("worst_tenth", "worst tenth of clients")];
+        let mut summary = Summary {
+            table: Table::new(columns.into_iter().chain(reached)),
+            headline: accuracies.into_iter().chain(self.targets.iter().map(to)).collect(),
+            curves: vec![Measure::share("server_accuracy", "server's accuracy"), Measure::number("local_loss", "clients' loss")],
+            ..Summary::default()
+        };
         for (arm, progress) in learnt {
             let Some(last) = progress.points.last() else { continue };
             let percent = |value: f64| format!("{:.2}", 100.0 * value);

@@ -10,7 +10,7 @@ mod samples;
 use std::sync::Arc;
 
 use lyceum_core::{
-    DivergedArms, Error, Experiment, Report, Result, Run, Seed, Summary, Violation, atomic, range,
+    DivergedArms, Error, Experiment, Measure, Report, Result, Run, Seed, Summary, Violation, atomic, range,
     report::{Axis, Block, Chart, Series, Table},
     run::{Input, check_names},
 };
@@ -347,7 +347,13 @@ fn squared_error(samples: &[Arc<Sample>], risks: &[[f32; DAYS]]) -> f64 {
 
 fn summarise(learnt: &[(&Arm, Vec<Outcome>)]) -> Summary {
     let columns = ["predictor", "round", "squared error", "variance", "AUC, infectious today", "AUC, no symptom or test told"];
-    let mut summary = Summary { table: Table::new(columns), ..Summary::default() };
+    let rounds = learnt.iter().map(|(_, outcomes)| outcomes.len()).max().unwrap_or(0);
+    let headline = vec![
+        Measure::number(&format!("{rounds}/error"), "squared error"),
+        Measure::number(&format!("{rounds}/auc"), "AUC, infectious today"),
+        Measure::number(&format!("{rounds}/silent_auc"), "AUC, no symptom or test told"),
+    ];
+    let mut summary = Summary { table: Table::new(columns), headline, ..Summary::default() };
     let area = |area: Option<f64>| area.map_or_else(|| "-".into(), |area| format!("{area:.3}"));
     for (arm, outcomes) in learnt {
         for (round, outcome) in (1..).zip(outcomes) {

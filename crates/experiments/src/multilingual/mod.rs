@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use corpus::{Corpus, TextConfig};
 use lyceum_core::{
-    DivergedArms, Experiment, Report, Result, Run, Seed, Summary, Violation, range,
+    DivergedArms, Experiment, Measure, Report, Result, Run, Seed, Summary, Violation, range,
     report::{Axis, Block, Chart, Series, Table},
     run::{Input, check_names},
 };
@@ -254,7 +254,9 @@ impl Config {
     fn summarise(&self, corpus: &Corpus, learnt: &[(&Arm, Learnt)]) -> Summary {
         let names = corpus.languages();
         let columns = ["combiner", "mean loss", "mean accuracy, %"].into_iter().map(str::to_owned).chain(names.iter().cloned());
-        let mut summary = Summary { table: Table::new(columns), ..Summary::default() };
+        let headline = vec![Measure::number("loss", "mean loss"), Measure::share("accuracy", "mean accuracy")];
+        let curves = vec![Measure::number("train_loss", "training loss")];
+        let mut summary = Summary { table: Table::new(columns), headline, curves, ..Summary::default() };
         for (arm, progress) in learnt {
             let Some((_, last)) = progress.curve.last() else { continue };
             let mean = |which: usize| last.iter().map(|found| found[which]).sum::<f64>() / last.len() as f64;

@@ -5,7 +5,7 @@ mod corpus;
 
 use corpus::{Corpus, TextConfig};
 use lyceum_core::{
-    DivergedArms, Experiment, Report, Result, Run, Seed, Summary, Violation, range,
+    DivergedArms, Experiment, Measure, Report, Result, Run, Seed, Summary, Violation, range,
     report::{Axis, Block, Chart, Series, Table},
     run::{Input, check_names},
 };
@@ -203,7 +203,9 @@ impl Config {
 
 fn summarise(learnt: &[(&Arm, usize, Curve)]) -> Summary {
     let columns = ["masking", "collocations", "words: loss", "right, %", "spans: loss", "right, %", "collocations: loss", "right, %"];
-    let mut summary = Summary { table: Table::new(columns), ..Summary::default() };
+    let headline = PROBES.iter().map(|(probe, _)| Measure::share(&format!("{probe}/accuracy"), &format!("{probe} right"))).collect();
+    let curves = vec![Measure::number("train_loss", "training loss")];
+    let mut summary = Summary { table: Table::new(columns), headline, curves, ..Summary::default() };
     for (arm, size, curve) in learnt {
         let Some((_, last)) = curve.last() else { continue };
         let numbers = last.iter().flat_map(|[loss, right]| [format!("{loss:.3}"), format!("{:.1}", 100.0 * right)]);

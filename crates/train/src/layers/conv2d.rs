@@ -19,13 +19,29 @@ pub struct Conv2d {
     stride: usize,
     #[module(skip)]
     padding: usize,
+    #[module(skip)]
+    dilation: usize,
+    #[module(skip)]
+    groups: usize,
 }
 
 impl Conv2d {
     /// A square kernel of this size; weight by He's rule, bias 0.
     pub fn new(channels: [usize; 2], size: usize, rng: &mut Stream, device: &Device) -> Self {
-        let weight = he_uniform([channels[1], channels[0], size, size], channels[0] * size * size, rng, device);
-        Self { weight, bias: Some(trained(vec![0.0; channels[1]], [channels[1]], device)), stride: 1, padding: 0 }
+        Self::grouped(channels, size, 1, rng, device)
+    }
+
+    /// The same where output channels see the input channels of their group alone; the number of groups divides both.
+    pub fn grouped([inputs, outputs]: [usize; 2], size: usize, groups: usize, rng: &mut Stream, device: &Device) -> Self {
+        let inputs = inputs / groups;
+        let weight = he_uniform([outputs, inputs, size, size], inputs * size * size, rng, device);
+        Self { weight, bias: Some(trained(vec![0.0; outputs], [outputs], device)), stride: 1, padding: 0, dilation: 1, groups }
+    }
+
+    /// With this distance between the pixels that a kernel sees.
+    pub fn with_dilation(mut self, dilation: usize) -> Self {
+        self.dilation = dilation;
+        self
     }
 
     /// With this stride.
@@ -60,7 +76,11 @@ impl Conv2d {
 
     fn meet(&self, x: &Tensor<4>, pass: &mut Pass) -> ConvOptions<2> {
         let kernel = self.weight.dims()[2];
-        pass.meet_images(self.weight.id, x, Window { kernel, stride: self.stride, padding: self.padding });
-        ConvOptions::new([self.stride; 2], [self.padding; 2], [1; 2], 1)
+        pass.meet_images(
+            self.weight.id,
+            x,
+            Window { kernel, stride: self.stride, padding: self.padding, dilation: self.dilation, groups: self.groups },
+        );
+        ConvOptions::new([self.stride; 2], [self.padding; 2], [self.dilation; 2], self.groups)
     }
 }

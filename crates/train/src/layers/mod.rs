@@ -2,13 +2,17 @@
 
 mod batch_norm;
 mod conv2d;
+mod group_norm;
 mod layer_norm;
 mod linear;
+mod transposed_conv2d;
 
 pub use batch_norm::BatchNorm;
 pub use conv2d::Conv2d;
+pub use group_norm::GroupNorm;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
+pub use transposed_conv2d::TransposedConv2d;
 
 use burn::{
     module::Param,

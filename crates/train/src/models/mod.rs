@@ -8,11 +8,13 @@ mod lstm;
 mod mlp;
 mod resnet;
 
+use std::path::{Path, PathBuf};
+
 use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use lyceum_core::{Error, Result, Seed, Violation, memory, range};
+use lyceum_core::{Error, Result, Seed, Violation, memory, range, run::Input};
 use lyceum_data::Extent;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,7 +27,10 @@ pub use lstm::Lstm;
 pub use mlp::Mlp;
 pub use resnet::ResNet;
 
-use crate::Pass;
+use crate::{
+    Pass,
+    graph::{Graph, Net, Shape},
+};
 
 /// A classifier.
 pub trait Network: Module {
@@ -42,6 +47,7 @@ pub enum ModelConfig {
     /// Fully connected layers with ReLU.
     Mlp {
         /// The widths of the hidden layers.
+        #[serde(with = "range::AllAtLeastOne")]
         hidden: Vec<usize>,
         /// Dropout after each hidden layer.
         #[serde(default, with = "range::BelowOne")]
@@ -51,7 +57,7 @@ pub enum ModelConfig {
     /// batch normalisation, ReLU and 2×2 max-pooling; then a hidden layer with dropout.
     Cnn {
         /// Channels of each convolution.
-        #[serde(default = "cnn_channels")]
+        #[serde(default = "cnn_channels", with = "range::AllAtLeastOne")]
         channels: Vec<usize>,
         /// Width of the hidden layer.
         #[serde(default = "cnn_hidden", with = "range::AtLeastOne")]
@@ -68,7 +74,7 @@ pub enum ModelConfig {
     /// A residual network for small images: stages of basic blocks, the first of a stage with stride 2 from the second on.
     Resnet {
         /// Channels of each stage.
-        #[serde(default = "resnet_widths")]
+        #[serde(default = "resnet_widths", with = "range::AllAtLeastOne")]
         widths: Vec<usize>,
         /// Blocks in each stage.
         #[serde(default = "resnet_blocks", with = "range::AtLeastOne")]
@@ -86,6 +92,8 @@ pub enum ModelConfig {
         #[serde(default = "lstm_layers", with = "range::AtLeastOne")]
         layers: usize,
     },
+    /// A network of one's own: a TOML file of the form that the chapter on networks describes.
+    File(PathBuf),
 }
 
 fn lstm_embedding() -> usize {
@@ -121,6 +129,14 @@ fn resnet_blocks() -> usize {
 }
 
 impl ModelConfig {
+    /// The files that it is read from.
+    pub fn inputs(&self) -> Vec<Input> {
+        match self {
+            Self::File(path) => vec![Input::named(path, "Give the path of a network (a TOML file).")],
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether the network can be built for examples of this extent, and this many classes if they are known (else 0); `key` is
     /// what an error points at.
     pub fn check(&self, key: &str, extent: Extent, classes: usize) -> Result<(), Violation> {
@@ -131,6 +147,10 @@ impl ModelConfig {
         let smallest = extent.height.min(extent.width);
         match self {
             Self::Linear => Ok(()),
+            // Where the classes are not known yet, the file is not read yet.
+            Self::File(path) if classes > 0 => {
+                graph(path, extent, classes).map(drop).map_err(|error| Violation::new(key, error.to_string()))
+            }
             Self::Mlp { hidden, .. } if hidden.contains(&0) => wrong("found a hidden layer of width 0; allowed: 1 or more".into()),
             Self::Cnn { channels, .. } | Self::Resnet { widths: channels, .. } if channels.is_empty() || channels.contains(&0) => {
                 wrong(format!("found the widths {channels:?}; allowed: at least one, each 1 or more"))
@@ -161,6 +181,7 @@ impl ModelConfig {
             })
         };
         match self {
+            Self::File(_) => Ok(()),
             Self::Linear | Self::FeddynCnn => layers(&pixels, &[], 1),
             Self::Mlp { hidden, .. } => layers(&pixels, hidden, 1),
             Self::Cnn { channels: widths, hidden, .. } => {
@@ -180,9 +201,13 @@ impl ModelConfig {
             let found = format!("{channels} x {height} x {width} numbers, {classes} classes");
             return Err(Error::invalid("network", found, "1 or more of each"));
         }
+        if let Self::File(path) = self {
+            return Net::new(graph(path, extent, classes)?, seed, device).map(Model::Net);
+        }
         self.check("model", extent, classes)?;
         let rng = &mut seed.stream("model/init");
         Ok(match self {
+            Self::File(_) => unreachable!("handled above"),
             Self::Linear => Model::Linear(LinearModel::new(extent.len(), classes, rng, device)),
             Self::Mlp { hidden, dropout } => Model::Mlp(Mlp::new(extent.len(), hidden, *dropout, classes, rng, device)),
             Self::Cnn { channels, hidden, batch_norm, dropout } => {
@@ -205,6 +230,7 @@ pub enum Model {
     FedDynCnn(FedDynCnn),
     ResNet(ResNet),
     Lstm(Lstm),
+    Net(Net),
 }
 
 impl Network for Model {
@@ -216,8 +242,14 @@ impl Network for Model {
             Self::FedDynCnn(network) => network.forward(inputs, pass),
             Self::ResNet(network) => network.forward(inputs, pass),
             Self::Lstm(network) => network.forward(inputs, pass),
+            Self::Net(network) => network.forward(inputs, pass),
         }
     }
+}
+
+/// The network of a file for examples of this extent.
+fn graph(path: &Path, Extent { channels, height, width }: Extent, classes: usize) -> Result<Graph> {
+    Graph::read(path, Shape::Images([channels, height, width]), classes)
 }
 
 /// Rows as images: `n × c × h × w`.

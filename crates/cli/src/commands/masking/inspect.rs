@@ -31,7 +31,7 @@ pub(crate) struct Inspect {
     ngrams: Vec<String>,
 
     /// How many of each length are shown
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, conflicts_with = "ngrams")]
     top: usize,
 
     /// Texts in which they are looked for

@@ -12,7 +12,7 @@ use crate::tracing::{DAYS, Phone, RISKS};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum NetworkConfig {
-    /// A linear function of [`Inputs::flat`].
+    /// A linear function of all inputs in a row ([`Inputs::flat`]).
     Linear,
     /// Blocks that join each thing of the set with the greatest of all (DS-PCT: width 128, 5 blocks).
     DeepSet {

@@ -1,0 +1,464 @@
+//! Networks in TOML files.
+//!
+//! ```toml
+//! layers = [
+//!     { conv = 16 }, "batch-norm", "relu",
+//!     { block = "basic", channels = 16, repeat = 3 },
+//!     "global-average-pool",
+//!     { linear = "classes" },
+//! ]
+//!
+//! [block.basic]
+//! layers = [
+//!     { conv = "channels", bias = false }, "batch-norm", "relu",
+//!     { conv = "channels", bias = false }, "batch-norm",
+//!     { add = "input" }, "relu",
+//! ]
+//! ```
+//!
+//! An entry reads what the one before it gives, or what `from` names; `input` is what the block, or the network, was given. A number
+//! is written as it is or as a product of numbers and names: an argument of the block, `classes`, or `in`, the channels read.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    ops::Range,
+    path::Path,
+};
+
+use lyceum_core::{Error, RecipeError, Result, recipe::suggest};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{Activation, Conv, Graph, Op, Pool, Port, Shape};
+
+/// How deep blocks may stand in blocks: one that calls itself has no end.
+const DEEPEST: usize = 16;
+
+/// Every operation's name, with the keys that it can have besides `name` and `from`.
+const OPERATIONS: &[(&str, &[&str])] = &[
+    ("conv", &["kernel", "stride", "padding", "dilation", "groups", "bias"]),
+    ("depthwise", &["stride", "padding", "dilation", "bias"]),
+    ("transposed-conv", &["kernel", "stride", "padding"]),
+    ("linear", &[]),
+    ("batch-norm", &[]),
+    ("layer-norm", &[]),
+    ("group-norm", &[]),
+    ("relu", &[]),
+    ("relu6", &[]),
+    ("leaky-relu", &[]),
+    ("hard-sigmoid", &[]),
+    ("hard-swish", &[]),
+    ("gelu", &[]),
+    ("silu", &[]),
+    ("sigmoid", &[]),
+    ("tanh", &[]),
+    ("softmax", &[]),
+    ("max-pool", &["stride", "padding"]),
+    ("average-pool", &["stride", "padding"]),
+    ("global-average-pool", &[]),
+    ("global-max-pool", &[]),
+    ("adaptive-average-pool", &[]),
+    ("upsample", &["bilinear"]),
+    ("add", &[]),
+    ("subtract", &[]),
+    ("multiply", &[]),
+    ("divide", &[]),
+    ("mean", &[]),
+    ("concatenate", &[]),
+    ("slice", &[]),
+    ("flatten", &[]),
+    ("reshape", &[]),
+    ("pad", &[]),
+    ("dropout", &[]),
+];
+
+type Value<'a> = Spanned<DeValue<'a>>;
+
+impl Graph {
+    /// The network of a TOML file, for examples of this shape and so many classes.
+    ///
+    /// # Errors
+    ///
+    /// A mistake in the file, with its line; shapes that do not fit; an output that is not one number a class.
+    pub fn read(path: &Path, input: Shape, classes: usize) -> Result<Self> {
+        let hint = "Give the path of a network (a TOML file).";
+        let text = fs::read_to_string(path).map_err(Error::missing_or_io("read", path, hint))?;
+        Self::parse(&path.display().to_string(), &text, input, classes)
+    }
+
+    /// The same of a text; `name` is what errors call it.
+    pub fn parse(name: &str, text: &str, input: Shape, classes: usize) -> Result<Self> {
+        let file = File { name, text };
+        let root = DeTable::parse(text).map_err(|error| file.wrong(error.span().unwrap_or(0..0), error.message().to_owned(), None))?;
+        let root = root.get_ref();
+        if let Some((key, _)) = root.iter().find(|(key, _)| !["layers", "block"].contains(&key.get_ref().as_ref())) {
+            return Err(file.wrong(
+                key.span(),
+                format!("unknown key `{}`", key.get_ref()),
+                Some(suggest(key.get_ref(), &["layers", "block"])),
+            ));
+        }
+        let blocks = match root.get("block").map(|value| (value.span(), value.get_ref())) {
+            None => None,
+            Some((_, DeValue::Table(blocks))) => Some(blocks),
+            Some((span, _)) => return Err(file.wrong(span, "`block`: allowed: tables [block.NAME]".into(), None)),
+        };
+        let mut reader = Reader { file, blocks, graph: Self::new(input) };
+        let scope = Scope::new(String::new(), [("classes".to_owned(), classes)].into(), Port::Input, 0);
+        let layers = root.get("layers").ok_or_else(|| reader.file.wrong(0..0, "the key `layers` is missing".into(), None))?;
+        reader.layers(layers, scope)?;
+        match reader.graph.output() {
+            Shape::Row(width) if width == classes => Ok(reader.graph),
+            found => {
+                let message = format!("the network gives {found}; allowed: {classes} numbers in a row, one for each class");
+                let help = "The last entry is mostly { linear = \"classes\" }.";
+                Err(reader.file.wrong(layers.span(), message, Some(help.into())))
+            }
+        }
+    }
+}
+
+/// The file, for errors.
+#[derive(Clone, Copy)]
+struct File<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+impl File<'_> {
+    fn wrong(&self, span: Range<usize>, message: String, help: Option<String>) -> Error {
+        let line = self.text[..span.start.min(self.text.len())].matches('\n').count() + 1;
+        RecipeError { name: self.name.into(), text: self.text.into(), span, line, message, help }.into()
+    }
+}
+
+/// What names mean in a list of layers.
+struct Scope {
+    /// What stands before the names of its nodes.
+    prefix: String,
+    arguments: BTreeMap<String, usize>,
+    /// Those that were asked for.
+    used: RefCell<BTreeSet<String>>,
+    nodes: BTreeMap<String, Port>,
+    previous: Port,
+    /// How many nodes of each kind there were.
+    counts: BTreeMap<String, usize>,
+    depth: usize,
+}
+
+impl Scope {
+    fn new(prefix: String, arguments: BTreeMap<String, usize>, input: Port, depth: usize) -> Self {
+        let nodes = [("input".to_owned(), input)].into();
+        Self { prefix, arguments, used: RefCell::default(), nodes, previous: input, counts: BTreeMap::new(), depth }
+    }
+
+    fn next_name(&mut self, kind: &str) -> String {
+        let count = self.counts.entry(kind.into()).or_insert(0);
+        *count += 1;
+        format!("{kind}{count}")
+    }
+}
+
+struct Reader<'a> {
+    file: File<'a>,
+    blocks: Option<&'a DeTable<'a>>,
+    graph: Graph,
+}
+
+/// An entry of a list of layers: its operation, what is written after the operation, and the other keys.
+struct Entry<'a> {
+    span: Range<usize>,
+    kind: &'a str,
+    main: Option<&'a Value<'a>>,
+    keys: Option<&'a DeTable<'a>>,
+}
+
+impl<'a> Entry<'a> {
+    fn key(&self, name: &str) -> Option<&'a Value<'a>> {
+        self.keys?.get(name)
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// Adds all entries of a list; gives what the last one gives, and the names of the arguments that were used.
+    fn layers(&mut self, list: &'a Value<'a>, mut scope: Scope) -> Result<(Port, BTreeSet<String>)> {
+        let DeValue::Array(entries) = list.get_ref() else {
+            return Err(self.file.wrong(list.span(), "`layers`: allowed: a list".into(), None));
+        };
+        for value in entries {
+            let entry = self.entry(value)?;
+            let from = match entry.key("from") {
+                None => vec![scope.previous],
+                Some(names) => self.ports(names, &scope)?,
+            };
+            let name = match entry.key("name").map(|name| (name.span(), name.get_ref())) {
+                None => scope.next_name(entry.kind),
+                Some((_, DeValue::String(name))) if is_name(name) => name.to_string(),
+                Some((span, _)) => return Err(self.file.wrong(span, "`name`: allowed: letters, digits, - and _".into(), None)),
+            };
+            if scope.nodes.contains_key(&name) {
+                return Err(self.file.wrong(entry.span, format!("`{name}` is the name of an earlier entry"), None));
+            }
+            let full = format!("{}{name}", scope.prefix);
+            let port = match entry.kind {
+                "block" | "layers" => self.block(&entry, &full, from, &scope)?,
+                _ => self.node(&entry, &full, from, &scope)?,
+            };
+            scope.nodes.insert(name, port);
+            scope.previous = port;
+        }
+        Ok((scope.previous, scope.used.into_inner()))
+    }
+
+    fn entry(&self, value: &'a Value<'a>) -> Result<Entry<'a>> {
+        let span = value.span();
+        let known: Vec<&str> = OPERATIONS.iter().map(|(name, _)| *name).chain(["block", "layers"]).collect();
+        match value.get_ref() {
+            DeValue::String(kind) => match known.iter().find(|name| *name == kind) {
+                Some(kind) => Ok(Entry { span, kind, main: None, keys: None }),
+                None => Err(self.file.wrong(span, format!("unknown operation `{kind}`"), Some(suggest(kind, &known)))),
+            },
+            DeValue::Table(keys) => {
+                let mut named =
+                    keys.iter().filter_map(|(key, value)| Some((*known.iter().find(|name| **name == key.get_ref().as_ref())?, value)));
+                let (Some((kind, main)), None) = (named.next(), named.next()) else {
+                    let first = keys.iter().next().map(|(key, _)| key.get_ref().to_string()).unwrap_or_default();
+                    let message = "an entry has one operation, such as { conv = 16, kernel = 3 }".to_owned();
+                    return Err(self.file.wrong(span, message, Some(suggest(&first, &known))));
+                };
+                if let Some((_, options)) = OPERATIONS.iter().find(|(name, _)| *name == kind) {
+                    let allowed: Vec<&str> = ["name", "from", kind].iter().chain(*options).copied().collect();
+                    if let Some((key, _)) = keys.iter().find(|(key, _)| !allowed.contains(&key.get_ref().as_ref())) {
+                        let text = key.get_ref();
+                        return Err(self.file.wrong(key.span(), format!("unknown key `{text}`"), Some(suggest(text, &allowed))));
+                    }
+                }
+                Ok(Entry { span, kind, main: Some(main), keys: Some(keys) })
+            }
+            other => {
+                Err(self.file.wrong(span, format!("found {}; allowed: \"relu\", {{ conv = 16 }} and the like", other.type_str()), None))
+            }
+        }
+    }
+
+    /// The nodes of a name, or of a list of names.
+    fn ports(&self, names: &Value<'_>, scope: &Scope) -> Result<Vec<Port>> {
+        let one = |value: &Value<'_>| match value.get_ref() {
+            DeValue::String(name) => scope.nodes.get(name.as_ref()).copied().ok_or_else(|| {
+                let known: Vec<&str> = scope.nodes.keys().map(String::as_str).collect();
+                self.file.wrong(value.span(), format!("no earlier entry here is called `{name}`"), Some(suggest(name, &known)))
+            }),
+            _ => Err(self.file.wrong(value.span(), "allowed: a name, or a list of names".into(), None)),
+        };
+        match names.get_ref() {
+            DeValue::Array(all) if !all.is_empty() => all.iter().map(one).collect(),
+            _ => Ok(vec![one(names)?]),
+        }
+    }
+
+    fn block(&mut self, entry: &Entry<'a>, name: &str, from: Vec<Port>, outer: &Scope) -> Result<Port> {
+        let [mut port] =
+            from.as_slice().try_into().map_err(|_| self.file.wrong(entry.span.clone(), "a block reads one value".into(), None))?;
+        if outer.depth == DEEPEST {
+            return Err(self.file.wrong(entry.span.clone(), format!("blocks in blocks, {DEEPEST} deep; allowed: fewer"), None));
+        }
+        let main = entry.main.ok_or_else(|| self.file.wrong(entry.span.clone(), "allowed: { block = \"NAME\" }".into(), None))?;
+        let (mut arguments, layers) = if entry.kind == "layers" {
+            (outer.arguments.clone(), main)
+        } else {
+            let mut known = outer.arguments.clone();
+            known.retain(|name, _| name == "classes");
+            let (defaults, layers) = self.definition(main)?;
+            known.extend(defaults);
+            (known, layers)
+        };
+        let reserved = ["block", "layers", "name", "from", "repeat"];
+        let given = || entry.keys.into_iter().flat_map(DeTable::iter).filter(|(key, _)| !reserved.contains(&key.get_ref().as_ref()));
+        let channels = self.graph.shape(port).channels();
+        for (key, value) in given() {
+            arguments.insert(key.get_ref().to_string(), self.number(value, outer, channels)?);
+        }
+        let repeat = entry.key("repeat").map_or(Ok(1), |value| self.number(value, outer, channels))?;
+        for number in 1..=repeat {
+            let prefix = if repeat > 1 { format!("{name}.{number}.") } else { format!("{name}.") };
+            let before = self.graph.nodes().len();
+            let (given_back, used) = self.layers(layers, Scope::new(prefix, arguments.clone(), port, outer.depth + 1))?;
+            port = given_back;
+            if self.graph.nodes().len() == before {
+                return Err(self.file.wrong(entry.span.clone(), "a block without operations".into(), None));
+            }
+            if let Some((key, _)) = given().find(|(key, _)| !used.contains(key.get_ref().as_ref())) {
+                return Err(self.file.wrong(key.span(), format!("the block has no use for `{}`", key.get_ref()), None));
+            }
+            outer.used.borrow_mut().extend(used);
+        }
+        Ok(port)
+    }
+
+    /// The default arguments and the layers of a block.
+    fn definition(&self, name: &Value<'_>) -> Result<(BTreeMap<String, usize>, &'a Value<'a>)> {
+        let known: Vec<&str> = self.blocks.iter().flat_map(|blocks| blocks.keys()).map(|key| key.get_ref().as_ref()).collect();
+        let DeValue::String(text) = name.get_ref() else {
+            return Err(self.file.wrong(name.span(), "`block`: allowed: the name of a block".into(), None));
+        };
+        let missing = || self.file.wrong(name.span(), format!("there is no [block.{text}]"), Some(suggest(text, &known)));
+        let found = self.blocks.and_then(|blocks| blocks.get(text.as_ref())).ok_or_else(missing)?;
+        let DeValue::Table(table) = found.get_ref() else { return Err(missing()) };
+        let layers = table.get("layers").ok_or_else(|| self.file.wrong(found.span(), format!("[block.{text}] has no `layers`"), None))?;
+        let defaults = table.iter().filter(|(key, _)| key.get_ref() != "layers").map(|(key, value)| match integer(value) {
+            Some(number) => Ok((key.get_ref().to_string(), number)),
+            None => Err(self.file.wrong(value.span(), format!("`{}`: allowed: a whole number", key.get_ref()), None)),
+        });
+        Ok((defaults.collect::<Result<_>>()?, layers))
+    }
+
+    fn node(&mut self, entry: &Entry<'a>, name: &str, from: Vec<Port>, scope: &Scope) -> Result<Port> {
+        let mut inputs = from;
+        let channels = inputs.first().map_or(0, |port| self.graph.shape(*port).channels());
+        let op = self.op(entry, scope, channels)?;
+        if let Op::Add | Op::Subtract | Op::Multiply | Op::Divide | Op::Mean | Op::Concatenate = op
+            && let Some(others) = entry.main
+        {
+            inputs.extend(self.ports(others, scope)?);
+        }
+        self.graph.add(name, op, &inputs).map_err(|error| self.file.wrong(entry.span.clone(), error.to_string(), None))
+    }
+
+    /// The operation of an entry that reads so many channels.
+    fn op(&self, entry: &Entry<'a>, scope: &Scope, channels: usize) -> Result<Op> {
+        let number = |value: &Value<'_>| self.number(value, scope, channels);
+        let main = |what: &str| {
+            entry.main.ok_or_else(|| self.file.wrong(entry.span.clone(), format!("allowed: {{ {} = {what} }}", entry.kind), None))
+        };
+        let or = |key: &str, default: usize| entry.key(key).map_or(Ok(default), number);
+        let flag = |key: &str, default: bool| match entry.key(key).map(|value| (value.span(), value.get_ref())) {
+            None => Ok(default),
+            Some((_, DeValue::Boolean(flag))) => Ok(*flag),
+            Some((span, _)) => Err(self.file.wrong(span, format!("`{key}`: allowed: true or false"), None)),
+        };
+        let share = |value: &Value<'_>| match value.get_ref() {
+            DeValue::Float(text) => {
+                text.as_str().parse::<f64>().map_err(|_| self.file.wrong(value.span(), "allowed: a number".into(), None))
+            }
+            _ => integer(value).map(|number| number as f64).ok_or_else(|| self.file.wrong(value.span(), "allowed: a number".into(), None)),
+        };
+        let numbers = |value: &Value<'_>| match value.get_ref() {
+            DeValue::Array(all) => all.iter().map(number).collect::<Result<Vec<_>>>(),
+            _ => Err(self.file.wrong(value.span(), "allowed: a list of numbers".into(), None)),
+        };
+        let conv = |outputs: usize, kernel: usize, groups: usize| -> Result<Conv> {
+            let dilation = or("dilation", 1)?;
+            let same = dilation.saturating_mul(kernel.saturating_sub(1)) / 2;
+            let (stride, padding, bias) = (or("stride", 1)?, or("padding", same)?, flag("bias", true)?);
+            Ok(Conv { outputs, kernel, stride, padding, dilation, groups, bias })
+        };
+        let pool = || -> Result<Pool> {
+            let size = number(main("2")?)?;
+            Ok(Pool { size, stride: or("stride", size)?, padding: or("padding", 0)? })
+        };
+        // Those without a number of their own are written as they are, or = true beside other keys.
+        let plain = |op: Op| match entry.main.map(|value| (value.span(), value.get_ref())) {
+            None | Some((_, DeValue::Boolean(true))) => Ok(op),
+            Some((span, _)) => Err(self.file.wrong(span, format!("allowed: \"{0}\", or {{ {0} = true, … }}", entry.kind), None)),
+        };
+        Ok(match entry.kind {
+            "conv" => Op::Conv(conv(number(main("CHANNELS")?)?, or("kernel", 3)?, or("groups", 1)?)?),
+            "depthwise" => Op::Conv(conv(channels, number(main("KERNEL")?)?, channels)?),
+            "transposed-conv" => {
+                let (kernel, stride) = (or("kernel", 2)?, or("stride", 2)?);
+                Op::TransposedConv { outputs: number(main("CHANNELS")?)?, kernel, stride, padding: or("padding", 0)? }
+            }
+            "linear" => Op::Linear { outputs: number(main("OUTPUTS")?)? },
+            "batch-norm" => plain(Op::BatchNorm)?,
+            "layer-norm" => plain(Op::LayerNorm)?,
+            "group-norm" => Op::GroupNorm { groups: number(main("GROUPS")?)? },
+            "relu" => plain(Op::Activation(Activation::Relu))?,
+            "relu6" => plain(Op::Activation(Activation::Relu6))?,
+            "leaky-relu" => Op::Activation(Activation::LeakyRelu(entry.main.map_or(Ok(0.01), share)?)),
+            "hard-sigmoid" => plain(Op::Activation(Activation::HardSigmoid))?,
+            "hard-swish" => plain(Op::Activation(Activation::HardSwish))?,
+            "gelu" => plain(Op::Activation(Activation::Gelu))?,
+            "silu" => plain(Op::Activation(Activation::Silu))?,
+            "sigmoid" => plain(Op::Activation(Activation::Sigmoid))?,
+            "tanh" => plain(Op::Activation(Activation::Tanh))?,
+            "softmax" => plain(Op::Softmax)?,
+            "max-pool" => Op::MaxPool(pool()?),
+            "average-pool" => Op::AveragePool(pool()?),
+            "global-average-pool" => plain(Op::GlobalAveragePool)?,
+            "global-max-pool" => plain(Op::GlobalMaxPool)?,
+            "adaptive-average-pool" => Op::AdaptiveAveragePool { size: number(main("SIZE")?)? },
+            "upsample" => Op::Upsample { factor: number(main("2")?)?, bilinear: flag("bilinear", false)? },
+            "add" => Op::Add,
+            "subtract" => Op::Subtract,
+            "multiply" => Op::Multiply,
+            "divide" => Op::Divide,
+            "mean" => Op::Mean,
+            "concatenate" => Op::Concatenate,
+            "slice" => {
+                let value = main("[FROM, UNTIL]")?;
+                match numbers(value)?.as_slice() {
+                    [from, until] => Op::Slice { from: *from, until: *until },
+                    _ => return Err(self.file.wrong(value.span(), "allowed: [from, until]".into(), None)),
+                }
+            }
+            "flatten" => plain(Op::Flatten)?,
+            "reshape" => {
+                let value = main("[CHANNELS, HEIGHT, WIDTH]")?;
+                let extents = numbers(value)?.try_into();
+                Op::Reshape(extents.map_err(|_| self.file.wrong(value.span(), "allowed: [channels, height, width]".into(), None))?)
+            }
+            "pad" => Op::Pad(number(main("PIXELS")?)?),
+            "dropout" => Op::Dropout(share(main("RATE")?)?),
+            other => unreachable!("`{other}` is no operation of the list"),
+        })
+    }
+
+    /// A whole number, or a product such as `"4*channels"` or `"in/2"`.
+    fn number(&self, value: &Value<'_>, scope: &Scope, channels: usize) -> Result<usize> {
+        let wrong = |message: String, help: Option<String>| self.file.wrong(value.span(), message, help);
+        if let Some(number) = integer(value) {
+            return Ok(number);
+        }
+        let DeValue::String(text) = value.get_ref() else {
+            return Err(wrong("allowed: a whole number >= 0, or a product in quotes such as \"4*channels\"".into(), None));
+        };
+        let factor = |word: &str| match word.trim() {
+            "in" => Ok(channels),
+            word if word.parse::<usize>().is_ok() => Ok(word.parse().unwrap_or(0)),
+            word => {
+                scope.used.borrow_mut().insert(word.into());
+                scope.arguments.get(word).copied().ok_or_else(|| {
+                    let known: Vec<&str> = scope.arguments.keys().map(String::as_str).chain(["in"]).collect();
+                    wrong(format!("`{word}` is no number here"), Some(suggest(word, &known)))
+                })
+            }
+        };
+        let mut words = text.split_inclusive(['*', '/']);
+        let mut operator = '*';
+        words.try_fold(1_usize, |result, word| {
+            let number = factor(word.trim_end_matches(['*', '/']))?;
+            let next = match operator {
+                '*' => result.checked_mul(number),
+                _ => result.checked_div(number).filter(|quotient| quotient * number == result),
+            };
+            operator = word.chars().last().unwrap_or('*');
+            next.ok_or_else(|| wrong(format!("\"{text}\" is no whole number"), None))
+        })
+    }
+}
+
+/// A whole number of at least 0.
+fn integer(value: &Value<'_>) -> Option<usize> {
+    match value.get_ref() {
+        DeValue::Integer(number) => usize::from_str_radix(number.as_str(), number.radix()).ok(),
+        _ => None,
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter))
+}

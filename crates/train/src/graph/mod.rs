@@ -1,0 +1,131 @@
+//! Networks as data: operations by name, in the order in which they run, with what each reads.
+//!
+//! A [`Graph`] is made node by node with [`Graph::add`], which finds each shape and refuses what does not fit, or read from a TOML
+//! file ([`Graph::read`]). It says what it costs ([`Graph::cost`], [`Graph::table`]), draws itself ([`Graph::svg`]), and becomes a network that can be trained
+//! ([`Net`]).
+//!
+//! ```
+//! use lyceum_core::Seed;
+//! use lyceum_train::{ParamSpace, cpu, graph::{Activation, Conv, Graph, Net, Op, Port, Shape}};
+//!
+//! let mut graph = Graph::new(Shape::Images([1, 8, 8]));
+//! let conv = graph.add("conv", Op::Conv(Conv::new(16, 3)), &[Port::Input])?;
+//! let relu = graph.add("relu", Op::Activation(Activation::Relu), &[conv])?;
+//! graph.add("output", Op::Linear { outputs: 10 }, &[relu])?;
+//! let net = Net::new(graph, Seed::new(1), &cpu())?;
+//! assert_eq!(ParamSpace::of(&net).dimension(), 16 * 9 + 16 + 16 * 64 * 10 + 10);
+//! # Ok::<(), lyceum_core::Error>(())
+//! ```
+
+mod cost;
+mod drawing;
+mod file;
+mod net;
+mod op;
+mod plan;
+mod run;
+mod shape;
+mod table;
+
+pub use cost::Cost;
+pub use net::Net;
+pub use op::{Activation, Conv, Op, Pool};
+pub use shape::Shape;
+
+use lyceum_core::{Error, Result};
+
+/// What a node reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Port {
+    /// The network's input.
+    Input,
+    /// What the node of this number gives.
+    Node(usize),
+}
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Its name, different from all others: its parameters are called `NAME.weight` and so on.
+    pub name: String,
+    /// What it does.
+    pub op: Op,
+    /// What it reads: nodes that come before it.
+    pub inputs: Vec<Port>,
+    /// The shape of what it gives, for one example.
+    pub shape: Shape,
+}
+
+/// A network's description. What the last node gives is what the network gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Graph {
+    input: Shape,
+    nodes: Vec<Node>,
+}
+
+/// More nodes than any network has: a file asks for them by repeats of repeats.
+const MOST_NODES: usize = 100_000;
+
+impl Graph {
+    /// A network without operations, for examples of this shape.
+    pub fn new(input: Shape) -> Self {
+        Self { input, nodes: Vec::new() }
+    }
+
+    /// Adds an operation after those that are there; gives what other nodes call it.
+    ///
+    /// # Errors
+    ///
+    /// A name that is taken, and shapes that the operation does not take; the error names the node and the shapes.
+    pub fn add(&mut self, name: &str, op: Op, inputs: &[Port]) -> Result<Port> {
+        let wrong = |what: String| Err(Error::Violated(format!("`{name}`: {what}")));
+        if name.is_empty() || self.nodes.iter().any(|node| node.name == name) {
+            return wrong("a node's name must be there, and no other node's".into());
+        }
+        if self.nodes.len() == MOST_NODES {
+            return wrong(format!("found more than {MOST_NODES} nodes; allowed: fewer"));
+        }
+        if let Some(Port::Node(number)) = inputs.iter().find(|port| matches!(port, Port::Node(number) if *number >= self.nodes.len())) {
+            return wrong(format!("reads node {number}; allowed: one of the {} nodes before it", self.nodes.len()));
+        }
+        let shapes: Vec<Shape> = inputs.iter().map(|port| self.shape(*port)).collect();
+        match op.shape(&shapes) {
+            Ok(shape) => {
+                self.nodes.push(Node { name: name.into(), op, inputs: inputs.to_vec(), shape });
+                Ok(Port::Node(self.nodes.len() - 1))
+            }
+            Err(what) => wrong(what),
+        }
+    }
+
+    /// The nodes, in the order in which they run.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The shape of one example.
+    pub fn input(&self) -> Shape {
+        self.input
+    }
+
+    /// The shape of what is given for one example.
+    pub fn output(&self) -> Shape {
+        self.nodes.last().map_or(self.input, |node| node.shape)
+    }
+
+    /// The shape of what a node reads.
+    pub fn shape(&self, port: Port) -> Shape {
+        match port {
+            Port::Input => self.input,
+            Port::Node(number) => self.nodes[number].shape,
+        }
+    }
+
+    /// Whether each node reads the one before it and nothing else.
+    pub fn is_chain(&self) -> bool {
+        self.nodes.iter().enumerate().all(|(number, node)| {
+            let before = number.checked_sub(1).map_or(Port::Input, Port::Node);
+            node.inputs == [before]
+        })
+    }
+}

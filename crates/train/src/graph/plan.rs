@@ -1,0 +1,135 @@
+//! Which steps a network is run in: operations that the kernels do in one sweep are one step.
+//!
+//! ```text
+//! convolution ─► ReLU ─► maximum 2×2       linear ─► ReLU       norm ─► + residual ─► ReLU       ReLU ─► maximum
+//! ```
+//!
+//! Operations are joined only where nothing else reads what is between them. A step stands where the last of its operations
+//! stood.
+
+use lyceum_kernels::Activation as Fused;
+
+use super::{Activation, Graph, Op, Pool, Port};
+
+/// One step.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Step {
+    /// The node whose operation comes first.
+    pub(super) node: usize,
+    /// Joined to it.
+    pub(super) pooled: bool,
+    pub(super) residual: Option<Read>,
+    pub(super) activation: Fused,
+    /// What it reads.
+    pub(super) reads: Vec<Read>,
+    /// The node that gives what the step gives.
+    pub(super) gives: usize,
+}
+
+/// A value that a step reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Read {
+    pub(super) port: Port,
+    /// Whether nobody reads it later.
+    pub(super) last: bool,
+}
+
+/// The steps of a network, in order.
+pub(super) fn plan(graph: &Graph) -> Vec<Step> {
+    let nodes = graph.nodes();
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    for (number, node) in nodes.iter().enumerate() {
+        for port in &node.inputs {
+            if let Port::Node(input) = port {
+                readers[*input].push(number);
+            }
+        }
+    }
+    // The only operation that reads what a node gives.
+    let next = |number: usize| if let [only] = readers[number].as_slice() { Some((*only, &nodes[*only].op)) } else { None };
+    let relu = |number: usize| next(number).filter(|(_, op)| **op == Op::Activation(Activation::Relu)).map(|(number, _)| number);
+    // A maximum over windows that touch, as the kernel has it.
+    let pool = |number: usize| match next(number) {
+        Some((number, Op::MaxPool(Pool { size, stride, padding: 0 }))) if size == stride => Some((number, *size)),
+        _ => None,
+    };
+    let read = |port: Port| Read { port, last: false };
+    let mut joined = vec![false; nodes.len()];
+    let mut steps: Vec<Step> = Vec::new();
+    for (number, node) in nodes.iter().enumerate() {
+        if joined[number] {
+            continue;
+        }
+        let reads = node.inputs.iter().copied().map(read).collect();
+        let mut step = Step { node: number, pooled: false, residual: None, activation: Fused::None, reads, gives: number };
+        let mut join = |step: &mut Step, to: usize| {
+            joined[to] = true;
+            step.gives = to;
+        };
+        match &node.op {
+            Op::Conv(_) => {
+                let relu_then_pool = relu(number).and_then(|relu| Some((relu, pool(relu).filter(|(_, size)| *size == 2)?.0)));
+                let pool_then_relu = pool(number).filter(|(_, size)| *size == 2).and_then(|(pool, _)| Some((pool, relu(pool)?)));
+                if let Some((between, last)) = relu_then_pool.or(pool_then_relu) {
+                    (step.pooled, step.activation) = (true, Fused::Relu);
+                    join(&mut step, between);
+                    join(&mut step, last);
+                } else if let Some(relu) = relu(number) {
+                    step.activation = Fused::Relu;
+                    join(&mut step, relu);
+                }
+            }
+            Op::Linear { .. } => {
+                if let Some(relu) = relu(number) {
+                    step.activation = Fused::Relu;
+                    join(&mut step, relu);
+                }
+            }
+            Op::BatchNorm => {
+                let sum = next(number).filter(|(sum, op)| **op == Op::Add && nodes[*sum].inputs.len() == 2 && !joined[*sum]);
+                if let Some((sum, _)) = sum.filter(|(sum, _)| nodes[*sum].inputs[0] != nodes[*sum].inputs[1]) {
+                    let other = nodes[sum].inputs.iter().find(|port| **port != Port::Node(number));
+                    step.residual = other.copied().map(read);
+                    joined[sum] = true;
+                    step.gives = sum;
+                }
+                let last = step.gives;
+                // Before a maximum, ReLU is cheaper after it.
+                if let Some(relu) = relu(last).filter(|relu| pool(*relu).is_none()) {
+                    step.activation = Fused::Relu;
+                    joined[relu] = true;
+                    step.gives = relu;
+                }
+            }
+            // ReLU after the maximum is the maximum after ReLU, on a part of the numbers.
+            Op::Activation(Activation::Relu) => {
+                if let Some((pool, _)) = pool(number) {
+                    step.node = pool;
+                    step.activation = Fused::Relu;
+                    join(&mut step, pool);
+                }
+            }
+            Op::MaxPool(Pool { size, stride, padding: 0 }) if size == stride => {
+                if let Some(relu) = relu(number) {
+                    step.activation = Fused::Relu;
+                    join(&mut step, relu);
+                }
+            }
+            _ => {}
+        }
+        steps.push(step);
+    }
+    steps.sort_by_key(|step| step.gives);
+    mark_last(&mut steps);
+    steps
+}
+
+/// Marks of each value who reads it last. Of the same value read twice by a step, one reading is the last.
+fn mark_last(steps: &mut [Step]) {
+    let mut seen = std::collections::HashSet::new();
+    for step in steps.iter_mut().rev() {
+        for read in step.residual.iter_mut().chain(step.reads.iter_mut().rev()) {
+            read.last = seen.insert(read.port);
+        }
+    }
+}

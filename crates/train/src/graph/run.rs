@@ -1,0 +1,199 @@
+//! One pass through a network's steps.
+
+use burn::tensor::{
+    Tensor, activation, module,
+    ops::{AvgPoolOptions, InterpolateMode, InterpolateOptions, MaxPoolOptions},
+};
+use lyceum_kernels::{Activation as Fused, max_pool};
+
+use super::{
+    Activation, Net, Op, Pool, Port,
+    net::{Layer, Planned},
+    plan::Read,
+};
+use crate::Pass;
+
+/// What a node gives, for all examples.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    Rows(Tensor<2>),
+    Images(Tensor<4>),
+}
+
+impl Value {
+    /// The numbers of each example in a row.
+    pub(super) fn rows(self) -> Tensor<2> {
+        match self {
+            Self::Rows(x) => x,
+            Self::Images(x) => x.flatten(1, 3),
+        }
+    }
+
+    /// Images; rows are images of one pixel.
+    fn images(self) -> Tensor<4> {
+        match self {
+            Self::Images(x) => x,
+            Self::Rows(x) => {
+                let [n, width] = x.dims();
+                x.reshape([n, width, 1, 1])
+            }
+        }
+    }
+
+    /// What images become, in the shape that there was.
+    fn map_images(self, change: impl FnOnce(Tensor<4>) -> Tensor<4>) -> Self {
+        let is_rows = matches!(self, Self::Rows(_));
+        let y = change(self.images());
+        if is_rows { Self::Rows(y.flatten(1, 3)) } else { Self::Images(y) }
+    }
+}
+
+/// The same of a value of either kind.
+macro_rules! either {
+    ($value:expr, $x:ident => $do:expr) => {
+        match $value {
+            Value::Rows($x) => Value::Rows($do),
+            Value::Images($x) => Value::Images($do),
+        }
+    };
+}
+
+/// The same of two values of one kind.
+macro_rules! both {
+    ($a:expr, $b:expr, $x:ident, $y:ident => $do:expr) => {
+        match ($a, $b) {
+            (Value::Rows($x), Value::Rows($y)) => Value::Rows($do),
+            (a, b) => {
+                let ($x, $y) = (a.images(), b.images());
+                Value::Images($do)
+            }
+        }
+    };
+}
+
+/// The values that are still needed.
+struct Values {
+    input: Option<Value>,
+    nodes: Vec<Option<Value>>,
+}
+
+impl Values {
+    fn read(&mut self, Read { port, last }: Read) -> Value {
+        let place = match port {
+            Port::Input => &mut self.input,
+            Port::Node(number) => &mut self.nodes[number],
+        };
+        let found = if last { place.take() } else { place.clone() };
+        found.expect("a plan reads what an earlier step gives")
+    }
+}
+
+/// What the last node gives.
+pub(super) fn run(net: &Net, plan: &[Planned], input: Value, pass: &mut Pass) -> Value {
+    let mut values = Values { input: Some(input), nodes: vec![None; net.graph().nodes().len()] };
+    for Planned { step, layer } in plan {
+        let mut inputs: Vec<Value> = step.reads.iter().map(|read| values.read(*read)).collect();
+        let layer = layer.map(|number| net.layer(number));
+        let node = &net.graph().nodes()[step.node];
+        let output = if let [_] = inputs.as_slice() {
+            let x = inputs.remove(0);
+            match layer {
+                Some(layer) => through_layer(layer, x, step.residual.map(|read| values.read(read)), step.pooled, step.activation, pass),
+                None => of_one(&node.op, x, step.activation, pass),
+            }
+        } else {
+            of_several(&node.op, inputs)
+        };
+        values.nodes[step.gives] = Some(output);
+    }
+    match values.nodes.pop() {
+        Some(last) => last.expect("the last node gives what the network gives"),
+        None => values.input.expect("nothing has read the input"),
+    }
+}
+
+fn through_layer(layer: &Layer, x: Value, residual: Option<Value>, pooled: bool, activation: Fused, pass: &mut Pass) -> Value {
+    match layer {
+        Layer::Conv(conv) if pooled => Value::Images(conv.forward_max_pool_relu(x.images(), pass)),
+        Layer::Conv(conv) => Value::Images(conv.forward(x.images(), activation, pass)),
+        Layer::TransposedConv(conv) => Value::Images(conv.forward(x.images())),
+        Layer::Linear(linear) => Value::Rows(linear.forward(x.rows(), activation, pass)),
+        Layer::BatchNorm(norm) => x.map_images(|x| norm.forward(x, residual.map(Value::images), activation, pass)),
+        Layer::GroupNorm(norm) => x.map_images(|x| norm.forward(x)),
+    }
+}
+
+fn of_one(op: &Op, x: Value, fused: Fused, pass: &mut Pass) -> Value {
+    match op {
+        Op::Activation(function) => either!(x, x => activate(*function, x)),
+        Op::Softmax => Value::Rows(activation::softmax(x.rows(), 1)),
+        Op::MaxPool(Pool { size, stride, padding: 0 }) if size == stride => Value::Images(max_pool(x.images(), *size, fused)),
+        Op::MaxPool(Pool { size, stride, padding }) => {
+            let options = MaxPoolOptions::new([*size; 2]).with_stride([*stride; 2]).with_padding([*padding; 2]);
+            Value::Images(module::max_pool2d(x.images(), options))
+        }
+        Op::AveragePool(Pool { size, stride, padding }) => {
+            let options = AvgPoolOptions::new([*size; 2]).with_stride([*stride; 2]).with_padding([*padding; 2]);
+            Value::Images(module::avg_pool2d(x.images(), options))
+        }
+        Op::GlobalAveragePool => Value::Rows(module::adaptive_avg_pool2d(x.images(), [1, 1]).flatten(1, 3)),
+        Op::GlobalMaxPool => {
+            let x = x.images();
+            let [n, channels, height, width] = x.dims();
+            Value::Rows(x.reshape([n, channels, height * width]).max_dim(2).reshape([n, channels]))
+        }
+        Op::AdaptiveAveragePool { size } => Value::Images(module::adaptive_avg_pool2d(x.images(), [*size; 2])),
+        Op::Upsample { factor, bilinear } => {
+            let x = x.images();
+            let [_, _, height, width] = x.dims();
+            let mode = if *bilinear { InterpolateMode::Bilinear } else { InterpolateMode::Nearest };
+            let options = InterpolateOptions::new(mode).with_align_corners(false);
+            Value::Images(module::interpolate(x, options.with_output_size([height * factor, width * factor])))
+        }
+        Op::Slice { from, until } => either!(x, x => x.narrow(1, *from, until - from)),
+        Op::Flatten => Value::Rows(x.rows()),
+        Op::Reshape([channels, height, width]) => {
+            let x = x.rows();
+            let n = x.dims()[0];
+            Value::Images(x.reshape([n, *channels, *height, *width]))
+        }
+        Op::Pad(by) => Value::Images(x.images().pad([(0, 0), (0, 0), (*by, *by), (*by, *by)], 0.0)),
+        Op::Dropout(rate) => either!(x, x => pass.dropout(x, *rate)),
+        other => unreachable!("`{}` reads several values or has parameters", other.name()),
+    }
+}
+
+fn activate<const D: usize>(function: Activation, x: Tensor<D>) -> Tensor<D> {
+    match function {
+        Activation::Relu => activation::relu(x),
+        Activation::Relu6 => activation::relu6(x),
+        Activation::LeakyRelu(slope) => activation::leaky_relu(x, slope),
+        Activation::HardSigmoid => activation::hard_sigmoid(x, 1.0 / 6.0, 0.5),
+        Activation::HardSwish => activation::hard_swish(x),
+        Activation::Gelu => activation::gelu(x),
+        Activation::Silu => activation::silu(x),
+        Activation::Sigmoid => activation::sigmoid(x),
+        Activation::Tanh => activation::tanh(x),
+    }
+}
+
+fn of_several(op: &Op, inputs: Vec<Value>) -> Value {
+    let count = inputs.len() as f64;
+    if *op == Op::Concatenate {
+        let rows: Option<Vec<Tensor<2>>> =
+            inputs.iter().map(|value| if let Value::Rows(x) = value { Some(x.clone()) } else { None }).collect();
+        return match rows {
+            Some(rows) => Value::Rows(Tensor::cat(rows, 1)),
+            None => Value::Images(Tensor::cat(inputs.into_iter().map(Value::images).collect(), 1)),
+        };
+    }
+    let mut inputs = inputs.into_iter();
+    let first = inputs.next().expect("several values");
+    let result = inputs.fold(first, |a, b| match op {
+        Op::Add | Op::Mean => both!(a, b, x, y => x + y),
+        Op::Subtract => both!(a, b, x, y => x - y),
+        Op::Divide => both!(a, b, x, y => x / y),
+        _ => both!(a, b, x, y => x * y),
+    });
+    if *op == Op::Mean { either!(result, x => x / count) } else { result }
+}

@@ -1,0 +1,177 @@
+//! The shapes of what nodes read and give, for one example.
+
+use std::fmt::{Display, Formatter};
+
+use super::{Conv, Op, Pool};
+
+/// The shape of one example's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// So many numbers in a row.
+    Row(usize),
+    /// Channels, height, width.
+    Images([usize; 3]),
+}
+
+impl Shape {
+    /// How many numbers; as many as can be counted if there are more.
+    pub fn len(self) -> usize {
+        match self {
+            Self::Row(width) => width,
+            Self::Images(extents) => extents.iter().fold(1, |product, extent| product.saturating_mul(*extent)),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The channels of images, the numbers of a row: what a normalisation has a scale for.
+    pub fn channels(self) -> usize {
+        match self {
+            Self::Row(width) => width,
+            Self::Images([channels, ..]) => channels,
+        }
+    }
+}
+
+impl Display for Shape {
+    fn fmt(&self, to: &mut Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Row(width) => write!(to, "{width}"),
+            Self::Images([channels, height, width]) => write!(to, "{channels}x{height}x{width}"),
+        }
+    }
+}
+
+/// What a mistake is, in words.
+type Fit<T> = Result<T, String>;
+
+impl Op {
+    /// The shape of what is given, for one example.
+    pub(super) fn shape(&self, inputs: &[Shape]) -> Fit<Shape> {
+        self.check()?;
+        if let Self::Add | Self::Multiply | Self::Mean | Self::Concatenate | Self::Subtract | Self::Divide = self {
+            return self.of_several(inputs);
+        }
+        let [input] = inputs else { return Err(format!("reads {} values; allowed: one", inputs.len())) };
+        let input = *input;
+        match self {
+            Self::Linear { outputs } => Ok(Shape::Row(*outputs)),
+            Self::BatchNorm | Self::Activation(_) | Self::Dropout(_) | Self::LayerNorm => Ok(input),
+            Self::Softmax => match input {
+                Shape::Row(_) => Ok(input),
+                Shape::Images(_) => Err(format!("a softmax is over numbers in a row; found {input}")),
+            },
+            Self::GroupNorm { groups } if !input.channels().is_multiple_of(*groups) => {
+                Err(format!("{groups} groups of {} channels (input {input}); allowed: a divisor", input.channels()))
+            }
+            Self::GroupNorm { .. } => Ok(input),
+            Self::Flatten => Ok(Shape::Row(input.len())),
+            Self::Reshape(extents) => {
+                let output = Shape::Images(*extents);
+                if output.len() == input.len() {
+                    Ok(output)
+                } else {
+                    Err(format!("{input} has {} numbers, {output} has {}", input.len(), output.len()))
+                }
+            }
+            Self::Slice { from, until } => {
+                if from >= until || *until > input.channels() {
+                    return Err(format!("channels {from} to {until} of {input}; allowed: up to {}", input.channels()));
+                }
+                Ok(match input {
+                    Shape::Row(_) => Shape::Row(until - from),
+                    Shape::Images([_, height, width]) => Shape::Images([until - from, height, width]),
+                })
+            }
+            Self::Conv(conv) => conv.shape(images(input)?),
+            Self::TransposedConv { outputs, kernel, stride, padding } => {
+                let [_, height, width] = images(input)?;
+                let side = |extent: usize| {
+                    ((extent - 1).saturating_mul(*stride).saturating_add(*kernel)).checked_sub(2 * padding).filter(|side| *side > 0)
+                };
+                match (side(height), side(width)) {
+                    (Some(height), Some(width)) => Ok(Shape::Images([*outputs, height, width])),
+                    _ => Err(format!("padding {padding} leaves nothing of {input}")),
+                }
+            }
+            Self::MaxPool(pool) | Self::AveragePool(pool) => pool.shape(images(input)?),
+            Self::GlobalAveragePool | Self::GlobalMaxPool => Ok(Shape::Row(images(input)?[0])),
+            Self::AdaptiveAveragePool { size } => {
+                let [channels, ..] = images(input)?;
+                Ok(Shape::Images([channels, *size, *size]))
+            }
+            Self::Upsample { factor, .. } => {
+                let [channels, height, width] = images(input)?;
+                Ok(Shape::Images([channels, height.saturating_mul(*factor), width.saturating_mul(*factor)]))
+            }
+            Self::Pad(by) => {
+                let [channels, height, width] = images(input)?;
+                Ok(Shape::Images([channels, height.saturating_add(2 * by), width.saturating_add(2 * by)]))
+            }
+            Self::Add | Self::Subtract | Self::Multiply | Self::Divide | Self::Mean | Self::Concatenate => unreachable!("handled above"),
+        }
+    }
+
+    fn of_several(&self, inputs: &[Shape]) -> Fit<Shape> {
+        let listed = || inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+        let [first, rest @ ..] = inputs else { return Err("reads nothing; allowed: two values or more".into()) };
+        if rest.is_empty() {
+            return Err(format!("reads one value, {first}; allowed: two or more"));
+        }
+        if let (Self::Subtract | Self::Divide, [_, _, ..]) = (self, rest) {
+            return Err(format!("reads {} values; allowed: two", inputs.len()));
+        }
+        if *self == Self::Concatenate {
+            return rest.iter().try_fold(*first, |sum, next| match (sum, *next) {
+                (Shape::Row(a), Shape::Row(b)) => Ok(Shape::Row(a.saturating_add(b))),
+                (Shape::Images([a, h, w]), Shape::Images([b, other_h, other_w])) if (h, w) == (other_h, other_w) => {
+                    Ok(Shape::Images([a.saturating_add(b), h, w]))
+                }
+                _ => Err(format!("{} cannot be concatenated: height and width differ", listed())),
+            });
+        }
+        // Squeeze and excitation: a number for each channel, times images.
+        let scales = |shape: &Shape| *shape == Shape::Images([first.channels(), 1, 1]) || *shape == Shape::Row(first.channels());
+        let fits = |shape: &Shape| shape == first || (*self == Self::Multiply && scales(shape));
+        if rest.iter().all(fits) { Ok(*first) } else { Err(format!("{} are not of one shape", listed())) }
+    }
+}
+
+impl Conv {
+    fn shape(&self, [channels, height, width]: [usize; 3]) -> Fit<Shape> {
+        let Self { outputs, kernel, stride, padding, dilation, groups, .. } = *self;
+        if !channels.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
+            return Err(format!("{groups} groups of {channels} input and {outputs} output channels; allowed: a divisor of both"));
+        }
+        let extent = dilation.saturating_mul(kernel - 1).saturating_add(1);
+        match (windows(height, extent, stride, padding), windows(width, extent, stride, padding)) {
+            (Some(height), Some(width)) => Ok(Shape::Images([outputs, height, width])),
+            _ => Err(format!("a kernel that spans {extent} pixels does not fit into {height}x{width} with padding {padding}")),
+        }
+    }
+}
+
+impl Pool {
+    fn shape(&self, [channels, height, width]: [usize; 3]) -> Fit<Shape> {
+        let Self { size, stride, padding } = *self;
+        match (windows(height, size, stride, padding), windows(width, size, stride, padding)) {
+            (Some(height), Some(width)) => Ok(Shape::Images([channels, height, width])),
+            _ => Err(format!("windows of {size} do not fit into {height}x{width} with padding {padding}")),
+        }
+    }
+}
+
+/// How many windows there are along a side.
+fn windows(side: usize, extent: usize, stride: usize, padding: usize) -> Option<usize> {
+    side.checked_add(padding.checked_mul(2)?)?.checked_sub(extent).map(|rest| rest / stride + 1)
+}
+
+fn images(shape: Shape) -> Fit<[usize; 3]> {
+    match shape {
+        Shape::Images(extents) => Ok(extents),
+        Shape::Row(_) => Err(format!("reads images; found {shape} numbers in a row")),
+    }
+}

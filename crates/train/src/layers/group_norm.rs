@@ -1,0 +1,38 @@
+//! Group normalisation (Wu and He 2018).
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, Tensor},
+};
+
+use super::trained;
+
+/// y = γ(x − m)/√(v + ε) + β, with the mean m and the variance v of each group of channels of each example, γ and β a channel. One
+/// group is layer normalisation.
+#[derive(Module, Debug)]
+pub struct GroupNorm {
+    gamma: Param<Tensor<1>>,
+    beta: Param<Tensor<1>>,
+    #[module(skip)]
+    groups: usize,
+}
+
+const EPSILON: f64 = 1e-5;
+
+impl GroupNorm {
+    /// γ = 1, β = 0; the number of groups divides that of channels.
+    pub fn new(channels: usize, groups: usize, device: &Device) -> Self {
+        Self { gamma: trained(vec![1.0; channels], [channels], device), beta: trained(vec![0.0; channels], [channels], device), groups }
+    }
+
+    /// The normalised input, `n × c × h × w`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [n, c, h, w] = x.dims();
+        let x = x.reshape([n, self.groups, c / self.groups * h * w]);
+        let centred = x.clone() - x.mean_dim(2);
+        let deviation = (centred.clone().square().mean_dim(2) + EPSILON).sqrt();
+        let y = (centred / deviation).reshape([n, c, h, w]);
+        let of_channels = |values: Tensor<1>| values.reshape([1, c, 1, 1]);
+        y * of_channels(self.gamma.val()) + of_channels(self.beta.val())
+    }
+}

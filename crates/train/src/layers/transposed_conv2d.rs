@@ -1,0 +1,35 @@
+//! Two-dimensional transposed convolution.
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, Tensor, module, ops::ConvTransposeOptions},
+};
+use lyceum_core::Stream;
+
+use super::{he_uniform, trained};
+
+/// The adjoint of a convolution with the same kernel, stride and padding, plus a bias: inputs `n × c × h × w`.
+#[derive(Module, Debug)]
+pub struct TransposedConv2d {
+    weight: Param<Tensor<4>>,
+    bias: Param<Tensor<1>>,
+    #[module(skip)]
+    stride: usize,
+    #[module(skip)]
+    padding: usize,
+}
+
+impl TransposedConv2d {
+    /// A square kernel of this size; weight (`inputs × outputs × size × size`) by He's rule for what an output adds up, bias 0.
+    pub fn new([inputs, outputs]: [usize; 2], size: usize, stride: usize, padding: usize, rng: &mut Stream, device: &Device) -> Self {
+        let seen = (inputs * size * size).div_ceil(stride * stride);
+        let weight = he_uniform([inputs, outputs, size, size], seen, rng, device);
+        Self { weight, bias: trained(vec![0.0; outputs], [outputs], device), stride, padding }
+    }
+
+    /// The transposed convolution.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let options = ConvTransposeOptions::new([self.stride; 2], [self.padding; 2], [0; 2], [1; 2], 1);
+        module::conv_transpose2d(x, self.weight.val(), Some(self.bias.val()), options)
+    }
+}

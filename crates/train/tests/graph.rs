@@ -1,0 +1,214 @@
+//! Networks as data: against the networks that are written in code, file by file, and mistakes.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use std::path::Path;
+
+use burn::tensor::{Tensor, TensorData};
+use lyceum_core::{Error, Seed};
+use lyceum_data::{Examples, Extent};
+use lyceum_kernels::vector;
+use lyceum_train::{
+    CrossEntropy, Model, ModelConfig, ModelOracle, Network, Oracle, ParamSpace, Pass, cpu,
+    graph::{Graph, Net, Shape},
+    objective::LabelledBatch,
+    oracle::Rows,
+};
+use ndarray::Array2;
+use proptest::prelude::*;
+
+const EXTENT: Extent = Extent { channels: 3, height: 20, width: 18 };
+const INPUT: Shape = Shape::Images([3, 20, 18]);
+
+fn batch(extent: Extent) -> LabelledBatch {
+    let inputs = Array2::from_shape_fn((5, extent.len()), |(i, j)| ((i * 31 + j * 7) as f32 * 0.37).sin());
+    let examples = Examples { inputs, labels: (0..5).map(|i| i % 4).collect() };
+    LabelledBatch::new(&examples, &(0..5).collect::<Vec<_>>(), 4, 0.0, &cpu())
+}
+
+fn parse(text: &str) -> Graph {
+    Graph::parse("net.toml", text, INPUT, 4).unwrap()
+}
+
+/// Loss, gradient, statistics and the logits of an evaluation.
+fn all_of(model: &Model) -> (Vec<f32>, Vec<u64>, Vec<Vec<f32>>, Vec<f32>) {
+    let (space, objective, batch) = (ParamSpace::of(model), CrossEntropy::default(), batch(EXTENT));
+    let mut oracle = ModelOracle::new(&objective, model, &space, &batch, Seed::new(7));
+    let slopes = oracle.evaluate(&space.vector(model), &Rows::All, true).unwrap();
+    let statistics = oracle.into_statistics().into_iter().map(|(_, value)| vector::to_vec(&value)).collect();
+    let plain = space.place_for_evaluation(model.clone(), &space.vector(model));
+    let logits = plain.forward(batch.inputs.clone(), &mut Pass::evaluation()).into_data().try_to_vec().unwrap();
+    (vector::to_vec(&slopes.gradients[0]), slopes.losses.iter().map(|loss| loss.to_bits()).collect(), statistics, logits)
+}
+
+/// The networks in code, written as data: the same bits of initial values, losses, gradients, statistics and logits.
+#[test]
+fn networks_in_code_and_as_data_are_the_same() {
+    let mlp = r#"layers = [{ linear = 9 }, "relu", { dropout = 0.3 }, { linear = 6 }, "relu", { dropout = 0.3 }, { linear = "classes" }]"#;
+    let cnn = r#"layers = [
+        { conv = 4, bias = false }, "batch-norm", "relu", { max-pool = 2 },
+        { conv = 6, bias = false }, "batch-norm", { max-pool = 2 }, "relu",
+        { linear = 10 }, "batch-norm", "relu", { dropout = 0.2 }, { linear = "classes" }]"#;
+    let plain = r#"layers = [
+        { conv = 16 }, "relu", { max-pool = 2 }, { conv = 32 }, { max-pool = 2 }, "relu",
+        { linear = 10 }, "relu", { linear = "classes" }]"#;
+    let resnet = r#"
+        layers = [{ conv = 4, bias = false }, "batch-norm", "relu", { block = "basic", channels = 4 }, { block = "down", channels = 8 },
+                  "global-average-pool", { linear = "classes" }]
+        [block.basic]
+        layers = [{ conv = "channels", bias = false }, "batch-norm", "relu", { conv = "channels", bias = false }, "batch-norm",
+                  { add = "input" }, "relu"]
+        [block.down]
+        layers = [{ conv = "channels", stride = 2, bias = false }, "batch-norm", "relu", { conv = "channels", bias = false },
+                  { batch-norm = true, name = "main" },
+                  { conv = "channels", kernel = 1, stride = 2, bias = false, from = "input" }, "batch-norm", { add = "main" }, "relu"]"#;
+    for (config, text) in [
+        (ModelConfig::Linear, r#"layers = [{ linear = "classes" }]"#),
+        (ModelConfig::Mlp { hidden: vec![9, 6], dropout: 0.3 }, mlp),
+        (ModelConfig::Cnn { channels: vec![4, 6], hidden: 10, batch_norm: true, dropout: 0.2 }, cnn),
+        (ModelConfig::Cnn { channels: vec![16, 32], hidden: 10, batch_norm: false, dropout: 0.0 }, plain),
+        (ModelConfig::Resnet { widths: vec![4, 8], blocks: 1 }, resnet),
+    ] {
+        let seed = Seed::new(3);
+        let code = config.init(EXTENT, 4, seed, &cpu()).unwrap();
+        let data = Model::Net(Net::new(parse(text), seed, &cpu()).unwrap());
+        let (space, other) = (ParamSpace::of(&code), ParamSpace::of(&data));
+        // The networks in code list their convolutions before their norms: the same arrays in another order.
+        let sorted = |space: &ParamSpace, vector: &[f32]| {
+            let mut parts: Vec<Vec<u32>> = space
+                .params()
+                .iter()
+                .filter_map(|info| info.range.clone())
+                .map(|range| vector[range].iter().map(|x| x.to_bits()).collect())
+                .collect();
+            parts.sort();
+            parts
+        };
+        let initial = |space: &ParamSpace, model: &Model| sorted(space, &vector::to_vec(&space.vector(model)));
+        assert_eq!(initial(&space, &code), initial(&other, &data), "{config:?}");
+        let (a, b) = (all_of(&code), all_of(&data));
+        assert_eq!((&a.1, &a.2, &a.3), (&b.1, &b.2, &b.3), "{config:?}");
+        assert_eq!(sorted(&space, &a.0), sorted(&other, &b.0), "{config:?}");
+    }
+}
+
+/// The shipped networks: parameters and multiply-adds that are published, and passes that give what was inferred.
+#[test]
+fn shipped_networks_are_what_they_are_called() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/networks");
+    let read = |name: &str| Graph::read(&folder.join(name), Shape::Images([3, 32, 32]), 10).unwrap();
+    // With convolutions as shortcuts 2,752 parameters more than the 269,722 of He et al.
+    let [resnet, mobile, dense, vgg] = ["resnet20.toml", "mobilenet-v2.toml", "densenet40.toml", "vgg16.toml"].map(read);
+    assert_eq!((resnet.cost().parameters, resnet.cost().multiply_adds), (272_474, 40_813_184));
+    assert_eq!(mobile.cost().parameters, 2_236_682);
+    assert_eq!(dense.cost().parameters, 1_019_722);
+    assert_eq!((vgg.cost().parameters, vgg.cost().multiply_adds), (14_724_042, 313_201_664));
+    for entry in folder.read_dir().unwrap() {
+        let graph = Graph::read(&entry.unwrap().path(), Shape::Images([3, 32, 32]), 10).unwrap();
+        let parameters = graph.cost().parameters;
+        let net = Net::new(graph, Seed::new(1), &cpu()).unwrap();
+        assert_eq!(ParamSpace::of(&net).dimension() as u64, parameters);
+        let image = Tensor::<2>::from_data(TensorData::new(vec![0.5_f32; 2 * 3072], [2, 3072]), &cpu().autodiff());
+        assert_eq!(net.forward(image, &mut Pass::evaluation()).dims(), [2, 10]);
+        assert!(net.graph().svg().ends_with("</svg>\n"));
+    }
+}
+
+/// One of every operation.
+#[test]
+fn every_operation_runs_and_gives_what_was_inferred() {
+    let text = r#"
+        layers = [
+            { conv = 8, kernel = 3, stride = 1, padding = 2, dilation = 2, groups = 1, bias = false, name = "a" },
+            "batch-norm", "relu6", { leaky-relu = 0.1 }, "hard-sigmoid", "hard-swish", "gelu", "silu", "sigmoid", "tanh",
+            { depthwise = 5, stride = 2 }, "layer-norm", { conv = 8, groups = 4 }, { group-norm = 2 },
+            { transposed-conv = 8, kernel = 4, padding = 1 }, { name = "b", relu = true },
+            { max-pool = 3, stride = 1, padding = 1 }, { average-pool = 3, stride = 1, padding = 1 },
+            { add = "a" }, { subtract = "b" }, { multiply = "a" }, { mean = ["a", "b"] }, { concatenate = "a" },
+            { slice = [4, 12] }, { pad = 1 }, { adaptive-average-pool = 4 }, { upsample = 2 }, { upsample = 2, bilinear = true },
+            { name = "c", dropout = 0.5 }, "global-max-pool", { reshape = [2, 2, 2] }, "flatten", "sigmoid",
+            { multiply = "sigmoid2", from = "c", name = "d" },
+            { layers = [{ linear = 8 }, "tanh"], repeat = 2 }, { linear = 8, name = "e" }, { divide = "layers1" }, { add = "e" },
+            "softmax", { linear = "classes" },
+        ]"#;
+    let graph = parse(text);
+    let names: Vec<&str> = graph.nodes().iter().map(|node| node.name.as_str()).collect();
+    assert!(names.contains(&"layers1.2.tanh1") && names.contains(&"conv1"), "{names:?}");
+    let net = Net::new(graph, Seed::new(1), &cpu()).unwrap();
+    let (gradient, ..) = all_of(&Model::Net(net));
+    assert!(gradient.iter().all(|x| x.is_finite()));
+}
+
+/// Gradients of operations whose backward passes are not ours, by differences.
+#[test]
+fn gradients_are_slopes() {
+    let text = r#"layers = [{ conv = 4, groups = 1 }, { group-norm = 2 }, "silu", { depthwise = 3, stride = 2 }, "tanh",
+        { transposed-conv = 4 }, { average-pool = 2 }, { upsample = 2, bilinear = true }, "global-average-pool", { linear = "classes" }]"#;
+    let model = Model::Net(Net::new(parse(text), Seed::new(2), &cpu()).unwrap());
+    let (space, objective, batch) = (ParamSpace::of(&model), CrossEntropy::default(), batch(EXTENT));
+    let mut oracle = ModelOracle::new(&objective, &model, &space, &batch, Seed::new(7));
+    let point = space.vector(&model);
+    let gradient = vector::to_vec(&oracle.evaluate(&point, &Rows::All, true).unwrap().gradients[0]);
+    // Along random directions, so that rounding is small beside the slope.
+    for round in 0..6 {
+        let direction: Vec<f32> = (0..gradient.len()).map(|i| ((i * 13 + round * 29) as f32 * 0.7).sin()).collect();
+        let along: f64 = direction.iter().zip(&gradient).map(|(d, g)| f64::from(*d) * f64::from(*g)).sum();
+        let direction = vector::from_vec(direction, &point.device());
+        let mut loss = |step: f64| oracle.evaluate(&vector::add_scaled(&point, step, &direction), &Rows::All, false).unwrap().losses[0];
+        let slope = (loss(2e-3) - loss(-2e-3)) / 4e-3;
+        assert!((slope - along).abs() < 2e-3 * (1.0 + along.abs()), "{slope} {along}");
+    }
+}
+
+#[test]
+fn mistakes_are_told_with_their_line() {
+    for (text, line, told) in [
+        ("layers = [{ conf = 3 }]", 1, "Did you mean `conv`"),
+        ("layers = [\n  \"rellu\",\n]", 2, "Did you mean `relu`"),
+        ("layers = [{ conv = 3, kernal = 3 }]", 1, "Did you mean `kernel`"),
+        ("layers = [{ conv = 3 },\n{ linear = 3 }]", 1, "the network gives 3; allowed: 4 numbers"),
+        ("layers = [{ linear = 8 },\n{ conv = 3 }]", 2, "`conv1`: reads images; found 8 numbers in a row"),
+        ("layers = [{ conv = 8, kernel = 99, padding = 0 }]", 1, "does not fit into 20x18"),
+        ("layers = [{ conv = 8, name = \"a\" },\n{ conv = 4 },\n{ add = \"a\" }]", 3, "`add1`: 4x20x18 and 8x20x18 are not of one shape"),
+        ("layers = [{ conv = 8 },\n{ add = \"b\" }]", 2, "no earlier entry here is called `b`"),
+        ("layers = [{ block = \"x\" }]", 1, "there is no [block.x]"),
+        ("layers = [{ block = \"x\", width = 3 }]\n[block.x]\nlayers = [\"relu\"]", 1, "the block has no use for `width`"),
+        ("layers = [{ block = \"x\" }]\n[block.x]\nlayers = [{ conv = \"width\" }]", 3, "`width` is no number here"),
+        ("layers = [{ block = \"x\" }]\n[block.x]\nlayers = [{ block = \"x\" }]", 3, "16 deep"),
+        ("layers = [{ conv = \"in/2\" }]", 1, "\"in/2\" is no whole number"),
+        ("layers = [{ conv = 0 }]", 1, "the number of output channels is 0"),
+        ("layers = [{ conv = 8, groups = 2 }]", 1, "2 groups of 3 input and 8 output channels"),
+        ("layers = [{ dropout = 1.5 }]", 1, "the rate is 1.5"),
+        ("layers = [{ layers = [\"relu\"], repeat = 1000000 }]", 1, "more than 100000 nodes"),
+        ("layers = []", 1, "the network gives 3x20x18"),
+        ("layer = []", 1, "unknown key `layer`"),
+        ("layers = [", 1, ""),
+        ("layers = [{ linear = 4, name = \"a\" }, { linear = 4, name = \"a\" }]", 1, "the name of an earlier entry"),
+    ] {
+        match Graph::parse("net.toml", text, INPUT, 4) {
+            Err(Error::Recipe(error)) => assert!(error.line == line && error.to_string().contains(told), "{text}: {error}"),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+    let large = "layers = [{ linear = 9223372036854775807 }, { linear = \"classes\" }]";
+    assert_eq!(Net::new(parse(large), Seed::new(0), &cpu()).unwrap_err().exit_code(), 2);
+}
+
+proptest! {
+    /// Whatever is written, there is an answer and no panic.
+    #[test]
+    fn nothing_that_is_written_panics(
+        entries in proptest::collection::vec(proptest::sample::select(vec![
+            "\"relu\"", "\"flatten\"", "\"batch-norm\"", "{ conv = 4 }", "{ conv = \"in*2\", stride = 3, padding = 0 }", "{ max-pool = 2 }",
+            "{ add = \"input\" }", "{ concatenate = \"input\" }", "{ linear = 7 }", "{ upsample = 3 }", "{ slice = [0, 2] }",
+            "{ depthwise = 3, stride = 2 }", "\"global-average-pool\"", "{ average-pool = 3, stride = 2, padding = 1 }", "\"softmax\"",
+        ]), 0..9),
+    ) {
+        let text = format!("layers = [{}, {{ linear = \"classes\" }}]", entries.join(", ")).replace("[, ", "[");
+        if let Ok(graph) = Graph::parse("net.toml", &text, Shape::Images([2, 9, 7]), 3) && graph.cost().multiply_adds < 10_000_000 {
+            let net = Net::new(graph, Seed::new(1), &cpu()).unwrap();
+            let input = Tensor::<2>::from_data(TensorData::new(vec![0.1_f32; 2 * 126], [2, 126]), &cpu().autodiff());
+            prop_assert_eq!(net.forward(input, &mut Pass::training(Seed::new(1))).dims(), [2, 3]);
+        }
+    }
+}
