@@ -219,7 +219,11 @@ impl Recipe {
         }
         let start = self.text.get(..span.start)?.rfind('\n').map_or(0, |end| end + 1);
         let line = self.text.get(start..)?.split_inclusive('\n').next()?;
-        // Of equal lines, the one that as many equal ones come before.
+        // Of equal lines, the one that as many equal ones come before; where an override made or changed one, nobody knows which.
+        let count = |text: &str| text.split_inclusive('\n').filter(|other| *other == line).count();
+        if count(&self.text) != count(&self.file) {
+            return None;
+        }
         let before = self.text[..start].split_inclusive('\n').filter(|other| *other == line).count();
         let mut position = 0;
         let places = self.file.split_inclusive('\n').map(|other| {

@@ -20,6 +20,8 @@ pub struct Entry {
     pub about: &'static str,
     /// The extent of one example.
     pub extent: Extent,
+    /// How many classes it has.
+    pub classes: usize,
     /// Whether it has test examples of its own.
     pub has_test: bool,
     /// Where it comes from and its licence.
@@ -45,6 +47,7 @@ pub const CATALOG: &[Entry] = &[
         name: "digits",
         about: "1,797 handwritten digits of 8x8 pixels; part of the program",
         extent: Extent { channels: 1, height: 8, width: 8 },
+        classes: 10,
         has_test: false,
         origin: "Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (CC BY 4.0), as in scikit-learn (BSD-3-Clause)",
         files: &[],
@@ -54,6 +57,7 @@ pub const CATALOG: &[Entry] = &[
         name: "mnist",
         about: "70,000 handwritten digits of 28x28 pixels (60,000 + 10,000)",
         extent: Extent { channels: 1, height: 28, width: 28 },
+        classes: 10,
         has_test: true,
         origin: "LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/",
         files: known![
@@ -68,6 +72,7 @@ pub const CATALOG: &[Entry] = &[
         name: "fashion-mnist",
         about: "70,000 pictures of clothes of 28x28 pixels (60,000 + 10,000)",
         extent: Extent { channels: 1, height: 28, width: 28 },
+        classes: 10,
         has_test: true,
         origin: "Xiao, Rasul and Vollgraf, https://github.com/zalandoresearch/fashion-mnist (MIT)",
         files: known![
@@ -82,6 +87,7 @@ pub const CATALOG: &[Entry] = &[
         name: "cifar10",
         about: "60,000 colour pictures of 32x32 pixels in 10 classes (50,000 + 10,000)",
         extent: cifar::EXTENT,
+        classes: 10,
         has_test: true,
         origin: "Krizhevsky 2009, the binary version, https://www.cs.toronto.edu/~kriz/cifar.html",
         files: unpinned![
@@ -98,6 +104,7 @@ pub const CATALOG: &[Entry] = &[
         name: "cifar100",
         about: "60,000 colour pictures of 32x32 pixels in 100 classes (50,000 + 10,000)",
         extent: cifar::EXTENT,
+        classes: 100,
         has_test: true,
         origin: "Krizhevsky 2009, the binary version, https://www.cs.toronto.edu/~kriz/cifar.html",
         files: unpinned!["train.bin", "test.bin"],

@@ -102,8 +102,8 @@ impl Experiment for ActiveTesting {
     fn check(&self, config: &Config) -> Result<(), Violation> {
         config.data.check("data")?;
         if let Ok(entry) = lyceum_data::catalog::find(&config.data.name) {
-            config.model.check("model", entry.extent, 0)?;
-            config.surrogate.model.check("surrogate.model", entry.extent, 0)?;
+            config.model.check("model", entry.extent, entry.classes)?;
+            config.surrogate.model.check("surrogate.model", entry.extent, entry.classes)?;
         }
         check_labels("testing.labels", &config.testing.labels, config.testing.pool.unwrap_or(usize::MAX))
     }

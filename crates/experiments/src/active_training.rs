@@ -179,7 +179,7 @@ impl Experiment for ActiveTraining {
         }
         proposal.check().map_err(|error| Violation::new("acquisition.proposal", error.to_string()))?;
         if let Ok(entry) = lyceum_data::catalog::find(&config.data.name) {
-            config.model.check("model", entry.extent, 0)?;
+            config.model.check("model", entry.extent, entry.classes)?;
         }
         if class_shares.iter().all(|share| *share == 0.0) {
             return Err(Violation::new("acquisition.class_shares", "found only 0; allowed: at least one share above it"));

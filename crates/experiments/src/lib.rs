@@ -86,7 +86,7 @@ pub fn run(recipe: &Recipe, folder: &Path, progress: &Progress) -> Result<Summar
     let run = Run::create(folder, experiment, recipe, progress.clone())?;
     let outcome = seeds::run(experiment, recipe, &run);
     if outcome.as_ref().is_err_and(|error| error.exit_code() == 2) {
-        run.discard_unless_begun()?;
+        run.discard_unless_begun();
     }
     outcome
 }

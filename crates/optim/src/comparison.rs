@@ -115,7 +115,7 @@ impl Comparison {
     pub fn check(&self) -> Result<(), Violation> {
         self.data.check("data")?;
         if let Ok(entry) = lyceum_data::catalog::find(&self.data.name) {
-            self.model.check("model", entry.extent, 0)?;
+            self.model.check("model", entry.extent, entry.classes)?;
         }
         if self.arm.is_empty() {
             return Err(Violation::new("arm", "found no arm; allowed: at least one [[arm]]"));

@@ -35,7 +35,7 @@ pub struct Group {
     /// Another optimiser than the rest has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub optimizer: Option<OptimizerConfig>,
-    /// Keep them as they are.
+    /// Keep them as they are. Running averages of batch normalisation still follow the batches.
     #[serde(default)]
     pub frozen: bool,
 }
@@ -60,7 +60,9 @@ impl Default for Group {
 
 impl Group {
     fn has(&self, info: &ParamInfo) -> bool {
-        let within = info.name.split_once('.').map_or("", |(_, within)| within);
+        // Types have capitals, layers mostly not.
+        let is_type = info.name.starts_with(|letter: char| letter.is_uppercase());
+        let within = info.name.split_once('.').filter(|_| is_type).map_or("", |(_, within)| within);
         self.kinds.contains(&info.kind) || self.names.iter().any(|pattern| matches(pattern, &info.name) || matches(pattern, within))
     }
 }
@@ -85,6 +87,10 @@ pub(crate) fn assign(groups: &[Group], space: &ParamSpace) -> Result<Vec<Option<
     let group_of = |info: &ParamInfo| groups.iter().position(|group| group.has(info)).filter(|_| info.kind != Kind::Statistic);
     let assigned: Vec<Option<usize>> = space.params().iter().map(group_of).collect();
     for (number, group) in groups.iter().enumerate() {
+        let trains = Group { kinds: Vec::new(), names: Vec::new(), frozen: false, ..group.clone() };
+        if group.frozen && trains != Group::default() {
+            return Err(Error::invalid(format!("training.group.{number}"), "frozen beside what is for training", "one of them"));
+        }
         if !assigned.contains(&Some(number)) {
             let found = format!("kinds {:?} and names {:?}, which no parameter has that is in no earlier group", group.kinds, group.names);
             let names: Vec<&str> =
@@ -198,6 +204,10 @@ impl Rules {
 
     /// Goes on from a saved state.
     pub(crate) fn restore(&mut self, state: &State, device: &Device) -> Result<()> {
+        let of_several = state.counters.keys().any(|name| name.contains('/'));
+        if of_several != (self.0.len() > 1) && !state.counters.is_empty() {
+            return Err(Error::Failed("the saved optimiser has other groups of parameters".into()));
+        }
         if let [only] = self.0.as_mut_slice() {
             return only.optimizer.restore(state, device);
         }

@@ -1,7 +1,7 @@
 //! One training step, from a batch to new parameters.
 
 use burn::module::Module;
-use lyceum_core::{Array, Result, Seed, range};
+use lyceum_core::{Array, Error, Result, Seed, range};
 use lyceum_kernels::vector;
 
 use crate::{
@@ -84,6 +84,9 @@ impl<M: Module> Pipeline<M> {
         self.space = ParamSpace::of(&self.model);
         self.parameters = self.space.vector(&self.model);
         self.rules = Rules::of_groups(optimizer, groups, &assigned, &self.space)?;
+        if weight_decay.is_none() && groups.iter().any(|group| group.weight_decay_factor != 1.0) {
+            return Err(Error::invalid("training.group.weight_decay_factor", "a factor", "none without training.weight_decay"));
+        }
         if let Some(weight_decay) = weight_decay {
             // What is apart from the gradient shrinks at the group's own rate; what is part of it is multiplied with that later.
             let rate = |group: &Group| if let WeightDecay::Decoupled(_) = weight_decay { group.learning_rate_factor } else { 1.0 };

@@ -179,7 +179,7 @@ fn mistakes_are_told_with_their_line() {
         ("layers = [{ conv = 0 }]", 1, "the number of output channels is 0"),
         ("layers = [{ conv = 8, groups = 2 }]", 1, "2 groups of 3 input and 8 output channels"),
         ("layers = [{ dropout = 1.5 }]", 1, "the rate is 1.5"),
-        ("layers = [{ layers = [\"relu\"], repeat = 1000000 }]", 1, "more than 100000 nodes"),
+        ("layers = [{ layers = [\"relu\"], repeat = 1000000 }]", 1, "more than 10000 nodes"),
         ("layers = []", 1, "the network gives 3x20x18"),
         ("layer = []", 1, "unknown key `layer`"),
         ("layers = [", 1, ""),

@@ -10,7 +10,7 @@ use lyceum_core::{Array, Error, Result, Stream, range};
 use lyceum_data::split;
 use lyceum_kernels::{Activation, linear, vector};
 use lyceum_train::{
-    Network, Pass, State, Vector,
+    Model, Network, Pass, State, Vector,
     param_space::ParamInfo,
     pass::{GradientInputs, LayerInput, Window},
 };
@@ -117,8 +117,18 @@ impl Gpm {
         Ok(Self { config, layers: Vec::new(), first: None, projectors: Arc::default(), frozen: Vec::new(), projected: Vec::new() })
     }
 
-    /// The layers that a network with these weights has.
-    fn find_layers(&mut self, inputs: &[(ParamId, LayerInput)], network_inputs: &Tensor<2>, context: Context<'_>) -> Result<()> {
+    /// Examples of so many numbers, and what each layer is given of them.
+    fn record(rows: Vec<f32>, width: usize, context: Context<'_>) -> (Tensor<2>, Vec<(ParamId, LayerInput)>) {
+        let point = context.space.vector(context.model);
+        let count = rows.len() / width.max(1);
+        let inputs = Tensor::<2>::from_data(TensorData::new(rows, [count, width]), &point.device());
+        let mut pass = Pass::evaluation().recording();
+        context.space.place_for_evaluation(context.model.clone(), &point).forward(inputs.clone(), &mut pass);
+        (inputs, pass.into_inputs())
+    }
+
+    /// An error unless every weight of the network is one that gradients can be projected for.
+    fn check_network(inputs: &[(ParamId, LayerInput)], context: Context<'_>) -> Result<()> {
         let unfit = |what: String| Err(Error::invalid("the network for GPM", what, "fully connected layers and plain convolutions"));
         for (id, input) in inputs {
             if let LayerInput::Images(_, Window { dilation, groups, .. }) = input
@@ -134,6 +144,11 @@ impl Gpm {
         if let Some(info) = context.space.params().iter().find(unseen) {
             return unfit(format!("the weight `{}` of another layer", info.name));
         }
+        Ok(())
+    }
+
+    /// The layers that a network with these weights has.
+    fn find_layers(&mut self, inputs: &[(ParamId, LayerInput)], network_inputs: &Tensor<2>, context: Context<'_>) -> Result<()> {
         let mut inputs: Vec<&(ParamId, LayerInput)> = inputs.iter().collect();
         if context.heads {
             // Its rows belong to one task each.
@@ -151,7 +166,16 @@ impl Gpm {
             self.layers.push(Layer { name: info.name.clone(), id: *id, range, shape, rows, basis });
         }
         if let Some((id, LayerInput::Rows(x))) = inputs.first() {
-            let same = x.dims() == network_inputs.dims() && x.to_data() == network_inputs.to_data();
+            // Dropout before it leaves the inputs of this pass as they are, but not those of training.
+            let is_first = match context.model {
+                Model::Net(net) => {
+                    let info = context.space.params().iter().find(|info| info.id == *id);
+                    let node = info.and_then(|info| info.name.strip_prefix("Net.")?.strip_suffix(".weight"));
+                    node.is_some_and(|node| net.graph().reads_input(node))
+                }
+                _ => true,
+            };
+            let same = is_first && x.dims() == network_inputs.dims() && x.to_data() == network_inputs.to_data();
             self.first = same.then_some(*id);
         }
         Ok(())
@@ -166,7 +190,9 @@ impl Gpm {
 impl Strategy for Gpm {
     fn begin(&mut self, tasks: &[Task], context: Context<'_>) -> Result<()> {
         if self.layers.is_empty() {
-            return Ok(());
+            let width = tasks.first().map_or(0, |task| task.train.inputs.ncols());
+            let (_, recorded) = Self::record(vec![0.0; width], width, context);
+            return Self::check_network(&recorded, context);
         }
         let device = context.space.vector(context.model).device();
         let mut projectors = HashMap::new();
@@ -219,7 +245,6 @@ impl Strategy for Gpm {
     }
 
     fn end(&mut self, tasks: &[Task], context: Context<'_>) -> Result<Note> {
-        let device = context.space.vector(context.model).device();
         let mut rng = context.seed.stream("gpm/samples");
         let share = self.config.samples.div_ceil(tasks.len().max(1));
         let mut rows: Vec<f32> = Vec::new();
@@ -228,12 +253,7 @@ impl Strategy for Gpm {
             order.iter().take(share).for_each(|&position| rows.extend(task.train.inputs.row(position)));
         }
         let width = tasks.first().map_or(0, |task| task.train.inputs.ncols());
-        let count = rows.len() / width.max(1);
-        let inputs = Tensor::<2>::from_data(TensorData::new(rows, [count, width]), &device);
-        let mut pass = Pass::evaluation().recording();
-        let plain = context.space.place_for_evaluation(context.model.clone(), &context.space.vector(context.model));
-        plain.forward(inputs.clone(), &mut pass);
-        let recorded = pass.into_inputs();
+        let (inputs, recorded) = Self::record(rows, width, context);
         if self.layers.is_empty() {
             self.find_layers(&recorded, &inputs, context)?;
         }
@@ -274,8 +294,10 @@ impl Strategy for Gpm {
     fn restore(&mut self, state: State, context: Context<'_>) -> Result<()> {
         self.layers.clear();
         let tasks = state.counter("tasks") as usize;
-        for info in context.space.params() {
-            let (Some(array), Some(range)) = (saved(&state, &info.name), info.range.clone()) else { continue };
+        // In the order in which they were found, which thresholds go by.
+        for array in &state.arrays {
+            let Some(info) = context.space.params().iter().find(|info| info.name == array.name) else { continue };
+            let Some(range) = info.range.clone() else { continue };
             let rows = info.shape.len() == 2;
             let shape = if rows { [info.shape[0], info.shape[1]] } else { [info.shape[1..].iter().product(), info.shape[0]] };
             let columns = Array2::from_shape_vec((array.shape[0], array.shape[1]), array.values.iter().map(|x| f64::from(*x)).collect());

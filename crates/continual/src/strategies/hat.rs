@@ -7,6 +7,7 @@ use lyceum_core::{Array, Error, Result, range};
 use lyceum_kernels::vector;
 use lyceum_train::{
     Model, Network, Pass, State, Vector,
+    graph::{Activation, Op},
     pass::{LayerInput, Window},
 };
 use rand_distr::{Distribution, StandardNormal};
@@ -109,6 +110,24 @@ impl Hat {
         };
         if has_shortcuts {
             return unfit("one with shortcuts");
+        }
+        if let Model::Net(net) = context.model {
+            let nodes = net.graph().nodes();
+            let head = nodes.iter().rposition(|node| matches!(node.op, Op::Linear { .. } | Op::Conv(_)));
+            // A unit that is masked gives 0, and so must what is made of it; units stay where they are.
+            let keeps_units = |op: &Op| match op {
+                Op::Activation(function) => !matches!(function, Activation::Sigmoid | Activation::HardSigmoid),
+                Op::Linear { .. } | Op::Conv(_) | Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool | Op::GlobalMaxPool => true,
+                Op::AdaptiveAveragePool { .. } | Op::Upsample { .. } | Op::Pad(_) | Op::Flatten | Op::Dropout(_) => true,
+                _ => false,
+            };
+            let unfit_node = nodes
+                .iter()
+                .enumerate()
+                .find(|(number, node)| if Some(*number) > head { node.op != Op::Flatten } else { !keeps_units(&node.op) });
+            if let Some((_, node)) = unfit_node {
+                return unfit(&format!("`{}` ({})", node.name, node.op.name()));
+            }
         }
         let point = context.space.vector(context.model);
         let model = context.space.place_for_evaluation(context.model.clone(), &point);

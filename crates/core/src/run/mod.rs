@@ -60,6 +60,8 @@ pub struct Run {
     metrics: Mutex<Metrics>,
     /// Held, and released with the last of the run and its children.
     lock: Arc<Lock>,
+    /// Whether this process has made the folder.
+    made: bool,
 }
 
 /// What `run.json` holds.
@@ -97,10 +99,11 @@ impl Run {
         }
         // Large files are read for this only once the folder is known to be free, and before anything is written.
         let inputs = inputs::sums(&experiment.inputs(recipe)?)?;
+        let made = !folder.exists();
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         let lock = Arc::new(Lock::take(folder)?);
         atomic::write(&folder.join("recipe.toml"), resolved.as_bytes())?;
-        Self::of_recipe(folder, recipe, inputs, progress, lock)
+        Ok(Self { made, ..Self::of_recipe(folder, recipe, inputs, progress, lock)? })
     }
 
     /// An error if the files are not those that the run began with. Where nobody noted which these were, they are noted now.
@@ -156,7 +159,7 @@ impl Run {
             Some(_) => {}
         }
         let metrics = Mutex::new(Metrics::open(folder)?);
-        Ok(Self { folder: folder.into(), root: folder.into(), recipe: text, seed: recipe.seed(), progress, metrics, lock })
+        Ok(Self { folder: folder.into(), root: folder.into(), recipe: text, seed: recipe.seed(), progress, metrics, lock, made: false })
     }
 
     /// A part of this run with metrics, checkpoints and a seed of its own, for example one arm of a comparison.
@@ -175,6 +178,7 @@ impl Run {
             seed: self.seed.child(name),
             progress: self.progress.clone(),
             lock: self.lock.clone(),
+            made: false,
         })
     }
 
@@ -263,13 +267,12 @@ impl Run {
 
     /// Removes the folder again where nothing was logged or saved yet: a mistake that shows only once the data are read must not keep
     /// the corrected recipe from its folder.
-    pub fn discard_unless_begun(self) -> Result<()> {
-        if has_begun(&self.folder) {
-            return Ok(());
+    ///
+    /// Files that a run does not have are left, and the folder with them.
+    pub fn discard_unless_begun(self) {
+        if !has_begun(&self.folder) {
+            discard(&self.folder, self.made);
         }
-        let folder = self.folder.clone();
-        drop(self);
-        fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))
     }
 
     /// Writes the report and, last, the summary, whose presence says that the run has ended.
@@ -303,13 +306,31 @@ impl Run {
 
 /// Whether a run, or a part of it, has logged or saved anything.
 fn has_begun(folder: &Path) -> bool {
-    folder.read_dir().is_ok_and(|entries| {
+    folder.read_dir().map_or(true, |entries| {
         entries.flatten().any(|entry| match entry.file_name().to_str() {
-            Some("metrics.jsonl") => entry.metadata().is_ok_and(|file| file.len() > 0),
+            Some("metrics.jsonl") => entry.metadata().map_or(true, |file| file.len() > 0),
             Some("checkpoints" | "best" | "summary.json") => true,
             _ => entry.file_type().is_ok_and(|kind| kind.is_dir()) && has_begun(&entry.path()),
         })
     })
+}
+
+/// Removes what a run writes before its first step, in its parts too; then, if `whole`, the folder, should it be empty.
+fn discard(folder: &Path, whole: bool) {
+    for entry in folder.read_dir().into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_ours = name.to_str().is_some_and(|name| {
+            ["recipe.toml", "run.json", "metrics.jsonl", "lock"].contains(&name) || name.starts_with("events.out.tfevents.")
+        });
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            discard(&entry.path(), true);
+        } else if is_ours {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    if whole {
+        let _ = fs::remove_dir(folder);
+    }
 }
 
 fn poisoned() -> Error {

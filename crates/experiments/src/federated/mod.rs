@@ -199,7 +199,8 @@ impl Experiment for Federated {
             return wrong("privacy", message);
         }
         if let Some(extent) = config.extent() {
-            config.model.check("model", extent, 0)?;
+            let entry = config.data.as_ref().and_then(|data| lyceum_data::catalog::find(&data.name).ok());
+            config.model.check("model", extent, entry.map_or(0, |entry| entry.classes))?;
         }
         Ok(())
     }

@@ -34,7 +34,9 @@ struct Framed {
 
 impl Framed {
     fn new(geometry: &Geometry) -> Self {
-        let Geometry { input, padding, stride, dilation, kernel, .. } = *geometry;
+        let Geometry { input, padding, dilation, kernel, .. } = *geometry;
+        // A stride that is never taken would only make the frame large.
+        let stride = [0, 1].map(|axis| if geometry.output[axis] == 1 { 1 } else { geometry.stride[axis] });
         let columns = (input[1] + 2 * padding[1]).div_ceil(stride[1]);
         let mut framed = Self { extent: [input[0] + 2 * padding[0], columns], stride, padding, taps: Vec::new() };
         let taps = (0..kernel[0] * kernel[1]).map(|tap| [tap / kernel[1] * dilation[0], tap % kernel[1] * dilation[1]]);

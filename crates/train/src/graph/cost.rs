@@ -44,7 +44,7 @@ impl Graph {
                 let weights = product(&[input.len() as u64, *outputs as u64]);
                 (weights.saturating_add(*outputs as u64), weights)
             }
-            Op::BatchNorm | Op::LayerNorm | Op::GroupNorm { .. } => (2 * channels, 0),
+            Op::BatchNorm | Op::LayerNorm | Op::GroupNorm { .. } => (channels.saturating_mul(2), 0),
             _ => (0, 0),
         };
         Cost { parameters, multiply_adds, activation_bytes: product(&[given, 4]) }

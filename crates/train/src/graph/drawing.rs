@@ -49,7 +49,7 @@ impl Graph {
         for (number, row) in rows.iter().enumerate() {
             let nodes = &self.nodes()[row.first..=row.last];
             let operations = nodes.iter().map(|node| node.op.name()).collect::<Vec<_>>().join(" · ");
-            let block = nodes[0].name.rsplit_once('.').map_or(String::new(), |(block, _)| format!("{block}: "));
+            let block = nodes[0].name.rsplit_once('.').map_or(String::new(), |(block, _)| format!("{}: ", escaped(block)));
             draw(
                 number + 1,
                 &format!("<tspan fill-opacity=\"0.75\">{block}</tspan>{operations}"),
@@ -108,4 +108,8 @@ impl Graph {
         }
         placed
     }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
 }

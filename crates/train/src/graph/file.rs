@@ -111,6 +111,10 @@ impl Graph {
         let scope = Scope::new(String::new(), [("classes".to_owned(), classes)].into(), Port::Input, 0);
         let layers = root.get("layers").ok_or_else(|| reader.file.wrong(0..0, "the key `layers` is missing".into(), None))?;
         reader.layers(layers, scope)?;
+        if let Some(node) = reader.graph.unread() {
+            let message = format!("nobody reads what `{}` gives", node.name);
+            return Err(reader.file.wrong(layers.span(), message, Some("Name it in a later entry, or take it out.".into())));
+        }
         match reader.graph.output() {
             Shape::Row(width) if width == classes => Ok(reader.graph),
             found => {
@@ -156,10 +160,16 @@ impl Scope {
         Self { prefix, arguments, used: RefCell::default(), nodes, previous: input, counts: BTreeMap::new(), depth }
     }
 
+    /// The kind with the next number that is free.
     fn next_name(&mut self, kind: &str) -> String {
         let count = self.counts.entry(kind.into()).or_insert(0);
-        *count += 1;
-        format!("{kind}{count}")
+        loop {
+            *count += 1;
+            let name = format!("{kind}{count}");
+            if !self.nodes.contains_key(&name) {
+                return name;
+            }
+        }
     }
 }
 
@@ -196,7 +206,10 @@ impl<'a> Reader<'a> {
                 Some(names) => self.ports(names, &scope)?,
             };
             let name = match entry.key("name").map(|name| (name.span(), name.get_ref())) {
-                None => scope.next_name(entry.kind),
+                None => match entry.main.map(Spanned::get_ref) {
+                    Some(DeValue::String(block)) if entry.kind == "block" && is_name(block) => scope.next_name(block),
+                    _ => scope.next_name(entry.kind),
+                },
                 Some((_, DeValue::String(name))) if is_name(name) => name.to_string(),
                 Some((span, _)) => return Err(self.file.wrong(span, "`name`: allowed: letters, digits, - and _".into(), None)),
             };
@@ -294,7 +307,9 @@ impl<'a> Reader<'a> {
             if let Some((key, _)) = given().find(|(key, _)| !used.contains(key.get_ref().as_ref())) {
                 return Err(self.file.wrong(key.span(), format!("the block has no use for `{}`", key.get_ref()), None));
             }
-            outer.used.borrow_mut().extend(used);
+            if entry.kind == "layers" {
+                outer.used.borrow_mut().extend(used);
+            }
         }
         Ok(port)
     }
@@ -310,6 +325,9 @@ impl<'a> Reader<'a> {
         let DeValue::Table(table) = found.get_ref() else { return Err(missing()) };
         let layers = table.get("layers").ok_or_else(|| self.file.wrong(found.span(), format!("[block.{text}] has no `layers`"), None))?;
         let defaults = table.iter().filter(|(key, _)| key.get_ref() != "layers").map(|(key, value)| match integer(value) {
+            _ if ["block", "name", "from", "repeat", "in", "classes"].contains(&key.get_ref().as_ref()) => {
+                Err(self.file.wrong(key.span(), format!("`{}` cannot be an argument; allowed: another name", key.get_ref()), None))
+            }
             Some(number) => Ok((key.get_ref().to_string(), number)),
             None => Err(self.file.wrong(value.span(), format!("`{}`: allowed: a whole number", key.get_ref()), None)),
         });
@@ -437,6 +455,9 @@ impl<'a> Reader<'a> {
                 })
             }
         };
+        if text.trim().is_empty() || text.trim_end().ends_with(['*', '/']) {
+            return Err(wrong(format!("\"{text}\" is no whole number"), None));
+        }
         let mut words = text.split_inclusive(['*', '/']);
         let mut operator = '*';
         words.try_fold(1_usize, |result, word| {

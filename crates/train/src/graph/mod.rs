@@ -32,7 +32,9 @@ pub use net::Net;
 pub use op::{Activation, Conv, Op, Pool};
 pub use shape::Shape;
 
-use lyceum_core::{Error, Result};
+use std::collections::HashSet;
+
+use lyceum_core::{Error, Result, memory};
 
 /// What a node reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,15 +63,16 @@ pub struct Node {
 pub struct Graph {
     input: Shape,
     nodes: Vec<Node>,
+    names: HashSet<String>,
 }
 
 /// More nodes than any network has: a file asks for them by repeats of repeats.
-const MOST_NODES: usize = 100_000;
+const MOST_NODES: usize = 10_000;
 
 impl Graph {
     /// A network without operations, for examples of this shape.
     pub fn new(input: Shape) -> Self {
-        Self { input, nodes: Vec::new() }
+        Self { input, nodes: Vec::new(), names: HashSet::new() }
     }
 
     /// Adds an operation after those that are there; gives what other nodes call it.
@@ -79,7 +82,7 @@ impl Graph {
     /// A name that is taken, and shapes that the operation does not take; the error names the node and the shapes.
     pub fn add(&mut self, name: &str, op: Op, inputs: &[Port]) -> Result<Port> {
         let wrong = |what: String| Err(Error::Violated(format!("`{name}`: {what}")));
-        if name.is_empty() || self.nodes.iter().any(|node| node.name == name) {
+        if name.is_empty() || self.names.contains(name) {
             return wrong("a node's name must be there, and no other node's".into());
         }
         if self.nodes.len() == MOST_NODES {
@@ -88,9 +91,14 @@ impl Graph {
         if let Some(Port::Node(number)) = inputs.iter().find(|port| matches!(port, Port::Node(number) if *number >= self.nodes.len())) {
             return wrong(format!("reads node {number}; allowed: one of the {} nodes before it", self.nodes.len()));
         }
+        if self.input.is_empty() {
+            return wrong(format!("examples of {}; allowed: 1 or more of each", self.input));
+        }
         let shapes: Vec<Shape> = inputs.iter().map(|port| self.shape(*port)).collect();
         match op.shape(&shapes) {
             Ok(shape) => {
+                memory::check(&format!("what `{name}` gives"), &[shape.len()])?;
+                self.names.insert(name.into());
                 self.nodes.push(Node { name: name.into(), op, inputs: inputs.to_vec(), shape });
                 Ok(Port::Node(self.nodes.len() - 1))
             }
@@ -119,6 +127,25 @@ impl Graph {
             Port::Input => self.input,
             Port::Node(number) => self.nodes[number].shape,
         }
+    }
+
+    /// A node whose value nobody reads, besides the last.
+    pub fn unread(&self) -> Option<&Node> {
+        let read: HashSet<Port> = self.nodes.iter().flat_map(|node| node.inputs.iter().copied()).collect();
+        let before_last = self.nodes.len().saturating_sub(1);
+        self.nodes[..before_last].iter().enumerate().find(|(number, _)| !read.contains(&Port::Node(*number))).map(|(_, node)| node)
+    }
+
+    /// Whether the node of this name reads the network's input, as it is or in another shape.
+    pub fn reads_input(&self, name: &str) -> bool {
+        let mut node = self.nodes.iter().find(|node| node.name == name);
+        while let Some([port]) = node.map(|node| node.inputs.as_slice()) {
+            match port {
+                Port::Input => return true,
+                Port::Node(number) => node = Some(&self.nodes[*number]).filter(|node| matches!(node.op, Op::Flatten | Op::Reshape(_))),
+            }
+        }
+        false
     }
 
     /// Whether each node reads the one before it and nothing else.

@@ -6,7 +6,7 @@ use burn::{
     module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor},
     tensor::{Device, Tensor},
 };
-use lyceum_core::{Result, Seed, memory};
+use lyceum_core::{Error, Result, Seed, memory};
 
 use super::{
     Graph, Op, Shape,
@@ -21,7 +21,8 @@ use crate::{
 /// A network that runs a [`Graph`]. Its parameters are called after their nodes, in the graph's order.
 #[derive(Debug, Clone)]
 pub struct Net {
-    layers: Vec<(String, Layer)>,
+    /// Of the nodes that have parameters.
+    layers: Vec<(usize, Layer)>,
     graph: Arc<Graph>,
     plan: Arc<Vec<Planned>>,
 }
@@ -48,10 +49,13 @@ impl Net {
     ///
     /// # Errors
     ///
-    /// Parameters that do not fit into memory.
+    /// Parameters that do not fit into memory, none at all, and a node whose value nobody reads.
     pub fn new(graph: Graph, seed: Seed, device: &Device) -> Result<Self> {
+        if let Some(node) = graph.unread() {
+            return Err(Error::invalid("the network", format!("`{}`, which nobody reads", node.name), "nodes that the output depends on"));
+        }
         let rng = &mut seed.stream("model/init");
-        let mut layers: Vec<(String, Layer)> = Vec::new();
+        let mut layers: Vec<(usize, Layer)> = Vec::new();
         let mut layer_of = vec![None; graph.nodes().len()];
         for (number, node) in graph.nodes().iter().enumerate() {
             let input = graph.shape(*node.inputs.first().unwrap_or(&super::Port::Input));
@@ -78,7 +82,10 @@ impl Net {
                 _ => continue,
             };
             layer_of[number] = Some(layers.len());
-            layers.push((node.name.clone(), layer));
+            layers.push((number, layer));
+        }
+        if layers.is_empty() {
+            return Err(Error::invalid("the network", "no parameters", "at least one layer that learns"));
         }
         let plan = plan(&graph).into_iter().map(|step| Planned { layer: layer_of[step.node], step }).collect();
         Ok(Self { layers, graph: Arc::new(graph), plan: Arc::new(plan) })
@@ -133,7 +140,7 @@ macro_rules! with {
 
 impl Net {
     fn with_layers(self, change: impl Fn(Layer) -> Layer) -> Self {
-        Self { layers: self.layers.into_iter().map(|(name, layer)| (name, change(layer))).collect(), ..self }
+        Self { layers: self.layers.into_iter().map(|(number, layer)| (number, change(layer))).collect(), ..self }
     }
 }
 
@@ -167,7 +174,8 @@ impl Module for Net {
     }
 
     fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-        for (name, layer) in &self.layers {
+        for (number, layer) in &self.layers {
+            let name = &self.graph.nodes()[*number].name;
             visitor.enter_module(name, TYPE);
             each!(layer, inner => inner.visit(visitor));
             visitor.exit_module(name, TYPE);
@@ -176,11 +184,12 @@ impl Module for Net {
 
     fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
         let mut layers = Vec::with_capacity(self.layers.len());
-        for (name, layer) in self.layers {
-            mapper.enter_module(&name, TYPE);
+        for (number, layer) in self.layers {
+            let name = &self.graph.nodes()[number].name;
+            mapper.enter_module(name, TYPE);
             let layer = with!(layer, inner => inner.map(mapper));
-            mapper.exit_module(&name, TYPE);
-            layers.push((name, layer));
+            mapper.exit_module(name, TYPE);
+            layers.push((number, layer));
         }
         Self { layers, graph: self.graph, plan: self.plan }
     }
@@ -193,3 +202,81 @@ impl ModuleDisplayDefault for Net {
 }
 
 impl ModuleDisplay for Net {}
+
+#[cfg(test)]
+mod tests {
+    use lyceum_kernels::vector;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        ParamSpace,
+        graph::{Activation, Conv, Pool, Port, plan::step_by_step},
+    };
+
+    /// A network in which values are shared, read twice and pooled, whose output depends on all.
+    fn random_graph(choices: &[(u8, usize, usize)]) -> Graph {
+        let mut graph = Graph::new(Shape::Images([4, 8, 8]));
+        let mut ports = vec![Port::Input];
+        let conv = Op::Conv(Conv::new(4, 3));
+        let pool = |size| Op::MaxPool(Pool { size, stride: size, padding: 0 });
+        for (number, (kind, a, b)) in choices.iter().enumerate() {
+            let first = ports[ports.len() - 1 - a % ports.len().min(3)];
+            let second = ports[ports.len() - 1 - b % ports.len()];
+            let (op, inputs) = match kind % 8 {
+                0 => (conv.clone(), vec![first]),
+                1 | 2 => (Op::BatchNorm, vec![first]),
+                3 | 4 => (Op::Activation(Activation::Relu), vec![first]),
+                5 => (pool(2), vec![first]),
+                6 => (pool(3), vec![first]),
+                _ => (Op::Add, vec![first, second]),
+            };
+            // What does not fit is left out.
+            ports.extend(graph.add(&format!("n{number}"), op, &inputs));
+        }
+        while let Some(node) = graph.unread() {
+            let place = graph.nodes().iter().position(|other| other.name == node.name).unwrap();
+            let last = Port::Node(graph.nodes().len() - 1);
+            let mean = |graph: &mut Graph, port| match graph.shape(port) {
+                Shape::Row(_) => port,
+                Shape::Images(_) => graph.add(&format!("mean{}", graph.nodes().len()), Op::GlobalAveragePool, &[port]).unwrap(),
+            };
+            let (a, b) = (mean(&mut graph, Port::Node(place)), mean(&mut graph, last));
+            graph.add(&format!("sum{}", graph.nodes().len()), Op::Add, &[a, b]).unwrap();
+        }
+        let last = Port::Node(graph.nodes().len() - 1);
+        graph.add("output", Op::Linear { outputs: 3 }, &[last]).unwrap();
+        graph
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        /// Joined operations give what one step a node gives.
+        #[test]
+        fn joined_steps_give_what_single_ones_give(choices in proptest::collection::vec((0_u8..8, 0_usize..3, 0_usize..9), 1..12)) {
+            prop_assume!(choices[0].0 != 7);
+            let device = crate::cpu();
+            let joined = Net::new(random_graph(&choices), Seed::new(1), &device).unwrap();
+            let steps = step_by_step(joined.graph());
+            let layer_of = |node: usize| joined.layers.iter().position(|(number, _)| *number == node);
+            let plan = steps.into_iter().map(|step| Planned { layer: layer_of(step.node), step }).collect();
+            let single = Net { plan: Arc::new(plan), ..joined.clone() };
+            let values: Vec<f32> = (0..3 * 256).map(|i| (i as f32 * 0.7).sin()).collect();
+            let input = Tensor::<2>::from_data(burn::tensor::TensorData::new(values, [3, 256]), &device).autodiff();
+            let space = ParamSpace::of(&joined);
+            let found = [joined, single].map(|net| {
+                let net = space.place(net.clone(), &space.vector(&net));
+                let mut pass = Pass::training(Seed::new(1));
+                let logits = net.forward(input.clone(), &mut pass);
+                let gradient = space.gradient(&net, (logits.clone() * logits.clone()).sum().backward());
+                let statistics = pass.into_statistics().len();
+                (vector::to_vec(&logits.inner().reshape([9])), vector::to_vec(&gradient), statistics)
+            });
+            let [(a, a_gradient, a_count), (b, b_gradient, b_count)] = found;
+            prop_assert_eq!(a_count, b_count);
+            for (a, b) in a.iter().zip(&b).chain(a_gradient.iter().zip(&b_gradient)) {
+                prop_assert!((a - b).abs() <= 1e-4 * (1.0 + a.abs().max(b.abs())), "{} {}", a, b);
+            }
+        }
+    }
+}

@@ -89,7 +89,7 @@ pub struct Conv {
 impl Conv {
     /// With a bias, stride 1 and as much padding as keeps the sides where the kernel is odd.
     pub fn new(outputs: usize, kernel: usize) -> Self {
-        Self { outputs, kernel, stride: 1, padding: kernel / 2, dilation: 1, groups: 1, bias: true }
+        Self { outputs, kernel, stride: 1, padding: kernel.saturating_sub(1) / 2, dilation: 1, groups: 1, bias: true }
     }
 }
 

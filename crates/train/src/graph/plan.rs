@@ -62,6 +62,8 @@ pub(super) fn plan(graph: &Graph) -> Vec<Step> {
         }
         let reads = node.inputs.iter().copied().map(read).collect();
         let mut step = Step { node: number, pooled: false, residual: None, activation: Fused::None, reads, gives: number };
+        // The sum that a normalisation is an operand of.
+        let sum = next(number).filter(|(sum, op)| **op == Op::Add && nodes[*sum].inputs.len() == 2 && !joined[*sum]);
         let mut join = |step: &mut Step, to: usize| {
             joined[to] = true;
             step.gives = to;
@@ -86,19 +88,16 @@ pub(super) fn plan(graph: &Graph) -> Vec<Step> {
                 }
             }
             Op::BatchNorm => {
-                let sum = next(number).filter(|(sum, op)| **op == Op::Add && nodes[*sum].inputs.len() == 2 && !joined[*sum]);
-                if let Some((sum, _)) = sum.filter(|(sum, _)| nodes[*sum].inputs[0] != nodes[*sum].inputs[1]) {
+                if let Some((sum, _)) = sum {
                     let other = nodes[sum].inputs.iter().find(|port| **port != Port::Node(number));
                     step.residual = other.copied().map(read);
-                    joined[sum] = true;
-                    step.gives = sum;
+                    join(&mut step, sum);
                 }
                 let last = step.gives;
                 // Before a maximum, ReLU is cheaper after it.
                 if let Some(relu) = relu(last).filter(|relu| pool(*relu).is_none()) {
                     step.activation = Fused::Relu;
-                    joined[relu] = true;
-                    step.gives = relu;
+                    join(&mut step, relu);
                 }
             }
             // ReLU after the maximum is the maximum after ReLU, on a part of the numbers.
@@ -120,6 +119,18 @@ pub(super) fn plan(graph: &Graph) -> Vec<Step> {
         steps.push(step);
     }
     steps.sort_by_key(|step| step.gives);
+    mark_last(&mut steps);
+    steps
+}
+
+/// A step a node.
+#[cfg(test)]
+pub(super) fn step_by_step(graph: &Graph) -> Vec<Step> {
+    let step = |(number, node): (usize, &super::Node)| {
+        let reads = node.inputs.iter().map(|port| Read { port: *port, last: false }).collect();
+        Step { node: number, pooled: false, residual: None, activation: Fused::None, reads, gives: number }
+    };
+    let mut steps = graph.nodes().iter().enumerate().map(step).collect::<Vec<_>>();
     mark_last(&mut steps);
     steps
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::{Display, Formatter};
 
+use lyceum_core::memory;
+
 use super::{Conv, Op, Pool};
 
 /// The shape of one example's values.
@@ -90,7 +92,8 @@ impl Op {
             Self::TransposedConv { outputs, kernel, stride, padding } => {
                 let [_, height, width] = images(input)?;
                 let side = |extent: usize| {
-                    ((extent - 1).saturating_mul(*stride).saturating_add(*kernel)).checked_sub(2 * padding).filter(|side| *side > 0)
+                    let spread = (extent - 1).checked_mul(*stride)?.checked_add(*kernel)?;
+                    spread.checked_sub(padding.checked_mul(2)?).filter(|side| *side > 0)
                 };
                 match (side(height), side(width)) {
                     (Some(height), Some(width)) => Ok(Shape::Images([*outputs, height, width])),
@@ -107,10 +110,7 @@ impl Op {
                 let [channels, height, width] = images(input)?;
                 Ok(Shape::Images([channels, height.saturating_mul(*factor), width.saturating_mul(*factor)]))
             }
-            Self::Pad(by) => {
-                let [channels, height, width] = images(input)?;
-                Ok(Shape::Images([channels, height.saturating_add(2 * by), width.saturating_add(2 * by)]))
-            }
+            Self::Pad(by) => padded(images(input)?, *by).map(Shape::Images),
             Self::Add | Self::Subtract | Self::Multiply | Self::Divide | Self::Mean | Self::Concatenate => unreachable!("handled above"),
         }
     }
@@ -146,6 +146,7 @@ impl Conv {
         if !channels.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
             return Err(format!("{groups} groups of {channels} input and {outputs} output channels; allowed: a divisor of both"));
         }
+        padded([channels, height, width], padding)?;
         let extent = dilation.saturating_mul(kernel - 1).saturating_add(1);
         match (windows(height, extent, stride, padding), windows(width, extent, stride, padding)) {
             (Some(height), Some(width)) => Ok(Shape::Images([outputs, height, width])),
@@ -157,11 +158,20 @@ impl Conv {
 impl Pool {
     fn shape(&self, [channels, height, width]: [usize; 3]) -> Fit<Shape> {
         let Self { size, stride, padding } = *self;
+        padded([channels, height, width], padding)?;
         match (windows(height, size, stride, padding), windows(width, size, stride, padding)) {
             (Some(height), Some(width)) => Ok(Shape::Images([channels, height, width])),
             _ => Err(format!("windows of {size} do not fit into {height}x{width} with padding {padding}")),
         }
     }
+}
+
+/// Images with so many pixels around them, which must fit into memory.
+fn padded([channels, height, width]: [usize; 3], by: usize) -> Fit<[usize; 3]> {
+    let side = |side: usize| by.checked_mul(2).and_then(|padding| padding.checked_add(side)).unwrap_or(usize::MAX);
+    let extents = [channels, side(height), side(width)];
+    memory::check("the padding", &extents).map_err(|error| error.to_string())?;
+    Ok(extents)
 }
 
 /// How many windows there are along a side.

@@ -22,7 +22,7 @@ pub struct TransposedConv2d {
 impl TransposedConv2d {
     /// A square kernel of this size; weight (`inputs × outputs × size × size`) by He's rule for what an output adds up, bias 0.
     pub fn new([inputs, outputs]: [usize; 2], size: usize, stride: usize, padding: usize, rng: &mut Stream, device: &Device) -> Self {
-        let seen = (inputs * size * size).div_ceil(stride * stride);
+        let seen = (inputs * size * size).div_ceil(stride.saturating_mul(stride));
         let weight = he_uniform([inputs, outputs, size, size], seen, rng, device);
         Self { weight, bias: trained(vec![0.0; outputs], [outputs], device), stride, padding }
     }
