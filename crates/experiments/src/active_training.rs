@@ -321,7 +321,7 @@ impl Trial<'_> {
         let model = self.config.model.init(self.extent, self.classes, seed, &self.config.device.device())?;
         if let (Model::Net(net), 1..) = (&model, self.config.acquisition.samples) {
             let has = |op: &dyn Fn(&Op) -> bool| net.graph().nodes().iter().any(|node| op(&node.op));
-            if !has(&|op| matches!(op, Op::Dropout(_))) || has(&|op| *op == Op::BatchNorm) {
+            if !has(&|op| matches!(op, Op::Dropout(rate) if *rate > 0.0)) || has(&|op| *op == Op::BatchNorm) {
                 let allowed = "0, or a network with dropout and without batch normalisation";
                 return Err(Error::invalid("acquisition.samples", self.config.acquisition.samples, allowed));
             }

@@ -218,6 +218,11 @@ fn kind(schema: &Value, items: &Value) -> String {
         "integer" => with_bounds("a whole number"),
         "number" => with_bounds("a number"),
         "boolean" => "true or false".into(),
+        "array" if items["oneOf"].is_array() => {
+            let names: Vec<String> =
+                items["oneOf"].as_array().into_iter().flatten().flat_map(names).map(|name| format!("{name:?}")).collect();
+            format!("a list of: {}", names.join(", "))
+        }
         "array" if items.is_object() => format!("a list of: {}", kind(items, &items["items"])),
         "array" => "a list".into(),
         "object" => "a table of your own keys".into(),

@@ -29,6 +29,7 @@ pub(crate) fn run(experiment: &dyn AnyExperiment, recipe: &Recipe, run: &Run) ->
             summary
         } else {
             run.progress().note(&format!("seed {seed}"));
+            run.check_inputs(&experiment.inputs(recipe)?)?;
             experiment.run_recipe(recipe, &part)?
         };
         found.push((seed, summary));

@@ -91,6 +91,17 @@ pub(crate) fn assign(groups: &[Group], space: &ParamSpace) -> Result<Vec<Option<
         if group.frozen && trains != Group::default() {
             return Err(Error::invalid(format!("training.group.{number}"), "frozen beside what is for training", "one of them"));
         }
+        let fits =
+            |pattern: &&String| space.params().iter().any(|info| Group { names: vec![(*pattern).clone()], ..Group::default() }.has(info));
+        if let Some(pattern) = group.names.iter().find(|pattern| !fits(pattern)) {
+            let names: Vec<&str> =
+                space.params().iter().filter(|info| info.kind != Kind::Statistic).map(|info| info.name.as_str()).collect();
+            return Err(Error::invalid(
+                format!("training.group.{number}.names"),
+                format!("{pattern:?}, which no parameter has"),
+                names.join(", "),
+            ));
+        }
         if !assigned.contains(&Some(number)) {
             let found = format!("kinds {:?} and names {:?}, which no parameter has that is in no earlier group", group.kinds, group.names);
             let names: Vec<&str> =

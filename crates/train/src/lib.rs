@@ -70,7 +70,7 @@ pub use estimator::{Estimate, GradientEstimator, Plain};
 pub use evaluation::{Evaluation, dropout_samples, evaluate, logits};
 pub use groups::Group;
 pub use masked_tokens::{MaskedTokens, TokenBatch};
-pub use models::{Bert, BertConfig, Model, ModelConfig, Network};
+pub use models::{Bert, BertConfig, Model, ModelConfig, Network, NetworkFile};
 pub use objective::{Batch, CrossEntropy, Objective};
 pub use optimizer::OptimizerConfig;
 pub use oracle::{ModelOracle, Oracle, Slopes, WeightDecay};

@@ -10,7 +10,7 @@ use lyceum_data::{Examples, Extent};
 use lyceum_kernels::vector;
 use lyceum_train::{
     CrossEntropy, Model, ModelConfig, ModelOracle, Network, Oracle, ParamSpace, Pass, cpu,
-    graph::{Graph, Net, Shape},
+    graph::{Graph, Net, Op, Port, Shape},
     objective::LabelledBatch,
     oracle::Rows,
 };
@@ -114,6 +114,20 @@ fn shipped_networks_are_what_they_are_called() {
     }
 }
 
+/// A stride that is never taken costs nothing, and a name that is taken is passed over.
+#[test]
+fn odd_networks_are_networks() {
+    for text in [
+        "layers = [{ depthwise = 3, stride = 1000000000 }, { linear = \"classes\" }]",
+        "layers = [{ conv = 8, stride = 1000000000 }, { linear = \"classes\" }]",
+        "layers = [{ conv = 8, name = \"conv2\" }, { conv = 8 }, { conv = 8 }, { linear = \"classes\" }]",
+        "layers = [{ conv = 8, kernel = 2 }, { adaptive-average-pool = 30 }, { linear = \"classes\" }]",
+    ] {
+        let net = Net::new(parse(text), Seed::new(1), &cpu()).unwrap();
+        assert!(all_of(&Model::Net(net)).0.iter().all(|x| x.is_finite()), "{text}");
+    }
+}
+
 /// One of every operation.
 #[test]
 fn every_operation_runs_and_gives_what_was_inferred() {
@@ -174,7 +188,7 @@ fn mistakes_are_told_with_their_line() {
         ("layers = [{ block = \"x\" }]", 1, "there is no [block.x]"),
         ("layers = [{ block = \"x\", width = 3 }]\n[block.x]\nlayers = [\"relu\"]", 1, "the block has no use for `width`"),
         ("layers = [{ block = \"x\" }]\n[block.x]\nlayers = [{ conv = \"width\" }]", 3, "`width` is no number here"),
-        ("layers = [{ block = \"x\" }]\n[block.x]\nlayers = [{ block = \"x\" }]", 3, "16 deep"),
+        ("layers = [{ block = \"x\" }]\n[block.x]\nlayers = [{ block = \"x\" }]", 3, "a part of itself"),
         ("layers = [{ conv = \"in/2\" }]", 1, "\"in/2\" is no whole number"),
         ("layers = [{ conv = 0 }]", 1, "the number of output channels is 0"),
         ("layers = [{ conv = 8, groups = 2 }]", 1, "2 groups of 3 input and 8 output channels"),
@@ -184,14 +198,31 @@ fn mistakes_are_told_with_their_line() {
         ("layer = []", 1, "unknown key `layer`"),
         ("layers = [", 1, ""),
         ("layers = [{ linear = 4, name = \"a\" }, { linear = 4, name = \"a\" }]", 1, "the name of an earlier entry"),
+        ("layers = [{ linear = 5 }, { linear = 4, from = \"input\" }]", 1, "nobody reads what `linear1` gives"),
+        ("layers = [{ linear = 9223372036854775807 }]", 1, "GiB"),
+        ("layers = [{ pad = 1000000 }]", 1, "GiB"),
+        ("layers = [{ pad = 9223372036854775807 }]", 1, "GiB"),
+        ("layers = [{ conv = 4, kernel = 1, padding = 100000, stride = 100000 }]", 1, "GiB"),
+        ("layers = [{ conv = 8, dilation = 4611686018427387904 }]", 1, "GiB"),
+        ("layers = [{ upsample = 1000000 }]", 1, "GiB"),
+        ("layers = [{ adaptive-average-pool = 1000000 }]", 1, "GiB"),
+        ("layers = [{ transposed-conv = 4, stride = 4294967296 }]", 1, "GiB"),
+        ("layers = [{ transposed-conv = 4, padding = 9223372036854775807 }]", 1, "leaves nothing"),
+        ("layers = [{ layers = [\"relu\", { concatenate = \"input\" }], repeat = 60 }]", 1, "GiB"),
+        ("layers = [{ conv = \"\" }]", 1, "no whole number"),
+        ("layers = [{ conv = \"4*\" }]", 1, "no whole number"),
+        ("layers = [{ block = \"x\" }]\n[block.x]\nrepeat = 3\nlayers = [\"relu\"]", 3, "`repeat` cannot be an argument"),
     ] {
         match Graph::parse("net.toml", text, INPUT, 4) {
             Err(Error::Recipe(error)) => assert!(error.line == line && error.to_string().contains(told), "{text}: {error}"),
             other => panic!("{text}: {other:?}"),
         }
     }
-    let large = "layers = [{ linear = 9223372036854775807 }, { linear = \"classes\" }]";
-    assert_eq!(Net::new(parse(large), Seed::new(0), &cpu()).unwrap_err().exit_code(), 2);
+    // Nothing that is learnt.
+    let plain = Graph::parse("net.toml", "layers = [\"global-average-pool\"]", INPUT, 3).unwrap();
+    assert_eq!(Net::new(plain, Seed::new(0), &cpu()).unwrap_err().exit_code(), 2);
+    let one = Graph::new(Shape::Row(0)).add("a", Op::Flatten, &[Port::Input]).unwrap_err();
+    assert!(one.to_string().contains("examples of 0"), "{one}");
 }
 
 proptest! {

@@ -147,6 +147,13 @@ fn groups_that_make_no_sense_are_refused() {
     assert!(refused(Group::default()).contains("no parameter"));
     assert!(refused(Group { names: vec!["*".into()], frozen: true, ..Group::default() }).contains("frozen"));
     assert!(refused(Group { names: vec!["*".into()], learning_rate_factor: f64::NAN, ..Group::default() }).contains("found NaN"));
+    let half = Group { names: vec!["*bias".into(), "typo*".into()], ..Group::default() };
+    assert!(refused(half).contains("\"typo*\", which no parameter has"));
+    assert!(
+        refused(Group { names: vec!["*bias".into()], frozen: true, learning_rate_factor: 0.5, ..Group::default() })
+            .contains("frozen beside")
+    );
+    assert!(refused(Group { names: vec!["*bias".into()], weight_decay_factor: 0.5, ..Group::default() }).contains("weight_decay"));
     // A running average is nobody's parameter.
     assert!(refused(Group { names: vec!["*running*".into()], ..Group::default() }).contains("no parameter"));
 }

@@ -58,12 +58,16 @@ impl Model {
                 let cost = graph.cost_of(node);
                 let (parameters, multiply_adds, bytes) = (cost.parameters, cost.multiply_adds, cost.activation_bytes);
                 let (operation, shape) = (node.op.to_string(), node.shape.to_string());
+                let reads: Vec<&str> = node.inputs.iter().map(|port| graph.name(*port)).collect();
                 say!(
                     "{}",
-                    json!({ "node": node.name, "operation": operation, "shape": shape, "parameters": parameters,
+                    json!({ "node": node.name, "operation": operation, "reads": reads, "shape": shape, "parameters": parameters,
                             "multiply_adds": multiply_adds, "bytes": bytes })
                 );
             }
+            let cost = graph.cost();
+            let (parameters, multiply_adds, bytes) = (cost.parameters, cost.multiply_adds, cost.activation_bytes);
+            say!("{}", json!({ "event": "end", "parameters": parameters, "multiply_adds": multiply_adds, "bytes": bytes }));
         } else {
             crate::output::text(&graph.table().markdown());
         }

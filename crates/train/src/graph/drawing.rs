@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use super::{Graph, Op, Port};
 
-const WIDTH: f64 = 360.0;
+/// The least width of a box, and what a letter takes.
+const WIDTH: f64 = 300.0;
+const LETTER: f64 = 6.6;
 const HEIGHT: f64 = 26.0;
 const GAP: f64 = 14.0;
 const MARGIN: f64 = 12.0;
@@ -24,9 +26,12 @@ impl Graph {
     /// The picture as SVG.
     pub fn svg(&self) -> String {
         let rows = self.rows();
+        let labels: Vec<[String; 3]> = rows.iter().map(|row| self.label(row)).collect();
+        let letters = |label: &[String; 3]| label.iter().map(|text| text.chars().count()).sum::<usize>();
+        let box_width = labels.iter().map(|label| LETTER * (letters(label) + 6) as f64).fold(WIDTH, f64::max).round();
         let top = |row: usize| MARGIN + row as f64 * (HEIGHT + GAP);
         let lanes = self.lanes(&rows);
-        let width = 2.0 * MARGIN + WIDTH + LANE * (1 + lanes.iter().map(|(.., lane)| *lane + 1).max().unwrap_or(0)) as f64;
+        let width = 2.0 * MARGIN + box_width + LANE * (1 + lanes.iter().map(|(.., lane)| *lane + 1).max().unwrap_or(0)) as f64;
         let height = top(rows.len() + 1) - GAP + MARGIN;
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\" \
@@ -36,35 +41,28 @@ impl Graph {
             let (x, y) = (MARGIN, top(row));
             let _ = writeln!(
                 svg,
-                "<rect x=\"{x}\" y=\"{y}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"4\" fill=\"none\" stroke=\"currentColor\" \
+                "<rect x=\"{x}\" y=\"{y}\" width=\"{box_width}\" height=\"{HEIGHT}\" rx=\"4\" fill=\"none\" stroke=\"currentColor\" \
                  stroke-opacity=\"0.5\"/><text x=\"{}\" y=\"{}\">{name}</text><text x=\"{}\" y=\"{}\" text-anchor=\"end\" \
                  fill-opacity=\"0.75\">{right}</text>",
                 x + 8.0,
                 y + 17.0,
-                x + WIDTH - 8.0,
+                x + box_width - 8.0,
                 y + 17.0
             );
         };
         draw(0, "input", &self.input().to_string());
-        for (number, row) in rows.iter().enumerate() {
-            let nodes = &self.nodes()[row.first..=row.last];
-            let operations = nodes.iter().map(|node| node.op.name()).collect::<Vec<_>>().join(" · ");
-            let block = nodes[0].name.rsplit_once('.').map_or(String::new(), |(block, _)| format!("{}: ", escaped(block)));
-            draw(
-                number + 1,
-                &format!("<tspan fill-opacity=\"0.75\">{block}</tspan>{operations}"),
-                &nodes[nodes.len() - 1].shape.to_string(),
-            );
+        for (number, [name, operations, shape]) in labels.iter().enumerate() {
+            draw(number + 1, &format!("<tspan fill-opacity=\"0.75\">{}</tspan>{operations}", escaped(name)), shape);
         }
         for (number, row) in rows.iter().enumerate() {
             let before = row.first.checked_sub(1).map_or(Port::Input, Port::Node);
             if self.nodes()[row.first].inputs.contains(&before) {
-                let (x, y) = (MARGIN + WIDTH / 2.0, top(number + 1));
+                let (x, y) = (MARGIN + box_width / 2.0, top(number + 1));
                 let _ = writeln!(svg, "<path d=\"M {x} {} V {y}\" fill=\"none\" stroke=\"currentColor\"/>", y - GAP);
             }
         }
         for (from, to, lane) in lanes {
-            let (right, side) = (MARGIN + WIDTH, MARGIN + WIDTH + LANE * (lane + 1) as f64);
+            let (right, side) = (MARGIN + box_width, MARGIN + box_width + LANE * (lane + 1) as f64);
             let (y, end) = (top(from) + 0.65 * HEIGHT, top(to) + 0.35 * HEIGHT);
             let _ = writeln!(
                 svg,
@@ -73,6 +71,17 @@ impl Graph {
             );
         }
         svg + "</svg>\n"
+    }
+
+    /// What a row is called where that says more than its operations; its operations; the shape of what it gives.
+    fn label(&self, row: &Row) -> [String; 3] {
+        let nodes = &self.nodes()[row.first..=row.last];
+        let operations = nodes.iter().map(|node| node.op.name()).collect::<Vec<_>>().join(" · ");
+        let (block, own) = nodes[0].name.rsplit_once('.').unwrap_or(("", &nodes[0].name));
+        let is_usual = own.trim_end_matches(|letter: char| letter.is_ascii_digit()) == nodes[0].op.name();
+        let parts: Vec<&str> = [block, if is_usual { "" } else { own }].into_iter().filter(|part| !part.is_empty()).collect();
+        let name = if parts.is_empty() { String::new() } else { format!("{}: ", parts.join(".")) };
+        [name, operations, nodes[nodes.len() - 1].shape.to_string()]
     }
 
     fn rows(&self) -> Vec<Row> {

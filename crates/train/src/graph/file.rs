@@ -35,9 +35,6 @@ use toml::{
 
 use super::{Activation, Conv, Graph, Op, Pool, Port, Shape};
 
-/// How deep blocks may stand in blocks: one that calls itself has no end.
-const DEEPEST: usize = 16;
-
 /// Every operation's name, with the keys that it can have besides `name` and `from`.
 const OPERATIONS: &[(&str, &[&str])] = &[
     ("conv", &["kernel", "stride", "padding", "dilation", "groups", "bias"]),
@@ -85,9 +82,7 @@ impl Graph {
     ///
     /// A mistake in the file, with its line; shapes that do not fit; an output that is not one number a class.
     pub fn read(path: &Path, input: Shape, classes: usize) -> Result<Self> {
-        let hint = "Give the path of a network (a TOML file).";
-        let text = fs::read_to_string(path).map_err(Error::missing_or_io("read", path, hint))?;
-        Self::parse(&path.display().to_string(), &text, input, classes)
+        Self::parse(&path.display().to_string(), &text_of(path)?, input, classes)
     }
 
     /// The same of a text; `name` is what errors call it.
@@ -108,7 +103,7 @@ impl Graph {
             Some((span, _)) => return Err(file.wrong(span, "`block`: allowed: tables [block.NAME]".into(), None)),
         };
         let mut reader = Reader { file, blocks, graph: Self::new(input) };
-        let scope = Scope::new(String::new(), [("classes".to_owned(), classes)].into(), Port::Input, 0);
+        let scope = Scope::new(String::new(), [("classes".to_owned(), classes)].into(), Port::Input, Vec::new());
         let layers = root.get("layers").ok_or_else(|| reader.file.wrong(0..0, "the key `layers` is missing".into(), None))?;
         reader.layers(layers, scope)?;
         if let Some(node) = reader.graph.unread() {
@@ -124,6 +119,15 @@ impl Graph {
             }
         }
     }
+}
+
+/// The text of a network's file.
+pub(crate) fn text_of(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => Error::damaged(path, "a network is text in UTF-8; this file is not"),
+        std::io::ErrorKind::IsADirectory => Error::damaged(path, "a network is a TOML file; this is a folder"),
+        _ => Error::missing_or_io("read", path, "Give the path of a network (a TOML file).")(error),
+    })
 }
 
 /// The file, for errors.
@@ -151,13 +155,14 @@ struct Scope {
     previous: Port,
     /// How many nodes of each kind there were.
     counts: BTreeMap<String, usize>,
-    depth: usize,
+    /// The blocks that it is part of.
+    blocks: Vec<String>,
 }
 
 impl Scope {
-    fn new(prefix: String, arguments: BTreeMap<String, usize>, input: Port, depth: usize) -> Self {
+    fn new(prefix: String, arguments: BTreeMap<String, usize>, input: Port, blocks: Vec<String>) -> Self {
         let nodes = [("input".to_owned(), input)].into();
-        Self { prefix, arguments, used: RefCell::default(), nodes, previous: input, counts: BTreeMap::new(), depth }
+        Self { prefix, arguments, used: RefCell::default(), nodes, previous: input, counts: BTreeMap::new(), blocks }
     }
 
     /// The kind with the next number that is free.
@@ -276,10 +281,14 @@ impl<'a> Reader<'a> {
     fn block(&mut self, entry: &Entry<'a>, name: &str, from: Vec<Port>, outer: &Scope) -> Result<Port> {
         let [mut port] =
             from.as_slice().try_into().map_err(|_| self.file.wrong(entry.span.clone(), "a block reads one value".into(), None))?;
-        if outer.depth == DEEPEST {
-            return Err(self.file.wrong(entry.span.clone(), format!("blocks in blocks, {DEEPEST} deep; allowed: fewer"), None));
-        }
         let main = entry.main.ok_or_else(|| self.file.wrong(entry.span.clone(), "allowed: { block = \"NAME\" }".into(), None))?;
+        let mut blocks = outer.blocks.clone();
+        if let ("block", DeValue::String(block)) = (entry.kind, main.get_ref()) {
+            if blocks.iter().any(|other| other == block) {
+                return Err(self.file.wrong(main.span(), format!("the block `{block}` is a part of itself"), None));
+            }
+            blocks.push(block.to_string());
+        }
         let (mut arguments, layers) = if entry.kind == "layers" {
             (outer.arguments.clone(), main)
         } else {
@@ -293,19 +302,27 @@ impl<'a> Reader<'a> {
         let given = || entry.keys.into_iter().flat_map(DeTable::iter).filter(|(key, _)| !reserved.contains(&key.get_ref().as_ref()));
         let channels = self.graph.shape(port).channels();
         for (key, value) in given() {
+            if ["in", "classes"].contains(&key.get_ref().as_ref()) {
+                return Err(self.file.wrong(key.span(), format!("`{}` cannot be an argument; allowed: another name", key.get_ref()), None));
+            }
             arguments.insert(key.get_ref().to_string(), self.number(value, outer, channels)?);
         }
-        let repeat = entry.key("repeat").map_or(Ok(1), |value| self.number(value, outer, channels))?;
+        let repeat = entry.key("repeat").map_or(Ok(1), |value| match self.number(value, outer, channels)? {
+            0 => Err(self.file.wrong(value.span(), "`repeat`: found 0; allowed: 1 or more".into(), None)),
+            repeat => Ok(repeat),
+        })?;
         for number in 1..=repeat {
             let prefix = if repeat > 1 { format!("{name}.{number}.") } else { format!("{name}.") };
             let before = self.graph.nodes().len();
-            let (given_back, used) = self.layers(layers, Scope::new(prefix, arguments.clone(), port, outer.depth + 1))?;
+            let (given_back, used) = self.layers(layers, Scope::new(prefix, arguments.clone(), port, blocks.clone()))?;
             port = given_back;
             if self.graph.nodes().len() == before {
                 return Err(self.file.wrong(entry.span.clone(), "a block without operations".into(), None));
             }
             if let Some((key, _)) = given().find(|(key, _)| !used.contains(key.get_ref().as_ref())) {
-                return Err(self.file.wrong(key.span(), format!("the block has no use for `{}`", key.get_ref()), None));
+                let known: Vec<&str> = used.iter().map(String::as_str).filter(|name| *name != "classes").collect();
+                let message = format!("the block has no use for `{}`", key.get_ref());
+                return Err(self.file.wrong(key.span(), message, Some(suggest(key.get_ref(), &known))));
             }
             if entry.kind == "layers" {
                 outer.used.borrow_mut().extend(used);
@@ -442,7 +459,8 @@ impl<'a> Reader<'a> {
             return Ok(number);
         }
         let DeValue::String(text) = value.get_ref() else {
-            return Err(wrong("allowed: a whole number >= 0, or a product in quotes such as \"4*channels\"".into(), None));
+            let found = self.file.text.get(value.span()).unwrap_or_default();
+            return Err(wrong(format!("found {found}; allowed: a whole number >= 0, or a product in quotes such as \"4*channels\""), None));
         };
         let factor = |word: &str| match word.trim() {
             "in" => Ok(channels),
@@ -467,7 +485,7 @@ impl<'a> Reader<'a> {
                 _ => result.checked_div(number).filter(|quotient| quotient * number == result),
             };
             operator = word.chars().last().unwrap_or('*');
-            next.ok_or_else(|| wrong(format!("\"{text}\" is no whole number"), None))
+            next.ok_or_else(|| wrong(format!("\"{text}\" is no whole number, where `in` is {channels}"), None))
         })
     }
 }

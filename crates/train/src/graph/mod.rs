@@ -19,7 +19,7 @@
 
 mod cost;
 mod drawing;
-mod file;
+pub(crate) mod file;
 mod net;
 mod op;
 mod plan;
@@ -126,6 +126,14 @@ impl Graph {
         match port {
             Port::Input => self.input,
             Port::Node(number) => self.nodes[number].shape,
+        }
+    }
+
+    /// What is read is called.
+    pub fn name(&self, port: Port) -> &str {
+        match port {
+            Port::Input => "input",
+            Port::Node(number) => &self.nodes[number].name,
         }
     }
 

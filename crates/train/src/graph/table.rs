@@ -12,11 +12,7 @@ impl Graph {
         let mut table = Table::new(["node", "operation", "reads", "gives", "parameters", "multiply-adds", "bytes"]);
         for (number, node) in self.nodes().iter().enumerate() {
             let before = number.checked_sub(1).map_or(Port::Input, Port::Node);
-            let name = |port: &Port| match port {
-                port if *port == before => "↑".to_owned(),
-                Port::Input => "input".into(),
-                Port::Node(number) => self.nodes()[*number].name.clone(),
-            };
+            let name = |port: &Port| if *port == before { "↑" } else { self.name(*port) };
             let cost = self.cost_of(node);
             let reads = node.inputs.iter().map(name).collect::<Vec<_>>().join(", ");
             let numbers = [cost.parameters, cost.multiply_adds, cost.activation_bytes].map(thousands);

@@ -8,7 +8,10 @@ mod lstm;
 mod mlp;
 mod resnet;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use burn::{
     module::Module,
@@ -29,7 +32,7 @@ pub use resnet::ResNet;
 
 use crate::{
     Pass,
-    graph::{Graph, Net, Shape},
+    graph::{Graph, Net, Shape, file::text_of},
 };
 
 /// A classifier.
@@ -93,7 +96,7 @@ pub enum ModelConfig {
         layers: usize,
     },
     /// A network of one's own: a TOML file of the form that the chapter on networks describes.
-    File(PathBuf),
+    File(NetworkFile),
 }
 
 fn lstm_embedding() -> usize {
@@ -132,7 +135,7 @@ impl ModelConfig {
     /// The files that it is read from.
     pub fn inputs(&self) -> Vec<Input> {
         match self {
-            Self::File(path) => vec![Input::named(path, "Give the path of a network (a TOML file).")],
+            Self::File(file) => vec![Input::named(&file.path, "Give the path of a network (a TOML file).")],
             _ => Vec::new(),
         }
     }
@@ -148,8 +151,8 @@ impl ModelConfig {
         match self {
             Self::Linear => Ok(()),
             // Where the classes are not known yet, the file is not read yet.
-            Self::File(path) if classes > 0 => {
-                graph(path, extent, classes).map(drop).map_err(|error| Violation::new(key, error.to_string()))
+            Self::File(file) if classes > 0 => {
+                file.graph(extent, classes).map(drop).map_err(|error| Violation::new(key, error.to_string()))
             }
             Self::Mlp { hidden, .. } if hidden.contains(&0) => wrong("found a hidden layer of width 0; allowed: 1 or more".into()),
             Self::Cnn { channels, .. } | Self::Resnet { widths: channels, .. } if channels.is_empty() || channels.contains(&0) => {
@@ -201,8 +204,8 @@ impl ModelConfig {
             let found = format!("{channels} x {height} x {width} numbers, {classes} classes");
             return Err(Error::invalid("network", found, "1 or more of each"));
         }
-        if let Self::File(path) = self {
-            return Net::new(graph(path, extent, classes)?, seed, device).map(Model::Net);
+        if let Self::File(file) = self {
+            return Net::new(file.graph(extent, classes)?, seed, device).map(Model::Net);
         }
         self.check("model", extent, classes)?;
         let rng = &mut seed.stream("model/init");
@@ -247,9 +250,43 @@ impl Network for Model {
     }
 }
 
-/// The network of a file for examples of this extent.
-fn graph(path: &Path, Extent { channels, height, width }: Extent, classes: usize) -> Result<Graph> {
-    Graph::read(path, Shape::Images([channels, height, width]), classes)
+/// The file of a network. It is read once, so that all arms have the same network though the file is changed meanwhile.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "PathBuf", into = "PathBuf")]
+#[schemars(with = "PathBuf")]
+pub struct NetworkFile {
+    path: PathBuf,
+    text: Arc<OnceLock<String>>,
+}
+
+impl From<PathBuf> for NetworkFile {
+    fn from(path: PathBuf) -> Self {
+        Self { path, text: Arc::default() }
+    }
+}
+
+impl From<NetworkFile> for PathBuf {
+    fn from(file: NetworkFile) -> Self {
+        file.path
+    }
+}
+
+impl PartialEq for NetworkFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl NetworkFile {
+    /// The network for examples of this extent.
+    fn graph(&self, Extent { channels, height, width }: Extent, classes: usize) -> Result<Graph> {
+        if self.text.get().is_none() {
+            // Whoever was first is right.
+            let _ = self.text.set(text_of(&self.path)?);
+        }
+        let text = self.text.get().map_or("", String::as_str);
+        Graph::parse(&self.path.display().to_string(), text, Shape::Images([channels, height, width]), classes)
+    }
 }
 
 /// Rows as images: `n × c × h × w`.
