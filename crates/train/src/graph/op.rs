@@ -73,7 +73,11 @@ pub enum Op {
     Dropout(f64),
 }
 
-/// y[o,p,q] = b[o] + Σ_{c,i,j} w[o,c,i,j] · x[c, s·p + d·i − pad, s·q + d·j − pad], the channels c those of o's group.
+/// A convolution; the channels c are those of o's group.
+///
+/// ```text
+/// y[o,p,q] = b[o] + Σ_{c,i,j} w[o,c,i,j] · x[c, s·p + d·i − pad, s·q + d·j − pad]
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "told above")]
 pub struct Conv {
