@@ -9,7 +9,7 @@ mod commands;
 mod diagnostic;
 mod output;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 use diagnostic::Diagnostic;
@@ -27,6 +27,9 @@ fn keep_memory() {
     // SAFETY: sets a number; the option exists in versions 2 and 3, at this place in both.
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
 }
+
+/// How long a command may take to stop in order.
+const ORDERLY: Duration = Duration::from_secs(1);
 
 /// Methods from machine-learning research, ready to use: training, prediction sets, active learning, masking, epidemics
 #[derive(Parser)]
@@ -93,12 +96,23 @@ fn main() -> ExitCode {
         (_, true) => Mode::Json,
         _ => Mode::Auto,
     };
-    // The first Ctrl-C asks for an orderly stop; the second one does not wait for it.
-    let handler = || {
+    // The first Ctrl-C asks for an orderly stop; the second one does not wait for it. Nor does a command that has nothing to save.
+    let saves = match &cli.command {
+        Command::Run(_) | Command::Resume(_) | Command::Data(_) => true,
+        Command::Epidemic(command) => command.saves(),
+        Command::Masking(command) => command.saves(),
+        _ => false,
+    };
+    let handler = move || {
         if interrupt::requested() {
             std::process::exit(130);
         }
         interrupt::request();
+        if !saves {
+            std::thread::sleep(ORDERLY);
+            output::error(&"error: stopped on request");
+            std::process::exit(130);
+        }
     };
     let _ = ctrlc::set_handler(handler);
     lyceum_train::parallel::enlist_this_thread();

@@ -30,6 +30,11 @@ pub(crate) enum Epidemic {
 }
 
 impl Epidemic {
+    /// Whether it needs time to stop, to keep what it has found.
+    pub(crate) fn saves(&self) -> bool {
+        !matches!(self, Self::Plot(_) | Self::Parameters { .. })
+    }
+
     pub(crate) fn execute(self, progress: &Progress) -> Result<()> {
         match self {
             Self::Run(command) => command.execute(progress),

@@ -31,6 +31,11 @@ pub(crate) enum Masking {
 }
 
 impl Masking {
+    /// Whether it needs time to stop, to keep or to remove what it has written.
+    pub(crate) fn saves(&self) -> bool {
+        !matches!(self, Self::Inspect(_) | Self::Mask(_))
+    }
+
     pub(crate) fn execute(self, progress: &Progress) -> Result<()> {
         match self {
             Self::Build(command) => command.execute(progress),
