@@ -6,7 +6,7 @@
 
 use lyceum_active::{AcquisitionLog, Estimator, Proposal, Sampler};
 use lyceum_core::{
-    Experiment, Report, Result, Run, Seed, Stream, Summary, Violation,
+    Experiment, Report, Result, Run, Seed, Stream, Summary, Violation, interrupt,
     math::mean_and_deviation,
     range,
     report::{Axis, Block, Chart, Series, Table},
@@ -93,6 +93,7 @@ impl Experiment for ToyRegression {
         for proposal in &config.proposals {
             run.stop_if_requested()?;
             let found = one_thread_each(&numbers, |number| {
+                interrupt::check()?;
                 let seed = run.seed().child(&format!("toy/{number}"));
                 repetition(config, *proposal, &test, seed)
             })?;
