@@ -153,6 +153,14 @@ pub struct RecipeError {
     pub help: Option<String>,
 }
 
+impl RecipeError {
+    /// A mistake at these bytes of a text.
+    pub fn at(name: &str, text: &str, span: Range<usize>, message: String, help: Option<String>) -> Self {
+        let line = text[..span.start.min(text.len())].matches('\n').count() + 1;
+        Self { name: name.into(), text: text.into(), span, line, message, help }
+    }
+}
+
 impl From<RecipeError> for Error {
     fn from(error: RecipeError) -> Self {
         Self::Recipe(Box::new(error))

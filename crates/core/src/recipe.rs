@@ -203,13 +203,12 @@ impl Recipe {
     }
 
     fn error(&self, span: Range<usize>, message: String, help: Option<String>) -> Error {
-        let number = |text: &str, position: usize| text[..position.min(text.len())].matches('\n').count() + 1;
         // A line that an override changed or added is not one of the file.
-        let (name, text, span) = match self.span_in_file(&span) {
-            Some(span) => (self.name.clone(), self.file.clone(), span),
-            None => (format!("{} with --set", self.name), self.text.clone(), span),
-        };
-        RecipeError { line: number(&text, span.start), name, text, span, message, help }.into()
+        match self.span_in_file(&span) {
+            Some(span) => RecipeError::at(&self.name, &self.file, span, message, help),
+            None => RecipeError::at(&format!("{} with --set", self.name), &self.text, span, message, help),
+        }
+        .into()
     }
 
     /// Where the file itself has the line of these bytes of the text; `None` if an override made it.

@@ -91,7 +91,7 @@ pub fn run(recipe: &Recipe, folder: &Path, progress: &Progress) -> Result<Summar
     outcome
 }
 
-/// Checks a recipe and that the files which it reads are there; gives the recipe with every default written out.
+/// Checks a recipe and that its files exist; returns the recipe with every default written out.
 pub fn check(recipe: &Recipe) -> Result<String> {
     let experiment = find(recipe)?;
     let resolved = experiment.resolve(recipe)?;

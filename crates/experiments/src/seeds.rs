@@ -29,7 +29,10 @@ pub(crate) fn run(experiment: &dyn AnyExperiment, recipe: &Recipe, run: &Run) ->
             summary
         } else {
             run.progress().note(&format!("seed {seed}"));
-            run.check_inputs(&experiment.inputs(recipe)?)?;
+            // Those of the first were looked at as the run began or resumed.
+            if !found.is_empty() {
+                run.check_inputs(&experiment.inputs(recipe)?)?;
+            }
             experiment.run_recipe(recipe, &part)?
         };
         found.push((seed, summary));

@@ -60,11 +60,16 @@ impl Default for Group {
 
 impl Group {
     fn has(&self, info: &ParamInfo) -> bool {
-        // Types have capitals, layers mostly not.
-        let is_type = info.name.starts_with(|letter: char| letter.is_uppercase());
-        let within = info.name.split_once('.').filter(|_| is_type).map_or("", |(_, within)| within);
-        self.kinds.contains(&info.kind) || self.names.iter().any(|pattern| matches(pattern, &info.name) || matches(pattern, within))
+        self.kinds.contains(&info.kind) || self.names.iter().any(|pattern| names(pattern, info))
     }
+}
+
+/// Whether a pattern is one of a parameter's name, with or without the network's own name in front.
+fn names(pattern: &str, info: &ParamInfo) -> bool {
+    // Types have capitals, layers mostly not.
+    let is_type = info.name.starts_with(|letter: char| letter.is_uppercase());
+    let within = info.name.split_once('.').filter(|_| is_type).map_or("", |(_, within)| within);
+    matches(pattern, &info.name) || matches(pattern, within)
 }
 
 /// Whether a name is what a pattern says, in which each `*` stands for any text.
@@ -86,27 +91,22 @@ fn matches(pattern: &str, name: &str) -> bool {
 pub(crate) fn assign(groups: &[Group], space: &ParamSpace) -> Result<Vec<Option<usize>>> {
     let group_of = |info: &ParamInfo| groups.iter().position(|group| group.has(info)).filter(|_| info.kind != Kind::Statistic);
     let assigned: Vec<Option<usize>> = space.params().iter().map(group_of).collect();
+    let allowed = || {
+        let params = space.params().iter().filter(|info| info.kind != Kind::Statistic);
+        params.map(|info| info.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
     for (number, group) in groups.iter().enumerate() {
+        let place = format!("training.group.{number}");
         let trains = Group { kinds: Vec::new(), names: Vec::new(), frozen: false, ..group.clone() };
         if group.frozen && trains != Group::default() {
-            return Err(Error::invalid(format!("training.group.{number}"), "frozen beside what is for training", "one of them"));
+            return Err(Error::invalid(place, "frozen beside what is for training", "one of them"));
         }
-        let fits =
-            |pattern: &&String| space.params().iter().any(|info| Group { names: vec![(*pattern).clone()], ..Group::default() }.has(info));
-        if let Some(pattern) = group.names.iter().find(|pattern| !fits(pattern)) {
-            let names: Vec<&str> =
-                space.params().iter().filter(|info| info.kind != Kind::Statistic).map(|info| info.name.as_str()).collect();
-            return Err(Error::invalid(
-                format!("training.group.{number}.names"),
-                format!("{pattern:?}, which no parameter has"),
-                names.join(", "),
-            ));
+        if let Some(pattern) = group.names.iter().find(|pattern| !space.params().iter().any(|info| names(pattern, info))) {
+            return Err(Error::invalid(format!("{place}.names"), format!("{pattern:?}, which no parameter has"), allowed()));
         }
         if !assigned.contains(&Some(number)) {
             let found = format!("kinds {:?} and names {:?}, which no parameter has that is in no earlier group", group.kinds, group.names);
-            let names: Vec<&str> =
-                space.params().iter().filter(|info| info.kind != Kind::Statistic).map(|info| info.name.as_str()).collect();
-            return Err(Error::invalid(format!("training.group.{number}"), found, names.join(", ")));
+            return Err(Error::invalid(place, found, allowed()));
         }
     }
     let is_trained = |group: &Option<usize>| group.is_none_or(|number| !groups[number].frozen);

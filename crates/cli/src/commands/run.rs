@@ -27,7 +27,7 @@ pub(crate) struct Run {
     #[arg(long, short, value_name = "FOLDER")]
     out: Option<PathBuf>,
 
-    /// Check the recipe and that the files it reads are there, print it with every default written out, and stop
+    /// Check the recipe and that its files exist, print it with every default written out, and stop
     #[arg(long = "dry-run")]
     check_only: bool,
 }

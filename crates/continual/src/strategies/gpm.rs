@@ -117,7 +117,7 @@ impl Gpm {
         Ok(Self { config, layers: Vec::new(), first: None, projectors: Arc::default(), frozen: Vec::new(), projected: Vec::new() })
     }
 
-    /// Examples of so many numbers, and what each layer is given of them.
+    /// The rows, `width` numbers each, as a tensor, and the input of each layer for them.
     fn record(rows: Vec<f32>, width: usize, context: Context<'_>) -> (Tensor<2>, Vec<(ParamId, LayerInput)>) {
         let point = context.space.vector(context.model);
         let count = rows.len() / width.max(1);

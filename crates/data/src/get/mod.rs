@@ -88,7 +88,7 @@ pub const SOURCES: &[Source] = &[
     },
 ];
 
-/// Downloads a data set into the cache, unless its folder is there; gives the folder. It appears whole or not at all.
+/// Downloads a data set into the cache unless its folder exists, and returns the folder, which appears complete or not at all.
 pub fn get(name: &str, cache: &Cache, progress: &Progress) -> Result<PathBuf> {
     let source = find(name, cache)?;
     let folder = cache.folder(name);

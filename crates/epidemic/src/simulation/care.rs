@@ -28,7 +28,7 @@ impl Simulation {
         row.vaccinated = doses.count;
     }
 
-    /// Infections go on: who is infectious, in hospital, well or dead today.
+    /// Advances every infection to this day: who is infectious, in hospital, recovered or dead.
     pub(super) fn progress(&mut self, day: u32, row: &mut Day) {
         let now = day as f32;
         self.cells.par_iter_mut().for_each(|cell| cell.mode = 0);

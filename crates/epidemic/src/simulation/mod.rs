@@ -174,7 +174,7 @@ impl Simulation {
         })
     }
 
-    /// Goes on from a state that was saved. Under a policy with other phones these begin without a past.
+    /// Continues from a saved state. If the policy uses other phones, they start without a history.
     pub(crate) fn continue_from(&mut self, mut state: State) -> Result<()> {
         let fits = state.statuses.len() == self.population.len()
             && state.infection_of.len() == self.population.len()

@@ -85,13 +85,12 @@ impl Graph {
     }
 
     fn rows(&self) -> Vec<Row> {
+        let readers = self.readers();
         let mut rows: Vec<Row> = Vec::new();
         for (number, node) in self.nodes().iter().enumerate() {
             let follows = matches!(node.op, Op::BatchNorm | Op::LayerNorm | Op::GroupNorm { .. } | Op::Activation(_) | Op::Dropout(_));
-            let readers =
-                self.nodes().iter().filter(|other| other.inputs.iter().any(|port| Some(*port) == number.checked_sub(1).map(Port::Node)));
             match rows.last_mut() {
-                Some(row) if follows && node.inputs == [Port::Node(row.last)] && readers.count() == 1 => row.last = number,
+                Some(row) if follows && node.inputs == [Port::Node(row.last)] && readers[row.last].len() == 1 => row.last = number,
                 _ => rows.push(Row { first: number, last: number }),
             }
         }
@@ -103,7 +102,7 @@ impl Graph {
     fn lanes(&self, rows: &[Row]) -> Vec<(usize, usize, usize)> {
         let row = |port: &Port| match port {
             Port::Input => 0,
-            Port::Node(number) => rows.iter().position(|row| (row.first..=row.last).contains(number)).map_or(0, |place| place + 1),
+            Port::Node(number) => rows.partition_point(|row| row.first <= *number),
         };
         let inputs = rows.iter().enumerate().flat_map(|(to, row)| self.nodes()[row.first].inputs.iter().map(move |port| (port, to + 1)));
         let mut skips: Vec<(usize, usize)> = inputs.map(|(port, to)| (row(port), to)).filter(|(from, to)| to - from > 1).collect();

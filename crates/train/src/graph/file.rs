@@ -35,7 +35,7 @@ use toml::{
 
 use super::{Activation, Conv, Graph, Op, Pool, Port, Shape};
 
-/// Every operation's name, with the keys that it can have besides `name` and `from`.
+/// The name of every operation, and the keys that it takes besides `name` and `from`.
 const OPERATIONS: &[(&str, &[&str])] = &[
     ("conv", &["kernel", "stride", "padding", "dilation", "groups", "bias"]),
     ("depthwise", &["stride", "padding", "dilation", "bias"]),
@@ -76,7 +76,7 @@ const OPERATIONS: &[(&str, &[&str])] = &[
 type Value<'a> = Spanned<DeValue<'a>>;
 
 impl Graph {
-    /// The network of a TOML file, for examples of this shape and so many classes.
+    /// Reads a network from a TOML file, for examples of this shape and this number of classes.
     ///
     /// # Errors
     ///
@@ -121,12 +121,15 @@ impl Graph {
     }
 }
 
+/// What to do where a network's file is missing.
+pub(crate) const HINT: &str = "Give the path of a network (a TOML file).";
+
 /// The text of a network's file.
 pub(crate) fn text_of(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::InvalidData => Error::damaged(path, "a network is text in UTF-8; this file is not"),
         std::io::ErrorKind::IsADirectory => Error::damaged(path, "a network is a TOML file; this is a folder"),
-        _ => Error::missing_or_io("read", path, "Give the path of a network (a TOML file).")(error),
+        _ => Error::missing_or_io("read", path, HINT)(error),
     })
 }
 
@@ -139,14 +142,13 @@ struct File<'a> {
 
 impl File<'_> {
     fn wrong(&self, span: Range<usize>, message: String, help: Option<String>) -> Error {
-        let line = self.text[..span.start.min(self.text.len())].matches('\n').count() + 1;
-        RecipeError { name: self.name.into(), text: self.text.into(), span, line, message, help }.into()
+        RecipeError::at(self.name, self.text, span, message, help).into()
     }
 }
 
 /// What names mean in a list of layers.
 struct Scope {
-    /// What stands before the names of its nodes.
+    /// The prefix of its nodes' names.
     prefix: String,
     arguments: BTreeMap<String, usize>,
     /// Those that were asked for.
@@ -387,8 +389,8 @@ impl<'a> Reader<'a> {
         };
         let conv = |outputs: usize, kernel: usize, groups: usize| -> Result<Conv> {
             let dilation = or("dilation", 1)?;
-            let same = dilation.saturating_mul(kernel.saturating_sub(1)) / 2;
-            let (stride, padding, bias) = (or("stride", 1)?, or("padding", same)?, flag("bias", true)?);
+            let padding = or("padding", Conv::usual_padding(kernel, dilation))?;
+            let (stride, bias) = (or("stride", 1)?, flag("bias", true)?);
             Ok(Conv { outputs, kernel, stride, padding, dilation, groups, bias })
         };
         let pool = || -> Result<Pool> {

@@ -139,9 +139,21 @@ impl Graph {
 
     /// A node whose value nobody reads, besides the last.
     pub fn unread(&self) -> Option<&Node> {
-        let read: HashSet<Port> = self.nodes.iter().flat_map(|node| node.inputs.iter().copied()).collect();
         let before_last = self.nodes.len().saturating_sub(1);
-        self.nodes[..before_last].iter().enumerate().find(|(number, _)| !read.contains(&Port::Node(*number))).map(|(_, node)| node)
+        self.nodes[..before_last].iter().zip(self.readers()).find(|(_, readers)| readers.is_empty()).map(|(node, _)| node)
+    }
+
+    /// For each node, the nodes that read it; one that reads it twice is listed twice.
+    fn readers(&self) -> Vec<Vec<usize>> {
+        let mut readers: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
+        for (number, node) in self.nodes.iter().enumerate() {
+            for port in &node.inputs {
+                if let Port::Node(input) = port {
+                    readers[*input].push(number);
+                }
+            }
+        }
+        readers
     }
 
     /// Whether the node of this name reads the network's input, as it is or in another shape.

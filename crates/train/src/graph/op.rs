@@ -93,7 +93,12 @@ pub struct Conv {
 impl Conv {
     /// With a bias, stride 1 and as much padding as keeps the sides where the kernel is odd.
     pub fn new(outputs: usize, kernel: usize) -> Self {
-        Self { outputs, kernel, stride: 1, padding: kernel.saturating_sub(1) / 2, dilation: 1, groups: 1, bias: true }
+        Self { outputs, kernel, stride: 1, padding: Self::usual_padding(kernel, 1), dilation: 1, groups: 1, bias: true }
+    }
+
+    /// The padding that keeps the sides where the kernel is odd and the stride 1: dilation·(kernel − 1)/2.
+    pub fn usual_padding(kernel: usize, dilation: usize) -> usize {
+        dilation.saturating_mul(kernel.saturating_sub(1)) / 2
     }
 }
 

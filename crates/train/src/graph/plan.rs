@@ -37,14 +37,7 @@ pub(super) struct Read {
 /// The steps of a network, in order.
 pub(super) fn plan(graph: &Graph) -> Vec<Step> {
     let nodes = graph.nodes();
-    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
-    for (number, node) in nodes.iter().enumerate() {
-        for port in &node.inputs {
-            if let Port::Node(input) = port {
-                readers[*input].push(number);
-            }
-        }
-    }
+    let readers = graph.readers();
     // The only operation that reads what a node gives.
     let next = |number: usize| if let [only] = readers[number].as_slice() { Some((*only, &nodes[*only].op)) } else { None };
     let relu = |number: usize| next(number).filter(|(_, op)| **op == Op::Activation(Activation::Relu)).map(|(number, _)| number);

@@ -40,7 +40,7 @@ impl Display for Op {
                 write!(to, "{name} {kernel}x{kernel}")?;
                 for (what, value, usual) in [
                     ("stride", stride, 1),
-                    ("padding", padding, dilation * (kernel - 1) / 2),
+                    ("padding", padding, Conv::usual_padding(*kernel, *dilation)),
                     ("dilation", dilation, 1),
                     ("groups", groups, 1),
                 ] {

@@ -32,7 +32,10 @@ pub use resnet::ResNet;
 
 use crate::{
     Pass,
-    graph::{Graph, Net, Shape, file::text_of},
+    graph::{
+        Graph, Net, Shape,
+        file::{HINT, text_of},
+    },
 };
 
 /// A classifier.
@@ -135,7 +138,7 @@ impl ModelConfig {
     /// The files that it is read from.
     pub fn inputs(&self) -> Vec<Input> {
         match self {
-            Self::File(file) => vec![Input::named(&file.path, "Give the path of a network (a TOML file).")],
+            Self::File(file) => vec![Input::named(&file.path, HINT)],
             _ => Vec::new(),
         }
     }
