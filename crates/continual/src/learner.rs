@@ -9,8 +9,8 @@ use lyceum_core::{Array, Error, Result, Run, Seed, interrupt, range};
 use lyceum_data::{Examples, split};
 use lyceum_kernels::vector;
 use lyceum_train::{
-    ClipNorm, GradientCombiner, GradientEstimator, GradientTransform, Model, Oracle, ParamSpace, Pipeline, Rate, Slopes, State,
-    TrainConfig, Vector, oracle::Rows, pipeline::Saved,
+    ClipNorm, GradientCombiner, GradientEstimator, GradientTransform, Net, Oracle, ParamSpace, Pipeline, Rate, Slopes, State, TrainConfig,
+    Vector, oracle::Rows, pipeline::Saved,
 };
 use serde::{Deserialize, Serialize};
 
@@ -94,7 +94,7 @@ struct Step {
 #[derive(Clone)]
 struct Shared {
     strategy: Arc<Mutex<(Box<dyn Strategy>, Step)>>,
-    model: Model,
+    model: Net,
     space: ParamSpace,
     outputs: (usize, bool),
 }
@@ -167,7 +167,7 @@ impl Oracle for MaskedOracle<'_> {
 
 /// A stage while it is learnt.
 struct Stage {
-    pipeline: Pipeline<Model>,
+    pipeline: Pipeline<Net>,
     shared: Shared,
 }
 
@@ -177,11 +177,11 @@ impl Learner {
     pub fn learn(
         &self,
         run: &Run,
-        mut model: Model,
+        mut model: Net,
         stages: usize,
         stage: impl Fn(usize) -> Result<Vec<Task>>,
         tests: &[(Examples, std::ops::Range<usize>)],
-    ) -> Result<(Model, Progress)> {
+    ) -> Result<(Net, Progress)> {
         range::check(&self.training)?;
         let mut progress = Progress::default();
         let space = ParamSpace::of(&model);
@@ -272,7 +272,7 @@ impl Learner {
         Ok((model, progress))
     }
 
-    fn context<'a>(&self, model: &'a Model, space: &'a ParamSpace, seed: Seed) -> Context<'a> {
+    fn context<'a>(&self, model: &'a Net, space: &'a ParamSpace, seed: Seed) -> Context<'a> {
         Context { model, space, outputs: self.outputs.0, heads: self.outputs.1, seed, rate: 0.0, part: 0.0 }
     }
 
@@ -340,7 +340,7 @@ impl Learner {
         Ok(std::mem::take(&mut progress.sum) / steps.max(1) as f64)
     }
 
-    fn save(&self, run: &Run, pipeline: &Pipeline<Model>, strategy: &Mutex<(Box<dyn Strategy>, Step)>, progress: &Progress) -> Result<()> {
+    fn save(&self, run: &Run, pipeline: &Pipeline<Net>, strategy: &Mutex<(Box<dyn Strategy>, Step)>, progress: &Progress) -> Result<()> {
         let Saved { model, optimizer, estimator, combiner } = pipeline.save();
         let strategy = locked(strategy, |strategy| strategy.state());
         let mut progress = progress.clone();

@@ -8,7 +8,7 @@ use burn::{
 };
 use lyceum_data::Examples;
 use lyceum_kernels::{row_sums, softmax_cross_entropy};
-use lyceum_train::{Batch, Model, Network, Objective, Pass, pass::GradientInputs};
+use lyceum_train::{Batch, Net, Network, Objective, Pass, pass::GradientInputs};
 use ndarray::ArrayView1;
 
 /// A logit that is no output of a task is moved this far down.
@@ -183,14 +183,14 @@ impl GradientInputs for WithFirst {
 }
 
 impl Objective for StageObjective {
-    type Model = Model;
+    type Model = Net;
     type Batch = StageBatch;
 
     fn tasks(&self) -> usize {
         self.tasks
     }
 
-    fn losses(&self, task: usize, model: &Model, batch: &StageBatch, pass: &mut Pass) -> Tensor<1> {
+    fn losses(&self, task: usize, model: &Net, batch: &StageBatch, pass: &mut Pass) -> Tensor<1> {
         let rows = &batch.tasks[task];
         if let Some((others, first)) = &self.gradient_inputs {
             let first = first.zip(rows.gradient_inputs.clone());
@@ -224,7 +224,7 @@ pub fn softened(logits: Tensor<2>, own: &[Range<usize>], temperature: f64, weigh
 }
 
 /// Accuracy of a model on examples whose task has these outputs.
-pub fn accuracy(model: &Model, examples: &Examples, own: &Range<usize>) -> lyceum_core::Result<f64> {
+pub fn accuracy(model: &Net, examples: &Examples, own: &Range<usize>) -> lyceum_core::Result<f64> {
     let logits = lyceum_train::logits(model, examples)?;
     let right = logits.rows().into_iter().zip(&examples.labels).filter(|(row, label)| {
         let best = own.clone().max_by(|&a, &b| row[a].total_cmp(&row[b]).then(b.cmp(&a)));

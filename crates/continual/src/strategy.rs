@@ -1,7 +1,7 @@
 //! What a strategy of continual learning may do.
 
 use lyceum_core::{Array, Result, Seed, Stream};
-use lyceum_train::{Model, ParamSpace, State, Vector};
+use lyceum_train::{Net, ParamSpace, State, Vector};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// The model now.
-    pub model: &'a Model,
+    pub model: &'a Net,
     /// Its parameter space.
     pub space: &'a ParamSpace,
     /// How many outputs the network has.

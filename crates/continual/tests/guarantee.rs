@@ -11,7 +11,7 @@ use lyceum_continual::{
 use lyceum_core::Seed;
 use lyceum_data::{Examples, Extent};
 use lyceum_kernels::vector;
-use lyceum_train::{Model, ModelConfig, ModelOracle, Oracle, ParamSpace, cpu, logits, oracle::Rows};
+use lyceum_train::{ModelConfig, ModelOracle, Net, Oracle, ParamSpace, cpu, logits, oracle::Rows};
 use ndarray::Array2;
 use rand::RngExt;
 
@@ -26,7 +26,7 @@ fn task(number: usize, rank: usize, seed: u64) -> Task {
     Task { number, outputs: 0..4, heads: None, train: Examples { inputs, labels } }
 }
 
-fn context<'a>(model: &'a Model, space: &'a ParamSpace, heads: bool) -> Context<'a> {
+fn context<'a>(model: &'a Net, space: &'a ParamSpace, heads: bool) -> Context<'a> {
     Context { model, space, outputs: 4, heads, seed: Seed::new(5), rate: 0.0, part: 0.0 }
 }
 
@@ -40,7 +40,7 @@ fn batch(gpm: &mut Gpm, task: &Task, positions: &[usize]) -> StageBatch {
 }
 
 /// A network after the first task, with what GPM keeps of it.
-fn learnt(config: &ModelConfig, gpm: GpmConfig, first: &Task) -> (Model, ParamSpace, Gpm) {
+fn learnt(config: &ModelConfig, gpm: GpmConfig, first: &Task) -> (Net, ParamSpace, Gpm) {
     let model = config.init(EXTENT, 4, Seed::new(3), &cpu()).unwrap();
     let space = ParamSpace::of(&model);
     let mut strategy = Gpm::new(gpm).unwrap();
@@ -50,14 +50,14 @@ fn learnt(config: &ModelConfig, gpm: GpmConfig, first: &Task) -> (Model, ParamSp
 }
 
 /// The projected gradient of a batch of a task that has begun.
-fn gradient(gpm: &mut Gpm, task: &Task, model: &Model, space: &ParamSpace, positions: &[usize]) -> Vec<f32> {
+fn gradient(gpm: &mut Gpm, task: &Task, model: &Net, space: &ParamSpace, positions: &[usize]) -> Vec<f32> {
     let (batch, objective, point) = (batch(gpm, task, positions), gpm.objective(1), space.vector(model));
     let mut oracle = ModelOracle::new(&objective, model, space, &batch, Seed::new(0));
     let found = oracle.evaluate(&point, &Rows::All, true).unwrap().total();
     vector::to_vec(&gpm.transform(found, &point, context(model, space, false)).unwrap())
 }
 
-fn trained_on(second: &Task, mut model: Model, space: &ParamSpace, gpm: &mut Gpm, steps: usize, rate: f64) -> Model {
+fn trained_on(second: &Task, mut model: Net, space: &ParamSpace, gpm: &mut Gpm, steps: usize, rate: f64) -> Net {
     gpm.begin(std::slice::from_ref(second), context(&model, space, false)).unwrap();
     for step in 0..steps {
         let positions: Vec<usize> = (0..20).map(|i| (step * 20 + i) % 120).collect();
@@ -72,7 +72,7 @@ fn all() -> GpmConfig {
     GpmConfig { thresholds: vec![1.0], samples: 120, ..GpmConfig::default() }
 }
 
-fn largest_change(model: &Model, then: &Model, task: &Task) -> f32 {
+fn largest_change(model: &Net, then: &Net, task: &Task) -> f32 {
     let (a, b) = (logits(model, &task.train).unwrap(), logits(then, &task.train).unwrap());
     a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }

@@ -20,7 +20,7 @@ use lyceum_data::{
     prepare::{DataConfig, Prepared},
     split,
 };
-use lyceum_train::{DeviceName, Model, ModelConfig, Plain, TrainConfig, Trainer, evaluation::probabilities, parallel::one_thread_each};
+use lyceum_train::{DeviceName, ModelConfig, Net, Plain, TrainConfig, Trainer, evaluation::probabilities, parallel::one_thread_each};
 use ndarray::Array2;
 use rand::RngExt;
 use schemars::JsonSchema;
@@ -187,7 +187,7 @@ fn trained(
     data: &Prepared,
     examples: &Examples,
     run: &Run,
-) -> Result<Model> {
+) -> Result<Net> {
     let classes = data.classes.len();
     let model = model.init(data.extent, classes, run.seed(), &config.device.device())?;
     let mut trainer = Trainer::new(training.clone(), model, classes, Box::new(Plain), run.seed())?;

@@ -22,9 +22,9 @@ use lyceum_data::{
     split,
 };
 use lyceum_train::{
-    DeviceName, Model, ModelConfig, Plain, TrainConfig, Trainer,
+    DeviceName, ModelConfig, Net, Plain, TrainConfig, Trainer,
     evaluation::{dropout_samples, probabilities},
-    graph::Op,
+    graph::{Graph, Op},
     parallel::one_thread_each,
 };
 use ndarray::{Array2, Array3, Axis as Dimension};
@@ -164,22 +164,10 @@ impl Experiment for ActiveTraining {
         if *score == Score::Bald && *samples < 2 {
             return Err(Violation::new("acquisition.samples", format!("found {samples}; allowed: 2 or more, BALD compares networks")));
         }
-        let dropout = match config.model {
-            ModelConfig::Mlp { dropout, .. } => dropout > 0.0,
-            ModelConfig::Cnn { dropout, batch_norm, .. } => dropout > 0.0 && !batch_norm,
-            // Told once the file is read.
-            ModelConfig::File(_) => true,
-            _ => false,
-        };
-        if *samples > 0 && !dropout {
-            return Err(Violation::new(
-                "acquisition.samples",
-                "networks are drawn by dropout; allowed: 0, or a model with dropout and without batch normalisation",
-            ));
-        }
         proposal.check().map_err(|error| Violation::new("acquisition.proposal", error.to_string()))?;
         if let Ok(entry) = lyceum_data::catalog::find(&config.data.name) {
-            config.model.check("model", entry.extent, entry.classes)?;
+            let graph = config.model.check("model", entry.extent, entry.classes)?;
+            graph.map_or(Ok(()), |graph| acquires(&config.acquisition, &graph))?;
         }
         if class_shares.iter().all(|share| *share == 0.0) {
             return Err(Violation::new("acquisition.class_shares", "found only 0; allowed: at least one share above it"));
@@ -310,22 +298,26 @@ fn unbalanced(examples: &Examples, shares: &[f64], seed: Seed) -> Examples {
     examples.subset(&kept)
 }
 
+/// Whether networks can be drawn by dropout, where the acquisition needs them.
+fn acquires(acquisition: &Acquisition, graph: &Graph) -> Result<(), Violation> {
+    let has_dropout = graph.nodes().iter().any(|node| matches!(node.op, Op::Dropout(rate) if rate > 0.0));
+    if acquisition.samples == 0 || (has_dropout && !graph.has_batch_norm()) {
+        return Ok(());
+    }
+    let message = "networks are drawn by dropout; allowed: 0, or a model with dropout and without batch normalisation";
+    Err(Violation::new("acquisition.samples", message))
+}
+
 impl Trial<'_> {
     /// A network trained from scratch on the points that were taken, with the weights of an estimator.
-    fn train(&self, log: &AcquisitionLog, estimator: Estimator) -> Result<Model> {
+    fn train(&self, log: &AcquisitionLog, estimator: Estimator) -> Result<Net> {
         let taken: Vec<usize> = log.draws().iter().map(|draw| draw.index).collect();
         let labelled = self.pool.subset(&taken);
         let mut training = self.config.training.clone();
         training.epochs = self.config.acquisition.steps.div_ceil(taken.len().div_ceil(training.batch_size));
         let seed = self.seed.child(&format!("train/{}", taken.len()));
         let model = self.config.model.init(self.extent, self.classes, seed, &self.config.device.device())?;
-        if let (Model::Net(net), 1..) = (&model, self.config.acquisition.samples) {
-            let has = |op: &dyn Fn(&Op) -> bool| net.graph().nodes().iter().any(|node| op(&node.op));
-            if !has(&|op| matches!(op, Op::Dropout(rate) if *rate > 0.0)) || has(&|op| *op == Op::BatchNorm) {
-                let allowed = "0, or a network with dropout and without batch normalisation";
-                return Err(Error::invalid("acquisition.samples", self.config.acquisition.samples, allowed));
-            }
-        }
+        acquires(&self.config.acquisition, model.graph())?;
         let weights = log.weights(estimator).into_iter().map(|weight| weight as f32).collect();
         let mut trainer = Trainer::new(training, model, self.classes, Box::new(Plain), seed)?.with_weights(weights);
         trainer.run_epochs(&labelled)?;
@@ -333,14 +325,14 @@ impl Trial<'_> {
     }
 
     /// Probabilities of all posterior samples, `K × n × C`.
-    fn samples(&self, model: &Model, examples: &Examples, name: &str) -> Result<Array3<f32>> {
+    fn samples(&self, model: &Net, examples: &Examples, name: &str) -> Result<Array3<f32>> {
         match self.config.acquisition.samples {
             0 => Ok(probabilities(model, examples)?.insert_axis(Dimension(0))),
             samples => dropout_samples(model, examples, samples, self.seed.child(name)),
         }
     }
 
-    fn scores(&self, model: &Model, have: usize) -> Result<Vec<f64>> {
+    fn scores(&self, model: &Net, have: usize) -> Result<Vec<f64>> {
         let samples = self.samples(model, &self.pool, &format!("acquire/{have}"))?;
         let mean = || scores::mean(samples.view());
         match self.config.acquisition.score {
@@ -352,11 +344,11 @@ impl Trial<'_> {
     }
 
     /// The posterior predictive, `n × C`.
-    fn predictive(&self, model: &Model, examples: &Examples) -> Result<Array2<f32>> {
+    fn predictive(&self, model: &Net, examples: &Examples) -> Result<Array2<f32>> {
         scores::mean(self.samples(model, examples, "predict")?.view())
     }
 
-    fn measure(&self, log: &AcquisitionLog, unweighted: &Model, random: &AcquisitionLog) -> Result<Measured> {
+    fn measure(&self, log: &AcquisitionLog, unweighted: &Net, random: &AcquisitionLog) -> Result<Measured> {
         let mut measured = Measured { accuracy: [0.0; 4], log_loss: [0.0; 4], biases: [0.0; 2] };
         for (arm, (name, estimator)) in ARMS.into_iter().enumerate() {
             let model = match name {

@@ -4,7 +4,7 @@ use lyceum_core::{Error, Result, Seed, interrupt, range};
 use lyceum_data::{Examples, split};
 use lyceum_kernels::vector;
 use lyceum_train::{
-    CrossEntropy, GradientEstimator, GradientTransform, Kind, Model, OptimizerConfig, ParamSpace, Pipeline, Rate, Vector,
+    CrossEntropy, GradientEstimator, GradientTransform, Kind, Net, OptimizerConfig, ParamSpace, Pipeline, Rate, Vector,
     objective::LabelledBatch,
 };
 use schemars::JsonSchema;
@@ -52,7 +52,7 @@ impl Default for LocalConfig {
 
 /// Networks trained on each client's own examples by SGD.
 pub struct NetworkTrainer<'a> {
-    model: Model,
+    model: Net,
     space: ParamSpace,
     examples: &'a Examples,
     clients: &'a [Vec<usize>],
@@ -65,7 +65,7 @@ impl<'a> NetworkTrainer<'a> {
     /// `clients` says which examples each client has; `model` lends its structure. Running statistics, such as those of batch
     /// normalisation, are no parameters and would not be shared: such a network is an error.
     pub fn new(
-        model: Model,
+        model: Net,
         examples: &'a Examples,
         clients: &'a [Vec<usize>],
         classes: usize,
@@ -90,7 +90,7 @@ impl<'a> NetworkTrainer<'a> {
     }
 
     /// A model with these parameters.
-    pub fn model(&self, parameters: &[f32]) -> Model {
+    pub fn model(&self, parameters: &[f32]) -> Net {
         let device = self.space.vector(&self.model).device();
         self.space.place(self.model.clone(), &vector::from_vec(parameters.to_vec(), &device))
     }

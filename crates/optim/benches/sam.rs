@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 use lyceum_core::Seed;
 use lyceum_data::Extent;
 use lyceum_optim::EstimatorConfig;
-use lyceum_train::{CrossEntropy, Model, ModelConfig, OptimizerConfig, Pipeline, Rate, cpu, objective::LabelledBatch, parallel};
+use lyceum_train::{CrossEntropy, ModelConfig, Net, OptimizerConfig, Pipeline, Rate, cpu, objective::LabelledBatch, parallel};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -28,7 +28,7 @@ fn measure(name: &str, config: &ModelConfig, extent: Extent, n: usize, steps: us
     let batch = LabelledBatch { inputs, targets };
     let pipeline = |estimator: EstimatorConfig| {
         let model = config.init(extent, 10, Seed::new(1), &cpu()).expect("it fits");
-        Pipeline::<Model>::new(model, estimator.build().expect("constants in range"), &OptimizerConfig::default())
+        Pipeline::<Net>::new(model, estimator.build().expect("constants in range"), &OptimizerConfig::default())
             .expect("constants in range")
     };
     let kinds = [

@@ -5,7 +5,7 @@ use lyceum_data::{
     Cache,
     prepare::{DataConfig, Prepared},
 };
-use lyceum_train::{DeviceName, Evaluation, Model, ModelConfig, TrainConfig, Trainer, WeightDecay, evaluate, parallel::one_thread_each};
+use lyceum_train::{DeviceName, Evaluation, ModelConfig, Net, TrainConfig, Trainer, WeightDecay, evaluate, parallel::one_thread_each};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -93,7 +93,7 @@ pub struct TrainedArm {
     /// Its name.
     pub name: String,
     /// The model after the last epoch.
-    pub model: Model,
+    pub model: Net,
     /// On the training examples, with their labels as trained on.
     pub train: Evaluation,
     /// On the test examples.

@@ -7,7 +7,6 @@ use lyceum_core::{
 };
 
 use lyceum_data::Cache;
-use lyceum_train::Model;
 
 use crate::comparison::{Comparison, TrainedArm};
 
@@ -55,9 +54,9 @@ impl Experiment for Train {
     }
 }
 
-/// The report with a drawing of the network and its cost, where it is one of the user's own.
+/// The report with a drawing of the network and its cost.
 pub fn with_network(report: Report, arms: &[TrainedArm]) -> Report {
-    let Some(Model::Net(net)) = arms.first().map(|arm| &arm.model) else { return report };
+    let Some(net) = arms.first().map(|arm| &arm.model) else { return report };
     let cost = net.graph().cost();
     let caption = format!(
         "{} nodes; {} parameters, {:.1} million multiply-adds and {:.2} MB of activations for one example.",

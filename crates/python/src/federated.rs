@@ -12,7 +12,7 @@ use lyceum_federated::{
     round::{Ledger, Round},
 };
 use lyceum_optim::EstimatorConfig;
-use lyceum_train::{Evaluation, Model, ModelConfig, ParamSpace, cpu, evaluate, logits};
+use lyceum_train::{Evaluation, ModelConfig, Net, ParamSpace, cpu, evaluate, logits};
 use numpy::ndarray::{Array2, ArrayView2};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::{prelude::*, types::PyDict};
@@ -59,7 +59,7 @@ fn examples(network: &PyNetwork, x: &PyReadonlyArray2<'_, f32>, y: &PyReadonlyAr
 /// A network of Lyceum.
 #[pyclass(name = "Network", module = "lyceum._native", frozen)]
 pub(crate) struct PyNetwork {
-    model: Model,
+    model: Net,
     space: ParamSpace,
     extent: Extent,
     classes: usize,
@@ -114,7 +114,7 @@ impl PyNetwork {
 }
 
 impl PyNetwork {
-    fn placed(&self, parameters: &Given<'_>) -> PyResult<Model> {
+    fn placed(&self, parameters: &Given<'_>) -> PyResult<Net> {
         let parameters = parameters.as_array().to_vec();
         self.check_dimension(parameters.len()).map_err(exception)?;
         Ok(self.space.place(self.model.clone(), &lyceum_kernels::vector::from_vec(parameters, &cpu())))

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClipNorm, CrossEntropy, Evaluation, GradientEstimator, Group, Model, OptimizerConfig, Pipeline, Schedule, State, WeightDecay, evaluate,
+    ClipNorm, CrossEntropy, Evaluation, GradientEstimator, Group, Net, OptimizerConfig, Pipeline, Schedule, State, WeightDecay, evaluate,
     objective::LabelledBatch, pipeline::Saved, schedule::Rate,
 };
 
@@ -72,13 +72,13 @@ impl Default for TrainConfig {
     }
 }
 
-/// Trains a [`Model`] on labelled examples.
+/// Trains a [`Net`] on labelled examples.
 pub struct Trainer {
     config: TrainConfig,
     seed: Seed,
     classes: usize,
-    pipeline: Pipeline<Model>,
-    model: Model,
+    pipeline: Pipeline<Net>,
+    model: Net,
     weights: Option<Vec<f32>>,
     progress: TrainingState,
     best: Vec<Array>,
@@ -103,7 +103,7 @@ struct TrainingState {
 impl Trainer {
     /// A trainer before its first step. `seed` decides the order of examples and dropout. A value that the configuration does not
     /// allow is an error.
-    pub fn new(config: TrainConfig, model: Model, classes: usize, estimator: Box<dyn GradientEstimator>, seed: Seed) -> Result<Self> {
+    pub fn new(config: TrainConfig, model: Net, classes: usize, estimator: Box<dyn GradientEstimator>, seed: Seed) -> Result<Self> {
         range::check(&config)?;
         if config.warmup_epochs > config.epochs as f64 {
             let allowed = format!("at most {}, the epochs", config.epochs);
@@ -128,7 +128,7 @@ impl Trainer {
     }
 
     /// The model as it is after the last epoch whose steps are behind.
-    pub fn model(&self) -> &Model {
+    pub fn model(&self) -> &Net {
         &self.model
     }
 
@@ -138,7 +138,7 @@ impl Trainer {
     }
 
     /// The model with the best validation accuracy, and its epoch.
-    pub fn best(&self) -> Result<Option<(Model, usize)>> {
+    pub fn best(&self) -> Result<Option<(Net, usize)>> {
         if self.best.is_empty() {
             return Ok(None);
         }

@@ -6,8 +6,8 @@ use lyceum_core::Seed;
 use lyceum_data::{Examples, Extent};
 use lyceum_kernels::vector;
 use lyceum_train::{
-    CrossEntropy, Group, Kind, Model, ModelConfig, ModelOracle, OptimizerConfig, Oracle, ParamSpace, Pipeline, Plain, Rate, WeightDecay,
-    cpu, objective::LabelledBatch, oracle::Rows,
+    CrossEntropy, Group, Kind, ModelConfig, ModelOracle, Net, OptimizerConfig, Oracle, ParamSpace, Pipeline, Plain, Rate, WeightDecay, cpu,
+    objective::LabelledBatch, oracle::Rows,
 };
 use ndarray::Array2;
 
@@ -17,7 +17,7 @@ const ADAM: OptimizerConfig = OptimizerConfig::Adam { beta1: 0.9, beta2: 0.99, e
 const RATE: f64 = 0.05;
 const DECAY: f64 = 0.1;
 
-fn model() -> Model {
+fn model() -> Net {
     let config = ModelConfig::Cnn { channels: vec![3], hidden: 6, batch_norm: true, dropout: 0.0 };
     config.init(EXTENT, 3, Seed::new(1), &cpu()).unwrap()
 }
@@ -36,7 +36,7 @@ fn groups() -> Vec<Group> {
     ]
 }
 
-fn pipeline(weight_decay: WeightDecay) -> Pipeline<Model> {
+fn pipeline(weight_decay: WeightDecay) -> Pipeline<Net> {
     let plain = Pipeline::new(model(), Box::new(Plain), &MOMENTUM).unwrap();
     plain.with_groups(&groups(), &MOMENTUM, Some(weight_decay)).unwrap()
 }
@@ -104,7 +104,7 @@ fn a_group_with_everything_is_no_group() {
 
 #[test]
 fn a_restored_pipeline_goes_on_as_if_it_had_not_stopped() {
-    let step = |pipeline: &mut Pipeline<Model>, step| {
+    let step = |pipeline: &mut Pipeline<Net>, step| {
         pipeline.step(&CrossEntropy::default(), &batch(step), Rate::constant(RATE), Seed::new(0)).unwrap();
     };
     let mut undisturbed = pipeline(WeightDecay::Decoupled(DECAY));

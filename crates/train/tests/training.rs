@@ -12,7 +12,7 @@ use lyceum_core::{Result, Seed};
 use lyceum_data::{Cache, Examples, Extent, catalog};
 use lyceum_kernels::vector;
 use lyceum_train::{
-    Batch as _, CrossEntropy, GradientEstimator, Model, ModelConfig, ModelOracle, Network, Objective, OptimizerConfig, Oracle, ParamSpace,
+    Batch as _, CrossEntropy, GradientEstimator, ModelConfig, ModelOracle, Net, Network, Objective, OptimizerConfig, Oracle, ParamSpace,
     Pass, Pipeline, Plain, Rate, TrainConfig, Trainer, Vector, WeightDecay, cpu, estimator::Estimate, evaluate, objective::LabelledBatch,
     oracle::Rows, parallel::with_threads,
 };
@@ -263,7 +263,7 @@ fn every_optimiser_goes_on_from_its_saved_state() {
     let adam = OptimizerConfig::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
     for optimizer in [OptimizerConfig::default(), OptimizerConfig::Sgd { momentum: 0.0, nesterov: false }, adam] {
         let model = ModelConfig::Linear.init(EXTENT, 3, Seed::new(1), &cpu()).unwrap();
-        let step = |pipeline: &mut Pipeline<Model>, n: usize| {
+        let step = |pipeline: &mut Pipeline<Net>, n: usize| {
             pipeline.step(&CrossEntropy::default(), &random_batch(EXTENT, n), Rate::constant(0.1), Seed::new(0)).unwrap();
         };
         let mut whole = Pipeline::new(model.clone(), Box::new(Plain), &optimizer).unwrap();

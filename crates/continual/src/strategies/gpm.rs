@@ -10,7 +10,7 @@ use lyceum_core::{Array, Error, Result, Stream, range};
 use lyceum_data::split;
 use lyceum_kernels::{Activation, linear, vector};
 use lyceum_train::{
-    Model, Network, Pass, State, Vector,
+    Network, Pass, State, Vector,
     param_space::ParamInfo,
     pass::{GradientInputs, LayerInput, Window},
 };
@@ -167,15 +167,7 @@ impl Gpm {
         }
         if let Some((id, LayerInput::Rows(x))) = inputs.first() {
             // Dropout before it leaves the inputs of this pass as they are, but not those of training.
-            let is_first = match context.model {
-                Model::Net(net) => {
-                    let info = context.space.params().iter().find(|info| info.id == *id);
-                    let node = info.and_then(|info| info.name.strip_prefix("Net.")?.strip_suffix(".weight"));
-                    node.is_some_and(|node| net.graph().reads_input(node))
-                }
-                _ => true,
-            };
-            let same = is_first && x.dims() == network_inputs.dims() && x.to_data() == network_inputs.to_data();
+            let same = context.model.reads_input(*id) && x.dims() == network_inputs.dims() && x.to_data() == network_inputs.to_data();
             self.first = same.then_some(*id);
         }
         Ok(())

@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 use lyceum_core::{Array, Error, Result, range};
 use lyceum_kernels::vector;
 use lyceum_train::{
-    Model, Network, Pass, State, Vector,
+    Network, Pass, State, Vector,
     graph::{Activation, Op},
     pass::{LayerInput, Window},
 };
@@ -103,31 +103,23 @@ impl Hat {
     /// Looks at how the network uses its weights.
     fn find_layers(&mut self, width: usize, context: Context<'_>) -> Result<()> {
         let unfit = |what: &str| Err(Error::invalid("the network for HAT", what, "layers in a row, without batch normalisation"));
-        let has_shortcuts = match context.model {
-            Model::ResNet(_) => true,
-            Model::Net(net) => !net.graph().is_chain(),
-            _ => false,
-        };
-        if has_shortcuts {
+        let graph = context.model.graph();
+        if !graph.is_chain() {
             return unfit("one with shortcuts");
         }
-        if let Model::Net(net) = context.model {
-            let nodes = net.graph().nodes();
-            let head = nodes.iter().rposition(|node| matches!(node.op, Op::Linear { .. } | Op::Conv(_)));
-            // A unit that is masked gives 0, and so must what is made of it; units stay where they are.
-            let keeps_units = |op: &Op| match op {
-                Op::Activation(function) => !matches!(function, Activation::Sigmoid | Activation::HardSigmoid),
-                Op::Linear { .. } | Op::Conv(_) | Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool | Op::GlobalMaxPool => true,
-                Op::AdaptiveAveragePool { .. } | Op::Upsample { .. } | Op::Pad(_) | Op::Flatten | Op::Dropout(_) => true,
-                _ => false,
-            };
-            let unfit_node = nodes
-                .iter()
-                .enumerate()
-                .find(|(number, node)| if Some(*number) > head { node.op != Op::Flatten } else { !keeps_units(&node.op) });
-            if let Some((_, node)) = unfit_node {
-                return unfit(&format!("`{}` ({})", node.name, node.op.name()));
-            }
+        let head = graph.nodes().iter().rposition(|node| matches!(node.op, Op::Linear { .. } | Op::Conv(_)));
+        // A unit that is masked gives 0, and so must what is made of it; units stay where they are.
+        let keeps_units = |op: &Op| match op {
+            Op::Activation(function) => !matches!(function, Activation::Sigmoid | Activation::HardSigmoid),
+            Op::Linear { .. } | Op::Conv(_) | Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool | Op::GlobalMaxPool => true,
+            Op::AdaptiveAveragePool { .. } | Op::Upsample { .. } | Op::Pad(_) | Op::Flatten | Op::Dropout(_) => true,
+            _ => false,
+        };
+        let mut nodes = graph.nodes().iter().enumerate();
+        if let Some((_, node)) =
+            nodes.find(|(number, node)| if Some(*number) > head { node.op != Op::Flatten } else { !keeps_units(&node.op) })
+        {
+            return unfit(&format!("`{}` ({})", node.name, node.op.name()));
         }
         let point = context.space.vector(context.model);
         let model = context.space.place_for_evaluation(context.model.clone(), &point);
@@ -290,7 +282,7 @@ mod tests {
     };
     use lyceum_core::Seed;
     use lyceum_data::{Examples, Extent};
-    use lyceum_train::{ModelConfig, ParamSpace, cpu};
+    use lyceum_train::{ModelConfig, Net, ParamSpace, cpu};
     use ndarray::Array2;
     use rand::RngExt;
 
@@ -364,10 +356,10 @@ mod tests {
             let mut model = config.init(EXTENT, 3, Seed::new(3), &cpu()).unwrap();
             let space = ParamSpace::of(&model);
             let mut hat = Hat::new(HatConfig::default());
-            fn at<'a>(model: &'a Model, space: &'a ParamSpace, rate: f64, part: f64) -> Context<'a> {
+            fn at<'a>(model: &'a Net, space: &'a ParamSpace, rate: f64, part: f64) -> Context<'a> {
                 Context { model, space, outputs: 3, heads: true, seed: Seed::new(1), rate, part }
             }
-            let says = |hat: &Hat, model: &Model| {
+            let says = |hat: &Hat, model: &Net| {
                 let point = space.vector(model);
                 let mask = hat.mask(Some(0), &point, at(model, &space, 0.0, 1.0)).unwrap();
                 lyceum_train::logits(&space.place(model.clone(), &(point * mask)), &first.train).unwrap()

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use lyceum_core::{Array, Result};
-use lyceum_train::{Model, Network, ParamSpace, Pass, State};
+use lyceum_train::{Net, Network, ParamSpace, Pass, State};
 
 use crate::{
     Task,
@@ -17,7 +17,7 @@ use crate::{
 pub struct LwF {
     strength: f64,
     temperature: f64,
-    old: Option<Model>,
+    old: Option<Net>,
     outputs: Vec<Range<usize>>,
 }
 

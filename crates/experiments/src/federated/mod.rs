@@ -186,9 +186,6 @@ impl Experiment for Federated {
         {
             return wrong("normalization", format!("found [{mean}, {deviation}]; allowed: a finite mean and a deviation > 0"));
         }
-        if let ModelConfig::Resnet { .. } | ModelConfig::Cnn { batch_norm: true, .. } = config.model {
-            return wrong("model", "found batch normalisation, whose statistics no method shares; allowed: networks without it".into());
-        }
         if let (ModelConfig::Lstm { .. }, None) = (&config.model, &config.characters) {
             return wrong("model", "found a network for symbols without `characters`; allowed: another".into());
         }
@@ -200,7 +197,10 @@ impl Experiment for Federated {
         }
         if let Some(extent) = config.extent() {
             let entry = config.data.as_ref().and_then(|data| lyceum_data::catalog::find(&data.name).ok());
-            config.model.check("model", extent, entry.map_or(0, |entry| entry.classes))?;
+            let graph = config.model.check("model", extent, entry.map_or(0, |entry| entry.classes))?;
+            if graph.is_some_and(|graph| graph.has_batch_norm()) {
+                return wrong("model", "found batch normalisation, whose statistics no method shares; allowed: networks without it".into());
+            }
         }
         Ok(())
     }

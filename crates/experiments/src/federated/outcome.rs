@@ -133,7 +133,7 @@ fn megabytes(bytes: u64) -> String {
 }
 
 /// Each client's accuracy as its own mixture of classes would see it: Σ over classes of its share × the test accuracy of the class.
-pub(super) fn fairness(model: &lyceum_train::Model, Federation { data, parts, .. }: &Federation) -> Result<Vec<f64>> {
+pub(super) fn fairness(model: &lyceum_train::Net, Federation { data, parts, .. }: &Federation) -> Result<Vec<f64>> {
     let classes = data.classes.len();
     let mut by_class = vec![0.0; classes];
     for (class, accuracy) in by_class.iter_mut().enumerate() {

@@ -1,6 +1,6 @@
 //! What a network costs: numbers that are learnt, multiplications, memory.
 
-use super::{Graph, Node, Op};
+use super::{Graph, Node, Op, Shape};
 
 /// The cost of a node, or of all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,6 +23,14 @@ impl std::iter::Sum for Cost {
     }
 }
 
+/// How many rows of how many numbers a fully connected layer reads.
+fn steps_of(shape: Shape) -> [u64; 2] {
+    match shape {
+        Shape::Sequence([steps, width]) => [steps as u64, width as u64],
+        _ => [1, shape.len() as u64],
+    }
+}
+
 impl Graph {
     /// The cost of one of its nodes.
     pub fn cost_of(&self, node: &Node) -> Cost {
@@ -41,8 +49,15 @@ impl Graph {
                 (product(&[weights, channels]).saturating_add(*outputs as u64), product(&[weights, input.len() as u64]))
             }
             Op::Linear { outputs } => {
-                let weights = product(&[input.len() as u64, *outputs as u64]);
-                (weights.saturating_add(*outputs as u64), weights)
+                let [steps, width] = steps_of(input);
+                let weights = product(&[width, *outputs as u64]);
+                (weights.saturating_add(*outputs as u64), product(&[steps, weights]))
+            }
+            Op::Embedding { symbols, width } => (product(&[*symbols as u64, *width as u64]), 0),
+            Op::Lstm { width } => {
+                let gates = product(&[4, *width as u64]);
+                let weights = product(&[gates, channels.saturating_add(*width as u64)]);
+                (weights.saturating_add(gates.saturating_mul(2)), product(&[steps_of(input)[0], weights]))
             }
             Op::BatchNorm | Op::LayerNorm | Op::GroupNorm { .. } => (channels.saturating_mul(2), 0),
             _ => (0, 0),

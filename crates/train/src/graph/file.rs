@@ -41,6 +41,9 @@ const OPERATIONS: &[(&str, &[&str])] = &[
     ("depthwise", &["stride", "padding", "dilation", "bias"]),
     ("transposed-conv", &["kernel", "stride", "padding"]),
     ("linear", &[]),
+    ("embedding", &["symbols"]),
+    ("lstm", &[]),
+    ("last", &[]),
     ("batch-norm", &[]),
     ("layer-norm", &[]),
     ("group-norm", &[]),
@@ -218,7 +221,7 @@ impl<'a> Reader<'a> {
                     _ => scope.next_name(entry.kind),
                 },
                 Some((_, DeValue::String(name))) if is_name(name) => name.to_string(),
-                Some((span, _)) => return Err(self.file.wrong(span, "`name`: allowed: letters, digits, - and _".into(), None)),
+                Some((span, _)) => return Err(self.file.wrong(span, "`name`: allowed: letters, digits, -, _ and .".into(), None)),
             };
             if scope.nodes.contains_key(&name) {
                 return Err(self.file.wrong(entry.span, format!("`{name}` is the name of an earlier entry"), None));
@@ -410,6 +413,12 @@ impl<'a> Reader<'a> {
                 Op::TransposedConv { outputs: number(main("CHANNELS")?)?, kernel, stride, padding: or("padding", 0)? }
             }
             "linear" => Op::Linear { outputs: number(main("OUTPUTS")?)? },
+            "embedding" => {
+                let classes = scope.arguments.get("classes").copied().unwrap_or(0);
+                Op::Embedding { symbols: or("symbols", classes)?, width: number(main("WIDTH")?)? }
+            }
+            "lstm" => Op::Lstm { width: number(main("WIDTH")?)? },
+            "last" => plain(Op::Last)?,
             "batch-norm" => plain(Op::BatchNorm)?,
             "layer-norm" => plain(Op::LayerNorm)?,
             "group-norm" => Op::GroupNorm { groups: number(main("GROUPS")?)? },
@@ -501,5 +510,5 @@ fn integer(value: &Value<'_>) -> Option<usize> {
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter))
+    !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
 }

@@ -1,7 +1,7 @@
 //! Networks as data: operations by name, in the order in which they run, with what each reads.
 //!
 //! A [`Graph`] is made node by node with [`Graph::add`], which finds each shape and refuses what does not fit, or read from a TOML
-//! file ([`Graph::read`]). It says what it costs ([`Graph::cost`], [`Graph::table`]), draws itself ([`Graph::svg`]), and becomes a network that can be trained
+//! file ([`Graph::read`]). It says what it costs ([`Graph::cost`], [`Graph::table`]), draws and writes itself ([`Graph::svg`], [`Graph::toml`]), and becomes a network that can be trained
 //! ([`Net`]).
 //!
 //! ```
@@ -26,6 +26,7 @@ mod plan;
 mod run;
 mod shape;
 mod table;
+mod text;
 
 pub use cost::Cost;
 pub use net::Net;
@@ -64,6 +65,29 @@ pub struct Graph {
     input: Shape,
     nodes: Vec<Node>,
     names: HashSet<String>,
+    /// What names of parameters begin with.
+    family: &'static str,
+    layers: Vec<LayerPlace>,
+}
+
+/// Where the parameters of a node belong. A node has several where they are listed apart.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LayerPlace {
+    /// What they are called.
+    pub(crate) name: String,
+    pub(crate) node: usize,
+    /// Which of the node's.
+    pub(crate) part: usize,
+    pub(crate) init: Init,
+}
+
+/// How weights are drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Init {
+    /// U(−√(6/fan_in), √(6/fan_in)).
+    He,
+    /// N(0, deviation²).
+    Normal(f32),
 }
 
 /// More nodes than any network has: a file asks for them by repeats of repeats.
@@ -72,7 +96,14 @@ const MOST_NODES: usize = 10_000;
 impl Graph {
     /// A network without operations, for examples of this shape.
     pub fn new(input: Shape) -> Self {
-        Self { input, nodes: Vec::new(), names: HashSet::new() }
+        Self { input, nodes: Vec::new(), names: HashSet::new(), family: "Net", layers: Vec::new() }
+    }
+
+    /// With other names of parameters, in another order: those of a network that there was before it was a description.
+    pub(crate) fn with_layers(mut self, family: &'static str, change: impl FnOnce(&mut Vec<LayerPlace>)) -> Self {
+        self.family = family;
+        change(&mut self.layers);
+        self
     }
 
     /// Adds an operation after those that are there; gives what other nodes call it.
@@ -99,6 +130,17 @@ impl Graph {
             Ok(shape) => {
                 memory::check(&format!("what `{name}` gives"), &[shape.len()])?;
                 self.names.insert(name.into());
+                let init = match op {
+                    Op::Lstm { width } => Init::Normal((1.0 / (3.0 * width as f64)).sqrt() as f32),
+                    Op::Embedding { .. } => Init::Normal(1.0),
+                    _ => Init::He,
+                };
+                self.layers.extend(op.parts().iter().enumerate().map(|(part, own)| LayerPlace {
+                    name: if own.is_empty() { name.to_owned() } else { format!("{name}.{own}") },
+                    node: self.nodes.len(),
+                    part,
+                    init,
+                }));
                 self.nodes.push(Node { name: name.into(), op, inputs: inputs.to_vec(), shape });
                 Ok(Port::Node(self.nodes.len() - 1))
             }
@@ -156,9 +198,9 @@ impl Graph {
         readers
     }
 
-    /// Whether the node of this name reads the network's input, as it is or in another shape.
-    pub fn reads_input(&self, name: &str) -> bool {
-        let mut node = self.nodes.iter().find(|node| node.name == name);
+    /// Whether this node reads the network's input, as it is or in another shape.
+    fn reads_input(&self, number: usize) -> bool {
+        let mut node = self.nodes.get(number);
         while let Some([port]) = node.map(|node| node.inputs.as_slice()) {
             match port {
                 Port::Input => return true,
@@ -166,6 +208,11 @@ impl Graph {
             }
         }
         false
+    }
+
+    /// Whether a node has running statistics.
+    pub fn has_batch_norm(&self) -> bool {
+        self.nodes.iter().any(|node| node.op == Op::BatchNorm)
     }
 
     /// Whether each node reads the one before it and nothing else.

@@ -3,35 +3,35 @@
 use std::sync::Arc;
 
 use burn::{
-    module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor},
+    module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param, ParamId},
     tensor::{Device, Tensor},
 };
-use lyceum_core::{Error, Result, Seed, memory};
+use lyceum_core::{Error, Result, Seed, Stream, memory};
 
 use super::{
-    Graph, Op, Shape,
+    Graph, Init, LayerPlace, Op, Port, Shape,
     plan::{Step, plan},
     run::{Value, run},
 };
 use crate::{
     Network, Pass,
-    layers::{BatchNorm, Conv2d, GroupNorm, Linear, TransposedConv2d},
+    layers::{BatchNorm, Conv2d, GroupNorm, Linear, TransposedConv2d, embedding},
 };
 
-/// A network that runs a [`Graph`]. Its parameters are called after their nodes, in the graph's order.
+/// A network that runs a [`Graph`]. Its parameters are called `Net.NODE.weight` and so on, in the graph's order.
 #[derive(Debug, Clone)]
 pub struct Net {
-    /// Of the nodes that have parameters.
-    layers: Vec<(usize, Layer)>,
+    /// In the order of the graph's places.
+    layers: Vec<Layer>,
     graph: Arc<Graph>,
     plan: Arc<Vec<Planned>>,
 }
 
-/// A step and the layer that has its parameters.
+/// A step and the layers that have its parameters.
 #[derive(Debug)]
 pub(super) struct Planned {
     pub(super) step: Step,
-    pub(super) layer: Option<usize>,
+    pub(super) layers: Vec<usize>,
 }
 
 /// What has parameters.
@@ -42,10 +42,12 @@ pub(super) enum Layer {
     Linear(Linear),
     BatchNorm(BatchNorm),
     GroupNorm(GroupNorm),
+    Embedding(Param<Tensor<2>>),
 }
 
 impl Net {
-    /// The network with initial values drawn from `seed`: weights by He's rule in the order of the nodes, biases 0, scales 1.
+    /// The network with initial values drawn from `seed`: weights by He's rule, of an LSTM with variance 1/(3·width), embeddings
+    /// from N(0, 1), in the order of the nodes, embeddings last; biases 0, scales 1.
     ///
     /// # Errors
     ///
@@ -54,40 +56,18 @@ impl Net {
         if let Some(node) = graph.unread() {
             return Err(Error::invalid("the network", format!("`{}`, which nobody reads", node.name), "nodes that the output depends on"));
         }
-        let rng = &mut seed.stream("model/init");
-        let mut layers: Vec<(usize, Layer)> = Vec::new();
-        let mut layer_of = vec![None; graph.nodes().len()];
-        for (number, node) in graph.nodes().iter().enumerate() {
-            let input = graph.shape(*node.inputs.first().unwrap_or(&super::Port::Input));
-            let channels = input.channels();
-            let fits = |factors: &[usize]| memory::check(&format!("the weights of `{}`", node.name), factors);
-            let layer = match &node.op {
-                Op::Conv(conv) => {
-                    fits(&[channels / conv.groups, conv.outputs, conv.kernel, conv.kernel])?;
-                    let layer = Conv2d::grouped([channels, conv.outputs], conv.kernel, conv.groups, rng, device);
-                    let layer = layer.with_stride(conv.stride).with_padding(conv.padding).with_dilation(conv.dilation);
-                    Layer::Conv(if conv.bias { layer } else { layer.without_bias() })
-                }
-                Op::TransposedConv { outputs, kernel, stride, padding } => {
-                    fits(&[channels, *outputs, *kernel, *kernel])?;
-                    Layer::TransposedConv(TransposedConv2d::new([channels, *outputs], *kernel, *stride, *padding, rng, device))
-                }
-                Op::Linear { outputs } => {
-                    fits(&[input.len(), *outputs])?;
-                    Layer::Linear(Linear::new(input.len(), *outputs, rng, device))
-                }
-                Op::BatchNorm => Layer::BatchNorm(BatchNorm::new(channels, device)),
-                Op::LayerNorm => Layer::GroupNorm(GroupNorm::new(channels, 1, device)),
-                Op::GroupNorm { groups } => Layer::GroupNorm(GroupNorm::new(channels, *groups, device)),
-                _ => continue,
-            };
-            layer_of[number] = Some(layers.len());
-            layers.push((number, layer));
-        }
-        if layers.is_empty() {
+        if graph.layers.is_empty() {
             return Err(Error::invalid("the network", "no parameters", "at least one layer that learns"));
         }
-        let plan = plan(&graph).into_iter().map(|step| Planned { layer: layer_of[step.node], step }).collect();
+        let rng = &mut seed.stream("model/init");
+        let mut order: Vec<usize> = (0..graph.layers.len()).collect();
+        order.sort_by_key(|place| matches!(graph.nodes()[graph.layers[*place].node].op, Op::Embedding { .. }));
+        let mut layers: Vec<Option<Layer>> = vec![None; order.len()];
+        for place in order {
+            layers[place] = Some(Layer::new(&graph, &graph.layers[place], rng, device)?);
+        }
+        let layers = layers.into_iter().flatten().collect();
+        let plan = plan(&graph).into_iter().map(|step| Planned { layers: places(&graph, step.node), step }).collect();
         Ok(Self { layers, graph: Arc::new(graph), plan: Arc::new(plan) })
     }
 
@@ -96,8 +76,59 @@ impl Net {
         &self.graph
     }
 
+    /// Whether the fully connected layer with this weight reads the network's input, as it is or in another shape.
+    pub fn reads_input(&self, weight: ParamId) -> bool {
+        let is_it = |layer: &Layer| matches!(layer, Layer::Linear(linear) if linear.weight_id() == weight);
+        self.layers.iter().position(is_it).is_some_and(|place| self.graph.reads_input(self.graph.layers[place].node))
+    }
+
     pub(super) fn layer(&self, number: usize) -> &Layer {
-        &self.layers[number].1
+        &self.layers[number]
+    }
+}
+
+/// The places of a node's layers.
+fn places(graph: &Graph, node: usize) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..graph.layers.len()).filter(|place| graph.layers[*place].node == node).collect();
+    places.sort_by_key(|place| graph.layers[*place].part);
+    places
+}
+
+impl Layer {
+    fn new(graph: &Graph, place: &LayerPlace, rng: &mut Stream, device: &Device) -> Result<Self> {
+        let node = &graph.nodes()[place.node];
+        let input = graph.shape(*node.inputs.first().unwrap_or(&Port::Input));
+        let channels = input.channels();
+        let fits = |factors: &[usize]| memory::check(&format!("the weights of `{}`", node.name), factors);
+        let mut linear = |inputs: usize, outputs: usize| {
+            fits(&[inputs, outputs])?;
+            Ok(Self::Linear(match place.init {
+                Init::He => Linear::new(inputs, outputs, rng, device),
+                Init::Normal(deviation) => Linear::with_normal_weight(inputs, outputs, deviation, rng, device),
+            }))
+        };
+        match &node.op {
+            Op::Linear { outputs } => linear(if let Shape::Sequence([_, width]) = input { width } else { input.len() }, *outputs),
+            Op::Lstm { width } => linear(if place.part == 0 { channels } else { *width }, width.saturating_mul(4)),
+            Op::Conv(conv) => {
+                fits(&[channels / conv.groups, conv.outputs, conv.kernel, conv.kernel])?;
+                let layer = Conv2d::grouped([channels, conv.outputs], conv.kernel, conv.groups, rng, device);
+                let layer = layer.with_stride(conv.stride).with_padding(conv.padding).with_dilation(conv.dilation);
+                Ok(Self::Conv(if conv.bias { layer } else { layer.without_bias() }))
+            }
+            Op::TransposedConv { outputs, kernel, stride, padding } => {
+                fits(&[channels, *outputs, *kernel, *kernel])?;
+                Ok(Self::TransposedConv(TransposedConv2d::new([channels, *outputs], *kernel, *stride, *padding, rng, device)))
+            }
+            Op::Embedding { symbols, width } => {
+                fits(&[*symbols, *width])?;
+                Ok(Self::Embedding(embedding(*symbols, *width, rng, device)))
+            }
+            Op::BatchNorm => Ok(Self::BatchNorm(BatchNorm::new(channels, device))),
+            Op::LayerNorm => Ok(Self::GroupNorm(GroupNorm::new(channels, 1, device))),
+            Op::GroupNorm { groups } => Ok(Self::GroupNorm(GroupNorm::new(channels, *groups, device))),
+            other => unreachable!("`{}` has no parameters", other.name()),
+        }
     }
 }
 
@@ -105,10 +136,10 @@ impl Network for Net {
     fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
         let n = inputs.dims()[0];
         let input = match self.graph.input() {
-            Shape::Row(_) => Value::Rows(inputs),
             Shape::Images([channels, height, width]) => Value::Images(inputs.reshape([n, channels, height, width])),
+            Shape::Row(_) | Shape::Sequence(_) => Value::Rows(inputs),
         };
-        run(self, &self.plan, input, pass).rows()
+        run(self, &self.plan, input, pass).flat()
     }
 }
 
@@ -121,6 +152,7 @@ macro_rules! each {
             Layer::Linear($inner) => $do,
             Layer::BatchNorm($inner) => $do,
             Layer::GroupNorm($inner) => $do,
+            Layer::Embedding($inner) => $do,
         }
     };
 }
@@ -134,13 +166,14 @@ macro_rules! with {
             Layer::Linear($inner) => Layer::Linear($do),
             Layer::BatchNorm($inner) => Layer::BatchNorm($do),
             Layer::GroupNorm($inner) => Layer::GroupNorm($do),
+            Layer::Embedding($inner) => Layer::Embedding($do),
         }
     };
 }
 
 impl Net {
     fn with_layers(self, change: impl Fn(Layer) -> Layer) -> Self {
-        Self { layers: self.layers.into_iter().map(|(number, layer)| (number, change(layer))).collect(), ..self }
+        Self { layers: self.layers.into_iter().map(change).collect(), ..self }
     }
 }
 
@@ -150,7 +183,7 @@ const TYPE: &str = "Struct:Net";
 // By hand, so that a parameter is called after its node and not after its place in a list.
 impl Module for Net {
     fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
-        self.layers.iter().fold(devices, |devices, (_, layer)| each!(layer, inner => inner.collect_devices(devices)))
+        self.layers.iter().fold(devices, |devices, layer| each!(layer, inner => inner.collect_devices(devices)))
     }
 
     fn fork(self, device: &Device) -> Self {
@@ -174,23 +207,25 @@ impl Module for Net {
     }
 
     fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-        for (number, layer) in &self.layers {
-            let name = &self.graph.nodes()[*number].name;
-            visitor.enter_module(name, TYPE);
+        visitor.enter_module(self.graph.family, TYPE);
+        for (place, layer) in self.graph.layers.iter().zip(&self.layers) {
+            visitor.enter_module(&place.name, TYPE);
             each!(layer, inner => inner.visit(visitor));
-            visitor.exit_module(name, TYPE);
+            visitor.exit_module(&place.name, TYPE);
         }
+        visitor.exit_module(self.graph.family, TYPE);
     }
 
     fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
-        let mut layers = Vec::with_capacity(self.layers.len());
-        for (number, layer) in self.layers {
-            let name = &self.graph.nodes()[number].name;
-            mapper.enter_module(name, TYPE);
-            let layer = with!(layer, inner => inner.map(mapper));
-            mapper.exit_module(name, TYPE);
-            layers.push((number, layer));
-        }
+        mapper.enter_module(self.graph.family, TYPE);
+        let map = |(place, layer): (&LayerPlace, Layer)| {
+            mapper.enter_module(&place.name, TYPE);
+            let layer = with!(layer, inner => Module::map(inner, mapper));
+            mapper.exit_module(&place.name, TYPE);
+            layer
+        };
+        let layers = self.graph.layers.iter().zip(self.layers).map(map).collect();
+        mapper.exit_module(self.graph.family, TYPE);
         Self { layers, graph: self.graph, plan: self.plan }
     }
 }
@@ -211,7 +246,7 @@ mod tests {
     use super::*;
     use crate::{
         ParamSpace,
-        graph::{Activation, Conv, Pool, Port, plan::step_by_step},
+        graph::{Activation, Conv, Pool, plan::step_by_step},
     };
 
     /// A network in which values are shared, read twice and pooled, whose output depends on all.
@@ -238,7 +273,7 @@ mod tests {
             let place = graph.nodes().iter().position(|other| other.name == node.name).unwrap();
             let last = Port::Node(graph.nodes().len() - 1);
             let mean = |graph: &mut Graph, port| match graph.shape(port) {
-                Shape::Row(_) => port,
+                Shape::Row(_) | Shape::Sequence(_) => port,
                 Shape::Images(_) => graph.add(&format!("mean{}", graph.nodes().len()), Op::GlobalAveragePool, &[port]).unwrap(),
             };
             let (a, b) = (mean(&mut graph, Port::Node(place)), mean(&mut graph, last));
@@ -258,8 +293,7 @@ mod tests {
             let device = crate::cpu();
             let joined = Net::new(random_graph(&choices), Seed::new(1), &device).unwrap();
             let steps = step_by_step(joined.graph());
-            let layer_of = |node: usize| joined.layers.iter().position(|(number, _)| *number == node);
-            let plan = steps.into_iter().map(|step| Planned { layer: layer_of(step.node), step }).collect();
+            let plan = steps.into_iter().map(|step| Planned { layers: places(joined.graph(), step.node), step }).collect();
             let single = Net { plan: Arc::new(plan), ..joined.clone() };
             let values: Vec<f32> = (0..3 * 256).map(|i| (i as f32 * 0.7).sin()).collect();
             let input = Tensor::<2>::from_data(burn::tensor::TensorData::new(values, [3, 256]), &device).autodiff();

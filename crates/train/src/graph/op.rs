@@ -8,11 +8,27 @@ pub enum Op {
     /// A transposed convolution, the adjoint of one with the same kernel, stride and padding.
     #[allow(missing_docs, reason = "as in a convolution")]
     TransposedConv { outputs: usize, kernel: usize, stride: usize, padding: usize },
-    /// xW + b of the numbers in a row; images are flattened.
+    /// xW + b of the numbers in a row, or of each step of a sequence; images are flattened.
     Linear {
         /// How many numbers it gives.
         outputs: usize,
     },
+    /// A vector of `width` numbers for each symbol: images of one row, or rows, are read as numbers of symbols, one a step; one that
+    /// there is not counts as the last.
+    #[allow(missing_docs, reason = "told above")]
+    Embedding { symbols: usize, width: usize },
+    /// A layer of long short-term memory (Hochreiter and Schmidhuber 1997; Gers et al. 2000), which gives its state h after each step.
+    /// With gates i, f, g, o in this order,
+    ///
+    /// ```text
+    /// i, f, o = σ(Wx + Uh + b),  g = tanh(Wx + Uh + b),  c ← f∘c + i∘g,  h ← o∘tanh c
+    /// ```
+    Lstm {
+        /// Numbers in the state.
+        width: usize,
+    },
+    /// The last step of a sequence.
+    Last,
     /// Batch normalisation of each channel.
     BatchNorm,
     /// Normalisation of each example over all its numbers, with a scale and a shift for each channel.
@@ -30,7 +46,7 @@ pub enum Op {
     MaxPool(Pool),
     /// The mean of each window; padding counts as zeros.
     AveragePool(Pool),
-    /// The mean of each channel.
+    /// The mean of each channel, or of all steps.
     GlobalAveragePool,
     /// The largest number of each channel.
     GlobalMaxPool,
@@ -63,7 +79,7 @@ pub enum Op {
         /// The one after the last.
         until: usize,
     },
-    /// Images as numbers in a row.
+    /// Images and sequences as numbers in a row.
     Flatten,
     /// Numbers as images of these channels, height and width.
     Reshape([usize; 3]),
@@ -141,6 +157,9 @@ impl Op {
             Self::Conv(_) => "conv",
             Self::TransposedConv { .. } => "transposed-conv",
             Self::Linear { .. } => "linear",
+            Self::Embedding { .. } => "embedding",
+            Self::Lstm { .. } => "lstm",
+            Self::Last => "last",
             Self::BatchNorm => "batch-norm",
             Self::LayerNorm => "layer-norm",
             Self::GroupNorm { .. } => "group-norm",
@@ -166,6 +185,16 @@ impl Op {
         }
     }
 
+    /// The layers that hold its parameters: what each is called besides the node's name.
+    pub(super) fn parts(&self) -> &'static [&'static str] {
+        match self {
+            Self::Conv(_) | Self::TransposedConv { .. } | Self::Linear { .. } | Self::Embedding { .. } => &[""],
+            Self::BatchNorm | Self::LayerNorm | Self::GroupNorm { .. } => &[""],
+            Self::Lstm { .. } => &["input", "recurrent"],
+            _ => &[],
+        }
+    }
+
     /// What is wrong with its own numbers, whatever it reads.
     pub(super) fn check(&self) -> Result<(), String> {
         let at_least_one = |pairs: &[(&str, usize)]| match pairs.iter().find(|(_, value)| *value == 0) {
@@ -184,6 +213,8 @@ impl Op {
                 at_least_one(&[("the number of output channels", outputs), ("kernel", kernel), ("stride", stride)])
             }
             Self::Linear { outputs } => at_least_one(&[("the number of outputs", outputs)]),
+            Self::Embedding { symbols, width } => at_least_one(&[("the number of symbols", symbols), ("the width", width)]),
+            Self::Lstm { width } => at_least_one(&[("the width", width)]),
             Self::GroupNorm { groups } => at_least_one(&[("the number of groups", groups)]),
             Self::MaxPool(Pool { size, stride, padding }) | Self::AveragePool(Pool { size, stride, padding }) => {
                 at_least_one(&[("size", size), ("stride", stride)])?;

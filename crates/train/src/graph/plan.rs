@@ -1,7 +1,7 @@
 //! Which steps a network is run in: operations that the kernels do in one sweep are one step.
 //!
 //! ```text
-//! convolution ─► ReLU ─► maximum 2×2       linear ─► ReLU       norm ─► + residual ─► ReLU       ReLU ─► maximum
+//! convolution ─► ReLU ─► maximum 2×2       linear ─► ReLU       norm ─► + residual ─► ReLU       ReLU ─► maximum       LSTM ─► last
 //! ```
 //!
 //! Operations are joined only where nothing else reads what is between them. A step stands where the last of its operations
@@ -18,6 +18,7 @@ pub(super) struct Step {
     pub(super) node: usize,
     /// Joined to it.
     pub(super) pooled: bool,
+    pub(super) last: bool,
     pub(super) residual: Option<Read>,
     pub(super) activation: Fused,
     /// What it reads.
@@ -54,7 +55,7 @@ pub(super) fn plan(graph: &Graph) -> Vec<Step> {
             continue;
         }
         let reads = node.inputs.iter().copied().map(read).collect();
-        let mut step = Step { node: number, pooled: false, residual: None, activation: Fused::None, reads, gives: number };
+        let mut step = Step { node: number, pooled: false, last: false, residual: None, activation: Fused::None, reads, gives: number };
         // The sum that a normalisation is an operand of.
         let sum = next(number).filter(|(sum, op)| **op == Op::Add && nodes[*sum].inputs.len() == 2 && !joined[*sum]);
         let mut join = |step: &mut Step, to: usize| {
@@ -78,6 +79,12 @@ pub(super) fn plan(graph: &Graph) -> Vec<Step> {
                 if let Some(relu) = relu(number) {
                     step.activation = Fused::Relu;
                     join(&mut step, relu);
+                }
+            }
+            Op::Lstm { .. } => {
+                if let Some((last, Op::Last)) = next(number) {
+                    step.last = true;
+                    join(&mut step, last);
                 }
             }
             Op::BatchNorm => {
@@ -121,7 +128,7 @@ pub(super) fn plan(graph: &Graph) -> Vec<Step> {
 pub(super) fn step_by_step(graph: &Graph) -> Vec<Step> {
     let step = |(number, node): (usize, &super::Node)| {
         let reads = node.inputs.iter().map(|port| Read { port: *port, last: false }).collect();
-        Step { node: number, pooled: false, residual: None, activation: Fused::None, reads, gives: number }
+        Step { node: number, pooled: false, last: false, residual: None, activation: Fused::None, reads, gives: number }
     };
     let mut steps = graph.nodes().iter().enumerate().map(step).collect::<Vec<_>>();
     mark_last(&mut steps);

@@ -9,23 +9,40 @@ use lyceum_kernels::{Activation as Fused, max_pool};
 use super::{
     Activation, Net, Op, Pool, Port,
     net::{Layer, Planned},
-    plan::Read,
+    plan::{Read, Step},
 };
-use crate::Pass;
+use crate::{
+    Pass,
+    layers::{embed, lstm},
+};
 
 /// What a node gives, for all examples.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Rows(Tensor<2>),
     Images(Tensor<4>),
+    /// So many steps: the first step of all examples, then the second, …
+    Sequence(Tensor<2>, usize),
 }
 
 impl Value {
     /// The numbers of each example in a row.
-    pub(super) fn rows(self) -> Tensor<2> {
+    pub(super) fn flat(self) -> Tensor<2> {
         match self {
             Self::Rows(x) => x,
             Self::Images(x) => x.flatten(1, 3),
+            Self::Sequence(x, steps) => {
+                let [rows, width] = x.dims();
+                x.reshape([steps, rows / steps, width]).swap_dims(0, 1).flatten(1, 2)
+            }
+        }
+    }
+
+    /// What the rows become: those of each step of a sequence; images are flattened.
+    fn map_rows(self, change: impl FnOnce(Tensor<2>) -> Tensor<2>) -> Self {
+        match self {
+            Self::Sequence(x, steps) => Self::Sequence(change(x), steps),
+            x => Self::Rows(change(x.flat())),
         }
     }
 
@@ -33,7 +50,7 @@ impl Value {
     fn images(self) -> Tensor<4> {
         match self {
             Self::Images(x) => x,
-            Self::Rows(x) => {
+            Self::Rows(x) | Self::Sequence(x, _) => {
                 let [n, width] = x.dims();
                 x.reshape([n, width, 1, 1])
             }
@@ -42,18 +59,21 @@ impl Value {
 
     /// What images become, in the shape that there was.
     fn map_images(self, change: impl FnOnce(Tensor<4>) -> Tensor<4>) -> Self {
-        let is_rows = matches!(self, Self::Rows(_));
-        let y = change(self.images());
-        if is_rows { Self::Rows(y.flatten(1, 3)) } else { Self::Images(y) }
+        match self {
+            Self::Images(x) => Self::Images(change(x)),
+            Self::Sequence(_, steps) => Self::Sequence(change(self.images()).flatten(1, 3), steps),
+            Self::Rows(_) => Self::Rows(change(self.images()).flatten(1, 3)),
+        }
     }
 }
 
-/// The same of a value of either kind.
-macro_rules! either {
+/// The same of a value of any kind.
+macro_rules! any {
     ($value:expr, $x:ident => $do:expr) => {
         match $value {
             Value::Rows($x) => Value::Rows($do),
             Value::Images($x) => Value::Images($do),
+            Value::Sequence($x, steps) => Value::Sequence($do, steps),
         }
     };
 }
@@ -63,6 +83,7 @@ macro_rules! both {
     ($a:expr, $b:expr, $x:ident, $y:ident => $do:expr) => {
         match ($a, $b) {
             (Value::Rows($x), Value::Rows($y)) => Value::Rows($do),
+            (Value::Sequence($x, steps), Value::Sequence($y, _)) => Value::Sequence($do, steps),
             (a, b) => {
                 let ($x, $y) = (a.images(), b.images());
                 Value::Images($do)
@@ -91,18 +112,17 @@ impl Values {
 /// What the last node gives.
 pub(super) fn run(net: &Net, plan: &[Planned], input: Value, pass: &mut Pass) -> Value {
     let mut values = Values { input: Some(input), nodes: vec![None; net.graph().nodes().len()] };
-    for Planned { step, layer } in plan {
+    for Planned { step, layers } in plan {
         let mut inputs: Vec<Value> = step.reads.iter().map(|read| values.read(*read)).collect();
-        let layer = layer.map(|number| net.layer(number));
-        let node = &net.graph().nodes()[step.node];
-        let output = if let [_] = inputs.as_slice() {
-            let x = inputs.remove(0);
-            match layer {
-                Some(layer) => through_layer(layer, x, step.residual.map(|read| values.read(read)), step.pooled, step.activation, pass),
-                None => of_one(&node.op, x, step.activation, pass),
+        let op = &net.graph().nodes()[step.node].op;
+        let output = match (inputs.len(), layers.as_slice()) {
+            (1, []) => of_one(op, inputs.remove(0), step.activation, pass),
+            (1, [layer]) => {
+                let residual = step.residual.map(|read| values.read(read));
+                through_layer(net.layer(*layer), inputs.remove(0), residual, step, pass)
             }
-        } else {
-            of_several(&node.op, inputs)
+            (1, [input, recurrent]) => through_lstm([net.layer(*input), net.layer(*recurrent)], inputs.remove(0), step.last, pass),
+            _ => of_several(op, inputs),
         };
         values.nodes[step.gives] = Some(output);
     }
@@ -112,21 +132,45 @@ pub(super) fn run(net: &Net, plan: &[Planned], input: Value, pass: &mut Pass) ->
     }
 }
 
-fn through_layer(layer: &Layer, x: Value, residual: Option<Value>, pooled: bool, activation: Fused, pass: &mut Pass) -> Value {
+fn through_layer(layer: &Layer, x: Value, residual: Option<Value>, step: &Step, pass: &mut Pass) -> Value {
+    let activation = step.activation;
     match layer {
-        Layer::Conv(conv) if pooled => Value::Images(conv.forward_max_pool_relu(x.images(), pass)),
+        Layer::Conv(conv) if step.pooled => Value::Images(conv.forward_max_pool_relu(x.images(), pass)),
         Layer::Conv(conv) => Value::Images(conv.forward(x.images(), activation, pass)),
         Layer::TransposedConv(conv) => Value::Images(conv.forward(x.images())),
-        Layer::Linear(linear) => Value::Rows(linear.forward(x.rows(), activation, pass)),
+        Layer::Linear(linear) => x.map_rows(|x| linear.forward(x, activation, pass)),
         Layer::BatchNorm(norm) => x.map_images(|x| norm.forward(x, residual.map(Value::images), activation, pass)),
         Layer::GroupNorm(norm) => x.map_images(|x| norm.forward(x)),
+        Layer::Embedding(vectors) => {
+            let symbols = x.flat();
+            let steps = symbols.dims()[1];
+            Value::Sequence(embed(symbols, vectors), steps)
+        }
+    }
+}
+
+fn through_lstm(layers: [&Layer; 2], x: Value, last: bool, pass: &mut Pass) -> Value {
+    let ([Layer::Linear(input), Layer::Linear(recurrent)], Value::Sequence(x, steps)) = (layers, x) else {
+        unreachable!("an LSTM reads a sequence")
+    };
+    let mut states = lstm(x, steps, input, recurrent, pass);
+    match states.pop() {
+        Some(state) if last => Value::Rows(state),
+        state => Value::Sequence(Tensor::cat(states.into_iter().chain(state).collect(), 0), steps),
     }
 }
 
 fn of_one(op: &Op, x: Value, fused: Fused, pass: &mut Pass) -> Value {
     match op {
-        Op::Activation(function) => either!(x, x => activate(*function, x)),
-        Op::Softmax => Value::Rows(activation::softmax(x.rows(), 1)),
+        Op::Activation(function) => any!(x, x => activate(*function, x)),
+        Op::Softmax => x.map_rows(|x| activation::softmax(x, 1)),
+        Op::Last => match x {
+            Value::Sequence(x, steps) => {
+                let n = x.dims()[0] / steps;
+                Value::Rows(x.narrow(0, (steps - 1) * n, n))
+            }
+            x => x,
+        },
         Op::MaxPool(Pool { size, stride, padding: 0 }) if size == stride => Value::Images(max_pool(x.images(), *size, fused)),
         Op::MaxPool(Pool { size, stride, padding }) => {
             let options = MaxPoolOptions::new([*size; 2]).with_stride([*stride; 2]).with_padding([*padding; 2]);
@@ -135,6 +179,10 @@ fn of_one(op: &Op, x: Value, fused: Fused, pass: &mut Pass) -> Value {
         Op::AveragePool(Pool { size, stride, padding }) => {
             let options = AvgPoolOptions::new([*size; 2]).with_stride([*stride; 2]).with_padding([*padding; 2]);
             Value::Images(module::avg_pool2d(x.images(), options))
+        }
+        Op::GlobalAveragePool if let Value::Sequence(x, steps) = x => {
+            let [rows, width] = x.dims();
+            Value::Rows(x.reshape([steps, rows / steps, width]).mean_dim(0).reshape([rows / steps, width]))
         }
         Op::GlobalAveragePool => Value::Rows(module::adaptive_avg_pool2d(x.images(), [1, 1]).flatten(1, 3)),
         Op::GlobalMaxPool => {
@@ -150,15 +198,15 @@ fn of_one(op: &Op, x: Value, fused: Fused, pass: &mut Pass) -> Value {
             let options = InterpolateOptions::new(mode).with_align_corners(false);
             Value::Images(module::interpolate(x, options.with_output_size([height * factor, width * factor])))
         }
-        Op::Slice { from, until } => either!(x, x => x.narrow(1, *from, until - from)),
-        Op::Flatten => Value::Rows(x.rows()),
+        Op::Slice { from, until } => any!(x, x => x.narrow(1, *from, until - from)),
+        Op::Flatten => Value::Rows(x.flat()),
         Op::Reshape([channels, height, width]) => {
-            let x = x.rows();
+            let x = x.flat();
             let n = x.dims()[0];
             Value::Images(x.reshape([n, *channels, *height, *width]))
         }
         Op::Pad(by) => Value::Images(x.images().pad([(0, 0), (0, 0), (*by, *by), (*by, *by)], 0.0)),
-        Op::Dropout(rate) => either!(x, x => pass.dropout(x, *rate)),
+        Op::Dropout(rate) => any!(x, x => pass.dropout(x, *rate)),
         other => unreachable!("`{}` reads several values or has parameters", other.name()),
     }
 }
@@ -180,11 +228,16 @@ fn activate<const D: usize>(function: Activation, x: Tensor<D>) -> Tensor<D> {
 fn of_several(op: &Op, inputs: Vec<Value>) -> Value {
     let count = inputs.len() as f64;
     if *op == Op::Concatenate {
-        let rows: Option<Vec<Tensor<2>>> =
-            inputs.iter().map(|value| if let Value::Rows(x) = value { Some(x.clone()) } else { None }).collect();
-        return match rows {
-            Some(rows) => Value::Rows(Tensor::cat(rows, 1)),
-            None => Value::Images(Tensor::cat(inputs.into_iter().map(Value::images).collect(), 1)),
+        let kind = inputs.first().cloned();
+        let rows = |values: Vec<Value>| {
+            let rows =
+                values.into_iter().filter_map(|value| if let Value::Rows(x) | Value::Sequence(x, _) = value { Some(x) } else { None });
+            Tensor::cat(rows.collect(), 1)
+        };
+        return match kind {
+            Some(Value::Rows(_)) => Value::Rows(rows(inputs)),
+            Some(Value::Sequence(_, steps)) => Value::Sequence(rows(inputs), steps),
+            _ => Value::Images(Tensor::cat(inputs.into_iter().map(Value::images).collect(), 1)),
         };
     }
     let mut inputs = inputs.into_iter();
@@ -195,5 +248,5 @@ fn of_several(op: &Op, inputs: Vec<Value>) -> Value {
         Op::Divide => both!(a, b, x, y => x / y),
         _ => both!(a, b, x, y => x * y),
     });
-    if *op == Op::Mean { either!(result, x => x / count) } else { result }
+    if *op == Op::Mean { any!(result, x => x / count) } else { result }
 }

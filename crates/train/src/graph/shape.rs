@@ -13,6 +13,8 @@ pub enum Shape {
     Row(usize),
     /// Channels, height, width.
     Images([usize; 3]),
+    /// So many steps of so many numbers.
+    Sequence([usize; 2]),
 }
 
 impl Shape {
@@ -21,6 +23,7 @@ impl Shape {
         match self {
             Self::Row(width) => width,
             Self::Images(extents) => extents.iter().fold(1, |product, extent| product.saturating_mul(*extent)),
+            Self::Sequence([steps, width]) => steps.saturating_mul(width),
         }
     }
 
@@ -29,10 +32,10 @@ impl Shape {
         self.len() == 0
     }
 
-    /// The channels of images, the numbers of a row: what a normalisation has a scale for.
+    /// The channels of images, the numbers of a row or of a step: what a normalisation has a scale for.
     pub fn channels(self) -> usize {
         match self {
-            Self::Row(width) => width,
+            Self::Row(width) | Self::Sequence([_, width]) => width,
             Self::Images([channels, ..]) => channels,
         }
     }
@@ -43,6 +46,7 @@ impl Display for Shape {
         match self {
             Self::Row(width) => write!(to, "{width}"),
             Self::Images([channels, height, width]) => write!(to, "{channels}x{height}x{width}"),
+            Self::Sequence([steps, width]) => write!(to, "{steps}x{width}"),
         }
     }
 }
@@ -60,10 +64,19 @@ impl Op {
         let [input] = inputs else { return Err(format!("reads {} values; allowed: one", inputs.len())) };
         let input = *input;
         match self {
-            Self::Linear { outputs } => Ok(Shape::Row(*outputs)),
+            Self::Linear { outputs } => Ok(match input {
+                Shape::Sequence([steps, _]) => Shape::Sequence([steps, *outputs]),
+                _ => Shape::Row(*outputs),
+            }),
+            Self::Embedding { width, .. } => match input {
+                Shape::Row(steps) | Shape::Images([1, 1, steps]) => Ok(Shape::Sequence([steps, *width])),
+                _ => Err(format!("an embedding reads a row of symbols; found {input}")),
+            },
+            Self::Lstm { width } => Ok(Shape::Sequence([sequence(input)?[0], *width])),
+            Self::Last => Ok(Shape::Row(sequence(input)?[1])),
             Self::BatchNorm | Self::Activation(_) | Self::Dropout(_) | Self::LayerNorm => Ok(input),
             Self::Softmax => match input {
-                Shape::Row(_) => Ok(input),
+                Shape::Row(_) | Shape::Sequence(_) => Ok(input),
                 Shape::Images(_) => Err(format!("a softmax is over numbers in a row; found {input}")),
             },
             Self::GroupNorm { groups } if !input.channels().is_multiple_of(*groups) => {
@@ -86,6 +99,7 @@ impl Op {
                 Ok(match input {
                     Shape::Row(_) => Shape::Row(until - from),
                     Shape::Images([_, height, width]) => Shape::Images([until - from, height, width]),
+                    Shape::Sequence([steps, _]) => Shape::Sequence([steps, until - from]),
                 })
             }
             Self::Conv(conv) => conv.shape(images(input)?),
@@ -101,6 +115,7 @@ impl Op {
                 }
             }
             Self::MaxPool(pool) | Self::AveragePool(pool) => pool.shape(images(input)?),
+            Self::GlobalAveragePool if matches!(input, Shape::Sequence(_)) => Ok(Shape::Row(input.channels())),
             Self::GlobalAveragePool | Self::GlobalMaxPool => Ok(Shape::Row(images(input)?[0])),
             Self::AdaptiveAveragePool { size } => {
                 let [channels, ..] = images(input)?;
@@ -130,11 +145,17 @@ impl Op {
                 (Shape::Images([a, h, w]), Shape::Images([b, other_h, other_w])) if (h, w) == (other_h, other_w) => {
                     Ok(Shape::Images([a.saturating_add(b), h, w]))
                 }
-                _ => Err(format!("{} cannot be concatenated: height and width differ", listed())),
+                (Shape::Sequence([steps, a]), Shape::Sequence([others, b])) if steps == others => {
+                    Ok(Shape::Sequence([steps, a.saturating_add(b)]))
+                }
+                _ => Err(format!("{} cannot be concatenated: height and width, or steps, differ", listed())),
             });
         }
         // Squeeze and excitation: a number for each channel, times images.
-        let scales = |shape: &Shape| *shape == Shape::Images([first.channels(), 1, 1]) || *shape == Shape::Row(first.channels());
+        let scales = |shape: &Shape| {
+            matches!(first, Shape::Images(_))
+                && (*shape == Shape::Images([first.channels(), 1, 1]) || *shape == Shape::Row(first.channels()))
+        };
         let fits = |shape: &Shape| shape == first || (*self == Self::Multiply && scales(shape));
         if rest.iter().all(fits) { Ok(*first) } else { Err(format!("{} are not of one shape", listed())) }
     }
@@ -183,5 +204,13 @@ fn images(shape: Shape) -> Fit<[usize; 3]> {
     match shape {
         Shape::Images(extents) => Ok(extents),
         Shape::Row(_) => Err(format!("reads images; found {shape} numbers in a row")),
+        Shape::Sequence([steps, width]) => Err(format!("reads images; found {steps} steps of {width} numbers")),
+    }
+}
+
+fn sequence(shape: Shape) -> Fit<[usize; 2]> {
+    match shape {
+        Shape::Sequence(extents) => Ok(extents),
+        Shape::Row(_) | Shape::Images(_) => Err(format!("reads a sequence, such as an embedding gives; found {shape}")),
     }
 }

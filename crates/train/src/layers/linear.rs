@@ -1,7 +1,7 @@
 //! y = xW + b.
 
 use burn::{
-    module::{Module, Param},
+    module::{Module, Param, ParamId},
     tensor::{Device, Tensor},
 };
 use lyceum_core::Stream;
@@ -26,6 +26,11 @@ impl Linear {
     /// Weight (`d × k`) from N(0, deviation²), bias 0.
     pub fn with_normal_weight(inputs: usize, outputs: usize, deviation: f32, rng: &mut Stream, device: &Device) -> Self {
         Self { weight: normal([inputs, outputs], deviation, rng, device), bias: trained(vec![0.0; outputs], [outputs], device) }
+    }
+
+    /// By which a pass knows its weight.
+    pub(crate) fn weight_id(&self) -> ParamId {
+        self.weight.id
     }
 
     /// xW + b through an activation.

@@ -2,16 +2,20 @@
 
 mod batch_norm;
 mod conv2d;
+mod embedding;
 mod group_norm;
 mod layer_norm;
 mod linear;
+mod lstm;
 mod transposed_conv2d;
 
 pub use batch_norm::BatchNorm;
 pub use conv2d::Conv2d;
+pub(crate) use embedding::{embed, embedding};
 pub use group_norm::GroupNorm;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
+pub(crate) use lstm::lstm;
 pub use transposed_conv2d::TransposedConv2d;
 
 use burn::{

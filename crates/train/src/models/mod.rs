@@ -1,12 +1,7 @@
 //! Networks by configuration.
 
 mod bert;
-mod cnn;
-mod feddyn_cnn;
-mod linear;
-mod lstm;
-mod mlp;
-mod resnet;
+mod zoo;
 
 use std::{
     path::PathBuf,
@@ -17,18 +12,12 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use lyceum_core::{Error, Result, Seed, Violation, memory, range, run::Input};
+use lyceum_core::{Error, Result, Seed, Violation, range, run::Input};
 use lyceum_data::Extent;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use bert::{Bert, BertConfig};
-pub use cnn::Cnn;
-pub use feddyn_cnn::FedDynCnn;
-pub use linear::LinearModel;
-pub use lstm::Lstm;
-pub use mlp::Mlp;
-pub use resnet::ResNet;
 
 use crate::{
     Pass,
@@ -98,6 +87,26 @@ pub enum ModelConfig {
         #[serde(default = "lstm_layers", with = "range::AtLeastOne")]
         layers: usize,
     },
+    /// ResNet-20 for images of 32×32 pixels (He et al. 2016): 0.27 million parameters.
+    Resnet20,
+    /// ResNet-32 for images of 32×32 pixels: 0.47 million parameters.
+    Resnet32,
+    /// ResNet-56 for images of 32×32 pixels: 0.86 million parameters.
+    Resnet56,
+    /// ResNet-18 with a stem for images of 32×32 pixels: 11.2 million parameters.
+    Resnet18,
+    /// WRN-28-10 (Zagoruyko and Komodakis 2016): 36.5 million parameters.
+    #[serde(rename = "wide-resnet-28-10")]
+    WideResnet28x10,
+    /// VGG-16 with batch normalisation and one fully connected layer (Simonyan and Zisserman 2015): 14.7 million parameters.
+    Vgg16,
+    /// MobileNetV2 for images of 32×32 pixels (Sandler et al. 2018): 2.2 million parameters.
+    MobilenetV2,
+    /// DenseNet-40 with growth 12 (Huang et al. 2017): 1.0 million parameters.
+    Densenet40,
+    /// A small network with group normalisation and squeeze-and-excitation (Hu et al. 2018), without running statistics: 31,000
+    /// parameters.
+    Squeeze,
     /// A network of one's own: a TOML file of the form that the chapter on networks describes.
     File(NetworkFile),
 }
@@ -143,113 +152,74 @@ impl ModelConfig {
         }
     }
 
-    /// Whether the network can be built for examples of this extent, and this many classes if they are known (else 0); `key` is
-    /// what an error points at.
-    pub fn check(&self, key: &str, extent: Extent, classes: usize) -> Result<(), Violation> {
-        let wrong = |message: String| Err(Violation::new(key, message));
-        if let Err(error) = self.check_size(extent, classes) {
-            return wrong(error.to_string());
-        }
-        let smallest = extent.height.min(extent.width);
+    /// The network for examples of this extent, and this many classes if they are known (else 0: a file is not read yet); an error points
+    /// at `key`.
+    pub fn check(&self, key: &str, extent: Extent, classes: usize) -> Result<Option<Graph>, Violation> {
         match self {
-            Self::Linear => Ok(()),
-            // Where the classes are not known yet, the file is not read yet.
-            Self::File(file) if classes > 0 => {
-                file.graph(extent, classes).map(drop).map_err(|error| Violation::new(key, error.to_string()))
-            }
-            Self::Mlp { hidden, .. } if hidden.contains(&0) => wrong("found a hidden layer of width 0; allowed: 1 or more".into()),
-            Self::Cnn { channels, .. } | Self::Resnet { widths: channels, .. } if channels.is_empty() || channels.contains(&0) => {
-                wrong(format!("found the widths {channels:?}; allowed: at least one, each 1 or more"))
-            }
-            Self::Cnn { channels, .. } if smallest >> channels.len() == 0 => {
-                wrong(format!("{} poolings halve a side of {smallest} pixels to nothing; allowed: fewer channels", channels.len()))
-            }
-            Self::Lstm { .. } if extent.height > 1 || extent.channels > 1 => wrong(format!(
-                "an LSTM reads rows of symbols; found images of {}x{}x{}; allowed: linear, mlp, cnn, resnet",
-                extent.channels, extent.height, extent.width
-            )),
-            Self::FeddynCnn if smallest < 16 => {
-                wrong(format!("this network needs images of 16x16 pixels or more; found {}x{}", extent.height, extent.width))
-            }
-            _ => Ok(()),
+            Self::File(_) if classes == 0 => Ok(None),
+            _ => self.graph(extent, classes.max(1)).map(Some).map_err(|error| Violation::new(key, error.to_string())),
         }
     }
 
-    /// Errors if a layer's weights do not fit into memory.
-    fn check_size(&self, Extent { channels, height, width }: Extent, classes: usize) -> Result<()> {
-        let pixels = [channels, height, width];
-        let layers = |first: &[usize], widths: &[usize], times: usize| -> Result<()> {
-            let mut before = first.to_vec();
-            widths.iter().chain([&classes]).try_for_each(|width| {
-                memory::check("its weights", &[before.as_slice(), &[*width, times]].concat())?;
-                before = vec![*width];
-                Ok(())
-            })
-        };
-        match self {
-            Self::File(_) => Ok(()),
-            Self::Linear | Self::FeddynCnn => layers(&pixels, &[], 1),
-            Self::Mlp { hidden, .. } => layers(&pixels, hidden, 1),
-            Self::Cnn { channels: widths, hidden, .. } => {
-                layers(&[channels], widths, 9)?;
-                layers(&[widths.last().copied().unwrap_or(1), height, width], &[*hidden], 1)
-            }
-            Self::Resnet { widths, blocks } => layers(&[channels], widths, 18_usize.saturating_mul(*blocks)),
-            Self::Lstm { embedding, hidden, layers: count } => layers(&[*embedding], &[*hidden, *hidden], 4_usize.saturating_mul(*count)),
-        }
-    }
-
-    /// The network with initial values drawn from `seed`. Errors where it does not fit inputs of this extent, as
-    /// [`check`](Self::check) does, or there are no inputs or classes.
-    pub fn init(&self, extent: Extent, classes: usize, seed: Seed, device: &Device) -> Result<Model> {
+    /// The description of the network for examples of this extent.
+    ///
+    /// # Errors
+    ///
+    /// Examples that it does not take, no inputs, no classes, values that do not fit into memory, and mistakes in a file.
+    pub fn graph(&self, extent: Extent, classes: usize) -> Result<Graph> {
         let Extent { channels, height, width } = extent;
+        let wrong = |message: String| Err(Error::Violated(message));
         if extent.is_empty() || classes == 0 {
             let found = format!("{channels} x {height} x {width} numbers, {classes} classes");
             return Err(Error::invalid("network", found, "1 or more of each"));
         }
-        if let Self::File(file) = self {
-            return Net::new(file.graph(extent, classes)?, seed, device).map(Model::Net);
-        }
-        self.check("model", extent, classes)?;
-        let rng = &mut seed.stream("model/init");
-        Ok(match self {
-            Self::File(_) => unreachable!("handled above"),
-            Self::Linear => Model::Linear(LinearModel::new(extent.len(), classes, rng, device)),
-            Self::Mlp { hidden, dropout } => Model::Mlp(Mlp::new(extent.len(), hidden, *dropout, classes, rng, device)),
-            Self::Cnn { channels, hidden, batch_norm, dropout } => {
-                Model::Cnn(Cnn::new(extent, channels, *hidden, classes, *batch_norm, *dropout, rng, device))
+        let smallest = height.min(width);
+        match self {
+            Self::Cnn { channels: widths, .. } | Self::Resnet { widths, .. } if widths.is_empty() || widths.contains(&0) => {
+                wrong(format!("found the widths {widths:?}; allowed: at least one, each 1 or more"))
             }
-            Self::FeddynCnn => Model::FedDynCnn(FedDynCnn::new(extent, classes, rng, device)),
-            Self::Lstm { embedding, hidden, layers } => Model::Lstm(Lstm::new(classes, *embedding, *hidden, *layers, rng, device)),
-            Self::Resnet { widths, blocks } => Model::ResNet(ResNet::new(extent, widths, *blocks, classes, rng, device)),
+            Self::Cnn { channels: widths, .. } if smallest.checked_shr(widths.len() as u32).unwrap_or(0) == 0 => {
+                wrong(format!("{} poolings halve a side of {smallest} pixels to nothing; allowed: fewer channels", widths.len()))
+            }
+            Self::Lstm { .. } if height > 1 || channels > 1 => wrong(format!(
+                "an LSTM reads rows of symbols; found images of {channels}x{height}x{width}; allowed: linear, mlp, cnn, resnet"
+            )),
+            Self::FeddynCnn if smallest < 16 => wrong(format!("this network needs images of 16x16 pixels or more; found {height}x{width}")),
+            Self::Linear => zoo::linear(extent, classes),
+            Self::Mlp { hidden, dropout } => zoo::mlp(extent, hidden, *dropout, classes),
+            Self::Cnn { channels, hidden, batch_norm, dropout } => zoo::cnn(extent, channels, *hidden, *batch_norm, *dropout, classes),
+            Self::FeddynCnn => zoo::feddyn_cnn(extent, classes),
+            Self::Resnet { widths, blocks } => zoo::resnet(extent, widths, *blocks, classes),
+            Self::Lstm { embedding, hidden, layers } => zoo::lstm(extent, *embedding, *hidden, *layers, classes),
+            Self::File(file) => file.graph(extent, classes),
+            named => {
+                let (name, text) = named.text().expect("every other network is a text");
+                Graph::parse(name, text, Shape::Images([channels, height, width]), classes)
+            }
+        }
+    }
+
+    /// The name and the TOML text of a network that is written as one's own are.
+    pub fn text(&self) -> Option<(&'static str, &'static str)> {
+        Some(match self {
+            Self::Resnet20 => ("resnet20", include_str!("../../networks/resnet20.toml")),
+            Self::Resnet32 => ("resnet32", include_str!("../../networks/resnet32.toml")),
+            Self::Resnet56 => ("resnet56", include_str!("../../networks/resnet56.toml")),
+            Self::Resnet18 => ("resnet18", include_str!("../../networks/resnet18.toml")),
+            Self::WideResnet28x10 => ("wide-resnet-28-10", include_str!("../../networks/wide-resnet-28-10.toml")),
+            Self::Vgg16 => ("vgg16", include_str!("../../networks/vgg16.toml")),
+            Self::MobilenetV2 => ("mobilenet-v2", include_str!("../../networks/mobilenet-v2.toml")),
+            Self::Densenet40 => ("densenet40", include_str!("../../networks/densenet40.toml")),
+            Self::Squeeze => ("squeeze", include_str!("../../networks/squeeze.toml")),
+            Self::Linear | Self::FeddynCnn | Self::File(_) => return None,
+            Self::Mlp { .. } | Self::Cnn { .. } | Self::Resnet { .. } | Self::Lstm { .. } => return None,
         })
     }
-}
 
-/// Any of the networks.
-#[derive(Module, Debug)]
-#[allow(missing_docs, reason = "each variant holds the network of its name")]
-pub enum Model {
-    Linear(LinearModel),
-    Mlp(Mlp),
-    Cnn(Cnn),
-    FedDynCnn(FedDynCnn),
-    ResNet(ResNet),
-    Lstm(Lstm),
-    Net(Net),
-}
-
-impl Network for Model {
-    fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
-        match self {
-            Self::Linear(network) => network.forward(inputs, pass),
-            Self::Mlp(network) => network.forward(inputs, pass),
-            Self::Cnn(network) => network.forward(inputs, pass),
-            Self::FedDynCnn(network) => network.forward(inputs, pass),
-            Self::ResNet(network) => network.forward(inputs, pass),
-            Self::Lstm(network) => network.forward(inputs, pass),
-            Self::Net(network) => network.forward(inputs, pass),
-        }
+    /// The network with initial values drawn from `seed`. Errors where it does not fit inputs of this extent, as
+    /// [`graph`](Self::graph) does.
+    pub fn init(&self, extent: Extent, classes: usize, seed: Seed, device: &Device) -> Result<Net> {
+        Net::new(self.graph(extent, classes)?, seed, device)
     }
 }
 
@@ -290,14 +260,4 @@ impl NetworkFile {
         let text = self.text.get().map_or("", String::as_str);
         Graph::parse(&self.path.display().to_string(), text, Shape::Images([channels, height, width]), classes)
     }
-}
-
-/// Rows as images: `n × c × h × w`.
-fn images(inputs: Tensor<2>, [channels, height, width]: [usize; 3]) -> Tensor<4> {
-    let n = inputs.dims()[0];
-    inputs.reshape([n, channels, height, width])
-}
-
-fn flat(x: Tensor<4>) -> Tensor<2> {
-    x.flatten(1, 3)
 }
