@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use lyceum_core::{Error, Progress, Result, atomic};
+use lyceum_core::{Error, Progress, Result, atomic, report::Table};
 use lyceum_data::Extent;
 use lyceum_train::{
     ModelConfig,
@@ -15,6 +15,33 @@ use serde_json::json;
 #[derive(Subcommand)]
 pub(crate) enum Model {
     Show(Show),
+    Groups(Groups),
+}
+
+/// Which network, for which examples
+#[derive(clap::Args)]
+struct Source {
+    /// The network: a TOML file, a name, or what a recipe says after `model =`
+    network: String,
+
+    /// The shape of an example: channels, height and width
+    #[arg(long, default_value = "3x32x32", value_name = "CxHxW")]
+    input: String,
+
+    /// How many classes there are
+    #[arg(long, default_value_t = 10)]
+    classes: usize,
+}
+
+/// Show which channels and hidden units live and die together: they can be taken out of the network as a whole
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  lyceum model groups resnet20
+  lyceum model groups net.toml --input 1x28x28")]
+pub(crate) struct Groups {
+    #[command(flatten)]
+    source: Source,
 }
 
 /// Show the nodes of a network, with shapes, parameters, multiply-adds and bytes for one example
@@ -30,16 +57,8 @@ A recipe trains the network with
   [model]
   file = \"net.toml\"")]
 pub(crate) struct Show {
-    /// The network: a TOML file, a name, or what a recipe says after `model =`
-    network: String,
-
-    /// The shape of an example: channels, height and width
-    #[arg(long, default_value = "3x32x32", value_name = "CxHxW")]
-    input: String,
-
-    /// How many classes there are
-    #[arg(long, default_value_t = 10)]
-    classes: usize,
+    #[command(flatten)]
+    source: Source,
 
     /// Print it as a TOML file, to begin one of your own with
     #[arg(long)]
@@ -50,27 +69,69 @@ pub(crate) struct Show {
     svg: Option<PathBuf>,
 }
 
-impl Model {
-    pub(crate) fn execute(self, progress: &Progress) -> Result<()> {
-        let Self::Show(Show { network, input, classes, toml, svg }) = self;
-        let extents: Option<Vec<usize>> = input.split('x').map(|extent| extent.parse().ok().filter(|extent| *extent > 0)).collect();
+impl Source {
+    /// The network, and what it is written as where it has a name.
+    fn graph(&self) -> Result<(Graph, Option<&'static str>)> {
+        let extents: Option<Vec<usize>> = self.input.split('x').map(|extent| extent.parse().ok().filter(|extent| *extent > 0)).collect();
         let extents = extents.and_then(|extents| <[usize; 3]>::try_from(extents).ok());
-        let extents = extents.ok_or_else(|| Error::invalid("--input", &input, "channels, height and width, such as 3x32x32"))?;
-        if classes == 0 {
-            return Err(Error::invalid("--classes", classes, "1 or more"));
+        let extents = extents.ok_or_else(|| Error::invalid("--input", &self.input, "channels, height and width, such as 3x32x32"))?;
+        if self.classes == 0 {
+            return Err(Error::invalid("--classes", self.classes, "1 or more"));
         }
         let [channels, height, width] = extents;
-        let extent = Extent { channels, height, width };
-        let named = named(&network)?;
-        let graph = match &named {
-            Some(model) => model.graph(extent, classes)?,
-            None => Graph::read(Path::new(&network), Shape::Images(extents), classes)?,
-        };
+        match named(&self.network)? {
+            Some(model) => Ok((model.graph(Extent { channels, height, width }, self.classes)?, model.text().map(|(_, text)| text))),
+            None => Ok((Graph::read(Path::new(&self.network), Shape::Images(extents), self.classes)?, None)),
+        }
+    }
+}
+
+impl Model {
+    pub(crate) fn execute(self, progress: &Progress) -> Result<()> {
+        match self {
+            Self::Show(show) => show.execute(progress),
+            Self::Groups(groups) => groups.execute(progress),
+        }
+    }
+}
+
+impl Groups {
+    fn execute(self, progress: &Progress) -> Result<()> {
+        let (graph, _) = self.source.graph()?;
+        let mut table = Table::new(["group", "units", "parameters of a unit", "its slices"]);
+        for group in graph.dependencies() {
+            let unit = &group.units[0];
+            let (small, _) = graph.without(&[unit])?;
+            let parameters = graph.cost().parameters - small.cost().parameters;
+            let slices: Vec<String> =
+                unit.made.iter().chain(&unit.read).map(|slice| format!("{}[{}]", slice.parameter, slice.axis)).collect();
+            if progress.is_json() {
+                say!("{}", json!({ "group": group.name, "units": group.units.len(), "parameters": parameters, "slices": slices }));
+            }
+            let shown = if let [first, second, rest @ ..] = slices.as_slice() {
+                let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+                format!("{first}, {second}{more}")
+            } else {
+                slices.join(", ")
+            };
+            table.push([group.name, group.units.len().to_string(), parameters.to_string(), shown]);
+        }
+        if !progress.is_json() {
+            crate::output::text(&table.markdown());
+        }
+        Ok(())
+    }
+}
+
+impl Show {
+    fn execute(self, progress: &Progress) -> Result<()> {
+        let Self { source, toml, svg } = self;
+        let (graph, text) = source.graph()?;
         if let Some(path) = &svg {
             atomic::write(path, graph.svg().as_bytes())?;
         }
         if toml {
-            say!("{}", named.and_then(|model| model.text()).map_or_else(|| graph.toml(), |(_, text)| text.to_owned()).trim_end());
+            say!("{}", text.map_or_else(|| graph.toml(), str::to_owned).trim_end());
         } else if progress.is_json() {
             for node in graph.nodes() {
                 let cost = graph.cost_of(node);

@@ -18,20 +18,27 @@
 //! ```
 
 mod cost;
+mod dependency;
 mod drawing;
 pub(crate) mod file;
+mod fold;
+mod linear_map;
 mod net;
 mod op;
 mod plan;
 mod run;
 mod shape;
+mod slice;
 mod table;
 mod text;
 
 pub use cost::Cost;
+pub use dependency::{DependencyGroup, ParamSlice, Unit};
+pub use linear_map::LinearMap;
 pub use net::Net;
 pub use op::{Activation, Conv, Op, Pool};
 pub use shape::Shape;
+pub use slice::Slices;
 
 use std::collections::HashSet;
 

@@ -137,7 +137,10 @@ impl Network for Net {
         let n = inputs.dims()[0];
         let input = match self.graph.input() {
             Shape::Images([channels, height, width]) => Value::Images(inputs.reshape([n, channels, height, width])),
-            Shape::Row(_) | Shape::Sequence(_) => Value::Rows(inputs),
+            Shape::Row(_) => Value::Rows(inputs),
+            Shape::Sequence([steps, width]) => {
+                Value::Sequence(inputs.reshape([n, steps, width]).swap_dims(0, 1).reshape([n * steps, width]), steps)
+            }
         };
         run(self, &self.plan, input, pass).flat()
     }

@@ -20,9 +20,10 @@ pub struct BatchNorm {
     running_variance: Param<Tensor<1>>,
 }
 
-const EPSILON: f64 = 1e-5;
-
 impl BatchNorm {
+    /// ε.
+    pub const EPSILON: f64 = 1e-5;
+
     /// γ = 1, β = 0.
     pub fn new(channels: usize, device: &Device) -> Self {
         let buffer = |value| trained(vec![value; channels], [channels], device).set_require_grad(false);
@@ -38,12 +39,12 @@ impl BatchNorm {
     pub fn forward(&self, x: Tensor<4>, residual: Option<Tensor<4>>, activation: Activation, pass: &mut Pass) -> Tensor<4> {
         if !pass.is_training() {
             let (mean, variance) = (self.running_mean.val(), self.running_variance.val());
-            let y = module::batch_norm(x, self.gamma.val(), self.beta.val(), mean, variance, EPSILON);
+            let y = module::batch_norm(x, self.gamma.val(), self.beta.val(), mean, variance, Self::EPSILON);
             let y = residual.map_or(y.clone(), |residual| y + residual);
             return if activation == Activation::Relu { relu(y) } else { y };
         }
         let [n, _, h, w] = x.dims();
-        let out = batch_norm(x, self.gamma.val(), self.beta.val(), residual, EPSILON, activation);
+        let out = batch_norm(x, self.gamma.val(), self.beta.val(), residual, Self::EPSILON, activation);
         let count = (n * h * w) as f64;
         pass.leave_statistic(self.running_mean.id, out.mean);
         pass.leave_statistic(self.running_variance.id, out.variance * (count / (count - 1.0).max(1.0)));
