@@ -116,3 +116,12 @@ pub fn resume(folder: &Path, progress: &Progress) -> Result<Summary> {
     run.check_inputs(&experiment.inputs(&recipe)?)?;
     seeds::run(experiment, &recipe, &run)
 }
+
+/// The Rust code of the book, which is compiled and run as these are.
+#[cfg(doctest)]
+mod book {
+    #[doc = include_str!("../../../docs/src/networks.md")]
+    struct Networks;
+    #[doc = include_str!("../../../docs/src/recipes-and-runs.md")]
+    struct RecipesAndRuns;
+}

@@ -11,6 +11,7 @@ mod depthwise;
 mod direct;
 mod epilogue;
 mod filters;
+mod prepared;
 mod transform;
 mod winograd;
 
@@ -27,6 +28,7 @@ use burn::{
 };
 use rayon::prelude::*;
 
+pub use self::prepared::{ConvScratch, PreparedConv};
 use self::{
     epilogue::Epilogue,
     filters::{Five, Three},

@@ -59,6 +59,7 @@ mod linear;
 mod matmul;
 mod max_pool;
 mod optimizer;
+pub mod pixels;
 mod row_sums;
 mod softmax_cross_entropy;
 
@@ -67,7 +68,7 @@ pub mod vector;
 pub use activation::Activation;
 pub use attention::attention;
 pub use batch_norm::{BatchNormOutput, batch_norm};
-pub use conv2d::{conv2d, conv2d_max_pool_relu};
+pub use conv2d::{ConvScratch, PreparedConv, conv2d, conv2d_max_pool_relu};
 pub use gather_rows::gather_rows;
 pub use gelu::gelu;
 pub use label_cross_entropy::label_cross_entropy;

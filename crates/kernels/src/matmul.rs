@@ -43,6 +43,52 @@ pub(crate) enum Right<'a> {
     Rows(&'a [f32]),
     /// `n × k`: panels of it are laid out for every block of rows of A.
     Columns(&'a [f32]),
+    /// Laid out once for many products.
+    Packed(&'a Packed),
+}
+
+/// B as panels, one behind the other, so that it is read from end to end: a panel holds some columns of all rows.
+#[derive(Debug, Clone)]
+pub(crate) struct Packed {
+    values: Vec<f32>,
+}
+
+impl Packed {
+    /// Of a matrix `k × n` in rows.
+    pub(crate) fn new(rows: &[f32], n: usize) -> Self {
+        struct Pack<'a>(&'a [f32], usize);
+        impl WithSimd for Pack<'_> {
+            type Output = Vec<f32>;
+
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, _: S) -> Vec<f32> {
+                let Self(rows, n) = self;
+                let mut values = Vec::with_capacity(rows.len());
+                let mut first = 0;
+                while first < n {
+                    let width = (panel_registers::<S>(n - first) * S::F32_LANES).min(n - first);
+                    rows.chunks_exact(n).for_each(|row| values.extend_from_slice(&row[first..first + width]));
+                    first += width;
+                }
+                values
+            }
+        }
+        assert!(n > 0 && rows.len().is_multiple_of(n), "B has k × n numbers");
+        Self { values: dispatch(Pack(rows, n)) }
+    }
+}
+
+/// How many registers of columns a panel has, where so many columns are left.
+#[inline(always)]
+fn panel_registers<S: Simd>(columns: usize) -> usize {
+    match (S::F32_LANES >= 16, columns.div_ceil(S::F32_LANES)) {
+        (true, few @ 1..=3) => few,
+        // Rather than four and a lone one.
+        (true, 5) => 5,
+        (true, _) => 4,
+        (false, 1) => 1,
+        (false, _) => 2,
+    }
 }
 
 /// C, and what is done with what it holds.
@@ -84,6 +130,7 @@ impl<'c> Multiply<'_, 'c> {
         let (b, steps) = match self.b {
             Right::Rows(b) => (b, [n, 1]),
             Right::Columns(b) => (b, [1, k]),
+            Right::Packed(packed) => (packed.values.as_slice(), [PACKED; 2]),
         };
         assert_eq!(Some(b.len()), k.checked_mul(n), "B has k × n numbers");
         if let (Some(row), Some(column)) = (self.a.rows.iter().max(), self.a.columns.iter().max()) {
@@ -116,12 +163,15 @@ const TALL: usize = 1 << 14;
 struct Blocks<'a> {
     a: Left<'a>,
     b: &'a [f32],
-    /// From one row of B to the next, and from one column.
+    /// From one row of B to the next, and from one column; or [`PACKED`].
     steps: [usize; 2],
     n: usize,
     c: *mut f32,
     add: bool,
 }
+
+/// In the place of steps: B is [`Packed`].
+const PACKED: usize = 0;
 
 impl WithSimd for Blocks<'_> {
     type Output = ();
@@ -129,7 +179,8 @@ impl WithSimd for Blocks<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let (m, k) = (self.a.rows.len(), self.a.columns.len());
-        let crowded = S::F32_LANES < 16 && self.n.is_multiple_of(PERIOD) && k * self.n > LARGE && m >= SHARED;
+        let packed = self.steps[0] == PACKED;
+        let crowded = !packed && S::F32_LANES < 16 && self.n.is_multiple_of(PERIOD) && k * self.n > LARGE && m >= SHARED;
         let lay_out = self.n >= WIDE && (crowded || m * k > TALL && step(self.a.rows) == Some(1));
         let (mut right, mut left) = ((crowded || self.steps[1] > 1).then(Vec::new), LaidOut::default());
         let mut first = 0;
@@ -144,7 +195,8 @@ impl WithSimd for Blocks<'_> {
                 // those that `Multiply::run_by` has checked.
                 unsafe {
                     let (b, c) = (self.b.as_ptr().add(inner * self.steps[0]), self.c.add(first * self.n));
-                    Block { a, b, steps: self.steps, n: self.n, c, add: self.add || inner > 0 }.run(simd, right.as_mut());
+                    let rows = [inner, k];
+                    Block { a, b, rows, steps: self.steps, n: self.n, c, add: self.add || inner > 0 }.run(simd, right.as_mut());
                 }
                 inner += columns.len();
                 if inner == k {
@@ -194,6 +246,8 @@ fn step(offsets: &[usize]) -> Option<usize> {
 struct Block<'a> {
     a: Left<'a>,
     b: *const f32,
+    /// Which row of B the first is, and how many there are.
+    rows: [usize; 2],
     steps: [usize; 2],
     n: usize,
     c: *mut f32,
@@ -292,23 +346,22 @@ impl Block<'_> {
     unsafe fn run<S: Simd>(&self, simd: S, mut buffer: Option<&mut Vec<f32>>) {
         let mut first = 0;
         while first < self.n {
-            let left = (self.n - first).div_ceil(S::F32_LANES);
+            let registers = panel_registers::<S>(self.n - first);
             let buffer = buffer.as_deref_mut();
             // Accumulators enough to hide the latency of the additions, and no more row pointers than there are general
             // registers: beyond 8 rows the compiler spills.
             // SAFETY: the caller's promise.
             first += unsafe {
                 if S::F32_LANES >= 16 {
-                    match left {
+                    match registers {
                         1 => self.panel::<S, 1, 8, 7>(simd, first, buffer),
                         2 => self.panel::<S, 2, 8, 7>(simd, first, buffer),
                         3 => self.panel::<S, 3, 8, 7>(simd, first, buffer),
-                        // Rather than four and a lone one.
                         5 => self.panel::<S, 5, 5, 4>(simd, first, buffer),
                         _ => self.panel::<S, 4, 6, 5>(simd, first, buffer),
                     }
                 } else {
-                    match left {
+                    match registers {
                         1 => self.panel::<S, 1, 8, 7>(simd, first, buffer),
                         _ => self.panel::<S, 2, 6, 5>(simd, first, buffer),
                     }
@@ -352,7 +405,13 @@ impl Block<'_> {
         // SAFETY: by the caller's promise every row and column of the three matrices lies inside its slice, and the panel's and
         // the tiles' are among them.
         unsafe {
-            let mut panel = Panel { b: self.b.add(first * self.steps[1]), steps: self.steps, first };
+            let mut panel = if self.steps[0] == PACKED {
+                // All rows of the columns before, and the rows before of these.
+                let [inner, k] = self.rows;
+                Panel { b: self.b.add(first * k + inner * row_of.columns), steps: [row_of.columns, 1], first }
+            } else {
+                Panel { b: self.b.add(first * self.steps[1]), steps: self.steps, first }
+            };
             if let Some(buffer) = buffer {
                 panel.lay_out(row_of, self.a.columns.len(), buffer);
             }

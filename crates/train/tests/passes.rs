@@ -210,6 +210,24 @@ proptest! {
         prop_assert!(differ(&found, &expected) <= 2e-5, "{:?} {:?}", found, expected);
     }
 
+    /// The predictor gives what an evaluation gives, alone and together, to the same bits.
+    #[test]
+    fn predictors_give_what_evaluations_give(
+        choices in proptest::collection::vec((0_u8..37, 0_usize..12, 0_usize..12), 1..14),
+        symbols in any::<bool>(),
+    ) {
+        let net = random_net(random_graph(&choices, symbols), 1);
+        let predictor = net.predictor().unwrap();
+        let inputs = inputs(net.graph(), 6);
+        let found = predictor.logits(inputs.view()).unwrap();
+        let expected = all_of(&net).0;
+        prop_assert!(differ(found.as_slice().unwrap(), &expected) <= 2e-5, "{:?} {:?}", found, expected);
+        for (row, logits) in inputs.rows().into_iter().zip(found.rows()) {
+            let alone = predictor.logits(row.insert_axis(ndarray::Axis(0))).unwrap();
+            prop_assert!(alone.row(0) == logits, "{:?} {:?}", alone, logits);
+        }
+    }
+
     /// ⟨Ax, y⟩ = ⟨x, Aᵀy⟩, and ‖Ax‖ ≤ bound · ‖x‖ for what power iteration finds.
     #[test]
     fn maps_have_adjoints_and_bounds(
@@ -296,6 +314,8 @@ fn named_networks_are_sliced_and_folded() {
         let folded = net.folded().unwrap();
         assert!(differ(&all_of(&net).0, &all_of(&folded).0) <= 1e-4, "{config:?}");
         assert!(!folded.graph().has_batch_norm(), "{config:?}");
+        let found = net.predictor().unwrap().logits(inputs(net.graph(), 6).view()).unwrap();
+        assert!(differ(&all_of(&net).0, found.as_slice().unwrap()) <= 1e-4, "{config:?}");
     }
 }
 

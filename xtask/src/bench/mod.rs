@@ -11,6 +11,7 @@ mod federated;
 mod kernels;
 mod masking;
 mod multitask;
+mod predict;
 mod sam;
 
 use std::{collections::BTreeMap, process::Command};
@@ -34,7 +35,10 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "federated" => federated::run_all(),
         "masking" => masking::run_all(),
         "multitask" => multitask::run(),
-        _ => bail!("no bench `{name}`; there are: sam, conformal, active, kernels, continual, epidemic, federated, masking, multitask"),
+        "predict" => predict::run_all(),
+        _ => bail!(
+            "no bench `{name}`; there are: sam, conformal, active, kernels, continual, epidemic, federated, masking, multitask, predict"
+        ),
     }
 }
 

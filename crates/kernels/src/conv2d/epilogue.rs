@@ -28,7 +28,7 @@ pub(super) enum Epilogue {
 const NOBODY: f32 = -1.0;
 
 /// Buffers for one image after another.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Buffers {
     pooled: Vec<f32>,
     planar: Vec<f32>,

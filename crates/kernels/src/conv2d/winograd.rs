@@ -42,6 +42,8 @@ const CHANNELS: usize = 16;
 const TRANSFORM: usize = 24;
 /// Tiles that are worked on at once, or those of one image: so many that the transformed kernels are seldom read anew.
 const ROWS: usize = 64;
+/// Points that a thread takes at a time where there is but one image.
+const SHARE: usize = 9;
 /// Groups of images whose ∂w are added up in the end, whatever the number of threads: at most so many, of so many tiles.
 const GROUPS: usize = 8;
 const GROUP_ROWS: usize = 2 * ROWS;
@@ -60,7 +62,7 @@ pub(super) fn pays<F: Filter>(geometry: &Geometry) -> bool {
 }
 
 /// A convolution in tiles.
-struct Tiling<F> {
+pub(super) struct Tiling<F> {
     geometry: Geometry,
     tiles: [usize; 2],
     /// The zeros around an image that the tiles reach into.
@@ -73,8 +75,8 @@ thread_local! {
 }
 
 /// Buffers that a thread uses for one chunk of images after another.
-#[derive(Default)]
-struct Scratch {
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
     framed: Vec<f32>,
     input_pixels: Vec<f32>,
     output_pixels: Vec<f32>,
@@ -84,7 +86,7 @@ struct Scratch {
 }
 
 impl<F: Filter> Tiling<F> {
-    fn new(geometry: Geometry) -> Self {
+    pub(super) fn new(geometry: Geometry) -> Self {
         let tiles = geometry.output.map(|extent| extent.div_ceil(OUT));
         let mut frame = geometry.frame();
         frame.after = [0, 1].map(|axis| OUT * tiles[axis] + F::KERNEL - 1 - geometry.padding[axis] - geometry.input[axis]);
@@ -123,7 +125,7 @@ impl<F: Filter> Tiling<F> {
     }
 
     /// G w Gᵀ: at each point `c × o`.
-    fn kernels(&self, weight: &[f32]) -> Vec<f32> {
+    pub(super) fn kernels(&self, weight: &[f32]) -> Vec<f32> {
         let [c, o] = self.geometry.channels;
         Self::transform_kernels(&transposed(weight, [o, self.geometry.taps()]), [c, o])
     }
@@ -203,6 +205,30 @@ impl<F: Filter> Tiling<F> {
                 transpose(from, [pixels, c], &mut scratch.framed, pixels);
                 self.frame.inside(&scratch.framed, to);
             }
+        }
+    }
+
+    /// The products of images, pixel by pixel, in `y`; so many images at once as [`images_at_once`](Self::images_at_once) says, at the
+    /// points by all threads if `parallel`.
+    pub(super) fn pixels(&self, x: &[f32], kernels: &[f32], y: &mut [f32], parallel: bool, scratch: &mut Scratch) {
+        let [c, o] = self.geometry.channels;
+        let at_once = self.images_at_once();
+        let chunks = x.chunks(at_once * self.geometry.input_len()).zip(y.chunks_mut(at_once * self.geometry.output_len()));
+        for (x, y) in chunks {
+            let images = x.len() / self.geometry.input_len();
+            let tiles = images * self.tiles_of_an_image();
+            self.transform_input(x, scratch);
+            scratch.output_points.resize(Self::points_len(tiles, o), 0.0);
+            if parallel {
+                let (each, other) = ((tiles + GAP) * c * SHARE, (c + GAP) * o * SHARE);
+                let parts = scratch.input_points.par_chunks(each).zip(kernels.par_chunks(other));
+                let outputs = scratch.output_points.par_chunks_mut((tiles + GAP) * o * SHARE);
+                parts.zip(outputs).for_each(|((points, kernels), to)| multiply(points, kernels, [tiles, c, o], to));
+            } else {
+                multiply(&scratch.input_points, kernels, [tiles, c, o], &mut scratch.output_points);
+            }
+            let points = Grid::points(F::TILE, tiles);
+            F::Output::squares(o, (&scratch.output_points, &points), (y, &self.output(images)), Store::Set);
         }
     }
 

@@ -1,5 +1,7 @@
 //! The operations.
 
+use lyceum_core::math::erf;
+
 /// What a node does to what it reads. Sizes of one number hold for height and width.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
@@ -232,6 +234,34 @@ impl Op {
 }
 
 impl Activation {
+    /// Of one number.
+    pub(super) fn of(self, x: f32) -> f32 {
+        let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
+        match self {
+            Self::Relu => {
+                if x < 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
+            Self::Relu6 => x.clamp(0.0, 6.0),
+            Self::LeakyRelu(slope) => {
+                if x < 0.0 {
+                    x * slope as f32
+                } else {
+                    x
+                }
+            }
+            Self::HardSigmoid => (x / 6.0 + 0.5).clamp(0.0, 1.0),
+            Self::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
+            Self::Gelu => 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)),
+            Self::Silu => x * sigmoid(x),
+            Self::Sigmoid => sigmoid(x),
+            Self::Tanh => x.tanh(),
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Relu => "relu",

@@ -17,9 +17,10 @@ pub struct GroupNorm {
     groups: usize,
 }
 
-const EPSILON: f64 = 1e-5;
-
 impl GroupNorm {
+    /// ε.
+    pub const EPSILON: f64 = 1e-5;
+
     /// γ = 1, β = 0; the number of groups divides that of channels.
     pub fn new(channels: usize, groups: usize, device: &Device) -> Self {
         Self { gamma: trained(vec![1.0; channels], [channels], device), beta: trained(vec![0.0; channels], [channels], device), groups }
@@ -30,7 +31,7 @@ impl GroupNorm {
         let [n, c, h, w] = x.dims();
         let x = x.reshape([n, self.groups, c / self.groups * h * w]);
         let centred = x.clone() - x.mean_dim(2);
-        let deviation = (centred.clone().square().mean_dim(2) + EPSILON).sqrt();
+        let deviation = (centred.clone().square().mean_dim(2) + Self::EPSILON).sqrt();
         let y = (centred / deviation).reshape([n, c, h, w]);
         let of_channels = |values: Tensor<1>| values.reshape([1, c, 1, 1]);
         y * of_channels(self.gamma.val()) + of_channels(self.beta.val())
