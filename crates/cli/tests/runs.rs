@@ -125,6 +125,28 @@ fn a_stream_killed_at_any_moment_ends_with_the_same_bytes() {
     ends_with_the_same_bytes(STREAM, "DER++");
 }
 
+/// A network that one of the methods cannot take, and a file with a mistake, are told before anything is written.
+#[test]
+fn networks_that_do_not_fit_are_refused() {
+    let stream = |model: &str| {
+        STREAM.replace("[model]\nmlp = { hidden = [12], dropout = 0.1 }", "").replace("[data]", &format!("model = {model}\n[data]"))
+    };
+    let symbols = refused(&stream("{ lstm = {} }"), &[]);
+    assert!(symbols.contains("rows of symbols"), "{symbols}");
+    let chain = refused(&stream("\"squeeze\""), &[]);
+    assert!(chain.contains("HAT") && chain.contains("shortcuts"), "{chain}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("net.toml");
+    let own = |text: &str| {
+        fs::write(&file, text).unwrap();
+        refused(&stream(&format!("{{ file = {:?} }}", file.to_str().unwrap())), &[])
+    };
+    let depthwise = own("layers = [{ conv = 4 }, { depthwise = 3 }, \"relu\", { linear = \"classes\" }]");
+    assert!(depthwise.contains("GPM") && depthwise.contains("depthwise1"), "{depthwise}");
+    let classes = own("layers = [{ linear = 7 }]");
+    assert!(classes.contains("10 numbers in a row"), "{classes}");
+}
+
 #[test]
 fn a_stream_without_boundaries_resumes() {
     let free = STREAM.replace("[stream]", "[free]\nchunk = 90\nblur = 0.1\n[stream]").replace("[[strategy]]\nmethod = { hat = {} }\n", "");

@@ -184,7 +184,11 @@ impl Experiment for Continual {
             return wrong("combiner", error.to_string());
         }
         if let Ok(entry) = lyceum_data::catalog::find(&config.data.name) {
-            config.model.check("model", entry.extent, 0)?;
+            config.stream.check("stream", entry.classes)?;
+            if let Some(graph) = config.model.check("model", entry.extent, config.stream.outputs(entry.classes))? {
+                let fits = config.strategy.iter().try_for_each(|arm| arm.method.check_network(&graph));
+                fits.map_err(|error| Violation::new("model", error.to_string()))?;
+            }
         }
         Ok(())
     }
@@ -196,9 +200,9 @@ impl Experiment for Continual {
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
         let data = config.data.prepare(&Cache::locate(), run.seed())?;
         let classes = data.classes.len();
-        if let Err(violation) = config.stream.check("stream", classes) {
-            return Err(Error::invalid("stream", violation.message, "a stream of this data set"));
-        }
+        config.stream.check("stream", classes)?;
+        let graph = config.model.graph(data.extent, config.stream.outputs(classes))?;
+        config.strategy.iter().try_for_each(|arm| arm.method.check_network(&graph))?;
         let count = config.stream.tasks(classes);
         let tests = (0..count)
             .map(|number| {

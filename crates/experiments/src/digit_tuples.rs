@@ -68,7 +68,7 @@ impl Experiment for DigitTuples {
         config.data.check("data")?;
         if let (Ok(entry), 1..=4) = (lyceum_data::catalog::find(&config.data.name), config.numbers.digits) {
             let Numbers { digits, count, train } = config.numbers;
-            config.model.check("model", side_by_side(entry.extent, digits), 0)?;
+            config.model.check("model", side_by_side(entry.extent, digits), entry.classes.pow(digits as u32))?;
             for (key, count) in [("count", count), ("train", train)] {
                 let fits = memory::check(&format!("numbers.{key}"), &[count, digits, entry.extent.len()]);
                 fits.map_err(|error| Violation::new(format!("numbers.{key}"), error.to_string()))?;

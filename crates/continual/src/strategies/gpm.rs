@@ -11,7 +11,7 @@ use lyceum_data::split;
 use lyceum_kernels::{Activation, linear, vector};
 use lyceum_train::{
     Network, Pass, State, Vector,
-    param_space::ParamInfo,
+    graph::{Conv, Graph, Node, Op},
     pass::{GradientInputs, LayerInput, Window},
 };
 use ndarray::{Array2, Axis};
@@ -127,24 +127,18 @@ impl Gpm {
         (inputs, pass.into_inputs())
     }
 
-    /// An error unless every weight of the network is one that gradients can be projected for.
-    fn check_network(inputs: &[(ParamId, LayerInput)], context: Context<'_>) -> Result<()> {
-        let unfit = |what: String| Err(Error::invalid("the network for GPM", what, "fully connected layers and plain convolutions"));
-        for (id, input) in inputs {
-            if let LayerInput::Images(_, Window { dilation, groups, .. }) = input
-                && (*dilation, *groups) != (1, 1)
-            {
-                let info = context.space.params().iter().find(|info| info.id == *id);
-                let name = info.map_or("a convolution", |info| info.name.as_str());
-                return unfit(format!("`{name}` with dilation {dilation} and {groups} groups"));
-            }
-        }
-        // What is not seen here would be trained as if there were no earlier tasks.
-        let unseen = |info: &&ParamInfo| info.range.is_some() && info.shape.len() > 1 && inputs.iter().all(|(id, _)| *id != info.id);
-        if let Some(info) = context.space.params().iter().find(unseen) {
-            return unfit(format!("the weight `{}` of another layer", info.name));
-        }
-        Ok(())
+    /// An error unless every weight of the network is one that gradients can be projected for: others would be trained as if there were
+    /// no earlier tasks.
+    pub fn check_network(graph: &Graph) -> Result<()> {
+        let unfit = |node: &&Node| match &node.op {
+            Op::Conv(Conv { dilation, groups, .. }) => (*dilation, *groups) != (1, 1),
+            Op::TransposedConv { .. } | Op::Embedding { .. } | Op::Lstm { .. } => true,
+            _ => false,
+        };
+        graph.nodes().iter().find(unfit).map_or(Ok(()), |node| {
+            let found = format!("`{}` ({})", node.name, node.op);
+            Err(Error::invalid("the network for GPM", found, "fully connected layers and convolutions without dilation and groups"))
+        })
     }
 
     /// The layers that a network with these weights has.
@@ -182,9 +176,7 @@ impl Gpm {
 impl Strategy for Gpm {
     fn begin(&mut self, tasks: &[Task], context: Context<'_>) -> Result<()> {
         if self.layers.is_empty() {
-            let width = tasks.first().map_or(0, |task| task.train.inputs.ncols());
-            let (_, recorded) = Self::record(vec![0.0; width], width, context);
-            return Self::check_network(&recorded, context);
+            return Self::check_network(context.model.graph());
         }
         let device = context.space.vector(context.model).device();
         let mut projectors = HashMap::new();

@@ -7,8 +7,8 @@ use lyceum_core::{Array, Error, Result, range};
 use lyceum_kernels::vector;
 use lyceum_train::{
     Network, Pass, State, Vector,
-    graph::{Activation, Op},
-    pass::{LayerInput, Window},
+    graph::{Activation, Conv, Graph, Node, Op},
+    pass::LayerInput,
 };
 use rand_distr::{Distribution, StandardNormal};
 use schemars::JsonSchema;
@@ -77,6 +77,10 @@ struct Layer {
     reads: Option<(usize, usize)>,
 }
 
+fn unfit<T>(what: &str) -> Result<T> {
+    Err(Error::invalid("the network for HAT", what, "layers in a row, without batch normalisation"))
+}
+
 /// The bound of embeddings, and that of s·e in a hyperbolic cosine.
 const BOUND: f32 = 6.0;
 const LARGEST: f64 = 50.0;
@@ -100,10 +104,8 @@ impl Hat {
         Self { config, layers: Vec::new(), embeddings: Vec::new(), earlier: Vec::new() }
     }
 
-    /// Looks at how the network uses its weights.
-    fn find_layers(&mut self, width: usize, context: Context<'_>) -> Result<()> {
-        let unfit = |what: &str| Err(Error::invalid("the network for HAT", what, "layers in a row, without batch normalisation"));
-        let graph = context.model.graph();
+    /// An error unless the network is one that units can be masked in.
+    pub fn check_network(graph: &Graph) -> Result<()> {
         if !graph.is_chain() {
             return unfit("one with shortcuts");
         }
@@ -111,16 +113,21 @@ impl Hat {
         // A unit that is masked gives 0, and so must what is made of it; units stay where they are.
         let keeps_units = |op: &Op| match op {
             Op::Activation(function) => !matches!(function, Activation::Sigmoid | Activation::HardSigmoid),
-            Op::Linear { .. } | Op::Conv(_) | Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool | Op::GlobalMaxPool => true,
+            Op::Conv(Conv { dilation, groups, .. }) => (*dilation, *groups) == (1, 1),
+            Op::Linear { .. } | Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool | Op::GlobalMaxPool => true,
             Op::AdaptiveAveragePool { .. } | Op::Upsample { .. } | Op::Pad(_) | Op::Flatten | Op::Dropout(_) => true,
             _ => false,
         };
-        let mut nodes = graph.nodes().iter().enumerate();
-        if let Some((_, node)) =
-            nodes.find(|(number, node)| if Some(*number) > head { node.op != Op::Flatten } else { !keeps_units(&node.op) })
-        {
-            return unfit(&format!("`{}` ({})", node.name, node.op.name()));
+        let fits = |(number, node): (usize, &Node)| if Some(number) > head { node.op == Op::Flatten } else { keeps_units(&node.op) };
+        match graph.nodes().iter().enumerate().find(|place| !fits(*place)) {
+            Some((_, node)) => unfit(&format!("`{}` ({})", node.name, node.op)),
+            None => Ok(()),
         }
+    }
+
+    /// Looks at how the network uses its weights.
+    fn find_layers(&mut self, width: usize, context: Context<'_>) -> Result<()> {
+        Self::check_network(context.model.graph())?;
         let point = context.space.vector(context.model);
         let model = context.space.place_for_evaluation(context.model.clone(), &point);
         let mut pass = Pass::evaluation().recording();
@@ -131,11 +138,6 @@ impl Hat {
         for (number, (id, input)) in recorded.iter().enumerate() {
             let info = context.space.params().iter().find(|info| info.id == *id);
             let Some((info, weight)) = info.and_then(|info| Some((info, info.range.clone()?))) else { return unfit("a frozen weight") };
-            if let LayerInput::Images(_, Window { dilation, groups, .. }) = input
-                && (*dilation, *groups) != (1, 1)
-            {
-                return unfit("a convolution in groups or with dilation");
-            }
             let rows = matches!(input, LayerInput::Rows(_));
             let (inputs, outputs) = if rows { (info.shape[0], info.shape[1]) } else { (info.shape[1..].iter().product(), info.shape[0]) };
             let layer = info.name.rsplit_once('.').map_or("", |(layer, _)| layer);

@@ -11,6 +11,7 @@ mod replay;
 mod si;
 
 use lyceum_core::{Result, range};
+use lyceum_train::graph::Graph;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -164,6 +165,15 @@ impl StrategyConfig {
             Self::Replay { memory } => Box::new(Replay::new(memory)),
             Self::DarkReplay { memory, logits, labels } => Box::new(DarkReplay::new(memory, logits, labels)),
         })
+    }
+
+    /// An error unless it can learn with this network.
+    pub fn check_network(&self, graph: &Graph) -> Result<()> {
+        match self {
+            Self::Gpm(_) => Gpm::check_network(graph),
+            Self::Hat(_) => Hat::check_network(graph),
+            _ => Ok(()),
+        }
     }
 
     /// Its name in tables.
