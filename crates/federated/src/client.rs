@@ -51,6 +51,8 @@ impl State {
 pub struct LocalProblem {
     /// Where it begins: the server's model θ.
     pub start: Vec<f32>,
+    /// The running statistics that it begins with; empty for none.
+    pub statistics: Vec<f32>,
     /// The linear term; empty for none.
     pub linear: Vec<f32>,
     /// The coefficient of the quadratic term.
@@ -65,6 +67,8 @@ pub struct LocalProblem {
 pub struct LocalResult {
     /// θ_k.
     pub parameters: Vec<f32>,
+    /// The running statistics afterwards, as many as it began with.
+    pub statistics: Vec<f32>,
     /// K: how many steps were made.
     pub steps: u64,
     /// η: the learning rate of these steps.

@@ -4,7 +4,11 @@ use lyceum_core::{range, vectorize};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Method, Reply, Server, method::Contents, server::MODEL};
+use crate::{
+    Method, Reply, Server,
+    method::Contents,
+    server::{MODEL, STATISTICS},
+};
 
 /// What a reply must be for the server to take it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,9 +39,13 @@ impl Guard {
         if let Some(name) = std::iter::once(&MODEL).chain(arrays).find(|name| !message.arrays.contains_key(**name)) {
             return Some(format!("no `{name}`"));
         }
+        if !server.statistics().is_empty() && !message.arrays.contains_key(STATISTICS) {
+            return Some(format!("no `{STATISTICS}`"));
+        }
         for (name, values) in &message.arrays {
-            if values.len() != d {
-                return Some(format!("`{name}` has {} numbers, expected {d}", values.len()));
+            let expected = if name == STATISTICS { server.statistics().len() } else { d };
+            if values.len() != expected {
+                return Some(format!("`{name}` has {} numbers, expected {expected}", values.len()));
             }
             if !all_finite(values)
                 && let Some(place) = values.iter().position(|value| !value.is_finite())
@@ -62,7 +70,11 @@ impl Guard {
         }
         let most =
             PLAUSIBLE_CHANGE * (1.0 + server.arrays.iter().filter(|(name, _)| *name != MODEL).map(|(_, own)| norm_of(own)).sum::<f64>());
-        let long = arrays.iter().filter_map(|name| Some((name, norm_of(message.arrays.get(*name)?)))).find(|(_, norm)| *norm > most);
+        let long = arrays
+            .iter()
+            .chain(&[STATISTICS])
+            .filter_map(|name| Some((name, norm_of(message.arrays.get(*name)?))))
+            .find(|(_, norm)| *norm > most);
         long.map(|(name, norm)| format!("`{name}` has norm {norm:.3}, at most {most:.3} is taken"))
     }
 

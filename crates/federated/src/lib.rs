@@ -20,7 +20,7 @@
 //!         let client = Client { id, examples: 1, share: 1.0 };
 //!         let problem = method.problem(&states[id], &message, client).unwrap();
 //!         let exact = (curvature * least - problem.linear[0] + problem.quadratic as f32 * problem.start[0]) / (curvature + 1.0);
-//!         let result = LocalResult { parameters: vec![exact], steps: 1, rate: 1.0, loss: 0.0 };
+//!         let result = LocalResult { parameters: vec![exact], statistics: Vec::new(), steps: 1, rate: 1.0, loss: 0.0 };
 //!         let (state, message) = method.reply(&states[id], &message, &result, client).unwrap();
 //!         states[id] = state;
 //!         replies.push(Reply { client, message });

@@ -46,7 +46,13 @@ pub trait Method: Debug + Send + Sync {
 
     /// What a client solves.
     fn problem(&self, _state: &State, message: &Message, _client: Client) -> Result<LocalProblem> {
-        Ok(LocalProblem { start: message.array(MODEL)?.to_vec(), linear: Vec::new(), quadratic: 0.0, clip_pull: true })
+        Ok(LocalProblem {
+            statistics: Vec::new(),
+            start: message.array(MODEL)?.to_vec(),
+            linear: Vec::new(),
+            quadratic: 0.0,
+            clip_pull: true,
+        })
     }
 
     /// What a client keeps and what goes up.

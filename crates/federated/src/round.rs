@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Client, Guard, Journal, LocalProblem, LocalResult, Message, Method, Participation, Privacy, Reply, Server,
     client::State,
-    method::{mean, single},
+    method::{self, single},
     participation::Active,
-    server::MODEL,
+    server::{MODEL, STATISTICS},
 };
 
 /// What both sides go by.
@@ -98,6 +98,12 @@ impl<'a> Rules<'a> {
         Ok(Ledger { server, accepted: vec![None; clients], taken: vec![0; clients], traffic: Traffic::default() })
     }
 
+    /// What goes down to every active client: what the method sends, and the running statistics where there are any.
+    pub fn broadcast(&self, server: &Server) -> Message {
+        let message = self.method.broadcast(server);
+        if server.statistics().is_empty() { message } else { message.with_array(STATISTICS, server.statistics().to_vec()) }
+    }
+
     /// Who takes part in the next round.
     pub fn active(&self, ledger: &Ledger) -> Vec<Active> {
         self.participation.draw(ledger.accepted.len(), ledger.server.round, self.seed)
@@ -118,12 +124,16 @@ impl<'a> Rules<'a> {
             return Err(Error::Failed("it has no examples".into()));
         }
         let before = if self.method.keeps_state() { journal.settled(accepted)?.clone() } else { State::default() };
-        let problem = self.method.problem(&before, message, client)?;
+        let statistics = message.arrays.get(STATISTICS).cloned().unwrap_or_default();
+        let problem = LocalProblem { statistics, ..self.method.problem(&before, message, client)? };
         let mut result = train(&problem, self.seed.child(&format!("federated/{}/{round}", client.id)))?;
         if let Some(privacy) = &self.privacy {
             privacy.clip(&mut result.parameters, &problem.start);
         }
-        let (state, reply) = self.method.reply(&before, message, &result, client)?;
+        let (state, mut reply) = self.method.reply(&before, message, &result, client)?;
+        if !problem.statistics.is_empty() {
+            reply = reply.with_array(STATISTICS, result.statistics);
+        }
         journal.record(accepted, round, state);
         Ok(Answer { journal, message: reply, model: result.parameters, loss: result.loss })
     }
@@ -161,10 +171,15 @@ impl<'a> Rules<'a> {
         if let Some(privacy) = &self.privacy {
             privacy.add_noise(&mut taken, self.noise, number);
         }
-        let mean = mean(&taken, MODEL, |_| 1.0)?;
+        let mean = method::mean(&taken, MODEL, |_| 1.0)?;
         round.drift = drift(&taken, &mean)?;
         round.active_mean = single(&mean);
-        let next = self.method.aggregate(&ledger.server, &taken)?;
+        let mut next = self.method.aggregate(&ledger.server, &taken)?;
+        if !ledger.server.statistics().is_empty() {
+            // Whatever the method does with moves, statistics are those of the examples that were seen.
+            let statistics = method::mean(&taken, STATISTICS, |reply| reply.client.examples as f64)?;
+            next = next.with_array(STATISTICS, single(&statistics));
+        }
         if let Some(reason) = self.guard.refuses_server(&ledger.server, &next) {
             round.refused.extend(taken.iter().map(|reply| (reply.client.id, reason.clone())));
             round.active_mean = ledger.server.model().to_vec();
@@ -205,6 +220,12 @@ vectorize! {
 const SERVER: &str = "server/";
 
 impl Ledger {
+    /// Of a model with these running statistics, which go down with it; what clients send back is averaged, weighted by examples.
+    pub fn with_statistics(mut self, statistics: Vec<f32>) -> Self {
+        self.server = self.server.with_array(STATISTICS, statistics);
+        self
+    }
+
     /// As a checkpoint holds it: numbers, and arrays by names that begin with `server/`.
     pub fn save(&self) -> (SavedLedger, Vec<Array>) {
         let array = |(name, values): (&String, &Vec<f32>)| Array::new(format!("{SERVER}{name}"), vec![values.len()], values.clone());

@@ -18,6 +18,8 @@ pub struct Server {
 
 /// The name of the model among [`Server::arrays`] and in messages.
 pub(crate) const MODEL: &str = "model";
+/// The name of the running statistics.
+pub(crate) const STATISTICS: &str = "statistics";
 
 impl Server {
     /// A server with this model before its first round.
@@ -28,6 +30,11 @@ impl Server {
     /// θ.
     pub fn model(&self) -> &[f32] {
         self.arrays.get(MODEL).map_or(&[], Vec::as_slice)
+    }
+
+    /// The running statistics of the model's batch normalisation; empty where there are none.
+    pub fn statistics(&self) -> &[f32] {
+        self.arrays.get(STATISTICS).map_or(&[], Vec::as_slice)
     }
 
     /// A vector of the method.

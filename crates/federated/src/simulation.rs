@@ -48,7 +48,7 @@ impl Simulation<'_> {
     /// One round with these clients.
     pub fn round_with(&self, world: &mut World, active: &[Active]) -> Result<Round> {
         let number = world.ledger.server.round;
-        let message = self.rules.method.broadcast(&world.ledger.server);
+        let message = self.rules.broadcast(&world.ledger.server);
         let work = |active: &Active| {
             let accepted = world.ledger.accepted[active.id];
             let journal = world.journals.read(active.id)?;

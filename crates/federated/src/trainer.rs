@@ -62,8 +62,7 @@ pub struct NetworkTrainer<'a> {
 }
 
 impl<'a> NetworkTrainer<'a> {
-    /// `clients` says which examples each client has; `model` lends its structure. Running statistics, such as those of batch
-    /// normalisation, are no parameters and would not be shared: such a network is an error.
+    /// `clients` says which examples each client has; `model` lends its structure.
     pub fn new(
         model: Net,
         examples: &'a Examples,
@@ -74,13 +73,6 @@ impl<'a> NetworkTrainer<'a> {
     ) -> Result<Self> {
         range::check(&config)?;
         let space = ParamSpace::of(&model);
-        if let Some(buffer) = space.params().iter().find(|info| info.kind == Kind::Statistic) {
-            return Err(Error::invalid(
-                "the model",
-                format!("running statistics (`{}`)", buffer.name),
-                "a network without batch normalisation",
-            ));
-        }
         Ok(Self { model, space, examples, clients, classes, config, estimator })
     }
 
@@ -89,10 +81,47 @@ impl<'a> NetworkTrainer<'a> {
         vector::to_vec(&self.space.vector(&self.model))
     }
 
-    /// A model with these parameters.
-    pub fn model(&self, parameters: &[f32]) -> Net {
+    /// The running statistics of the model it was made with; empty for one without batch normalisation.
+    pub fn initial_statistics(&self) -> Vec<f32> {
+        self.statistics(&self.model)
+    }
+
+    /// A model with these parameters and running statistics.
+    ///
+    /// # Errors
+    ///
+    /// Another number of statistics than the model has.
+    pub fn model(&self, parameters: &[f32], statistics: &[f32]) -> Result<Net> {
         let device = self.space.vector(&self.model).device();
-        self.space.place(self.model.clone(), &vector::from_vec(parameters.to_vec(), &device))
+        let model = self.space.place(self.model.clone(), &vector::from_vec(parameters.to_vec(), &device));
+        let expected: usize = self.space.params().iter().filter(|info| info.kind == Kind::Statistic).map(|info| info.shape[0]).sum();
+        if statistics.len() != expected {
+            return Err(Error::invalid("running statistics", format!("{} numbers", statistics.len()), expected.to_string()));
+        }
+        if expected == 0 {
+            return Ok(model);
+        }
+        let mut arrays = self.space.arrays(&model);
+        let mut rest = statistics;
+        for (array, _) in arrays.iter_mut().zip(self.space.params()).filter(|(_, info)| info.kind == Kind::Statistic) {
+            let (own, others) = rest.split_at(array.values.len());
+            // A variance that another program sends need not be one.
+            let least = if array.name.ends_with("variance") { 0.0 } else { f32::NEG_INFINITY };
+            array.values = own.iter().map(|value| value.max(least)).collect();
+            rest = others;
+        }
+        let model = self.space.load(model, &arrays)?;
+        let parameters = self.space.vector(&model);
+        Ok(self.space.place(model, &parameters))
+    }
+
+    fn statistics(&self, model: &Net) -> Vec<f32> {
+        if self.space.params().iter().all(|info| info.kind != Kind::Statistic) {
+            return Vec::new();
+        }
+        let arrays = self.space.arrays(model);
+        let own = arrays.into_iter().zip(self.space.params()).filter(|(_, info)| info.kind == Kind::Statistic);
+        own.flat_map(|(array, _)| array.values).collect()
     }
 }
 
@@ -103,7 +132,7 @@ impl LocalTrainer for NetworkTrainer<'_> {
         let rate = learning_rate * decay.powf(round as f64);
         let device = self.space.vector(&self.model).device();
         let sgd = OptimizerConfig::Sgd { momentum: 0.0, nesterov: false };
-        let mut pipeline = Pipeline::new(self.model(&problem.start), (self.estimator)()?, &sgd)?;
+        let mut pipeline = Pipeline::new(self.model(&problem.start, &problem.statistics)?, (self.estimator)()?, &sgd)?;
         let penalty = Penalty::new(problem, clip_norm, weight_decay, pipeline.parameters());
         pipeline = pipeline.with_transform(Box::new(penalty));
         let all = epochs * own.len().div_ceil(batch_size);
@@ -125,7 +154,8 @@ impl LocalTrainer for NetworkTrainer<'_> {
             }
         }
         let parameters = vector::to_vec(pipeline.parameters());
-        Ok(LocalResult { parameters, steps: steps as u64, rate, loss: sum / steps.max(1) as f64 })
+        let statistics = if problem.statistics.is_empty() { Vec::new() } else { self.statistics(&pipeline.model()) };
+        Ok(LocalResult { parameters, statistics, steps: steps as u64, rate, loss: sum / steps.max(1) as f64 })
     }
 }
 

@@ -25,7 +25,7 @@ impl LocalTrainer for Quadratics {
             None => x = (curvature * least - linear + q * start) / (curvature + q),
             Some(steps) => (0..steps).for_each(|_| x -= rate * (curvature * (x - least) + linear + q * (x - start))),
         }
-        Ok(LocalResult { parameters: vec![x as f32], steps: self.steps.unwrap_or(1), rate, loss: 0.0 })
+        Ok(LocalResult { parameters: vec![x as f32], statistics: Vec::new(), steps: self.steps.unwrap_or(1), rate, loss: 0.0 })
     }
 }
 
@@ -343,7 +343,7 @@ fn broken_replies_are_refused() {
                 3 => return Err(lyceum_core::Error::Failed("out of memory".into())),
                 _ => problem.start.iter().map(|x| x + 1.0).collect(),
             };
-            Ok(LocalResult { parameters, steps: 1, rate: 0.1, loss: 0.0 })
+            Ok(LocalResult { parameters, statistics: Vec::new(), steps: 1, rate: 0.1, loss: 0.0 })
         }
     }
     let clients = Client::all(&[1; 6]);

@@ -182,6 +182,10 @@ fn trainer<'a>(
     local: &LocalConfig,
     estimator: &EstimatorConfig,
 ) -> Result<NetworkTrainer<'a>> {
+    if network.model.graph().has_batch_norm() {
+        let allowed = "a network without batch normalisation; recipes train others too";
+        return Err(Error::invalid("the model", "running statistics, which are no parameters", allowed));
+    }
     let estimator = estimator.clone();
     NetworkTrainer::new(network.model.clone(), examples, parts, network.classes, local.clone(), Box::new(move || estimator.build()))
 }
@@ -228,7 +232,7 @@ impl PyRules {
     }
 
     fn broadcast<'py>(&self, py: Python<'py>, ledger: &PyLedger) -> Sent<'py> {
-        sent(py, self.method.broadcast(&ledger.0.server))
+        sent(py, self.rules().broadcast(&ledger.0.server))
     }
 
     /// What goes up, and the loss. The journal is read from its file and is on the disk when this returns.
@@ -300,7 +304,7 @@ impl PyRules {
                 }
             }
         }
-        let down = sent.saturating_mul(self.method.broadcast(&ledger.0.server).bytes());
+        let down = sent.saturating_mul(self.rules().broadcast(&ledger.0.server).bytes());
         let up = all.iter().map(|reply| reply.message.bytes()).sum::<u64>();
         let mut rules = self.rules();
         rules.noise = noise.map_or(rules.noise, Seed::new);
@@ -333,7 +337,7 @@ fn called(py: Python<'_>, train: &Bound<'_, PyAny>, problem: &LocalProblem, roun
         given.set_item("part", part)?;
         given.set_item("seed", seed.root())?;
         let (parameters, steps, rate, loss): (Given<'_>, u64, f64, f64) = train.call1((given,))?.extract()?;
-        Ok(LocalResult { parameters: parameters.as_array().to_vec(), steps, rate, loss })
+        Ok(LocalResult { parameters: parameters.as_array().to_vec(), statistics: problem.statistics.clone(), steps, rate, loss })
     };
     ask().map_err(|error| Error::Failed(format!("local training: {error}")))
 }
@@ -452,7 +456,7 @@ pub(crate) fn simulate<'py>(
                 }
                 None => simulation.round(&mut world)?,
             };
-            let outcome = test.as_ref().map(|test| evaluate(&trainer.model(world.ledger.server.model()), test)).transpose()?;
+            let outcome = test.as_ref().map(|test| evaluate(&trainer.model(world.ledger.server.model(), &[])?, test)).transpose()?;
             history.push((round, outcome, world.ledger.traffic));
         }
         Ok((world, history))

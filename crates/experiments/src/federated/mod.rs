@@ -198,8 +198,10 @@ impl Experiment for Federated {
         if let Some(extent) = config.extent() {
             let entry = config.data.as_ref().and_then(|data| lyceum_data::catalog::find(&data.name).ok());
             let graph = config.model.check("model", extent, entry.map_or(0, |entry| entry.classes))?;
-            if graph.is_some_and(|graph| graph.has_batch_norm()) {
-                return wrong("model", "found batch normalisation, whose statistics no method shares; allowed: networks without it".into());
+            if config.privacy.is_some() && graph.is_some_and(|graph| graph.has_batch_norm()) {
+                let message =
+                    "found batch normalisation, whose statistics are sent as they are; allowed with `privacy`: networks without it";
+                return wrong("model", message.into());
             }
         }
         Ok(())
@@ -250,7 +252,15 @@ impl Config {
             None => Journals::default(),
         };
         let mut progress = Progress::default();
+        let statistics = trainer.initial_statistics();
+        if self.privacy.is_some() && !statistics.is_empty() {
+            let allowed = "with `privacy` a network without batch normalisation, whose statistics are sent as they are";
+            return Err(Error::invalid("model", "batch normalisation", allowed));
+        }
         let mut world = World { journals: journals(), ..simulation.start(initial.clone())? };
+        if !statistics.is_empty() {
+            world.ledger = world.ledger.with_statistics(statistics);
+        }
         if let Some(checkpoint) = run.rewind()? {
             progress = checkpoint.state()?;
             world = World::restore(&progress.world, checkpoint.arrays("world")?, journals())?;
@@ -277,7 +287,7 @@ impl Config {
                     if parameters.iter().any(|x| !x.is_finite()) {
                         return Ok(Evaluation { accuracy: 0.0, log_loss: f64::INFINITY });
                     }
-                    evaluate(&trainer.model(parameters), &data.test)
+                    evaluate(&trainer.model(parameters, world.ledger.server.statistics())?, &data.test)
                 };
                 let all = if self.evaluate_all { Some(test(&world.all_mean(&initial)?)?.accuracy) } else { None };
                 let (server, active) = (test(world.ledger.server.model())?, test(&round.active_mean)?.accuracy);
@@ -300,7 +310,8 @@ impl Config {
                 last |= self.is_there(&progress);
             }
             if last {
-                progress.fairness = outcome::fairness(&trainer.model(world.ledger.server.model()), federation)?;
+                progress.fairness =
+                    outcome::fairness(&trainer.model(world.ledger.server.model(), world.ledger.server.statistics())?, federation)?;
                 let most = world.ledger.taken.iter().copied().max().unwrap_or(0);
                 progress.epsilon = self.privacy.map(|privacy| privacy.epsilon(most));
             }

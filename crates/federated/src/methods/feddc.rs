@@ -65,7 +65,7 @@ impl Method for FedDc {
         let (drift, own) = (state.array(DRIFT, start.len()), state.array(GRADIENT, start.len()));
         let linear = message.array(GRADIENT)?.iter().zip(own).zip(drift);
         let linear = linear.map(|((all, own), drift)| (f64::from(*all) / share - f64::from(own) + quadratic * f64::from(drift)) as f32);
-        Ok(LocalProblem { start, linear: linear.collect(), quadratic, clip_pull: true })
+        Ok(LocalProblem { statistics: Vec::new(), start, linear: linear.collect(), quadratic, clip_pull: true })
     }
 
     fn reply(&self, state: &State, message: &Message, result: &LocalResult, client: Client) -> Result<(State, Message)> {

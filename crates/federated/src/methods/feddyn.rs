@@ -52,7 +52,7 @@ impl Method for FedDyn {
     fn problem(&self, state: &State, message: &Message, client: Client) -> Result<LocalProblem> {
         let start = message.array(MODEL)?.to_vec();
         let linear = state.array(GRADIENT, start.len()).into_iter().map(|g| -g).collect();
-        Ok(LocalProblem { start, linear, quadratic: self.strength(client), clip_pull: false })
+        Ok(LocalProblem { statistics: Vec::new(), start, linear, quadratic: self.strength(client), clip_pull: false })
     }
 
     fn reply(&self, state: &State, message: &Message, result: &LocalResult, client: Client) -> Result<(State, Message)> {

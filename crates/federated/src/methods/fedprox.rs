@@ -15,7 +15,13 @@ pub struct FedProx {
 
 impl Method for FedProx {
     fn problem(&self, _: &State, message: &Message, _: Client) -> Result<LocalProblem> {
-        Ok(LocalProblem { start: message.array(MODEL)?.to_vec(), linear: Vec::new(), quadratic: self.mu, clip_pull: true })
+        Ok(LocalProblem {
+            statistics: Vec::new(),
+            start: message.array(MODEL)?.to_vec(),
+            linear: Vec::new(),
+            quadratic: self.mu,
+            clip_pull: true,
+        })
     }
 
     fn aggregate(&self, server: &Server, replies: &[Reply]) -> Result<Server> {

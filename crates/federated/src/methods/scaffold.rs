@@ -54,7 +54,7 @@ impl Method for Scaffold {
         let (start, share) = (message.array(MODEL)?.to_vec(), self.share(client) as f32);
         let own = state.array(CONTROL, start.len());
         let linear = message.array(CONTROL)?.iter().zip(own).map(|(all, own)| all / share - own).collect();
-        Ok(LocalProblem { start, linear, quadratic: 0.0, clip_pull: true })
+        Ok(LocalProblem { statistics: Vec::new(), start, linear, quadratic: 0.0, clip_pull: true })
     }
 
     fn reply(&self, state: &State, message: &Message, result: &LocalResult, client: Client) -> Result<(State, Message)> {
