@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -67,7 +68,71 @@ class Bert(nn.Module):
         return F.linear(hidden, self.tokens.weight, self.bias)
 
 
-def measure(name: str, model: nn.Module, inputs: tuple[torch.Tensor, ...], targets: torch.Tensor, steps: int) -> None:
+class Inverted(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        layers: list[nn.Module] = []
+        if expansion > 1:
+            layers += [nn.Conv2d(inputs, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU6()]
+        layers += [nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden, bias=False), nn.BatchNorm2d(hidden), nn.ReLU6()]
+        layers += [nn.Conv2d(hidden, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
+        self.layers = nn.Sequential(*layers)
+        self.shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.layers(x) if self.shortcut else self.layers(x)
+
+
+def mobilenet_v2() -> nn.Module:
+    layers: list[nn.Module] = [nn.Conv2d(3, 32, 3, 1, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6()]
+    width = 32
+    for expansion, channels, count, stride in [
+        (1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
+    ]:
+        for block in range(count):
+            layers.append(Inverted(width, channels, stride if block == 0 else 1, expansion))
+            width = channels
+    layers += [nn.Conv2d(320, 1280, 1, bias=False), nn.BatchNorm2d(1280), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Dropout(0.2), nn.Linear(1280, 10))
+
+
+class Dense(nn.Module):
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(inputs)
+        self.conv = nn.Conv2d(inputs, 12, 3, padding=1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, self.conv(F.relu(self.norm(x)))], 1)
+
+
+def densenet40() -> nn.Module:
+    layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, padding=1, bias=False)]
+    width = 16
+    for block in range(3):
+        for _ in range(12):
+            layers.append(Dense(width))
+            width += 12
+        layers += [nn.BatchNorm2d(width), nn.ReLU()]
+        if block < 2:
+            layers += [nn.Conv2d(width, width, 1, bias=False), nn.AvgPool2d(2)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
+
+
+def forms(name: str, make: Callable[[], nn.Module], inputs: tuple[torch.Tensor, ...], targets: torch.Tensor, steps: int) -> None:
+    """Each form that PyTorch offers; which is the fastest differs by network and processor."""
+    measure(name, "eager", make(), inputs, targets, steps)
+    if inputs[0].dim() == 4:
+        last = tuple(x.to(memory_format=torch.channels_last) for x in inputs)
+        measure(name, "channels-last", make().to(memory_format=torch.channels_last), last, targets, steps)
+    try:
+        measure(name, "compiled", torch.compile(make()), inputs, targets, steps)
+    except Exception as error:  # No C++ compiler, or a form that cannot be compiled.
+        print(f"{name} was not compiled: {error}", file=sys.stderr)
+
+
+def measure(name: str, form: str, model: nn.Module, inputs: tuple[torch.Tensor, ...], targets: torch.Tensor, steps: int) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
     times = []
     for step in range(steps + steps // 4 + 2):
@@ -78,18 +143,20 @@ def measure(name: str, model: nn.Module, inputs: tuple[torch.Tensor, ...], targe
         if step >= steps // 4 + 2:
             times.append(time.perf_counter() - start)
     times.sort()
-    print(json.dumps({"work": f"{name}-{torch.get_num_threads()}", "peer": "pytorch", "seconds": times[len(times) // 2]}))
+    print(json.dumps({"work": f"{name}-{torch.get_num_threads()}", "peer": form, "seconds": times[len(times) // 2]}))
 
 
 def main() -> None:
     torch.set_num_threads(int(sys.argv[1]))
     torch.manual_seed(0)
     labels = torch.arange(64) % 10
-    measure("mlp", mlp(), (torch.randn(50, 784),), labels[:50], 400)
-    measure("cnn", cnn(), (torch.randn(50, 3, 32, 32),), labels[:50], 40)
-    measure("resnet", resnet(), (torch.randn(64, 3, 32, 32),), labels, 12)
+    forms("mlp", mlp, (torch.randn(50, 784),), labels[:50], 400)
+    forms("cnn", cnn, (torch.randn(50, 3, 32, 32),), labels[:50], 40)
+    forms("resnet", resnet, (torch.randn(64, 3, 32, 32),), labels, 12)
+    forms("mobilenet-v2", mobilenet_v2, (torch.randn(64, 3, 32, 32),), labels, 6)
+    forms("densenet40", densenet40, (torch.randn(64, 3, 32, 32),), labels, 4)
     positions = torch.randperm(16 * 128)[:292]
-    measure("transformer", Bert(), (torch.randint(0, 1000, (16, 128)), positions), torch.randint(0, 1000, (292,)), 16)
+    forms("transformer", Bert, (torch.randint(0, 1000, (16, 128)), positions), torch.randint(0, 1000, (292,)), 16)
 
 
 if __name__ == "__main__":

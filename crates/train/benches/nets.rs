@@ -21,6 +21,8 @@ fn main() {
     images("mlp", &ModelConfig::Mlp { hidden: vec![200, 200], dropout: 0.0 }, grey, 50, 400);
     images("cnn", &ModelConfig::FeddynCnn, colour, 50, 40);
     images("resnet", &ModelConfig::Resnet { widths: vec![32, 64, 128], blocks: 2 }, colour, 64, 12);
+    images("mobilenet-v2", &ModelConfig::MobilenetV2, colour, 64, 6);
+    images("densenet40", &ModelConfig::Densenet40, colour, 64, 4);
     masked_tokens();
 }
 
