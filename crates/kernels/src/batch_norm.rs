@@ -11,14 +11,14 @@ use burn::{
     backend::{
         Autodiff, Backend, Dispatch, Flex, autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
     },
-    tensor::{Tensor, activation as burn_activation, module},
+    tensor::{Tensor, module},
 };
 use lyceum_core::vectorize;
 use rayon::prelude::*;
 
 use crate::{
     Activation,
-    activation::{gate, relu},
+    activation::{NOWHERE, cut, gate_below},
     autodiff::differentiable,
     check,
     flex::{Values, is_flex, tensor},
@@ -47,7 +47,6 @@ pub fn batch_norm(
     epsilon: f64,
     activation: Activation,
 ) -> BatchNormOutput {
-    let relu = activation == Activation::Relu;
     let shape = x.dims();
     check::holds("batch_norm", shape.iter().all(|extent| *extent > 0), || format!("x has shape {shape:?}, expected 1 or more of each"));
     check::same("batch_norm", "gamma", gamma.dims(), [shape[1]]);
@@ -60,7 +59,8 @@ pub fn batch_norm(
         let dims = x.dims();
         let residual = residual.unwrap_or_else(|| Tensor::zeros([0, 1, 1, 1], &x.device()));
         let (x, gamma, beta, residual) = (x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch(), residual.into_dispatch());
-        let (output, mean, variance) = <Dispatch as BatchNorm>::batch_norm_fused(x, gamma, beta, residual, dims, epsilon as f32, relu);
+        let (output, mean, variance) =
+            <Dispatch as BatchNorm>::batch_norm_fused(x, gamma, beta, residual, dims, epsilon as f32, activation.ceiling());
         return BatchNormOutput {
             output: Tensor::from_dispatch(output),
             mean: Tensor::<1>::from_dispatch(mean).inner(),
@@ -72,7 +72,7 @@ pub fn batch_norm(
         Some(residual) => out.output + residual,
         None => out.output,
     };
-    BatchNormOutput { output: if relu { burn_activation::relu(y) } else { y }, mean: out.mean.inner(), variance: out.variance.inner() }
+    BatchNormOutput { output: activation.apply(y), mean: out.mean.inner(), variance: out.variance.inner() }
 }
 
 /// Mean and biased variance of every channel.
@@ -125,24 +125,24 @@ vectorize! {
 
 vectorize! {
     /// y = act(a·x + b + r) on one channel of one image; no residual where r is empty.
-    fn normalize(y: &mut [MaybeUninit<f32>], x: &[f32], r: &[f32], a: f32, b: f32, rectify: bool) {
+    fn normalize(y: &mut [MaybeUninit<f32>], x: &[f32], r: &[f32], a: f32, b: f32, ceiling: Option<f32>) {
         let y = y.iter_mut().zip(x);
-        match (r.is_empty(), rectify) {
-            (true, false) => y.for_each(|(y, x)| *y = MaybeUninit::new(a * x + b)),
-            (true, true) => y.for_each(|(y, x)| *y = MaybeUninit::new(relu(a * x + b))),
-            (false, false) => y.zip(r).for_each(|((y, x), r)| *y = MaybeUninit::new(a * x + b + r)),
-            (false, true) => y.zip(r).for_each(|((y, x), r)| *y = MaybeUninit::new(relu(a * x + b + r))),
+        match (r.is_empty(), ceiling) {
+            (true, None) => y.for_each(|(y, x)| *y = MaybeUninit::new(a * x + b)),
+            (true, Some(ceiling)) => y.for_each(|(y, x)| *y = MaybeUninit::new(cut(a * x + b, ceiling))),
+            (false, None) => y.zip(r).for_each(|((y, x), r)| *y = MaybeUninit::new(a * x + b + r)),
+            (false, Some(ceiling)) => y.zip(r).for_each(|((y, x), r)| *y = MaybeUninit::new(cut(a * x + b + r, ceiling))),
         }
     }
 }
 
-fn forward(x: &[f32], scale: &[f32], shift: &[f32], residual: &[f32], dims: [usize; 4], rectify: bool) -> Vec<f32> {
+fn forward(x: &[f32], scale: &[f32], shift: &[f32], residual: &[f32], dims: [usize; 4], ceiling: Option<f32>) -> Vec<f32> {
     let (area, image) = (dims[2] * dims[3], dims[1] * dims[2] * dims[3]);
     let one = |(n, output): (usize, &mut [MaybeUninit<f32>])| {
         for (c, output) in output.chunks_exact_mut(area).enumerate() {
             let at = n * image + c * area..n * image + (c + 1) * area;
             let r = if residual.is_empty() { residual } else { &residual[at.clone()] };
-            normalize(output, &x[at], r, scale[c], shift[c], rectify);
+            normalize(output, &x[at], r, scale[c], shift[c], ceiling);
         }
     };
     assert_eq!(x.len(), dims[0] * image, "every image is there");
@@ -174,8 +174,8 @@ struct Saved<'a> {
     gamma: &'a [f32],
     mean: &'a [f32],
     variance: &'a [f32],
-    /// The output, where ReLU has cut it.
-    output: Option<&'a [f32]>,
+    /// The output, where it is cut at 0 and at a ceiling.
+    output: Option<(&'a [f32], f32)>,
     epsilon: f32,
 }
 
@@ -183,9 +183,10 @@ struct Saved<'a> {
 fn backward(saved: &Saved<'_>, gradient: &[f32], dims: [usize; 4], want_residual: bool) -> [Vec<f32>; 4] {
     let (area, image) = (dims[2] * dims[3], dims[1] * dims[2] * dims[3]);
     let count = (dims[0] * area) as f64;
-    let output_at = |at: Range<usize>| saved.output.map(|output| &output[at]).unwrap_or_default();
+    let ceiling = saved.output.map_or(NOWHERE, |(_, ceiling)| ceiling);
+    let output_at = |at: Range<usize>| saved.output.map(|(output, _)| &output[at]).unwrap_or_default();
     let sums = by_channel(dims, |c, at| {
-        let (all, times) = gradient_sums(&saved.x[at.clone()], &gradient[at.clone()], output_at(at), saved.mean[c]);
+        let (all, times) = gradient_sums(&saved.x[at.clone()], &gradient[at.clone()], output_at(at), saved.mean[c], ceiling);
         Pair(f64::from(all), f64::from(times))
     });
     let channels: Vec<ChannelSums> = sums
@@ -205,7 +206,7 @@ fn backward(saved: &Saved<'_>, gradient: &[f32], dims: [usize; 4], want_residual
             let b = -a * (sums.gradient_times_normal / count) as f32 * sums.scale;
             let d = -a * (sums.gradient / count) as f32 - b * saved.mean[c];
             let dr = if want_residual { &mut dr[c * area..(c + 1) * area] } else { &mut [] };
-            input_gradient(dx, dr, &saved.x[at.clone()], &gradient[at.clone()], output_at(at), [a, b, d]);
+            input_gradient(dx, dr, &saved.x[at.clone()], &gradient[at.clone()], output_at(at), [a, b, d, ceiling]);
         }
     };
     let len = saved.x.len();
@@ -227,16 +228,16 @@ fn backward(saved: &Saved<'_>, gradient: &[f32], dims: [usize; 4], want_residual
 }
 
 vectorize! {
-    /// ∂x = a·∂y + b·x + d and ∂r = ∂y on one channel of one image; where ReLU has cut y, ∂y is 0.
+    /// ∂x = a·∂y + b·x + d and ∂r = ∂y on one channel of one image; where y is cut, ∂y is 0.
     fn input_gradient(
         dx: &mut [MaybeUninit<f32>],
         dr: &mut [MaybeUninit<f32>],
         x: &[f32],
         g: &[f32],
         y: &[f32],
-        factors: [f32; 3],
+        factors: [f32; 4],
     ) {
-        let [a, b, d] = factors;
+        let [a, b, d, ceiling] = factors;
         let n = dx.len();
         let (x, g) = (&x[..n], &g[..n]);
         if y.is_empty() {
@@ -250,18 +251,18 @@ vectorize! {
         }
         let y = &y[..n];
         for i in 0..n {
-            let g = gate(g[i], y[i]);
+            let g = gate_below(g[i], y[i], ceiling);
             dx[i].write(a * g + b * x[i] + d);
         }
         for (dr, (g, y)) in dr.iter_mut().zip(g.iter().zip(y)) {
-            dr.write(gate(*g, *y));
+            dr.write(gate_below(*g, *y, ceiling));
         }
     }
 }
 
 vectorize! {
-    /// Σ ∂y and Σ ∂y (x − m) of one channel of one image; where ReLU has cut y, ∂y is 0.
-    fn gradient_sums(x: &[f32], g: &[f32], y: &[f32], mean: f32) -> (f32, f32) {
+    /// Σ ∂y and Σ ∂y (x − m) of one channel of one image; where y is cut, ∂y is 0.
+    fn gradient_sums(x: &[f32], g: &[f32], y: &[f32], mean: f32, ceiling: f32) -> (f32, f32) {
         let (mut all, mut times) = ([0.0_f32; 16], [0.0_f32; 16]);
         let (xs, x_rest) = x.as_chunks::<16>();
         let (gs, g_rest) = g.as_chunks::<16>();
@@ -276,14 +277,14 @@ vectorize! {
         } else {
             for ((x, g), y) in xs.iter().zip(gs).zip(ys) {
                 for lane in 0..16 {
-                    let g = gate(g[lane], y[lane]);
+                    let g = gate_below(g[lane], y[lane], ceiling);
                     all[lane] += g;
                     times[lane] += g * (x[lane] - mean);
                 }
             }
         }
         for (i, (x, g)) in x_rest.iter().zip(g_rest).enumerate() {
-            let g = if y.is_empty() || y_rest[i] > 0.0 { *g } else { 0.0 };
+            let g = if y.is_empty() { *g } else { gate_below(*g, y_rest[i], ceiling) };
             all[i] += g;
             times[i] += g * (x - mean);
         }
@@ -301,10 +302,10 @@ trait BatchNorm: Backend {
         residual: FloatTensor<Self>,
         dims: [usize; 4],
         epsilon: f32,
-        relu: bool,
+        ceiling: Option<f32>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Gradients to x, γ, β and the residual. Without ReLU `output` is not looked at.
+    /// Gradients to x, γ, β and the residual. Without a ceiling `output` is not looked at.
     fn batch_norm_fused_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -314,7 +315,7 @@ trait BatchNorm: Backend {
         output_gradient: FloatTensor<Self>,
         dims: [usize; 4],
         epsilon: f32,
-        relu: bool,
+        ceiling: Option<f32>,
         want_residual: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
@@ -327,13 +328,13 @@ impl BatchNorm for Flex {
         residual: FloatTensor<Self>,
         dims: [usize; 4],
         epsilon: f32,
-        relu: bool,
+        ceiling: Option<f32>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (x, gamma, beta, residual) = (Values::of(&x), Values::of(&gamma), Values::of(&beta), Values::of(&residual));
         let (mean, variance) = statistics(x.as_slice(), dims);
         let scale: Vec<f32> = gamma.as_slice().iter().zip(&variance).map(|(g, v)| g / (v + epsilon).sqrt()).collect();
         let shift: Vec<f32> = beta.as_slice().iter().zip(mean.iter().zip(&scale)).map(|(b, (m, a))| b - m * a).collect();
-        let y = forward(x.as_slice(), &scale, &shift, residual.as_slice(), dims, relu);
+        let y = forward(x.as_slice(), &scale, &shift, residual.as_slice(), dims, ceiling);
         (tensor(y, dims), tensor(mean, [dims[1]]), tensor(variance, [dims[1]]))
     }
 
@@ -346,7 +347,7 @@ impl BatchNorm for Flex {
         output_gradient: FloatTensor<Self>,
         dims: [usize; 4],
         epsilon: f32,
-        relu: bool,
+        ceiling: Option<f32>,
         want_residual: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (x, gamma, mean, variance) = (Values::of(&x), Values::of(&gamma), Values::of(&mean), Values::of(&variance));
@@ -356,7 +357,7 @@ impl BatchNorm for Flex {
             gamma: gamma.as_slice(),
             mean: mean.as_slice(),
             variance: variance.as_slice(),
-            output: relu.then(|| output.as_slice()),
+            output: ceiling.map(|ceiling| (output.as_slice(), ceiling)),
             epsilon,
         };
         let [dx, dgamma, dbeta, dr] = backward(&saved, gradient.as_slice(), dims, want_residual);
@@ -373,13 +374,13 @@ impl<B: BatchNorm, C: CheckpointStrategy> BatchNorm for Autodiff<B, C> {
         residual: FloatTensor<Self>,
         dims: [usize; 4],
         epsilon: f32,
-        relu: bool,
+        ceiling: Option<f32>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (x_value, gamma_value) = (x.primitive().clone(), gamma.primitive().clone());
         let (beta_value, residual_value) = (beta.primitive().clone(), residual.primitive().clone());
         let (output, mean, variance) =
-            B::batch_norm_fused(x_value.clone(), gamma_value.clone(), beta_value, residual_value, dims, epsilon, relu);
-        let kept = relu.then(|| output.clone());
+            B::batch_norm_fused(x_value.clone(), gamma_value.clone(), beta_value, residual_value, dims, epsilon, ceiling);
+        let kept = ceiling.map(|_| output.clone());
         let (m, v) = (mean.clone(), variance.clone());
         let output = differentiable::<B, C, 4>([&x, &gamma, &beta, &residual], output, move |gradient, wanted| {
             let kept = kept.clone().unwrap_or_else(|| gradient.clone());
@@ -392,7 +393,7 @@ impl<B: BatchNorm, C: CheckpointStrategy> BatchNorm for Autodiff<B, C> {
                 gradient,
                 dims,
                 epsilon,
-                relu,
+                ceiling,
                 wanted[3],
             );
             [wanted[0].then_some(dx), wanted[1].then_some(dgamma), wanted[2].then_some(dbeta), wanted[3].then_some(dr)]
@@ -410,7 +411,7 @@ impl<B: BatchNorm, C: CheckpointStrategy> BatchNorm for Autodiff<B, C> {
         output_gradient: FloatTensor<Self>,
         dims: [usize; 4],
         epsilon: f32,
-        relu: bool,
+        ceiling: Option<f32>,
         want_residual: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (dx, dgamma, dbeta, dr) = B::batch_norm_fused_backward(
@@ -422,7 +423,7 @@ impl<B: BatchNorm, C: CheckpointStrategy> BatchNorm for Autodiff<B, C> {
             output_gradient.into_primitive(),
             dims,
             epsilon,
-            relu,
+            ceiling,
             want_residual,
         );
         let constant = |value| FloatTensor::<Self>::new(value);

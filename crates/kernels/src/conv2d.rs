@@ -49,6 +49,9 @@ use crate::{
 /// * `bias`: `o`.
 /// * `options`: stride, padding, dilation, groups. Padding must be the same on both ends of an axis.
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, options: ConvOptions<2>, activation: Activation) -> Tensor<4> {
+    if activation == Activation::Relu6 {
+        return activation.apply(conv2d(x, weight, bias, options, Activation::None));
+    }
     check_extents("conv2d", &x, &weight, bias.as_ref(), &options);
     let epilogue = if activation == Activation::Relu { Epilogue::Relu } else { Epilogue::Bias };
     match on_flex(&x, &weight, bias.as_ref(), &options, epilogue) {

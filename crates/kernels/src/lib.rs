@@ -20,7 +20,7 @@
 //! | [`conv2d`] | bias, ReLU |
 //! | [`conv2d_max_pool_relu`] | bias, maximum over windows, ReLU |
 //! | [`linear`] | bias, ReLU |
-//! | [`batch_norm`] | residual, ReLU |
+//! | [`batch_norm`] | residual, ReLU or ReLU6 |
 //! | [`max_pool`] | ReLU |
 //! | [`layer_norm`] | residual |
 //! | [`attention`] | mask, softmax |

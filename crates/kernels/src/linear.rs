@@ -11,7 +11,7 @@ use burn::{
     backend::{
         Autodiff, Backend, Dispatch, Flex, autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
     },
-    tensor::{Tensor, activation as burn_activation, module},
+    tensor::{Tensor, module},
 };
 use rayon::prelude::*;
 
@@ -38,6 +38,9 @@ pub fn linear(x: Tensor<2>, gradient_input: Option<Tensor<2>>, weight: Tensor<2>
     if let Some(other) = &gradient_input {
         check::same("linear", "the gradient's input", other.dims(), x.dims());
     }
+    if activation == Activation::Relu6 {
+        return activation.apply(linear(x, gradient_input, weight, bias, Activation::None));
+    }
     if is_flex(&x.device()) {
         let relu = activation == Activation::Relu;
         let other = gradient_input.unwrap_or_else(|| x.clone()).into_dispatch();
@@ -52,10 +55,7 @@ pub fn linear(x: Tensor<2>, gradient_input: Option<Tensor<2>>, weight: Tensor<2>
             module::linear(x, weight.detach(), Some(bias)) + shadow.clone() - shadow.detach()
         }
     };
-    match activation {
-        Activation::None => y,
-        Activation::Relu => burn_activation::relu(y),
-    }
+    activation.apply(y)
 }
 
 /// Rows of a tile: those of a task are a multiple of it.

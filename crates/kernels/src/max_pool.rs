@@ -24,6 +24,9 @@ use crate::{
 ///
 /// * `x`: `n × c × h × w`, with `h` and `w` at least `size`.
 pub fn max_pool(x: Tensor<4>, size: usize, activation: Activation) -> Tensor<4> {
+    if activation == Activation::Relu6 {
+        return activation.apply(max_pool(x, size, Activation::None));
+    }
     let rectify = activation == Activation::Relu;
     let [n, c, h, w] = x.dims();
     check::holds("max_pool", size > 0 && h >= size && w >= size, || format!("windows of {size} in images of {h} × {w}"));

@@ -4,7 +4,7 @@
 
 use burn::tensor::{
     Device, Tensor, TensorData,
-    activation::relu,
+    activation::{relu, relu6},
     module,
     ops::{ConvOptions, MaxPoolOptions},
 };
@@ -236,13 +236,19 @@ proptest! {
     }
 
     #[test]
-    fn batch_norms(n in 1_usize..7, c in 1_usize..5, h in 1_usize..9, w in 2_usize..9, rectified: bool, with_residual: bool) {
-        let (x, gamma, beta) = (random([n, c, h, w], 1), random([c], 2), random([c], 3));
+    fn batch_norms(n in 1_usize..7, c in 1_usize..5, h in 1_usize..9, w in 2_usize..9, function in 0_usize..3, with_residual: bool) {
+        let activation = [Activation::None, Activation::Relu, Activation::Relu6][function];
+        // So that some numbers are beyond 6.
+        let scale = if activation == Activation::Relu6 { 9.0 } else { 1.0 };
+        let (x, gamma, beta) = (random([n, c, h, w], 1), (random([c], 2).inner() * scale).autodiff().require_grad(), random([c], 3));
         let residual = with_residual.then(|| random([n, c, h, w], 5));
         let theirs = module::batch_norm_train(x.clone(), gamma.clone(), beta.clone(), 1e-5);
         let y = match &residual { Some(residual) => theirs.output + residual.clone(), None => theirs.output };
-        let y = if rectified { relu(y) } else { y };
-        let activation = if rectified { Activation::Relu } else { Activation::None };
+        let y = match activation {
+            Activation::None => y,
+            Activation::Relu => relu(y),
+            Activation::Relu6 => relu6(y),
+        };
         let ours = batch_norm(x.clone(), gamma.clone(), beta.clone(), residual.clone(), 1e-5, activation);
         close("y", &values(ours.output.clone()), &values(y.clone()), 2e-5);
         close("mean", &values(ours.mean), &values(theirs.mean), 1e-6);

@@ -264,7 +264,8 @@ mod tests {
             let (op, inputs) = match kind % 8 {
                 0 => (conv.clone(), vec![first]),
                 1 | 2 => (Op::BatchNorm, vec![first]),
-                3 | 4 => (Op::Activation(Activation::Relu), vec![first]),
+                3 => (Op::Activation(Activation::Relu), vec![first]),
+                4 => (Op::Activation(if a % 2 == 0 { Activation::Relu } else { Activation::Relu6 }), vec![first]),
                 5 => (pool(2), vec![first]),
                 6 => (pool(3), vec![first]),
                 _ => (Op::Add, vec![first, second]),

@@ -94,6 +94,10 @@ pub(super) fn plan(graph: &Graph) -> Vec<Step> {
                     join(&mut step, sum);
                 }
                 let last = step.gives;
+                if let Some((relu6, Op::Activation(Activation::Relu6))) = next(last) {
+                    step.activation = Fused::Relu6;
+                    join(&mut step, relu6);
+                }
                 // Before a maximum, ReLU is cheaper after it.
                 if let Some(relu) = relu(last).filter(|relu| pool(*relu).is_none()) {
                     step.activation = Fused::Relu;

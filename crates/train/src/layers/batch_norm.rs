@@ -2,7 +2,11 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Tensor, activation::relu, module},
+    tensor::{
+        Device, Tensor,
+        activation::{relu, relu6},
+        module,
+    },
 };
 use lyceum_kernels::{Activation, batch_norm};
 
@@ -41,7 +45,11 @@ impl BatchNorm {
             let (mean, variance) = (self.running_mean.val(), self.running_variance.val());
             let y = module::batch_norm(x, self.gamma.val(), self.beta.val(), mean, variance, Self::EPSILON);
             let y = residual.map_or(y.clone(), |residual| y + residual);
-            return if activation == Activation::Relu { relu(y) } else { y };
+            return match activation {
+                Activation::None => y,
+                Activation::Relu => relu(y),
+                Activation::Relu6 => relu6(y),
+            };
         }
         let [n, _, h, w] = x.dims();
         let out = batch_norm(x, self.gamma.val(), self.beta.val(), residual, Self::EPSILON, activation);
