@@ -68,13 +68,15 @@ impl Guard {
         if norm > most {
             return Some(format!("its update has norm {norm:.3}, at most {most:.3} is taken"));
         }
-        let most =
-            PLAUSIBLE_CHANGE * (1.0 + server.arrays.iter().filter(|(name, _)| *name != MODEL).map(|(_, own)| norm_of(own)).sum::<f64>());
-        let long = arrays
-            .iter()
-            .chain(&[STATISTICS])
-            .filter_map(|name| Some((name, norm_of(message.arrays.get(*name)?))))
-            .find(|(_, norm)| *norm > most);
+        if let Some(statistics) = message.arrays.get(STATISTICS) {
+            let (norm, most) = (distance(statistics, server.statistics()), PLAUSIBLE * (1.0 + norm_of(server.statistics())));
+            if norm > most {
+                return Some(format!("its `{STATISTICS}` moved by {norm:.3}, at most {most:.3} is taken"));
+            }
+        }
+        let own = server.arrays.iter().filter(|(name, _)| ![MODEL, STATISTICS].contains(&name.as_str()));
+        let most = PLAUSIBLE_CHANGE * (1.0 + own.map(|(_, own)| norm_of(own)).sum::<f64>());
+        let long = arrays.iter().filter_map(|name| Some((name, norm_of(message.arrays.get(*name)?)))).find(|(_, norm)| *norm > most);
         long.map(|(name, norm)| format!("`{name}` has norm {norm:.3}, at most {most:.3} is taken"))
     }
 

@@ -104,6 +104,14 @@ impl<'a> Rules<'a> {
         if server.statistics().is_empty() { message } else { message.with_array(STATISTICS, server.statistics().to_vec()) }
     }
 
+    /// Statistics are averaged as they are.
+    fn check_privacy(&self, statistics: &[f32]) -> Result<()> {
+        if self.privacy.is_some() && !statistics.is_empty() {
+            return Err(Error::invalid("privacy", "a network with running statistics, which are sent as they are", "others"));
+        }
+        Ok(())
+    }
+
     /// Who takes part in the next round.
     pub fn active(&self, ledger: &Ledger) -> Vec<Active> {
         self.participation.draw(ledger.accepted.len(), ledger.server.round, self.seed)
@@ -125,6 +133,7 @@ impl<'a> Rules<'a> {
         }
         let before = if self.method.keeps_state() { journal.settled(accepted)?.clone() } else { State::default() };
         let statistics = message.arrays.get(STATISTICS).cloned().unwrap_or_default();
+        self.check_privacy(&statistics)?;
         let problem = LocalProblem { statistics, ..self.method.problem(&before, message, client)? };
         let mut result = train(&problem, self.seed.child(&format!("federated/{}/{round}", client.id)))?;
         if let Some(privacy) = &self.privacy {
@@ -141,6 +150,7 @@ impl<'a> Rules<'a> {
     /// The server's half: takes the replies that pass, by rising number of client, and moves on to the next round. Without any, or if
     /// what they add up to is not plausible, the model stays as it is. On an error nothing has changed.
     pub fn conclude(&self, ledger: &mut Ledger, replies: Vec<Reply>) -> Result<Round> {
+        self.check_privacy(ledger.server.statistics())?;
         let mut round = Round::default();
         let mut taken: Vec<Reply> = Vec::new();
         let reasons: Vec<Option<String>> = replies.par_iter().map(|reply| self.guard.refuses(self.method, &ledger.server, reply)).collect();

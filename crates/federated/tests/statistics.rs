@@ -5,7 +5,7 @@
 use lyceum_core::Seed;
 use lyceum_data::{Examples, Extent};
 use lyceum_federated::{
-    Client, Guard, LocalConfig, LocalProblem, LocalTrainer, Message, MethodConfig, NetworkTrainer, Reply, Rules, Simulation,
+    Client, Guard, LocalConfig, LocalProblem, LocalTrainer, Message, MethodConfig, NetworkTrainer, Privacy, Reply, Rules, Simulation,
 };
 use lyceum_train::{ModelConfig, Plain, cpu, evaluate};
 use ndarray::Array2;
@@ -77,11 +77,16 @@ fn replies_without_statistics_or_with_others_are_refused() {
         assert!(told(model()).unwrap().contains("no `statistics`"));
         assert!(told(model().with_array("statistics", vec![0.0; 3])).unwrap().contains("3 numbers"));
         assert!(told(model().with_array("statistics", vec![f32::NAN; statistics.len()])).unwrap().contains("NaN"));
-        assert!(told(model().with_array("statistics", vec![1e30; statistics.len()])).unwrap().contains("norm"));
+        assert!(told(model().with_array("statistics", vec![1e30; statistics.len()])).unwrap().contains("moved by"));
         // Where there are none, none are taken.
         let plain = rules.start(trainer.initial(), 2).unwrap();
         let message = model().with_array("statistics", statistics);
         assert!(Guard::default().refuses(method.as_ref(), &plain.server, &Reply { client: clients[0], message }).is_some());
+        // What goes out as it is, is not private.
+        let private = Rules { privacy: Some(Privacy { clip: 1.0, noise: 1.0, delta: 1e-5 }), ..rules };
+        let mut ledger = ledger.clone();
+        let reply = Reply { client: clients[0], message: model().with_array("statistics", trainer.initial_statistics()) };
+        assert!(private.conclude(&mut ledger, vec![reply]).unwrap_err().to_string().contains("statistics"));
         // A negative variance counts as none.
         let broken = vec![-1.0; trainer.initial_statistics().len()];
         let net = trainer.model(&trainer.initial(), &broken).unwrap();

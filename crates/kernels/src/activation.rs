@@ -24,8 +24,8 @@ impl Activation {
         }
     }
 
-    /// On burn's own operators.
-    pub(crate) fn apply<const D: usize>(self, y: Tensor<D>) -> Tensor<D> {
+    /// Of a tensor, by burn's own operators.
+    pub fn apply<const D: usize>(self, y: Tensor<D>) -> Tensor<D> {
         match self {
             Self::None => y,
             Self::Relu => burn_activation::relu(y),

@@ -528,6 +528,7 @@ mod tests {
             let each: Vec<f32> = rows.chunks(5).flat_map(|rows| part(rows).times(Right::Rows(&b), n)).collect();
             assert!(whole == each);
             assert!(whole == part(&rows).times(Right::Columns(&layout::transposed(&b, [k, n])), n));
+            assert!(whole == part(&rows).times(Right::Packed(&Packed::new(&b, n)), n));
             // By instructions of other widths, for which other matrices are laid out.
             let by = |work: &dyn Fn(Blocks)| {
                 let mut c = vec![MaybeUninit::uninit(); m * n];

@@ -91,7 +91,7 @@ vectorize! {
         let terms = bias.iter().zip(residual);
         match bounds {
             Some(bounds) => y.iter_mut().zip(terms).for_each(|(y, (b, r))| *y = cut(*y + b + r, bounds)),
-            None => y.iter_mut().zip(terms).for_each(|(y, (b, r))| *y += b + r),
+            None => y.iter_mut().zip(terms).for_each(|(y, (b, r))| *y = *y + b + r),
         }
     }
 }
@@ -202,6 +202,7 @@ vectorize! {
     /// y ← s·x + t channel by channel, cut at the bounds: a normalisation with known statistics.
     pub fn scale_and_shift(x: &[f32], scale: &[f32], shift: &[f32], bounds: Option<[f32; 2]>, y: &mut [f32]) {
         let c = scale.len();
+        assert!(shift.len() == c && x.len() == y.len() && x.len().is_multiple_of(c), "a scale and a shift for each channel");
         for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
             let terms = x.iter().zip(scale.iter().zip(shift));
             match bounds {

@@ -37,7 +37,8 @@
 //! | [`trainer`] | [`Trainer`]: epochs, checkpoints, early stopping |
 //! | [`evaluation`] | logits, samples by dropout, accuracy, log-loss |
 //! | [`masked_tokens`] | [`MaskedTokens`], the objective of masked language models |
-//! | [`layers`], [`models`] | linear, MLP, convolutional and residual networks, BERT |
+//! | [`graph`], [`models`] | networks as data, and those with a name; BERT |
+//! | [`layers`] | what has parameters |
 //! | [`device`] | devices by name |
 //! | [`parallel`] | independent trainings, one thread each |
 

@@ -140,10 +140,10 @@ fn every_operation_runs_and_gives_what_was_inferred() {
             { name = "c", dropout = 0.5 }, "global-max-pool", { reshape = [2, 2, 2] }, "flatten", "sigmoid",
             { multiply = "sigmoid2", from = "c", name = "d" },
             { layers = [{ linear = 8 }, "tanh"], repeat = 2 }, { linear = 8, name = "e" }, { divide = "layers1" }, { add = "e" },
-            "softmax", { reshape = [1, 1, 8] }, { embedding = 6, symbols = 4, name = "f" }, { lstm = 5 }, "layer-norm",
+            { softmax = true, name = "s" }, { from = "input", flatten = true }, { slice = [0, 9] }, { embedding = 6, symbols = 4, name = "f" }, { lstm = 5 }, "layer-norm",
             { linear = 6 }, { add = "f" }, { concatenate = "f" }, "batch-norm", { slice = [2, 9] }, "tanh", { dropout = 0.1 }, "softmax",
             { name = "g", lstm = 4 }, { last = true, name = "h" }, { global-average-pool = true, from = "g" }, { add = "h" }, { name = "i", flatten = true },
-            { flatten = true, from = "f" }, { concatenate = "i" }, { linear = "classes" },
+            { flatten = true, from = "f" }, { concatenate = ["i", "s"] }, { linear = "classes" },
         ]"#;
     let graph = parse(text);
     assert_eq!(parse(&graph.toml()), graph);
@@ -210,6 +210,7 @@ fn mistakes_are_told_with_their_line() {
         ("layers = [{ transposed-conv = 4, stride = 4294967296 }]", 1, "GiB"),
         ("layers = [{ transposed-conv = 4, padding = 9223372036854775807 }]", 1, "leaves nothing"),
         ("layers = [{ layers = [\"relu\", { concatenate = \"input\" }], repeat = 60 }]", 1, "GiB"),
+        ("layers = [{ linear = 5 }, { embedding = 4 }, \"last\", { linear = 4 }]", 1, "an embedding reads symbols"),
         ("layers = [{ conv = \"\" }]", 1, "no whole number"),
         ("layers = [{ conv = \"4*\" }]", 1, "no whole number"),
         ("layers = [{ block = \"x\" }]\n[block.x]\nrepeat = 3\nlayers = [\"relu\"]", 3, "`repeat` cannot be an argument"),

@@ -333,6 +333,15 @@ fn bounds_are_near_known_norms() {
     let net = space.load(net, &arrays).unwrap();
     let bound = net.linear_maps().unwrap()[0].norm_bound();
     assert!((30.0..30.01).contains(&bound), "{bound}");
+    // A network that has diverged has no bound.
+    for config in [ModelConfig::Squeeze, ModelConfig::Resnet { widths: vec![4], blocks: 1 }] {
+        let net = config.init(lyceum_data::Extent { channels: 3, height: 8, width: 8 }, 2, Seed::new(1), &cpu()).unwrap();
+        let space = ParamSpace::of(&net);
+        let mut arrays = space.arrays(&net);
+        arrays.iter_mut().for_each(|array| array.values[0] = f32::NAN);
+        let net = space.load(net, &arrays).unwrap();
+        assert!(net.linear_maps().unwrap().iter().all(|map| map.norm_bound() == f64::INFINITY));
+    }
 }
 
 #[test]
@@ -343,4 +352,7 @@ fn units_of_another_network_are_refused() {
     let all: Vec<&Unit> = groups[0].units.iter().collect();
     assert!(graph.without(&all).unwrap_err().to_string().contains("all of `hidden.0`"));
     assert_eq!(graph.without(&[]).unwrap().0, graph);
+    // Of the same network before it was cut.
+    let (small, _) = graph.without(&[all[0]]).unwrap();
+    assert!(small.without(&[all[2]]).unwrap_err().to_string().contains("another network"));
 }

@@ -161,14 +161,17 @@ fn named(text: &str) -> Result<Option<ModelConfig>> {
         model: ModelConfig,
     }
     let parse = |model: &str| toml::from_str::<Recipe>(&format!("model = {model}")).map(|recipe| recipe.model);
-    if text.contains('=') {
-        return parse(text).map(Some).map_err(|error| Error::Violated(format!("`{text}`: {}", error.message())));
-    }
     let path = Path::new(text);
-    if path.exists() || path.extension().is_some() {
+    if path.is_file() {
+        return Ok(None);
+    }
+    let wrong = |error: toml::de::Error| Error::Violated(format!("`{text}`: {}", error.message()));
+    if text.contains('{') {
+        return parse(text).map(Some).map_err(wrong);
+    }
+    if path.extension().is_some() {
         return Ok(None);
     }
     let quoted = format!("{text:?}");
-    let model = parse(&quoted).or_else(|_| parse(&format!("{{ {quoted} = {{}} }}")));
-    model.map(Some).map_err(|_| Error::invalid("the network", text, "a TOML file, or a name that `lyceum explain train model` lists"))
+    parse(&quoted).or_else(|_| parse(&format!("{{ {quoted} = {{}} }}"))).map(Some).map_err(wrong)
 }

@@ -253,10 +253,6 @@ impl Config {
         };
         let mut progress = Progress::default();
         let statistics = trainer.initial_statistics();
-        if self.privacy.is_some() && !statistics.is_empty() {
-            let allowed = "with `privacy` a network without batch normalisation, whose statistics are sent as they are";
-            return Err(Error::invalid("model", "batch normalisation", allowed));
-        }
         let mut world = World { journals: journals(), ..simulation.start(initial.clone())? };
         if !statistics.is_empty() {
             world.ledger = world.ledger.with_statistics(statistics);

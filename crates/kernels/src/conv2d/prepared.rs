@@ -66,6 +66,8 @@ impl PreparedConv {
     pub fn new([c, h, w]: [usize; 3], weight: &[f32], shape: [usize; 4], bias: Vec<f32>, options: &ConvOptions<2>) -> Self {
         let [o, inputs, kh, kw] = shape;
         assert!(weight.len() == shape.iter().product::<usize>() && bias.len() == o && inputs * options.groups == c, "a kernel that fits");
+        assert!(o.is_multiple_of(options.groups), "as many outputs in each group");
+        assert!(options.padding.iter().all(|(begin, end)| begin == end), "the same padding on both ends");
         let fits = |side: usize, padding: (usize, usize), kernel: usize, dilation: usize| side + 2 * padding.0 > dilation * (kernel - 1);
         assert!(
             fits(h, options.padding[0], kh, options.dilation[0]) && fits(w, options.padding[1], kw, options.dilation[1]),
@@ -114,6 +116,9 @@ impl PreparedConv {
         let (len, given) = (self.geometry.input_len(), self.geometry.output_len());
         let images = x.len() / len;
         assert!(x.len() == images * len && y.len() == images * given, "images as they were told");
+        if images == 0 {
+            return;
+        }
         match &self.way {
             Way::Three(kernels) => Tiling::<Three>::new(self.geometry).pixels(x, kernels, y, parallel, &mut scratch.winograd),
             Way::Five(kernels) => Tiling::<Five>::new(self.geometry).pixels(x, kernels, y, parallel, &mut scratch.winograd),

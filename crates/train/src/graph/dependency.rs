@@ -64,14 +64,16 @@ impl Graph {
             units.entry(*root).and_modify(|unit| unit.atoms.push(atom));
         }
         // Units whose channels belong to the same values are of one group.
-        let mut groups: BTreeMap<usize, DependencyGroup> = BTreeMap::new();
+        let mut groups: BTreeMap<Vec<usize>, DependencyGroup> = BTreeMap::new();
         for (root, unit) in units {
             if channels.fixed[root] || channels.is_whole(&unit.atoms) {
                 continue;
             }
-            let first = channels.value_of(unit.atoms[0]);
-            let name = || first.checked_sub(1).map_or("input", |node| &self.nodes()[node].name).to_owned();
-            groups.entry(first).or_insert_with(|| DependencyGroup { name: name(), units: Vec::new() }).units.push(unit);
+            let mut values: Vec<usize> = unit.atoms.iter().map(|atom| channels.value_of(*atom)).collect();
+            values.dedup();
+            // The first value is the input's, which stays.
+            let name = self.nodes()[values[0] - 1].name.clone();
+            groups.entry(values).or_insert_with(|| DependencyGroup { name, units: Vec::new() }).units.push(unit);
         }
         groups.into_values().collect()
     }

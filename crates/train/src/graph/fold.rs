@@ -74,8 +74,7 @@ fn fold(graph: &Graph, before: usize, norm: usize, arrays: &mut Vec<Array>) -> R
         found.map(|array| array.values.clone()).ok_or_else(|| Error::Failed(format!("`{norm}` has no {slot}")))
     };
     let [gamma, beta, mean, variance] = [find("gamma")?, find("beta")?, find("running_mean")?, find("running_variance")?];
-    let scales: Vec<f64> =
-        gamma.iter().zip(&variance).map(|(gamma, v)| f64::from(*gamma) / (f64::from(*v) + BatchNorm::EPSILON).sqrt()).collect();
+    let scales: Vec<f64> = gamma.iter().zip(&variance).map(|(gamma, v)| BatchNorm::scale(*gamma, *v)).collect();
     let outputs = scales.len();
     let weight = arrays.iter_mut().find(|array| array.name == weight_name);
     let weight = weight.ok_or_else(|| Error::Failed(format!("there is no `{weight_name}`")))?;

@@ -234,8 +234,7 @@ fn compile(graph: &Graph, number: usize, arrays: &[Array]) -> Option<Kernel> {
         }
         Op::BatchNorm => {
             let [gamma, beta, mean, variance] = [values("gamma")?, values("beta")?, values("running_mean")?, values("running_variance")?];
-            let scale: Vec<f64> =
-                gamma.iter().zip(&variance).map(|(gamma, v)| f64::from(*gamma) / (f64::from(*v) + BatchNorm::EPSILON).sqrt()).collect();
+            let scale: Vec<f64> = gamma.iter().zip(&variance).map(|(gamma, v)| BatchNorm::scale(*gamma, *v)).collect();
             let shift = beta.iter().zip(mean.iter().zip(&scale)).map(|(beta, (m, s))| (f64::from(*beta) - f64::from(*m) * s) as f32);
             Kernel::ScaleAndShift { shift: shift.collect(), scale: scale.iter().map(|scale| *scale as f32).collect() }
         }

@@ -72,7 +72,7 @@ impl LinearMap {
         x.grad(&product.backward()).expect("the product depends on x")
     }
 
-    /// An upper bound of ‖A‖₂ = max ‖Ax‖/‖x‖, which holds whatever the size of the image.
+    /// An upper bound of ‖A‖₂ = max ‖Ax‖/‖x‖, which holds whatever the size of the image; ∞ where a weight is not finite.
     ///
     /// Of a matrix M it is ‖(MMᵀ)^p‖_F^(1/2p) with p = 1,024 (64 beyond 512 rows), at most n^(1/4p) times the norm (Delattre et al.,
     /// *Efficient bound of Lipschitz constant for convolutional layers by Gram iteration*, ICML 2023). Of a convolution with the matrices
@@ -95,18 +95,23 @@ impl LinearMap {
                     let weight = &weight[group * each..(group + 1) * each];
                     convolution_norm_bound(weight, outputs / groups, *kernel, *stride, *dilation)
                 };
-                (0..*groups).map(of_group).fold(0.0, f64::max)
+                largest((0..*groups).map(of_group))
             }
             // The adjoint of a convolution with as many outputs as it has inputs.
             Op::TransposedConv { kernel, stride, .. } => {
                 convolution_norm_bound(weight, self.net.graph().input().channels(), *kernel, *stride, 1)
             }
             _ => {
-                let scale = |(gamma, v): (&f32, &f32)| (f64::from(*gamma) / (f64::from(*v) + BatchNorm::EPSILON).sqrt()).abs();
-                slot("gamma").iter().zip(slot("running_variance")).map(scale).fold(0.0, f64::max)
+                let scale = |(gamma, v): (&f32, &f32)| BatchNorm::scale(*gamma, *v).abs();
+                largest(slot("gamma").iter().zip(slot("running_variance")).map(scale))
             }
         }
     }
+}
+
+/// ∞ where one is not a number.
+fn largest(norms: impl Iterator<Item = f64>) -> f64 {
+    norms.fold(0.0, |largest, norm| if norm.is_nan() { f64::INFINITY } else { norm.max(largest) })
 }
 
 /// Of a weight `outputs × inputs × kernel × kernel`.
@@ -135,8 +140,11 @@ fn matrix_norm_bound(matrix: &Array2<f64>) -> f64 {
     let mut log_scale = 0.0;
     for squaring in 0..=squarings {
         let norm = gram.iter().map(|x| x * x).sum::<f64>().sqrt();
-        if norm == 0.0 || !norm.is_finite() {
-            return norm;
+        if norm == 0.0 {
+            return 0.0;
+        }
+        if !norm.is_finite() {
+            return f64::INFINITY;
         }
         gram /= norm;
         log_scale += norm.ln();

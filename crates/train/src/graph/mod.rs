@@ -123,8 +123,8 @@ impl Graph {
     /// A name that is taken, and shapes that the operation does not take; the error names the node and the shapes.
     pub fn add(&mut self, name: &str, op: Op, inputs: &[Port]) -> Result<Port> {
         let wrong = |what: String| Err(Error::Violated(format!("`{name}`: {what}")));
-        if name.is_empty() || self.names.contains(name) {
-            return wrong("a node's name must be there, and no other node's".into());
+        if name == "input" || !file::is_name(name) || self.names.contains(name) {
+            return wrong("a node's name must be no other's and not `input`; allowed: letters, digits, -, _ and .".into());
         }
         if self.nodes.len() == MOST_NODES {
             return wrong(format!("found more than {MOST_NODES} nodes; allowed: fewer"));
@@ -134,6 +134,12 @@ impl Graph {
         }
         if self.input.is_empty() {
             return wrong(format!("examples of {}; allowed: 1 or more of each", self.input));
+        }
+        if matches!(op, Op::Embedding { .. })
+            && let Some(Port::Node(number)) = inputs.first()
+            && !self.reads_input(*number)
+        {
+            return wrong("an embedding reads symbols; allowed: the network's input, or a part of it".into());
         }
         let shapes: Vec<Shape> = inputs.iter().map(|port| self.shape(*port)).collect();
         match op.shape(&shapes) {
@@ -181,7 +187,7 @@ impl Graph {
         }
     }
 
-    /// What is read is called.
+    /// What a node reads is called.
     pub fn name(&self, port: Port) -> &str {
         match port {
             Port::Input => "input",
@@ -208,13 +214,15 @@ impl Graph {
         readers
     }
 
-    /// Whether this node reads the network's input, as it is or in another shape.
+    /// Whether this node reads the network's input, or a part of it, in whatever shape.
     fn reads_input(&self, number: usize) -> bool {
         let mut node = self.nodes.get(number);
         while let Some([port]) = node.map(|node| node.inputs.as_slice()) {
             match port {
                 Port::Input => return true,
-                Port::Node(number) => node = Some(&self.nodes[*number]).filter(|node| matches!(node.op, Op::Flatten | Op::Reshape(_))),
+                Port::Node(number) => {
+                    node = Some(&self.nodes[*number]).filter(|node| matches!(node.op, Op::Flatten | Op::Reshape(_) | Op::Slice { .. }))
+                }
             }
         }
         false

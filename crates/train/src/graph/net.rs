@@ -47,7 +47,7 @@ pub(super) enum Layer {
 
 impl Net {
     /// The network with initial values drawn from `seed`: weights by He's rule, of an LSTM with variance 1/(3·width), embeddings
-    /// from N(0, 1), in the order of the nodes, embeddings last; biases 0, scales 1.
+    /// from N(0, 1), in the order of the parameters, embeddings last; biases 0, scales 1.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl Net {
         &self.graph
     }
 
-    /// Whether the fully connected layer with this weight reads the network's input, as it is or in another shape.
+    /// Whether the fully connected layer with this weight reads the network's input, or a part of it, in whatever shape.
     pub fn reads_input(&self, weight: ParamId) -> bool {
         let is_it = |layer: &Layer| matches!(layer, Layer::Linear(linear) if linear.weight_id() == weight);
         self.layers.iter().position(is_it).is_some_and(|place| self.graph.reads_input(self.graph.layers[place].node))

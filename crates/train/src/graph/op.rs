@@ -15,8 +15,8 @@ pub enum Op {
         /// How many numbers it gives.
         outputs: usize,
     },
-    /// A vector of `width` numbers for each symbol: images of one row, or rows, are read as numbers of symbols, one a step; one that
-    /// there is not counts as the last.
+    /// A vector of `width` numbers for each symbol: images of one row, or rows, are read as numbers of symbols, one a step; an unknown
+    /// one counts as the last.
     #[allow(missing_docs, reason = "told above")]
     Embedding { symbols: usize, width: usize },
     /// A layer of long short-term memory (Hochreiter and Schmidhuber 1997; Gers et al. 2000), which gives its state h after each step.
@@ -33,7 +33,7 @@ pub enum Op {
     Last,
     /// Batch normalisation of each channel.
     BatchNorm,
-    /// Normalisation of each example over all its numbers, with a scale and a shift for each channel.
+    /// Normalisation of each example, or step of a sequence, over all its numbers, with a scale and a shift for each channel.
     LayerNorm,
     /// Normalisation of each example over groups of channels.
     GroupNorm {

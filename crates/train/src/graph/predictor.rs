@@ -10,12 +10,18 @@ use crate::{Network, ParamSpace, Pass};
 
 /// A network that is trained: normalisation is folded into weights, weights are laid out for the kernels, memory is planned, and nothing
 /// is recorded for gradients. It can be shared between threads; an example gives the same bits alone and in every batch.
+///
+/// Networks with sequences, transposed convolutions, bilinear upsampling, adaptive pooling, or images in another shape are run as
+/// [`Net`] runs them, some hundred examples at a time.
 #[derive(Debug)]
 pub struct Predictor {
     net: Net,
     /// `None`: the network has nodes that only [`Net`] runs.
     inference: Option<Inference>,
 }
+
+/// Examples of a pass of what is not compiled.
+const ROWS: usize = 256;
 
 impl Net {
     /// What gives the logits of new examples.
@@ -58,9 +64,15 @@ impl Predictor {
                 logits
             }
             None => {
-                let data = TensorData::new(inputs.to_vec(), [n, d]);
-                let logits = self.net.forward(Tensor::from_data(data, &crate::cpu()), &mut Pass::evaluation());
-                logits.try_into_vec_as().map_err(|error| Error::Failed(format!("the device gave no logits: {error}")))?
+                let mut logits: Vec<f32> = Vec::with_capacity(n * classes);
+                for rows in inputs.chunks(ROWS * d) {
+                    let data = TensorData::new(rows.to_vec(), [rows.len() / d, d]);
+                    let given = self.net.forward(Tensor::from_data(data, &crate::cpu()), &mut Pass::evaluation());
+                    let given: Vec<f32> =
+                        given.try_into_vec_as().map_err(|error| Error::Failed(format!("the device gave no logits: {error}")))?;
+                    logits.extend(given);
+                }
+                logits
             }
         };
         Array2::from_shape_vec((n, classes), logits).map_err(|error| Error::Failed(error.to_string()))

@@ -1,6 +1,6 @@
 //! Networks without some of their units.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use lyceum_core::{Array, Error, Result};
 use lyceum_kernels::vector;
@@ -20,16 +20,18 @@ impl Graph {
     /// Units of another network, and so many that nothing is left of a value.
     pub fn without(&self, units: &[&Unit]) -> Result<(Self, Slices)> {
         let channels = Channels::of(self);
-        let roots: HashSet<usize> =
-            units.iter().flat_map(|unit| &unit.atoms).filter_map(|atom| channels.root.get(*atom).copied()).collect();
+        let groups = self.dependencies();
+        let own: HashMap<&[usize], &Unit> =
+            groups.iter().flat_map(|group| &group.units).map(|unit| (unit.atoms.as_slice(), unit)).collect();
+        if units.iter().any(|unit| own.get(unit.atoms.as_slice()) != Some(unit)) {
+            return Err(Error::invalid("the units to take out", "some of another network", "those of its own dependencies"));
+        }
+        let roots: HashSet<usize> = units.iter().flat_map(|unit| &unit.atoms).map(|atom| channels.root[*atom]).collect();
         let is_kept = |atom: &usize| !roots.contains(&channels.root[*atom]);
         let kept = |port: Port| -> Vec<usize> {
             let atoms = channels.atoms(port, self.shape(port));
             atoms.iter().enumerate().filter(|(_, atom)| is_kept(atom)).map(|(channel, _)| channel).collect()
         };
-        if kept(Port::Input).len() < self.input().channels() {
-            return Err(Error::invalid("the units to take out", "some that the network reads", "those of its dependencies"));
-        }
         let mut sliced = Self::new(self.input());
         for (number, node) in self.nodes().iter().enumerate() {
             let gives = kept(Port::Node(number));

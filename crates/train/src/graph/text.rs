@@ -1,4 +1,4 @@
-//! A network as the text of a TOML file, from which the same network is read.
+//! A network as the text of a TOML file, from which the same operations are read. Names of parameters begin with `Net` then.
 
 use std::fmt::Write as _;
 

@@ -2,11 +2,7 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{
-        Device, Tensor,
-        activation::{relu, relu6},
-        module,
-    },
+    tensor::{Device, Tensor, module},
 };
 use lyceum_kernels::{Activation, batch_norm};
 
@@ -28,6 +24,11 @@ impl BatchNorm {
     /// ε.
     pub const EPSILON: f64 = 1e-5;
 
+    /// γ/√(v + ε): what evaluation multiplies a channel with.
+    pub fn scale(gamma: f32, variance: f32) -> f64 {
+        f64::from(gamma) / (f64::from(variance) + Self::EPSILON).sqrt()
+    }
+
     /// γ = 1, β = 0.
     pub fn new(channels: usize, device: &Device) -> Self {
         let buffer = |value| trained(vec![value; channels], [channels], device).set_require_grad(false);
@@ -45,11 +46,7 @@ impl BatchNorm {
             let (mean, variance) = (self.running_mean.val(), self.running_variance.val());
             let y = module::batch_norm(x, self.gamma.val(), self.beta.val(), mean, variance, Self::EPSILON);
             let y = residual.map_or(y.clone(), |residual| y + residual);
-            return match activation {
-                Activation::None => y,
-                Activation::Relu => relu(y),
-                Activation::Relu6 => relu6(y),
-            };
+            return activation.apply(y);
         }
         let [n, _, h, w] = x.dims();
         let out = batch_norm(x, self.gamma.val(), self.beta.val(), residual, Self::EPSILON, activation);
