@@ -135,10 +135,7 @@ impl Graph {
         if self.input.is_empty() {
             return wrong(format!("examples of {}; allowed: 1 or more of each", self.input));
         }
-        if matches!(op, Op::Embedding { .. })
-            && let Some(Port::Node(number)) = inputs.first()
-            && !self.reads_input(*number)
-        {
+        if matches!(op, Op::Embedding { .. }) && !inputs.iter().all(|port| self.is_input(*port)) {
             return wrong("an embedding reads symbols; allowed: the network's input, or a part of it".into());
         }
         let shapes: Vec<Shape> = inputs.iter().map(|port| self.shape(*port)).collect();
@@ -214,18 +211,21 @@ impl Graph {
         readers
     }
 
-    /// Whether this node reads the network's input, or a part of it, in whatever shape.
+    /// Whether this node reads the network's input, or a part of it, in whatever shape, and nothing else.
     fn reads_input(&self, number: usize) -> bool {
-        let mut node = self.nodes.get(number);
-        while let Some([port]) = node.map(|node| node.inputs.as_slice()) {
-            match port {
-                Port::Input => return true,
-                Port::Node(number) => {
-                    node = Some(&self.nodes[*number]).filter(|node| matches!(node.op, Op::Flatten | Op::Reshape(_) | Op::Slice { .. }))
-                }
+        matches!(self.nodes[number].inputs.as_slice(), [port] if self.is_input(*port))
+    }
+
+    /// Whether this is the network's input, or a part of it, in whatever shape.
+    fn is_input(&self, mut port: Port) -> bool {
+        while let Port::Node(number) = port {
+            let node = &self.nodes[number];
+            match (&node.op, node.inputs.as_slice()) {
+                (Op::Flatten | Op::Reshape(_) | Op::Slice { .. }, [before]) => port = *before,
+                _ => return false,
             }
         }
-        false
+        true
     }
 
     /// Whether a node has running statistics.
