@@ -125,7 +125,7 @@ fn a_stream_killed_at_any_moment_ends_with_the_same_bytes() {
     ends_with_the_same_bytes(STREAM, "DER++");
 }
 
-/// A network that one of the methods cannot take, and a file with a mistake, are told before anything is written.
+/// A network that one of the methods cannot take, and a file with a mistake, are refused before anything is written.
 #[test]
 fn networks_that_do_not_fit_are_refused() {
     let stream = |model: &str| {

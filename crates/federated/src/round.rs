@@ -230,9 +230,12 @@ vectorize! {
 const SERVER: &str = "server/";
 
 impl Ledger {
-    /// Of a model with these running statistics, which go down with it; what clients send back is averaged, weighted by examples.
+    /// Of a model with these running statistics, if there are any: they go down with it, and what clients send back is averaged,
+    /// weighted by examples.
     pub fn with_statistics(mut self, statistics: Vec<f32>) -> Self {
-        self.server = self.server.with_array(STATISTICS, statistics);
+        if !statistics.is_empty() {
+            self.server = self.server.with_array(STATISTICS, statistics);
+        }
         self
     }
 

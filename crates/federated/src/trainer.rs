@@ -1,11 +1,10 @@
 //! Local training: what a client does with its problem.
 
-use lyceum_core::{Error, Result, Seed, interrupt, range};
+use lyceum_core::{Result, Seed, interrupt, range};
 use lyceum_data::{Examples, split};
 use lyceum_kernels::vector;
 use lyceum_train::{
-    CrossEntropy, GradientEstimator, GradientTransform, Kind, Net, OptimizerConfig, ParamSpace, Pipeline, Rate, Vector,
-    objective::LabelledBatch,
+    CrossEntropy, GradientEstimator, GradientTransform, Net, OptimizerConfig, ParamSpace, Pipeline, Rate, Vector, objective::LabelledBatch,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -83,7 +82,7 @@ impl<'a> NetworkTrainer<'a> {
 
     /// The running statistics of the model it was made with; empty for one without batch normalisation.
     pub fn initial_statistics(&self) -> Vec<f32> {
-        self.statistics(&self.model)
+        self.space.statistics(&self.model)
     }
 
     /// A model with these parameters and running statistics.
@@ -93,35 +92,8 @@ impl<'a> NetworkTrainer<'a> {
     /// Another number of statistics than the model has.
     pub fn model(&self, parameters: &[f32], statistics: &[f32]) -> Result<Net> {
         let device = self.space.vector(&self.model).device();
-        let model = self.space.place(self.model.clone(), &vector::from_vec(parameters.to_vec(), &device));
-        let expected: usize = self.space.params().iter().filter(|info| info.kind == Kind::Statistic).map(|info| info.shape[0]).sum();
-        if statistics.len() != expected {
-            return Err(Error::invalid("running statistics", format!("{} numbers", statistics.len()), expected.to_string()));
-        }
-        if expected == 0 {
-            return Ok(model);
-        }
-        let mut arrays = self.space.arrays(&model);
-        let mut rest = statistics;
-        for (array, _) in arrays.iter_mut().zip(self.space.params()).filter(|(_, info)| info.kind == Kind::Statistic) {
-            let (own, others) = rest.split_at(array.values.len());
-            // A variance that another program sends need not be one.
-            let least = if array.name.ends_with("variance") { 0.0 } else { f32::NEG_INFINITY };
-            array.values = own.iter().map(|value| value.max(least)).collect();
-            rest = others;
-        }
-        let model = self.space.load(model, &arrays)?;
-        let parameters = self.space.vector(&model);
-        Ok(self.space.place(model, &parameters))
-    }
-
-    fn statistics(&self, model: &Net) -> Vec<f32> {
-        if self.space.params().iter().all(|info| info.kind != Kind::Statistic) {
-            return Vec::new();
-        }
-        let arrays = self.space.arrays(model);
-        let own = arrays.into_iter().zip(self.space.params()).filter(|(_, info)| info.kind == Kind::Statistic);
-        own.flat_map(|(array, _)| array.values).collect()
+        let model = self.space.place_statistics(self.model.clone(), statistics)?;
+        Ok(self.space.place(model, &vector::from_vec(parameters.to_vec(), &device)))
     }
 }
 
@@ -154,7 +126,7 @@ impl LocalTrainer for NetworkTrainer<'_> {
             }
         }
         let parameters = vector::to_vec(pipeline.parameters());
-        let statistics = if problem.statistics.is_empty() { Vec::new() } else { self.statistics(&pipeline.model()) };
+        let statistics = if problem.statistics.is_empty() { Vec::new() } else { self.space.statistics(&pipeline.model()) };
         Ok(LocalResult { parameters, statistics, steps: steps as u64, rate, loss: sum / steps.max(1) as f64 })
     }
 }

@@ -70,14 +70,14 @@ fn replies_without_statistics_or_with_others_are_refused() {
         let method = MethodConfig::FedAvg.build().unwrap();
         let rules = Rules::new(method.as_ref(), Seed::new(5));
         let ledger = rules.start(trainer.initial(), 2).unwrap().with_statistics(trainer.initial_statistics());
-        let told = |message: Message| Guard::default().refuses(method.as_ref(), &ledger.server, &Reply { client: clients[0], message });
+        let refusal = |message: Message| Guard::default().refuses(method.as_ref(), &ledger.server, &Reply { client: clients[0], message });
         let model = || Message::default().with_array("model", trainer.initial());
         let statistics = trainer.initial_statistics();
-        assert_eq!(told(model().with_array("statistics", statistics.clone())), None);
-        assert!(told(model()).unwrap().contains("no `statistics`"));
-        assert!(told(model().with_array("statistics", vec![0.0; 3])).unwrap().contains("3 numbers"));
-        assert!(told(model().with_array("statistics", vec![f32::NAN; statistics.len()])).unwrap().contains("NaN"));
-        assert!(told(model().with_array("statistics", vec![1e30; statistics.len()])).unwrap().contains("moved by"));
+        assert_eq!(refusal(model().with_array("statistics", statistics.clone())), None);
+        assert!(refusal(model()).unwrap().contains("no `statistics`"));
+        assert!(refusal(model().with_array("statistics", vec![0.0; 3])).unwrap().contains("3 numbers"));
+        assert!(refusal(model().with_array("statistics", vec![f32::NAN; statistics.len()])).unwrap().contains("NaN"));
+        assert!(refusal(model().with_array("statistics", vec![1e30; statistics.len()])).unwrap().contains("moved by"));
         // Where there are none, none are taken.
         let plain = rules.start(trainer.initial(), 2).unwrap();
         let message = model().with_array("statistics", statistics);

@@ -78,7 +78,7 @@ impl Packed {
     }
 }
 
-/// How many registers of columns a panel has, where so many columns are left.
+/// The number of registers in the next panel when this many columns remain.
 #[inline(always)]
 fn panel_registers<S: Simd>(columns: usize) -> usize {
     match (S::F32_LANES >= 16, columns.div_ceil(S::F32_LANES)) {

@@ -9,15 +9,19 @@
 
 use lyceum_core::vectorize;
 
-use crate::matmul::{Into, Left, Multiply, Packed, Right, strided};
+use crate::{
+    Activation,
+    activation::cut,
+    matmul::{Into, Left, Multiply, Packed, Right, strided},
+};
 
 /// What follows an operator in the same sweep: y ← act(y + residual).
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct After<'a> {
     /// As many numbers as the operator gives.
     pub residual: Option<&'a [f32]>,
-    /// The least and the largest value; those beyond are cut. NaN stays.
-    pub bounds: Option<[f32; 2]>,
+    /// What is applied in the end.
+    pub activation: Activation,
 }
 
 impl After<'_> {
@@ -33,44 +37,38 @@ impl After<'_> {
 ///
 /// Where the lengths do not fit.
 pub fn finish(y: &mut [f32], bias: &[f32], after: After<'_>) {
-    let len = y.len();
+    let (len, ceiling) = (y.len(), after.activation.ceiling());
     assert!(bias.is_empty() || len.is_multiple_of(bias.len()), "whole pixels");
     match after.residual {
         Some(residual) => {
             assert_eq!(residual.len(), len, "a residual for each number");
             if bias.is_empty() {
-                add_and_cut(y, residual, after.bounds);
+                add_and_cut(y, residual, ceiling);
             } else {
                 let rows = y.chunks_exact_mut(bias.len()).zip(residual.chunks_exact(bias.len()));
-                rows.for_each(|(y, residual)| add_both_and_cut(y, bias, residual, after.bounds));
+                rows.for_each(|(y, residual)| add_both_and_cut(y, bias, residual, ceiling));
             }
         }
         None if bias.is_empty() => {
-            if let Some(bounds) = after.bounds {
-                cut_all(y, bounds);
+            if let Some(ceiling) = ceiling {
+                cut_all(y, ceiling);
             }
         }
-        None => add_rows_and_cut(y, bias, after.bounds),
-    }
-}
-
-#[inline(always)]
-fn cut(y: f32, [low, high]: [f32; 2]) -> f32 {
-    let y = if y < low { low } else { y };
-    if y > high { high } else { y }
-}
-
-vectorize! {
-    fn cut_all(y: &mut [f32], bounds: [f32; 2]) {
-        y.iter_mut().for_each(|y| *y = cut(*y, bounds));
+        None => add_rows_and_cut(y, bias, ceiling),
     }
 }
 
 vectorize! {
-    fn add_rows_and_cut(y: &mut [f32], bias: &[f32], bounds: Option<[f32; 2]>) {
+    fn cut_all(y: &mut [f32], ceiling: f32) {
+        y.iter_mut().for_each(|y| *y = cut(*y, ceiling));
+    }
+}
+
+vectorize! {
+    fn add_rows_and_cut(y: &mut [f32], bias: &[f32], ceiling: Option<f32>) {
         for row in y.chunks_exact_mut(bias.len()) {
-            match bounds {
-                Some(bounds) => row.iter_mut().zip(bias).for_each(|(y, b)| *y = cut(*y + b, bounds)),
+            match ceiling {
+                Some(ceiling) => row.iter_mut().zip(bias).for_each(|(y, b)| *y = cut(*y + b, ceiling)),
                 None => row.iter_mut().zip(bias).for_each(|(y, b)| *y += b),
             }
         }
@@ -78,19 +76,19 @@ vectorize! {
 }
 
 vectorize! {
-    fn add_and_cut(y: &mut [f32], residual: &[f32], bounds: Option<[f32; 2]>) {
-        match bounds {
-            Some(bounds) => y.iter_mut().zip(residual).for_each(|(y, r)| *y = cut(*y + r, bounds)),
+    fn add_and_cut(y: &mut [f32], residual: &[f32], ceiling: Option<f32>) {
+        match ceiling {
+            Some(ceiling) => y.iter_mut().zip(residual).for_each(|(y, r)| *y = cut(*y + r, ceiling)),
             None => y.iter_mut().zip(residual).for_each(|(y, r)| *y += r),
         }
     }
 }
 
 vectorize! {
-    fn add_both_and_cut(y: &mut [f32], bias: &[f32], residual: &[f32], bounds: Option<[f32; 2]>) {
+    fn add_both_and_cut(y: &mut [f32], bias: &[f32], residual: &[f32], ceiling: Option<f32>) {
         let terms = bias.iter().zip(residual);
-        match bounds {
-            Some(bounds) => y.iter_mut().zip(terms).for_each(|(y, (b, r))| *y = cut(*y + b + r, bounds)),
+        match ceiling {
+            Some(ceiling) => y.iter_mut().zip(terms).for_each(|(y, (b, r))| *y = cut(*y + b + r, ceiling)),
             None => y.iter_mut().zip(terms).for_each(|(y, (b, r))| *y = *y + b + r),
         }
     }
@@ -124,7 +122,7 @@ impl PreparedLinear {
     pub fn run(&self, x: &[f32], y: &mut [f32], after: After<'_>) {
         let (d, k) = (self.columns.len(), self.bias.len());
         let rows = strided(x.len() / d, d);
-        assert!(x.len() == rows.len() * d && y.len() == rows.len() * k, "rows as they were told");
+        assert!(x.len() == rows.len() * d && y.len() == rows.len() * k, "a row of results for each row of inputs");
         Multiply { a: Left { values: x, rows: &rows, columns: &self.columns }, b: Right::Packed(&self.weights), n: k, c: Into::Over(y) }
             .run();
         finish(y, &self.bias, after);
@@ -133,7 +131,7 @@ impl PreparedLinear {
 
 /// Windows of a pooling over an image of these rows, columns and channels.
 #[derive(Debug, Clone, Copy)]
-#[allow(missing_docs, reason = "told above")]
+#[allow(missing_docs, reason = "described above")]
 pub struct Windows {
     pub image: [usize; 3],
     pub size: usize,
@@ -151,7 +149,7 @@ impl Windows {
         let [height, width, c] = self.image;
         let [_, columns] = self.output();
         let pixels = self.output().iter().product::<usize>();
-        assert_eq!(x.len() / (height * width * c) * pixels * c, y.len(), "images as they were told");
+        assert_eq!(x.len() / (height * width * c) * pixels * c, y.len(), "a window for each pixel of the output");
         for (x, y) in x.chunks_exact(height * width * c).zip(y.chunks_exact_mut(pixels * c)) {
             for (pixel, y) in y.chunks_exact_mut(c).enumerate() {
                 let range = |at: usize, extent: usize| {
@@ -198,15 +196,24 @@ vectorize! {
     }
 }
 
+/// y ← act(s·x + t) channel by channel: a normalisation with known statistics.
+///
+/// # Panics
+///
+/// Where the lengths do not fit.
+pub fn scale_and_shift(x: &[f32], scale: &[f32], shift: &[f32], activation: Activation, y: &mut [f32]) {
+    let c = scale.len();
+    assert!(shift.len() == c && x.len() == y.len() && x.len().is_multiple_of(c), "a scale and a shift for each channel");
+    scale_shift_and_cut(x, scale, shift, activation.ceiling(), y);
+}
+
 vectorize! {
-    /// y ← s·x + t channel by channel, cut at the bounds: a normalisation with known statistics.
-    pub fn scale_and_shift(x: &[f32], scale: &[f32], shift: &[f32], bounds: Option<[f32; 2]>, y: &mut [f32]) {
+    fn scale_shift_and_cut(x: &[f32], scale: &[f32], shift: &[f32], ceiling: Option<f32>, y: &mut [f32]) {
         let c = scale.len();
-        assert!(shift.len() == c && x.len() == y.len() && x.len().is_multiple_of(c), "a scale and a shift for each channel");
         for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
             let terms = x.iter().zip(scale.iter().zip(shift));
-            match bounds {
-                Some(bounds) => y.iter_mut().zip(terms).for_each(|(y, (x, (s, t)))| *y = cut(s.mul_add(*x, *t), bounds)),
+            match ceiling {
+                Some(ceiling) => y.iter_mut().zip(terms).for_each(|(y, (x, (s, t)))| *y = cut(s.mul_add(*x, *t), ceiling)),
                 None => y.iter_mut().zip(terms).for_each(|(y, (x, (s, t)))| *y = s.mul_add(*x, *t)),
             }
         }

@@ -45,10 +45,10 @@ proptest! {
         let expected: Vec<f32> = y.try_into_vec_as().unwrap();
         let residual = wave(expected.len(), 0.9);
         let expected = pixels(&expected, o, o * h * v);
-        let cut: Vec<f32> = expected.iter().zip(&residual).map(|(y, r)| (y + r).clamp(-0.5, 2.0)).collect();
+        let cut: Vec<f32> = expected.iter().zip(&residual).map(|(y, r)| (y + r).clamp(0.0, 6.0)).collect();
         let conv = PreparedConv::new([c, height, width], &w, shape, b, &options);
         let mut found = vec![f32::NAN; cut.len()];
-        let after = After { residual: Some(&residual), bounds: Some([-0.5, 2.0]) };
+        let after = After { residual: Some(&residual), activation: Activation::Relu6 };
         conv.run(&pixels(&x, c, c * height * width), &mut found, after, parallel, &mut ConvScratch::default());
         let largest = expected.iter().fold(1.0_f32, |max, y| max.max(y.abs()));
         for (a, b) in found.iter().zip(&cut) {

@@ -110,6 +110,43 @@ impl ParamSpace {
         if statistics.is_empty() { module } else { module.map(&mut UpdateAverages { statistics, rate }) }
     }
 
+    /// The running averages of the module, one after the other; empty without batch normalisation.
+    pub fn statistics(&self, module: &impl Module) -> Vec<f32> {
+        if self.averages().next().is_none() {
+            return Vec::new();
+        }
+        let arrays = self.arrays(module);
+        self.averages().flat_map(|(number, _)| arrays[number].values.clone()).collect()
+    }
+
+    /// The module with these running averages. A negative variance, which another program may have sent, counts as 0.
+    ///
+    /// # Errors
+    ///
+    /// Another number of them than the module has.
+    pub fn place_statistics<M: Module>(&self, module: M, statistics: &[f32]) -> Result<M> {
+        let expected: usize = self.averages().map(|(_, info)| info.shape.iter().product::<usize>()).sum();
+        if statistics.len() != expected {
+            return Err(Error::invalid("running statistics", format!("{} numbers", statistics.len()), expected.to_string()));
+        }
+        if expected == 0 {
+            return Ok(module);
+        }
+        let mut arrays = self.arrays(&module);
+        let mut rest = statistics;
+        for (number, info) in self.averages() {
+            let (own, others) = rest.split_at(arrays[number].values.len());
+            let least = if info.name.ends_with("variance") { 0.0 } else { f32::NEG_INFINITY };
+            arrays[number].values = own.iter().map(|value| value.max(least)).collect();
+            rest = others;
+        }
+        self.load(module, &arrays)
+    }
+
+    fn averages(&self) -> impl Iterator<Item = (usize, &ParamInfo)> {
+        self.params.iter().enumerate().filter(|(_, info)| info.kind == Kind::Statistic)
+    }
+
     /// Everything the module holds, as checkpoints store it.
     pub fn arrays(&self, module: &impl Module) -> Vec<Array> {
         let mut gather = Gather { parts: Vec::new(), trained: None };

@@ -252,11 +252,8 @@ impl Config {
             None => Journals::default(),
         };
         let mut progress = Progress::default();
-        let statistics = trainer.initial_statistics();
         let mut world = World { journals: journals(), ..simulation.start(initial.clone())? };
-        if !statistics.is_empty() {
-            world.ledger = world.ledger.with_statistics(statistics);
-        }
+        world.ledger = world.ledger.with_statistics(trainer.initial_statistics());
         if let Some(checkpoint) = run.rewind()? {
             progress = checkpoint.state()?;
             world = World::restore(&progress.world, checkpoint.arrays("world")?, journals())?;

@@ -89,10 +89,8 @@ impl PreparedConv {
             let of_group = |weight: &[f32]| {
                 let at = |tap: usize, channel: usize, output: usize| weight[(output * inputs + channel) * taps + tap];
                 let places = (0..taps).flat_map(|tap| (0..inputs).map(move |channel| (tap, channel)));
-                {
-                    let rows: Vec<f32> = places.flat_map(|(tap, channel)| (0..each).map(move |output| at(tap, channel, output))).collect();
-                    Packed::new(&rows, each)
-                }
+                let rows: Vec<f32> = places.flat_map(|(tap, channel)| (0..each).map(move |output| at(tap, channel, output))).collect();
+                Packed::new(&rows, each)
             };
             let pixel = |index: usize| {
                 let [y, x] = [index / geometry.output[1], index % geometry.output[1]];
@@ -115,7 +113,7 @@ impl PreparedConv {
     pub fn run(&self, x: &[f32], y: &mut [f32], after: After<'_>, parallel: bool, scratch: &mut ConvScratch) {
         let (len, given) = (self.geometry.input_len(), self.geometry.output_len());
         let images = x.len() / len;
-        assert!(x.len() == images * len && y.len() == images * given, "images as they were told");
+        assert!(x.len() == images * len && y.len() == images * given, "images of the prepared size");
         if images == 0 {
             return;
         }

@@ -208,8 +208,7 @@ impl<F: Filter> Tiling<F> {
         }
     }
 
-    /// The products of images, pixel by pixel, in `y`; so many images at once as [`images_at_once`](Self::images_at_once) says, at the
-    /// points by all threads if `parallel`.
+    /// Writes the products of images to `y`, pixel by pixel. With `parallel`, all threads share the points of each chunk of images.
     pub(super) fn pixels(&self, x: &[f32], kernels: &[f32], y: &mut [f32], parallel: bool, scratch: &mut Scratch) {
         let [c, o] = self.geometry.channels;
         let at_once = self.images_at_once();

@@ -13,7 +13,7 @@ impl Net {
     /// W ← W·γ/√(v + ε),  b ← (b − m)·γ/√(v + ε) + β.
     /// ```
     ///
-    /// Other normalisations stay. It is not to be trained: the statistics are gone.
+    /// Other normalisations stay; dropout, which does nothing in evaluation, goes. It is not to be trained: the statistics are gone.
     ///
     /// # Errors
     ///
@@ -38,6 +38,10 @@ impl Net {
                 Port::Input => Port::Input,
                 Port::Node(number) => ports[*number],
             };
+            if let Op::Dropout(_) = node.op {
+                ports.push(at(&node.inputs[0]));
+                continue;
+            }
             if let Some(before) = folds(number) {
                 fold(graph, before, number, &mut arrays)?;
                 ports.push(ports[before]);

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Mutex};
 use burn::tensor::ops::ConvOptions;
 use lyceum_core::Array;
 use lyceum_kernels::{
-    ConvScratch, PreparedConv,
+    Activation as Fused, ConvScratch, PreparedConv,
     pixels::{After, PreparedLinear, Windows, average_pool, finish, max_pool, scale_and_shift},
 };
 
@@ -40,7 +40,7 @@ struct Step {
     reads: Vec<(usize, usize)>,
     /// What is added to the result.
     residual: Option<(usize, usize)>,
-    bounds: Option<[f32; 2]>,
+    activation: Fused,
     /// Where the result lies, how large it is, and how many channels it has.
     buffer: usize,
     len: usize,
@@ -91,11 +91,11 @@ enum Kernel {
     },
 }
 
-/// What is done in one sweep: the node that begins, what is added to what it gives, and where that is cut.
+/// What is done in one sweep: the node that begins, what is added to what it gives, and what is applied in the end.
 struct Sweep {
     number: usize,
     residual: Option<Port>,
-    bounds: Option<[f32; 2]>,
+    activation: Fused,
 }
 
 /// So many images are worked on at once, so that weights are seldom read anew, as long as their buffers have no more numbers than this.
@@ -126,12 +126,13 @@ impl Inference {
                 residual = Some(if *a == Port::Node(number) { *b } else { *a });
                 (last, joined[sum]) = (sum, true);
             }
-            let bounds = only_reader(last).and_then(|reader| Some((reader, bounds_of(&nodes[reader].op)?)));
-            let bounds = bounds.map(|(reader, bounds)| {
-                (last, joined[reader]) = (reader, true);
-                bounds
-            });
-            sweeps.insert(last, Sweep { number, residual, bounds });
+            let mut activation = Fused::None;
+            if let Some(reader) = only_reader(last)
+                && let Some(fused) = nodes[reader].op.fused()
+            {
+                (last, joined[reader], activation) = (reader, true, fused);
+            }
+            sweeps.insert(last, Sweep { number, residual, activation });
         }
         // Which value nobody reads after which step.
         let mut last_use: BTreeMap<Port, usize> = BTreeMap::new();
@@ -142,7 +143,7 @@ impl Inference {
         let mut buffers = vec![graph.input().len()];
         let mut free: Vec<usize> = Vec::new();
         let mut steps = Vec::new();
-        for (gives, Sweep { number, residual, bounds }) in sweeps {
+        for (gives, Sweep { number, residual, activation }) in sweeps {
             let place = |port: Port| (places[&port], graph.shape(port).len());
             let reads: Vec<(usize, usize)> = nodes[number].inputs.iter().map(|port| place(*port)).collect();
             let residual_place = residual.map(place);
@@ -153,7 +154,7 @@ impl Inference {
             buffers.resize(buffers.len().max(buffer + 1), 0);
             buffers[buffer] = buffers[buffer].max(shape.len());
             let kernel = compile(graph, number, arrays)?;
-            steps.push(Step { kernel, reads, residual: residual_place, bounds, buffer, len: shape.len(), channels: shape.channels() });
+            steps.push(Step { kernel, reads, residual: residual_place, activation, buffer, len: shape.len(), channels: shape.channels() });
             let mut done: Vec<Port> = nodes[number].inputs.iter().copied().chain(residual).collect();
             done.sort_unstable();
             done.dedup();
@@ -190,15 +191,6 @@ impl Inference {
             logits.copy_from_slice(&workspace.buffers[last.buffer][..logits.len()]);
         }
         idle().push(workspace);
-    }
-}
-
-/// The bounds of an activation that cuts.
-fn bounds_of(op: &Op) -> Option<[f32; 2]> {
-    match op {
-        Op::Activation(Activation::Relu) => Some([0.0, f32::INFINITY]),
-        Op::Activation(Activation::Relu6) => Some([0.0, 6.0]),
-        _ => None,
     }
 }
 
@@ -250,25 +242,24 @@ fn compile(graph: &Graph, number: usize, arrays: &[Array]) -> Option<Kernel> {
         Op::Concatenate => Kernel::Concatenate(shapes.iter().map(|shape| shape.channels()).collect()),
         Op::Slice { from, .. } => Kernel::Slice { of: input.channels(), from: *from },
         Op::Flatten => Kernel::Planar { channels },
-        Op::Dropout(_) => Kernel::Planar { channels: 1 },
         Op::Reshape([to, ..]) if matches!(input, Shape::Row(_)) => Kernel::Pixels { channels: *to },
         Op::Upsample { factor, bilinear: false } => Kernel::Upsample { extent: [height, width], factor: *factor },
         Op::Pad(by) => Kernel::Pad { extent: [height, width], by: *by },
         Op::Reshape(_) | Op::Upsample { .. } | Op::AdaptiveAveragePool { .. } | Op::TransposedConv { .. } => return None,
-        Op::Embedding { .. } | Op::Lstm { .. } | Op::Last => return None,
+        Op::Embedding { .. } | Op::Lstm { .. } | Op::Last | Op::Dropout(_) => return None,
     })
 }
 
 impl Step {
     fn run(&self, images: usize, buffers: &[Vec<f32>], y: &mut [f32], parallel: bool, scratch: &mut ConvScratch) {
         let value = |(buffer, len): (usize, usize)| &buffers[buffer][..images * len];
-        let after = After { residual: self.residual.map(value), bounds: self.bounds };
+        let after = After { residual: self.residual.map(value), activation: self.activation };
         let c = self.channels;
         let x = self.reads.first().map_or(&[][..], |read| value(*read));
         match &self.kernel {
             Kernel::Conv(conv) => return conv.run(x, y, after, parallel, scratch),
             Kernel::Linear(linear) => return linear.run(x, y, after),
-            Kernel::ScaleAndShift { scale, shift } => return scale_and_shift(x, scale, shift, self.bounds, y),
+            Kernel::ScaleAndShift { scale, shift } => return scale_and_shift(x, scale, shift, self.activation, y),
             Kernel::GroupNorm { groups, gamma, beta } => group_norm(x, self.len, *groups, gamma, beta, y),
             Kernel::Activation(function) => y.iter_mut().zip(x).for_each(|(y, x)| *y = function.of(*x)),
             Kernel::Softmax => x.chunks_exact(c).zip(y.chunks_exact_mut(c)).for_each(|(x, y)| softmax(x, y)),

@@ -67,7 +67,7 @@ impl Net {
             layers[place] = Some(Layer::new(&graph, &graph.layers[place], rng, device)?);
         }
         let layers = layers.into_iter().flatten().collect();
-        let plan = plan(&graph).into_iter().map(|step| Planned { layers: places(&graph, step.node), step }).collect();
+        let plan = planned(&graph, plan(&graph));
         Ok(Self { layers, graph: Arc::new(graph), plan: Arc::new(plan) })
     }
 
@@ -87,11 +87,12 @@ impl Net {
     }
 }
 
-/// The places of a node's layers.
-fn places(graph: &Graph, node: usize) -> Vec<usize> {
-    let mut places: Vec<usize> = (0..graph.layers.len()).filter(|place| graph.layers[*place].node == node).collect();
-    places.sort_by_key(|place| graph.layers[*place].part);
-    places
+/// The steps with the places of their layers.
+fn planned(graph: &Graph, steps: Vec<Step>) -> Vec<Planned> {
+    // The parts of a node stand in their order.
+    let mut places: Vec<Vec<usize>> = vec![Vec::new(); graph.nodes().len()];
+    graph.layers.iter().enumerate().for_each(|(place, layer)| places[layer.node].push(place));
+    steps.into_iter().map(|step| Planned { layers: std::mem::take(&mut places[step.node]), step }).collect()
 }
 
 impl Layer {
@@ -297,7 +298,7 @@ mod tests {
             let device = crate::cpu();
             let joined = Net::new(random_graph(&choices), Seed::new(1), &device).unwrap();
             let steps = step_by_step(joined.graph());
-            let plan = steps.into_iter().map(|step| Planned { layers: places(joined.graph(), step.node), step }).collect();
+            let plan = planned(joined.graph(), steps);
             let single = Net { plan: Arc::new(plan), ..joined.clone() };
             let values: Vec<f32> = (0..3 * 256).map(|i| (i as f32 * 0.7).sin()).collect();
             let input = Tensor::<2>::from_data(burn::tensor::TensorData::new(values, [3, 256]), &device).autodiff();

@@ -1,6 +1,7 @@
 //! The operations.
 
 use lyceum_core::math::erf;
+use lyceum_kernels::Activation as Fused;
 
 /// What a node does to what it reads. Sizes of one number hold for height and width.
 #[derive(Debug, Clone, PartialEq)]
@@ -184,6 +185,15 @@ impl Op {
             Self::Reshape(_) => "reshape",
             Self::Pad(_) => "pad",
             Self::Dropout(_) => "dropout",
+        }
+    }
+
+    /// What the kernels apply in the sweep of another operation.
+    pub(super) fn fused(&self) -> Option<Fused> {
+        match self {
+            Self::Activation(Activation::Relu) => Some(Fused::Relu),
+            Self::Activation(Activation::Relu6) => Some(Fused::Relu6),
+            _ => None,
         }
     }
 

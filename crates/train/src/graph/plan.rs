@@ -94,14 +94,12 @@ pub(super) fn plan(graph: &Graph) -> Vec<Step> {
                     join(&mut step, sum);
                 }
                 let last = step.gives;
-                if let Some((relu6, Op::Activation(Activation::Relu6))) = next(last) {
-                    step.activation = Fused::Relu6;
-                    join(&mut step, relu6);
-                }
                 // Before a maximum, ReLU is cheaper after it.
-                if let Some(relu) = relu(last).filter(|relu| pool(*relu).is_none()) {
-                    step.activation = Fused::Relu;
-                    join(&mut step, relu);
+                if let Some((cut, fused)) = next(last).and_then(|(cut, op)| Some((cut, op.fused()?)))
+                    && (fused == Fused::Relu6 || pool(cut).is_none())
+                {
+                    step.activation = fused;
+                    join(&mut step, cut);
                 }
             }
             // ReLU after the maximum is the maximum after ReLU, on a part of the numbers.
