@@ -27,7 +27,7 @@ fn batch(extent: Extent) -> LabelledBatch {
 }
 
 fn parse(text: &str) -> Graph {
-    Graph::parse("net.toml", text, INPUT, 4).unwrap()
+    Graph::parse("net.toml", text, INPUT, 4).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Loss, gradient, statistics and the logits of an evaluation.
@@ -143,7 +143,14 @@ fn every_operation_runs_and_gives_what_was_inferred() {
             { softmax = true, name = "s" }, { from = "input", flatten = true }, { slice = [0, 9] }, { embedding = 6, symbols = 4, name = "f" }, { lstm = 5 }, "layer-norm",
             { linear = 6 }, { add = "f" }, { concatenate = "f" }, "batch-norm", { slice = [2, 9] }, "tanh", { dropout = 0.1 }, "softmax",
             { name = "g", lstm = 4 }, { last = true, name = "h" }, { global-average-pool = true, from = "g" }, { add = "h" }, { name = "i", flatten = true },
-            { flatten = true, from = "f" }, { concatenate = ["i", "s"] }, { linear = "classes" },
+            { reshape = [6, 9], from = "f" }, { transpose = true, name = "j" },
+            { linear = 18, from = "f" }, { attention = 2 }, { add = "j" }, { learned = 0, shape = [9, 6], name = "positions" },
+            { add = "positions", from = "add5", name = "k" }, "transpose", { matrix-product = "k", from = "transpose1" },
+            { gather = [5, 0, 0] }, { constant = [1, -2.5, 0.5] }, { multiply = "constant1", from = "gather1" }, { split = 3, name = "m" },
+            { learned = [0.1, 0.2], name = "w" }, { softmax = true, name = "v" }, { weighted-sum = "m.3", from = "m.1", weights = "v", name = "o" },
+            { concatenate = "o", from = "m.2" }, { reshape = [12] }, { constant = 2, shape = [12] },
+            { divide = "constant2", from = "reshape3", name = "n" },
+            { flatten = true, from = "f" }, { concatenate = ["i", "s", "n"] }, { linear = "classes" },
         ]"#;
     let graph = parse(text);
     assert_eq!(parse(&graph.toml()), graph);
@@ -211,6 +218,30 @@ fn mistakes_are_told_with_their_line() {
         ("layers = [{ transposed-conv = 4, padding = 9223372036854775807 }]", 1, "leaves nothing"),
         ("layers = [{ layers = [\"relu\", { concatenate = \"input\" }], repeat = 60 }]", 1, "GiB"),
         ("layers = [{ linear = 5 }, { embedding = 4 }, \"last\", { linear = 4 }]", 1, "an embedding reads symbols"),
+        ("layers = [{ attention = 2 }]", 1, "reads a sequence"),
+        ("layers = [{ reshape = [60, 18] }, { attention = 4 }]", 1, "a multiple of 3·4"),
+        ("layers = [{ reshape = [60, 18] }, { attention = 9223372036854775807 }]", 1, "a multiple of 3"),
+        ("layers = [{ reshape = [60, 18], name = \"a\" }, { matrix-product = \"a\" }]", 1, "as many as the first has numbers"),
+        (
+            "layers = [{ learned = 0, shape = [3] }, { conv = 4, from = \"input\" }, { weighted-sum = [], weights = \"learned1\" }]",
+            1,
+            "allowed: a name, or a list of names",
+        ),
+        (
+            "layers = [{ learned = 0, shape = [3] }, { weighted-sum = \"input\", from = \"input\", weights = \"learned1\" }]",
+            1,
+            "the weights are 3; allowed: 2",
+        ),
+        ("layers = [{ constant = [1, 2], shape = [3] }]", 1, "2 numbers for the shape 3"),
+        ("layers = [{ constant = inf }]", 1, "found inf"),
+        ("layers = [{ constant = 1, shape = [4294967296, 4294967296] }]", 1, "GiB"),
+        ("layers = [{ constant = 1, from = \"input\" }]", 1, "reads nothing"),
+        ("layers = [{ gather = [3] }]", 1, "channel 3 of 3x20x18"),
+        ("layers = [{ gather = [] }]", 1, "no channels"),
+        ("layers = [{ split = 2 }]", 1, "3 channels in 2 parts"),
+        ("layers = [{ split = 0 }]", 1, "3 channels in 0 parts"),
+        ("layers = [{ reshape = [2, 3] }]", 1, "has 1080 numbers"),
+        ("layers = [\"flatten\", \"transpose\"]", 1, "transposes images and sequences"),
         ("layers = [{ conv = \"\" }]", 1, "no whole number"),
         ("layers = [{ conv = \"4*\" }]", 1, "no whole number"),
         ("layers = [{ block = \"x\" }]\n[block.x]\nrepeat = 3\nlayers = [\"relu\"]", 3, "`repeat` cannot be an argument"),
@@ -234,7 +265,8 @@ proptest! {
         entries in proptest::collection::vec(proptest::sample::select(vec![
             "\"relu\"", "\"flatten\"", "\"batch-norm\"", "{ conv = 4 }", "{ conv = \"in*2\", stride = 3, padding = 0 }", "{ max-pool = 2 }",
             "{ add = \"input\" }", "{ concatenate = \"input\" }", "{ linear = 7 }", "{ upsample = 3 }", "{ slice = [0, 2] }",
-            "{ depthwise = 3, stride = 2 }", "\"global-average-pool\"", "{ average-pool = 3, stride = 2, padding = 1 }", "\"softmax\"",
+            "{ depthwise = 3, stride = 2 }", "{ split = 2 }", "\"transpose\"", "{ reshape = [9, 14] }", "{ attention = 2 }", "{ gather = [1, 0] }",
+            "{ learned = 1, shape = [2] }", "{ matrix-product = \"input\" }", "\"global-average-pool\"", "{ average-pool = 3, stride = 2, padding = 1 }", "\"softmax\"",
         ]), 0..9),
     ) {
         let text = format!("layers = [{}, {{ linear = \"classes\" }}]", entries.join(", ")).replace("[, ", "[");

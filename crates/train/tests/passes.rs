@@ -11,7 +11,7 @@ use lyceum_data::Examples;
 use lyceum_kernels::vector;
 use lyceum_train::{
     CrossEntropy, ModelConfig, ModelOracle, Net, Network, Oracle, ParamSpace, Pass, cpu,
-    graph::{Activation, Conv, Graph, Op, Pool, Port, Shape, Unit},
+    graph::{Activation, Constant, Conv, Graph, Op, Pool, Port, Shape, Unit},
     objective::LabelledBatch,
     oracle::Rows,
 };
@@ -48,13 +48,56 @@ fn op(kind: u8, a: usize, b: usize) -> Op {
         25 => Op::Upsample { factor: 2, bilinear: a.is_multiple_of(2) },
         26 => Op::Slice { from: a % 2, until: 3 + b % 2 },
         27 => Op::Flatten,
-        28 => Op::Reshape([2 + 2 * (a % 2), 1, 1 + b % 2]),
+        28 => Op::Reshape([Shape::Images([2 + 2 * (a % 2), 1, 1 + b % 2]), Shape::Sequence([2 + a % 2, 2 + 2 * (b % 2)])][a % 2]),
         29 => Op::Pad(1),
         30 | 31 => Op::Add,
         32 => Op::Multiply,
         33 | 34 => Op::Concatenate,
         35 => Op::Mean,
+        36 => Op::Attention { heads: 1 + a % 3 },
+        37 => Op::MatrixProduct,
+        38 => Op::Transpose,
+        39 => Op::Gather(vec![2, a % 3, b % 3]),
+        40 => Op::WeightedSum,
+        41 => Op::Divide,
+        // Numbers of the shape that is read, or one a channel, come later.
+        42 => Op::Learned(Constant::new(Shape::Row(1), vec![0.3]).unwrap()),
+        43 => Op::Constant(Constant::new(Shape::Row(1), vec![0.7]).unwrap()),
         _ => Op::Subtract,
+    }
+}
+
+/// How many kinds of operations there are.
+const KINDS: u8 = 45;
+
+/// What a random operation does with these values; what does not fit is left out.
+fn add(graph: &mut Graph, name: &str, op: Op, [first, second]: [Port; 2], b: usize) -> lyceum_core::Result<Port> {
+    match op {
+        Op::Add | Op::Multiply | Op::Concatenate | Op::Mean | Op::Subtract | Op::MatrixProduct => graph.add(name, op, &[first, second]),
+        Op::Divide => {
+            let positive = graph.add(&format!("{name}.positive"), Op::Activation(Activation::Sigmoid), &[second])?;
+            graph.add(name, op, &[first, positive])
+        }
+        Op::WeightedSum => {
+            let weights = Op::Learned(Constant::new(Shape::Row(2), vec![0.2, 0.5]).unwrap());
+            let weights = graph.add(&format!("{name}.weights"), weights, &[])?;
+            graph.add(name, op, &[first, second, weights])
+        }
+        // A projection to queries, keys and values, as everywhere.
+        Op::Attention { heads } => {
+            let packed = graph.add(&format!("{name}.packed"), Op::Linear { outputs: 6 * heads }, &[first])?;
+            graph.add(name, op, &[packed])
+        }
+        Op::Learned(_) | Op::Constant(_) => {
+            let shape = if b.is_multiple_of(2) { graph.shape(first) } else { Shape::Row(graph.shape(first).channels()) };
+            let values = (0..shape.len()).map(|i| (i as f32 * 1.7).sin()).collect();
+            let values = Constant::new(shape, values).unwrap();
+            let op = if matches!(op, Op::Learned(_)) { Op::Learned(values) } else { Op::Constant(values) };
+            let values = graph.add(&format!("{name}.values"), op, &[])?;
+            let sum = [Op::Add, Op::Multiply, Op::Subtract][b % 3].clone();
+            graph.add(name, sum, &[first, values])
+        }
+        op => graph.add(name, op, &[first]),
     }
 }
 
@@ -69,13 +112,7 @@ fn random_graph(choices: &[(u8, usize, usize)], symbols: bool) -> Graph {
     for (number, (kind, a, b)) in choices.iter().enumerate() {
         let first = ports[ports.len() - 1 - a % ports.len().min(3)];
         let second = ports[ports.len() - 1 - b % ports.len()];
-        let op = op(kind % 37, *a, *b);
-        let several = matches!(op, Op::Add | Op::Multiply | Op::Concatenate | Op::Mean | Op::Subtract);
-        let inputs = if several { vec![first, second] } else { vec![first] };
-        // What does not fit, or is too large, is left out.
-        if let Ok(port) = graph.add(&format!("n{number}"), op, &inputs) {
-            ports.push(port);
-        }
+        ports.extend(add(&mut graph, &format!("n{number}"), op(kind % KINDS, *a, *b), [first, second], *b));
     }
     while let Some(node) = graph.unread() {
         let place = graph.nodes().iter().position(|other| other.name == node.name).unwrap();
@@ -191,7 +228,7 @@ proptest! {
     /// Sliced equals gated, outputs and gradients.
     #[test]
     fn a_network_without_units_gives_what_it_gives_with_them_unread(
-        choices in proptest::collection::vec((0_u8..37, 0_usize..12, 0_usize..12), 1..14),
+        choices in proptest::collection::vec((0_u8..KINDS, 0_usize..12, 0_usize..12), 1..18),
         symbols in any::<bool>(),
         picks in any::<u64>(),
     ) {
@@ -202,7 +239,7 @@ proptest! {
     /// Folded normalisation gives what it gave.
     #[test]
     fn folded_networks_give_what_they_gave(
-        choices in proptest::collection::vec((0_u8..37, 0_usize..12, 0_usize..12), 1..14),
+        choices in proptest::collection::vec((0_u8..KINDS, 0_usize..12, 0_usize..12), 1..18),
         symbols in any::<bool>(),
     ) {
         let net = random_net(random_graph(&choices, symbols), 1);
@@ -213,7 +250,7 @@ proptest! {
     /// The predictor gives what an evaluation gives, alone and together, to the same bits.
     #[test]
     fn predictors_give_what_evaluations_give(
-        choices in proptest::collection::vec((0_u8..37, 0_usize..12, 0_usize..12), 1..14),
+        choices in proptest::collection::vec((0_u8..KINDS, 0_usize..12, 0_usize..12), 1..18),
         symbols in any::<bool>(),
     ) {
         let net = random_net(random_graph(&choices, symbols), 1);
@@ -232,7 +269,7 @@ proptest! {
     /// ⟨Ax, y⟩ = ⟨x, Aᵀy⟩, and ‖Ax‖ ≤ bound · ‖x‖ for what power iteration finds.
     #[test]
     fn maps_have_adjoints_and_bounds(
-        choices in proptest::collection::vec((0_u8..37, 0_usize..12, 0_usize..12), 1..6),
+        choices in proptest::collection::vec((0_u8..KINDS, 0_usize..12, 0_usize..12), 1..6),
         symbols in any::<bool>(),
     ) {
         let net = random_net(random_graph(&choices, symbols), 1);

@@ -132,7 +132,7 @@ impl Gpm {
     pub fn check_network(graph: &Graph) -> Result<()> {
         let unfit = |node: &&Node| match &node.op {
             Op::Conv(Conv { dilation, groups, .. }) => (*dilation, *groups) != (1, 1),
-            Op::TransposedConv { .. } | Op::Embedding { .. } | Op::Lstm { .. } => true,
+            Op::TransposedConv { .. } | Op::Embedding { .. } | Op::Lstm { .. } | Op::Learned(_) | Op::Custom(_) => true,
             _ => false,
         };
         graph.nodes().iter().find(unfit).map_or(Ok(()), |node| {

@@ -59,6 +59,18 @@ impl Graph {
                 let weights = product(&[gates, channels.saturating_add(*width as u64)]);
                 (weights.saturating_add(gates.saturating_mul(2)), product(&[steps_of(input)[0], weights]))
             }
+            // Scores, and sums of values by them.
+            Op::Attention { .. } => {
+                let [steps, width] = steps_of(node.shape);
+                (0, product(&[2, steps, steps, width]))
+            }
+            Op::MatrixProduct => (0, product(&[given, channels])),
+            Op::WeightedSum => (0, product(&[given, node.inputs.len() as u64 - 1])),
+            Op::Learned(_) => (given, 0),
+            Op::Custom(operation) => {
+                let shapes: Vec<Shape> = node.inputs.iter().map(|port| self.shape(*port)).collect();
+                (operation.body().map_or(0, |body| body.cost().parameters), operation.multiply_adds(&shapes))
+            }
             Op::BatchNorm | Op::LayerNorm | Op::GroupNorm { .. } => (channels.saturating_mul(2), 0),
             _ => (0, 0),
         };

@@ -192,6 +192,7 @@ impl Channels {
         match &node.op {
             // Channels of their own.
             Op::Linear { .. } | Op::Embedding { .. } | Op::Lstm { .. } | Op::TransposedConv { .. } => {}
+            Op::Constant(_) | Op::Learned(_) => {}
             Op::Conv(conv) if conv.groups == 1 => {}
             Op::Conv(Conv { groups, outputs, .. }) => {
                 let input = graph.shape(node.inputs[0]).channels();
@@ -215,6 +216,41 @@ impl Channels {
                 }
             }
             Op::Slice { from, .. } => (0..count).for_each(|c| self.tie(self.atom(node.inputs[0], from + c), self.atom(output, c))),
+            Op::Gather(list) => {
+                list.iter().enumerate().for_each(|(c, from)| self.tie(self.atom(node.inputs[0], *from), self.atom(output, c)))
+            }
+            // A head: its queries, keys, values, and what it gives.
+            Op::Attention { heads } => {
+                let e = count / heads;
+                for head in 0..*heads {
+                    let given = self.atom(output, head * e);
+                    self.tie_all(output, head * e..(head + 1) * e);
+                    for part in 0..3 {
+                        (0..e).for_each(|i| self.tie(given, self.atom(node.inputs[0], part * count + head * e + i)));
+                    }
+                }
+            }
+            // Over the numbers of a step of the first, and the steps of the second, is summed.
+            Op::MatrixProduct => {
+                self.tie_all(node.inputs[0], 0..graph.shape(node.inputs[0]).channels());
+                (0..count).for_each(|channel| self.tie(self.atom(node.inputs[1], channel), self.atom(output, channel)));
+            }
+            Op::WeightedSum => {
+                let (weights, values) = node.inputs.split_last().expect("a weighted sum reads its weights");
+                for port in values {
+                    (0..count).for_each(|channel| self.tie(self.atom(*port, channel), self.atom(output, channel)));
+                }
+                self.tie_all(*weights, 0..values.len());
+            }
+            // Steps become channels.
+            Op::Transpose if let Shape::Sequence([_, width]) = graph.shape(node.inputs[0]) => {
+                self.tie_all(node.inputs[0], 0..width);
+                self.tie_all(output, 0..count);
+            }
+            Op::Custom(_) => {
+                node.inputs.iter().for_each(|port| self.tie_all(*port, 0..graph.shape(*port).channels()));
+                self.tie_all(output, 0..count);
+            }
             // Whole channels of images, whole columns of a sequence.
             Op::Flatten | Op::Reshape(_) => {
                 let (channel_of_input, channel_of_output) = (flat_channels(graph.shape(node.inputs[0])), flat_channels(node.shape));
@@ -241,8 +277,13 @@ impl Channels {
     /// The parameters of a layer, and what the indices along their axes stand for.
     pub(super) fn parameters(&self, graph: &Graph, place: &LayerPlace) -> Vec<(String, Vec<Axis>)> {
         let node = &graph.nodes()[place.node];
-        let input = node.inputs[0];
-        let (reads, gives) = (self.atoms(input, graph.shape(input)), self.atoms(Port::Node(place.node), node.shape));
+        let gives = self.atoms(Port::Node(place.node), node.shape);
+        let Some(&input) = node.inputs.first() else {
+            let steps_or_channels =
+                if let Shape::Images(_) = node.shape { [Axis::made(gives), Axis::stays()] } else { [Axis::stays(), Axis::made(gives)] };
+            return vec![(format!("{}.{}", graph.family, place.name), steps_or_channels.into())];
+        };
+        let reads = self.atoms(input, graph.shape(input));
         // In the weight of a fully connected layer, numbers of an image's channel stand for the channel.
         let flat = || match graph.shape(input) {
             Shape::Sequence(_) => reads.clone(),
@@ -268,6 +309,7 @@ impl Channels {
             Op::TransposedConv { .. } => {
                 vec![(name("weight"), vec![Axis::read(reads), Axis::made(gives.clone()), Axis::stays(), Axis::stays()]), bias(gives)]
             }
+            Op::Custom(_) => Vec::new(),
             op => {
                 let slots: &[&str] =
                     if *op == Op::BatchNorm { &["gamma", "beta", "running_mean", "running_variance"] } else { &["gamma", "beta"] };

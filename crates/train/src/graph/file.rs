@@ -33,7 +33,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{Activation, Conv, Graph, Op, Pool, Port, Shape};
+use super::{Activation, Constant, Conv, Graph, Make, Op, Pool, Port, Shape, operation::registered};
 
 /// The name of every operation, and the keys that it takes besides `name` and `from`.
 const OPERATIONS: &[(&str, &[&str])] = &[
@@ -44,6 +44,11 @@ const OPERATIONS: &[(&str, &[&str])] = &[
     ("embedding", &["symbols"]),
     ("lstm", &[]),
     ("last", &[]),
+    ("attention", &[]),
+    ("matrix-product", &[]),
+    ("weighted-sum", &["weights"]),
+    ("constant", &["shape"]),
+    ("learned", &["shape"]),
     ("batch-norm", &[]),
     ("layer-norm", &[]),
     ("group-norm", &[]),
@@ -70,8 +75,11 @@ const OPERATIONS: &[(&str, &[&str])] = &[
     ("mean", &[]),
     ("concatenate", &[]),
     ("slice", &[]),
+    ("gather", &[]),
+    ("split", &[]),
     ("flatten", &[]),
     ("reshape", &[]),
+    ("transpose", &[]),
     ("pad", &[]),
     ("dropout", &[]),
 ];
@@ -105,7 +113,7 @@ impl Graph {
             Some((_, DeValue::Table(blocks))) => Some(blocks),
             Some((span, _)) => return Err(file.wrong(span, "`block`: allowed: tables [block.NAME]".into(), None)),
         };
-        let mut reader = Reader { file, blocks, graph: Self::new(input) };
+        let mut reader = Reader { file, blocks, registered: registered(), graph: Self::new(input) };
         let scope = Scope::new(String::new(), [("classes".to_owned(), classes)].into(), Port::Input, Vec::new());
         let layers = root.get("layers").ok_or_else(|| reader.file.wrong(0..0, "the key `layers` is missing".into(), None))?;
         reader.layers(layers, scope)?;
@@ -186,6 +194,8 @@ impl Scope {
 struct Reader<'a> {
     file: File<'a>,
     blocks: Option<&'a DeTable<'a>>,
+    /// Operations of other crates.
+    registered: BTreeMap<&'static str, Make>,
     graph: Graph,
 }
 
@@ -227,6 +237,13 @@ impl<'a> Reader<'a> {
                 return Err(self.file.wrong(entry.span, format!("`{name}` is the name of an earlier entry"), None));
             }
             let full = format!("{}{name}", scope.prefix);
+            if entry.kind == "split" {
+                for (number, port) in self.split(&entry, &full, from, &scope)?.into_iter().enumerate() {
+                    scope.nodes.insert(format!("{name}.{}", number + 1), port);
+                    scope.previous = port;
+                }
+                continue;
+            }
             let port = match entry.kind {
                 "block" | "layers" => self.block(&entry, &full, from, &scope)?,
                 _ => self.node(&entry, &full, from, &scope)?,
@@ -237,9 +254,26 @@ impl<'a> Reader<'a> {
         Ok((scope.previous, scope.used.into_inner()))
     }
 
+    /// Slices of as many channels each.
+    fn split(&mut self, entry: &Entry<'a>, name: &str, from: Vec<Port>, scope: &Scope) -> Result<Vec<Port>> {
+        let wrong = |message: String| self.file.wrong(entry.span.clone(), message, None);
+        let [port] = from.try_into().map_err(|_| wrong("a split reads one value".into()))?;
+        let channels = self.graph.shape(port).channels();
+        let main = entry.main.ok_or_else(|| wrong("allowed: { split = PARTS }".into()))?;
+        let parts = self.number(main, scope, channels)?;
+        if parts == 0 || parts > channels || !channels.is_multiple_of(parts) {
+            return Err(wrong(format!("{channels} channels in {parts} parts; allowed: a divisor")));
+        }
+        let size = channels / parts;
+        let slice = |part: usize| (format!("{name}.{}", part + 1), Op::Slice { from: part * size, until: (part + 1) * size });
+        let adds = (0..parts).map(slice).map(|(name, op)| self.graph.add(&name, op, &[port]));
+        adds.map(|added| added.map_err(|error| self.file.wrong(entry.span.clone(), error.to_string(), None))).collect()
+    }
+
     fn entry(&self, value: &'a Value<'a>) -> Result<Entry<'a>> {
         let span = value.span();
-        let known: Vec<&str> = OPERATIONS.iter().map(|(name, _)| *name).chain(["block", "layers"]).collect();
+        let known: Vec<&str> =
+            OPERATIONS.iter().map(|(name, _)| *name).chain(["block", "layers"]).chain(self.registered.keys().copied()).collect();
         match value.get_ref() {
             DeValue::String(kind) => match known.iter().find(|name| *name == kind) {
                 Some(kind) => Ok(Entry { span, kind, main: None, keys: None }),
@@ -253,8 +287,9 @@ impl<'a> Reader<'a> {
                     let message = "an entry has one operation, such as { conv = 16, kernel = 3 }".to_owned();
                     return Err(self.file.wrong(span, message, Some(suggest(&first, &known))));
                 };
-                if let Some((_, options)) = OPERATIONS.iter().find(|(name, _)| *name == kind) {
-                    let allowed: Vec<&str> = ["name", "from", kind].iter().chain(*options).copied().collect();
+                let options = OPERATIONS.iter().find(|(name, _)| *name == kind).map(|(_, options)| *options);
+                if let Some(options) = options.or(self.registered.contains_key(kind).then_some(&[])) {
+                    let allowed: Vec<&str> = ["name", "from", kind].iter().chain(options).copied().collect();
                     if let Some((key, _)) = keys.iter().find(|(key, _)| !allowed.contains(&key.get_ref().as_ref())) {
                         let text = key.get_ref();
                         return Err(self.file.wrong(key.span(), format!("unknown key `{text}`"), Some(suggest(text, &allowed))));
@@ -360,10 +395,14 @@ impl<'a> Reader<'a> {
         let mut inputs = from;
         let channels = inputs.first().map_or(0, |port| self.graph.shape(*port).channels());
         let op = self.op(entry, scope, channels)?;
-        if let Op::Add | Op::Subtract | Op::Multiply | Op::Divide | Op::Mean | Op::Concatenate = op
-            && let Some(others) = entry.main
-        {
+        if let (Op::Constant(_) | Op::Learned(_), None) = (&op, entry.key("from")) {
+            inputs.clear();
+        }
+        if let (true, Some(others)) = (op.reads_several(), entry.main) {
             inputs.extend(self.ports(others, scope)?);
+        }
+        if let Some(weights) = entry.key("weights") {
+            inputs.extend(self.ports(weights, scope)?);
         }
         self.graph.add(name, op, &inputs).map_err(|error| self.file.wrong(entry.span.clone(), error.to_string(), None))
     }
@@ -386,9 +425,31 @@ impl<'a> Reader<'a> {
             }
             _ => integer(value).map(|number| number as f64).ok_or_else(|| self.file.wrong(value.span(), "allowed: a number".into(), None)),
         };
+        let real = |value: &Value<'_>| match value.get_ref() {
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number as f64),
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            _ => None,
+        };
         let numbers = |value: &Value<'_>| match value.get_ref() {
             DeValue::Array(all) => all.iter().map(number).collect::<Result<Vec<_>>>(),
             _ => Err(self.file.wrong(value.span(), "allowed: a list of numbers".into(), None)),
+        };
+        let shape = |value: &Value<'_>| match *numbers(value)?.as_slice() {
+            [width] => Ok(Shape::Row(width)),
+            [steps, width] => Ok(Shape::Sequence([steps, width])),
+            [channels, height, width] => Ok(Shape::Images([channels, height, width])),
+            _ => Err(self.file.wrong(value.span(), "allowed: [width], [steps, width] or [channels, height, width]".into(), None)),
+        };
+        let constant = || {
+            let value = main("0.5")?;
+            let wrong = |message: String| self.file.wrong(value.span(), message, None);
+            let values = match value.get_ref() {
+                DeValue::Array(all) => all.iter().map(real).collect::<Option<Vec<f64>>>(),
+                _ => real(value).map(|value| vec![value]),
+            };
+            let values = values.ok_or_else(|| wrong("allowed: a number, or a list of numbers".into()))?;
+            let shape = entry.key("shape").map_or(Ok(Shape::Row(values.len())), shape)?;
+            Constant::new(shape, values.into_iter().map(|value| value as f32).collect()).map_err(wrong)
         };
         let conv = |outputs: usize, kernel: usize, groups: usize| -> Result<Conv> {
             let dilation = or("dilation", 1)?;
@@ -419,6 +480,11 @@ impl<'a> Reader<'a> {
             }
             "lstm" => Op::Lstm { width: number(main("WIDTH")?)? },
             "last" => plain(Op::Last)?,
+            "attention" => Op::Attention { heads: number(main("HEADS")?)? },
+            "matrix-product" => Op::MatrixProduct,
+            "weighted-sum" => Op::WeightedSum,
+            "constant" => Op::Constant(constant()?),
+            "learned" => Op::Learned(constant()?),
             "batch-norm" => plain(Op::BatchNorm)?,
             "layer-norm" => plain(Op::LayerNorm)?,
             "group-norm" => Op::GroupNorm { groups: number(main("GROUPS")?)? },
@@ -452,14 +518,19 @@ impl<'a> Reader<'a> {
                 }
             }
             "flatten" => plain(Op::Flatten)?,
-            "reshape" => {
-                let value = main("[CHANNELS, HEIGHT, WIDTH]")?;
-                let extents = numbers(value)?.try_into();
-                Op::Reshape(extents.map_err(|_| self.file.wrong(value.span(), "allowed: [channels, height, width]".into(), None))?)
-            }
+            "gather" => Op::Gather(numbers(main("[CHANNEL, …]")?)?),
+            "reshape" => Op::Reshape(shape(main("[CHANNELS, HEIGHT, WIDTH]")?)?),
+            "transpose" => plain(Op::Transpose)?,
             "pad" => Op::Pad(number(main("PIXELS")?)?),
             "dropout" => Op::Dropout(share(main("RATE")?)?),
-            other => unreachable!("`{other}` is no operation of the list"),
+            other => {
+                let make = self.registered.get(other).unwrap_or_else(|| unreachable!("`{other}` is no operation of the list"));
+                let given = match entry.main.map(|value| (value, value.get_ref())) {
+                    None | Some((_, DeValue::Boolean(true))) => None,
+                    Some((value, _)) => Some(real(value).ok_or_else(|| self.file.wrong(value.span(), "allowed: a number".into(), None))?),
+                };
+                Op::Custom(make(given).map_err(|message| self.file.wrong(entry.span.clone(), message, None))?)
+            }
         })
     }
 

@@ -74,6 +74,12 @@ enum Kernel {
         of: usize,
         from: usize,
     },
+    Gather {
+        of: usize,
+        channels: Vec<usize>,
+    },
+    /// The same for every image.
+    Constant(Vec<f32>),
     /// Channel by channel from pixel by pixel, and back.
     Planar {
         channels: usize,
@@ -123,8 +129,11 @@ impl Inference {
                 && let (Op::Add, [a, b]) = (&nodes[sum].op, nodes[sum].inputs.as_slice())
                 && !joined[sum]
             {
-                residual = Some(if *a == Port::Node(number) { *b } else { *a });
-                (last, joined[sum]) = (sum, true);
+                let other = if *a == Port::Node(number) { *b } else { *a };
+                if graph.shape(other) == node.shape {
+                    residual = Some(other);
+                    (last, joined[sum]) = (sum, true);
+                }
             }
             let mut activation = Fused::None;
             if let Some(reader) = only_reader(last)
@@ -206,6 +215,16 @@ fn compile(graph: &Graph, number: usize, arrays: &[Array]) -> Option<Kernel> {
         let name = format!("{}.{}.{slot}", graph.family, place?.name);
         arrays.iter().find(|array| array.name == name).map(|array| array.values.clone())
     };
+    if let Op::Constant(constant) | Op::Learned(constant) = &node.op {
+        let learned = place.and_then(|place| arrays.iter().find(|array| array.name == format!("{}.{}", graph.family, place.name)));
+        let given = learned.map_or(constant.values(), |array| array.values.as_slice());
+        let flat: Vec<f32> = given.iter().copied().cycle().take(node.shape.len()).collect();
+        let mut laid_out = flat.clone();
+        if let Shape::Images([channels, ..]) = node.shape {
+            pixels(&flat, channels, flat.len(), &mut laid_out);
+        }
+        return Some(Kernel::Constant(laid_out));
+    }
     let input = *shapes.first()?;
     let extents = if let Shape::Images(extents) = input { extents } else { [input.len(), 1, 1] };
     let [channels, height, width] = extents;
@@ -241,12 +260,14 @@ fn compile(graph: &Graph, number: usize, arrays: &[Array]) -> Option<Kernel> {
         Op::Add | Op::Subtract | Op::Multiply | Op::Divide | Op::Mean => Kernel::Combine(node.op.clone()),
         Op::Concatenate => Kernel::Concatenate(shapes.iter().map(|shape| shape.channels()).collect()),
         Op::Slice { from, .. } => Kernel::Slice { of: input.channels(), from: *from },
-        Op::Flatten => Kernel::Planar { channels },
-        Op::Reshape([to, ..]) if matches!(input, Shape::Row(_)) => Kernel::Pixels { channels: *to },
+        Op::Gather(list) => Kernel::Gather { of: input.channels(), channels: list.clone() },
+        Op::Flatten | Op::Reshape(Shape::Row(_)) => Kernel::Planar { channels },
+        Op::Reshape(Shape::Images([to, ..])) if matches!(input, Shape::Row(_)) => Kernel::Pixels { channels: *to },
         Op::Upsample { factor, bilinear: false } => Kernel::Upsample { extent: [height, width], factor: *factor },
         Op::Pad(by) => Kernel::Pad { extent: [height, width], by: *by },
         Op::Reshape(_) | Op::Upsample { .. } | Op::AdaptiveAveragePool { .. } | Op::TransposedConv { .. } => return None,
-        Op::Embedding { .. } | Op::Lstm { .. } | Op::Last | Op::Dropout(_) => return None,
+        Op::Embedding { .. } | Op::Lstm { .. } | Op::Last | Op::Dropout(_) | Op::Attention { .. } | Op::Transpose => return None,
+        Op::MatrixProduct | Op::WeightedSum | Op::Constant(_) | Op::Learned(_) | Op::Custom(_) => return None,
     })
 }
 
@@ -305,6 +326,12 @@ impl Step {
             Kernel::Slice { of, from } => {
                 y.chunks_exact_mut(c).zip(x.chunks_exact(*of)).for_each(|(y, x)| y.copy_from_slice(&x[*from..from + c]));
             }
+            Kernel::Gather { of, channels } => {
+                for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(*of)) {
+                    y.iter_mut().zip(channels).for_each(|(y, channel)| *y = x[*channel]);
+                }
+            }
+            Kernel::Constant(values) => y.chunks_exact_mut(self.len).for_each(|y| y.copy_from_slice(values)),
             Kernel::Planar { channels } => {
                 for (x, y) in x.chunks_exact(self.len).zip(y.chunks_exact_mut(self.len)) {
                     let pixels = self.len / channels;

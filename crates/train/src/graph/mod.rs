@@ -26,6 +26,7 @@ mod inference;
 mod linear_map;
 mod net;
 mod op;
+mod operation;
 mod plan;
 mod predictor;
 mod run;
@@ -38,7 +39,8 @@ pub use cost::Cost;
 pub use dependency::{DependencyGroup, ParamSlice, Unit};
 pub use linear_map::LinearMap;
 pub use net::Net;
-pub use op::{Activation, Conv, Op, Pool};
+pub use op::{Activation, Constant, Conv, Op, Pool};
+pub use operation::{Make, Operation, register};
 pub use predictor::Predictor;
 pub use shape::Shape;
 pub use slice::Slices;
@@ -230,7 +232,10 @@ impl Graph {
 
     /// Whether a node has running statistics.
     pub fn has_batch_norm(&self) -> bool {
-        self.nodes.iter().any(|node| node.op == Op::BatchNorm)
+        self.nodes.iter().any(|node| match &node.op {
+            Op::Custom(operation) => operation.body().is_some_and(Self::has_batch_norm),
+            op => *op == Op::BatchNorm,
+        })
     }
 
     /// Whether each node reads the one before it and nothing else.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Network, Pass,
-    layers::{BatchNorm, Conv2d, GroupNorm, Linear, TransposedConv2d, embedding},
+    layers::{BatchNorm, Conv2d, GroupNorm, Linear, TransposedConv2d, embedding, trained},
 };
 
 /// A network that runs a [`Graph`]. Its parameters are called `Net.NODE.weight` and so on, in the graph's order.
@@ -43,6 +43,9 @@ pub(super) enum Layer {
     BatchNorm(BatchNorm),
     GroupNorm(GroupNorm),
     Embedding(Param<Tensor<2>>),
+    Learned(Param<Tensor<2>>),
+    /// Of an operation of another crate.
+    Body(Box<Net>),
 }
 
 impl Net {
@@ -64,7 +67,7 @@ impl Net {
         order.sort_by_key(|place| matches!(graph.nodes()[graph.layers[*place].node].op, Op::Embedding { .. }));
         let mut layers: Vec<Option<Layer>> = vec![None; order.len()];
         for place in order {
-            layers[place] = Some(Layer::new(&graph, &graph.layers[place], rng, device)?);
+            layers[place] = Some(Layer::new(&graph, &graph.layers[place], seed, rng, device)?);
         }
         let layers = layers.into_iter().flatten().collect();
         let plan = planned(&graph, plan(&graph));
@@ -96,7 +99,7 @@ fn planned(graph: &Graph, steps: Vec<Step>) -> Vec<Planned> {
 }
 
 impl Layer {
-    fn new(graph: &Graph, place: &LayerPlace, rng: &mut Stream, device: &Device) -> Result<Self> {
+    fn new(graph: &Graph, place: &LayerPlace, seed: Seed, rng: &mut Stream, device: &Device) -> Result<Self> {
         let node = &graph.nodes()[place.node];
         let input = graph.shape(*node.inputs.first().unwrap_or(&Port::Input));
         let channels = input.channels();
@@ -125,6 +128,19 @@ impl Layer {
                 fits(&[*symbols, *width])?;
                 Ok(Self::Embedding(embedding(*symbols, *width, rng, device)))
             }
+            Op::Learned(constant) => {
+                let shape = match constant.shape() {
+                    Shape::Row(width) => [1, width],
+                    Shape::Images([channels, height, width]) => [channels, height * width],
+                    Shape::Sequence(extents) => extents,
+                };
+                let values = constant.values().iter().copied().cycle().take(constant.shape().len()).collect();
+                Ok(Self::Learned(trained(values, shape, device)))
+            }
+            Op::Custom(operation) if let Some(body) = operation.body() => {
+                let body = body.clone().with_layers("body", |_| {});
+                Ok(Self::Body(Box::new(Net::new(body, seed.child(&place.name), device)?)))
+            }
             Op::BatchNorm => Ok(Self::BatchNorm(BatchNorm::new(channels, device))),
             Op::LayerNorm => Ok(Self::GroupNorm(GroupNorm::new(channels, 1, device))),
             Op::GroupNorm { groups } => Ok(Self::GroupNorm(GroupNorm::new(channels, *groups, device))),
@@ -135,15 +151,7 @@ impl Layer {
 
 impl Network for Net {
     fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
-        let n = inputs.dims()[0];
-        let input = match self.graph.input() {
-            Shape::Images([channels, height, width]) => Value::Images(inputs.reshape([n, channels, height, width])),
-            Shape::Row(_) => Value::Rows(inputs),
-            Shape::Sequence([steps, width]) => {
-                Value::Sequence(inputs.reshape([n, steps, width]).swap_dims(0, 1).reshape([n * steps, width]), steps)
-            }
-        };
-        run(self, &self.plan, input, pass).flat()
+        run(self, &self.plan, Value::shaped(inputs, self.graph.input()), pass).flat()
     }
 }
 
@@ -156,7 +164,8 @@ macro_rules! each {
             Layer::Linear($inner) => $do,
             Layer::BatchNorm($inner) => $do,
             Layer::GroupNorm($inner) => $do,
-            Layer::Embedding($inner) => $do,
+            Layer::Embedding($inner) | Layer::Learned($inner) => $do,
+            Layer::Body($inner) => $do,
         }
     };
 }
@@ -171,6 +180,11 @@ macro_rules! with {
             Layer::BatchNorm($inner) => Layer::BatchNorm($do),
             Layer::GroupNorm($inner) => Layer::GroupNorm($do),
             Layer::Embedding($inner) => Layer::Embedding($do),
+            Layer::Learned($inner) => Layer::Learned($do),
+            Layer::Body(body) => {
+                let $inner = *body;
+                Layer::Body(Box::new($do))
+            }
         }
     };
 }

@@ -1,7 +1,11 @@
 //! The operations.
 
+use std::sync::Arc;
+
 use lyceum_core::math::erf;
 use lyceum_kernels::Activation as Fused;
+
+use super::{Operation, Shape};
 
 /// What a node does to what it reads. Sizes of one number hold for height and width.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +36,24 @@ pub enum Op {
     },
     /// The last step of a sequence.
     Last,
+    /// Self-attention of h heads (Vaswani et al. 2017). A step of the sequence that is read has the queries of all heads, their keys, and
+    /// their values, 3·h·e numbers; a step of what is given has h·e. Of each head,
+    ///
+    /// ```text
+    /// softmax(QKᵀ/√e) V
+    /// ```
+    #[allow(missing_docs, reason = "told above")]
+    Attention { heads: usize },
+    /// The product AB of two sequences: `steps × k` of the first, `k × width` of the second.
+    MatrixProduct,
+    /// Σᵢ wᵢxᵢ of the values x₁ … xₖ that are read, with the k numbers w that are read last.
+    WeightedSum,
+    /// The same for every example.
+    Constant(Constant),
+    /// The same for every example, and learned; these numbers are the initial ones.
+    Learned(Constant),
+    /// An operation of another crate.
+    Custom(Arc<dyn Operation>),
     /// Batch normalisation of each channel.
     BatchNorm,
     /// Normalisation of each example, or step of a sequence, over all its numbers, with a scale and a shift for each channel.
@@ -63,11 +85,11 @@ pub enum Op {
         /// Between neighbours by distance, instead of the nearest one's value.
         bilinear: bool,
     },
-    /// The sum.
+    /// The sum. Of images and sequences, what is read besides the first may also be a number for each channel, here and in the next four.
     Add,
     /// The first less the second.
     Subtract,
-    /// The product; of images also with a number for each channel.
+    /// The product.
     Multiply,
     /// The first over the second.
     Divide,
@@ -82,14 +104,67 @@ pub enum Op {
         /// The one after the last.
         until: usize,
     },
+    /// These channels, or numbers in a row, in this order; one may be there twice.
+    Gather(Vec<usize>),
     /// Images and sequences as numbers in a row.
     Flatten,
-    /// Numbers as images of these channels, height and width.
-    Reshape([usize; 3]),
+    /// The numbers in another shape.
+    Reshape(Shape),
+    /// Height and width of images, or steps and width of a sequence, change places.
+    Transpose,
     /// So many zeros around images.
     Pad(usize),
     /// In training each number is 0 with this probability, and the others are scaled up.
     Dropout(f64),
+}
+
+/// Numbers of a shape.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Constant {
+    shape: Shape,
+    values: Arc<Vec<f32>>,
+}
+
+impl Constant {
+    /// These numbers in this shape, channel by channel of images, step by step of a sequence; one number stands for all.
+    ///
+    /// # Errors
+    ///
+    /// Another number of them, and one that is not finite.
+    pub fn new(shape: Shape, values: Vec<f32>) -> Result<Self, String> {
+        if values.len() != shape.len() && values.len() != 1 {
+            return Err(format!("{} numbers for the shape {shape}; allowed: {} of them, or one", values.len(), shape.len()));
+        }
+        match values.iter().find(|value| !value.is_finite()) {
+            Some(value) => Err(format!("found {value}; allowed: finite numbers")),
+            None => Ok(Self { shape, values: Arc::new(values) }),
+        }
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// These channels of it, of images and sequences all pixels and steps.
+    pub(super) fn with_channels(&self, kept: &[usize]) -> Self {
+        let shape = self.shape.with_channels(kept.len());
+        if self.values.len() == 1 {
+            return Self { shape, values: self.values.clone() };
+        }
+        let values: Vec<f32> = match self.shape {
+            Shape::Images([_, height, width]) => {
+                kept.iter().flat_map(|channel| self.values[channel * height * width..][..height * width].iter().copied()).collect()
+            }
+            shape => self.values.chunks(shape.channels()).flat_map(|step| kept.iter().map(|channel| step[*channel])).collect(),
+        };
+        Self { shape, values: Arc::new(values) }
+    }
+
+    /// As many numbers as the shape has, or one that stands for all.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
 }
 
 /// A convolution; the channels c are those of o's group.
@@ -163,6 +238,12 @@ impl Op {
             Self::Embedding { .. } => "embedding",
             Self::Lstm { .. } => "lstm",
             Self::Last => "last",
+            Self::Attention { .. } => "attention",
+            Self::MatrixProduct => "matrix-product",
+            Self::WeightedSum => "weighted-sum",
+            Self::Constant(_) => "constant",
+            Self::Learned(_) => "learned",
+            Self::Custom(operation) => operation.name(),
             Self::BatchNorm => "batch-norm",
             Self::LayerNorm => "layer-norm",
             Self::GroupNorm { .. } => "group-norm",
@@ -181,8 +262,10 @@ impl Op {
             Self::Mean => "mean",
             Self::Concatenate => "concatenate",
             Self::Slice { .. } => "slice",
+            Self::Gather(_) => "gather",
             Self::Flatten => "flatten",
             Self::Reshape(_) => "reshape",
+            Self::Transpose => "transpose",
             Self::Pad(_) => "pad",
             Self::Dropout(_) => "dropout",
         }
@@ -200,10 +283,20 @@ impl Op {
     /// The layers that hold its parameters: what each is called besides the node's name.
     pub(super) fn parts(&self) -> &'static [&'static str] {
         match self {
-            Self::Conv(_) | Self::TransposedConv { .. } | Self::Linear { .. } | Self::Embedding { .. } => &[""],
+            Self::Conv(_) | Self::TransposedConv { .. } | Self::Linear { .. } | Self::Embedding { .. } | Self::Learned(_) => &[""],
             Self::BatchNorm | Self::LayerNorm | Self::GroupNorm { .. } => &[""],
+            Self::Custom(operation) if operation.body().is_some() => &[""],
             Self::Lstm { .. } => &["input", "recurrent"],
             _ => &[],
+        }
+    }
+
+    /// Whether it reads several values, of which the first is the one before.
+    pub(super) fn reads_several(&self) -> bool {
+        match self {
+            Self::Add | Self::Subtract | Self::Multiply | Self::Divide | Self::Mean => true,
+            Self::Concatenate | Self::MatrixProduct | Self::WeightedSum => true,
+            _ => false,
         }
     }
 
@@ -227,6 +320,7 @@ impl Op {
             Self::Linear { outputs } => at_least_one(&[("the number of outputs", outputs)]),
             Self::Embedding { symbols, width } => at_least_one(&[("the number of symbols", symbols), ("the width", width)]),
             Self::Lstm { width } => at_least_one(&[("the width", width)]),
+            Self::Attention { heads } => at_least_one(&[("the number of heads", heads)]),
             Self::GroupNorm { groups } => at_least_one(&[("the number of groups", groups)]),
             Self::MaxPool(Pool { size, stride, padding }) | Self::AveragePool(Pool { size, stride, padding }) => {
                 at_least_one(&[("size", size), ("stride", stride)])?;

@@ -56,8 +56,9 @@ pub(super) fn plan(graph: &Graph) -> Vec<Step> {
         }
         let reads = node.inputs.iter().copied().map(read).collect();
         let mut step = Step { node: number, pooled: false, last: false, residual: None, activation: Fused::None, reads, gives: number };
-        // The sum that a normalisation is an operand of.
-        let sum = next(number).filter(|(sum, op)| **op == Op::Add && nodes[*sum].inputs.len() == 2 && !joined[*sum]);
+        // The sum of two values of its shape that a normalisation is an operand of.
+        let is_pair = |inputs: &[Port]| inputs.len() == 2 && inputs.iter().all(|port| graph.shape(*port) == node.shape);
+        let sum = next(number).filter(|(sum, op)| **op == Op::Add && is_pair(&nodes[*sum].inputs) && !joined[*sum]);
         let mut join = |step: &mut Step, to: usize| {
             joined[to] = true;
             step.gives = to;

@@ -1,13 +1,13 @@
 //! One pass through a network's steps.
 
 use burn::tensor::{
-    Tensor, activation, module,
+    Device, Int, Tensor, TensorData, activation, module,
     ops::{AvgPoolOptions, InterpolateMode, InterpolateOptions, MaxPoolOptions},
 };
-use lyceum_kernels::{Activation as Fused, max_pool};
+use lyceum_kernels::{Activation as Fused, attention, max_pool};
 
 use super::{
-    Activation, Net, Op, Pool, Port,
+    Activation, Net, Op, Pool, Port, Shape,
     net::{Layer, Planned},
     plan::{Read, Step},
 };
@@ -26,16 +26,33 @@ pub(super) enum Value {
 }
 
 impl Value {
+    /// The numbers of each example in a row as values of this shape.
+    pub(super) fn shaped(x: Tensor<2>, shape: Shape) -> Self {
+        let n = x.dims()[0];
+        match shape {
+            Shape::Row(_) => Self::Rows(x),
+            Shape::Images([channels, height, width]) => Self::Images(x.reshape([n, channels, height, width])),
+            Shape::Sequence([steps, width]) => Self::Sequence(steps_first(x.reshape([n, steps, width])), steps),
+        }
+    }
+
     /// The numbers of each example in a row.
     pub(super) fn flat(self) -> Tensor<2> {
         match self {
             Self::Rows(x) => x,
             Self::Images(x) => x.flatten(1, 3),
-            Self::Sequence(x, steps) => {
-                let [rows, width] = x.dims();
-                x.reshape([steps, rows / steps, width]).swap_dims(0, 1).flatten(1, 2)
-            }
+            Self::Sequence(x, steps) => examples_first(x, steps).flatten(1, 2),
         }
+    }
+
+    /// What values of this pass are like.
+    fn like(&self) -> Like {
+        let (rows, device, autodiff) = match self {
+            Self::Rows(x) => (x.dims()[0], x.device(), x.is_autodiff()),
+            Self::Images(x) => (x.dims()[0], x.device(), x.is_autodiff()),
+            Self::Sequence(x, steps) => (x.dims()[0] / steps, x.device(), x.is_autodiff()),
+        };
+        Like { examples: rows, device: device.inner(), autodiff }
     }
 
     /// What the rows become: those of each step of a sequence; images are flattened.
@@ -67,6 +84,24 @@ impl Value {
     }
 }
 
+/// `n × steps × width` from step after step.
+fn examples_first(x: Tensor<2>, steps: usize) -> Tensor<3> {
+    let [rows, width] = x.dims();
+    x.reshape([steps, rows / steps, width]).swap_dims(0, 1)
+}
+
+/// Step after step from `n × steps × width`.
+fn steps_first(x: Tensor<3>) -> Tensor<2> {
+    let [n, steps, width] = x.dims();
+    x.swap_dims(0, 1).reshape([steps * n, width])
+}
+
+/// Numbers of each example, once a step.
+fn at_each_step(x: Tensor<2>, steps: usize) -> Tensor<2> {
+    let [n, width] = x.dims();
+    x.reshape([1, n, width]).expand([steps, n, width]).reshape([steps * n, width])
+}
+
 /// The same of a value of any kind.
 macro_rules! any {
     ($value:expr, $x:ident => $do:expr) => {
@@ -78,12 +113,16 @@ macro_rules! any {
     };
 }
 
-/// The same of two values of one kind.
+/// The same of two values of one kind, or of a value and a number for each channel.
 macro_rules! both {
     ($a:expr, $b:expr, $x:ident, $y:ident => $do:expr) => {
         match ($a, $b) {
             (Value::Rows($x), Value::Rows($y)) => Value::Rows($do),
             (Value::Sequence($x, steps), Value::Sequence($y, _)) => Value::Sequence($do, steps),
+            (Value::Sequence($x, steps), Value::Rows($y)) => {
+                let $y = at_each_step($y, steps);
+                Value::Sequence($do, steps)
+            }
             (a, b) => {
                 let ($x, $y) = (a.images(), b.images());
                 Value::Images($do)
@@ -111,11 +150,19 @@ impl Values {
 
 /// What the last node gives.
 pub(super) fn run(net: &Net, plan: &[Planned], input: Value, pass: &mut Pass) -> Value {
+    let like = input.like();
     let mut values = Values { input: Some(input), nodes: vec![None; net.graph().nodes().len()] };
     for Planned { step, layers } in plan {
         let mut inputs: Vec<Value> = step.reads.iter().map(|read| values.read(*read)).collect();
         let op = &net.graph().nodes()[step.node].op;
         let output = match (inputs.len(), layers.as_slice()) {
+            (_, layers) if let Op::Custom(operation) = op => {
+                let body = layers.first().map(|layer| net.layer(*layer));
+                let body = if let Some(Layer::Body(body)) = body { Some(body.as_ref()) } else { None };
+                let given = operation.run(inputs.into_iter().map(Value::flat).collect(), body, pass);
+                Value::shaped(given, net.graph().nodes()[step.node].shape)
+            }
+            (0, layers) => of_none(op, layers.first().map(|layer| net.layer(*layer)), &like),
             (1, []) => of_one(op, inputs.remove(0), step.activation, pass),
             (1, [layer]) => {
                 let residual = step.residual.map(|read| values.read(read));
@@ -141,6 +188,7 @@ fn through_layer(layer: &Layer, x: Value, residual: Option<Value>, step: &Step, 
         Layer::Linear(linear) => x.map_rows(|x| linear.forward(x, activation, pass)),
         Layer::BatchNorm(norm) => x.map_images(|x| norm.forward(x, residual.map(Value::images), activation, pass)),
         Layer::GroupNorm(norm) => x.map_images(|x| norm.forward(x)),
+        Layer::Learned(_) | Layer::Body(_) => unreachable!("read by operations of their own"),
         Layer::Embedding(vectors) => {
             let symbols = x.flat();
             let steps = symbols.dims()[1];
@@ -200,15 +248,66 @@ fn of_one(op: &Op, x: Value, fused: Fused, pass: &mut Pass) -> Value {
         }
         Op::Slice { from, until } => any!(x, x => x.narrow(1, *from, until - from)),
         Op::Flatten => Value::Rows(x.flat()),
-        Op::Reshape([channels, height, width]) => {
-            let x = x.flat();
-            let n = x.dims()[0];
-            Value::Images(x.reshape([n, *channels, *height, *width]))
+        Op::Reshape(shape) => Value::shaped(x.flat(), *shape),
+        Op::Transpose => match x {
+            Value::Images(x) => Value::Images(x.swap_dims(2, 3)),
+            Value::Sequence(x, steps) => {
+                let width = x.dims()[1];
+                Value::Sequence(steps_first(examples_first(x, steps).swap_dims(1, 2)), width)
+            }
+            x => x,
+        },
+        Op::Gather(channels) => any!(x, x => {
+            let places: Vec<i64> = channels.iter().map(|channel| *channel as i64).collect();
+            let places = Tensor::<1, Int>::from_data(TensorData::new(places, [channels.len()]), &x.device());
+            x.select(1, places)
+        }),
+        Op::Attention { heads } => {
+            let Value::Sequence(x, steps) = x else { unreachable!("attention reads a sequence") };
+            let rows = x.dims()[0];
+            let n = rows / steps;
+            let packed: Tensor<2> = examples_first(x, steps).flatten(0, 1);
+            let mask = Tensor::<1>::ones([rows], &packed.device().inner());
+            let mask = if packed.is_autodiff() { mask.autodiff() } else { mask };
+            let given = attention(packed, mask, n, *heads);
+            let width = given.dims()[1];
+            Value::Sequence(steps_first(given.reshape([n, steps, width])), steps)
         }
         Op::Pad(by) => Value::Images(x.images().pad([(0, 0), (0, 0), (*by, *by), (*by, *by)], 0.0)),
         Op::Dropout(rate) => any!(x, x => pass.dropout(x, *rate)),
         other => unreachable!("`{}` reads several values or has parameters", other.name()),
     }
+}
+
+/// Each example times its number, of `n × 1`.
+fn times(x: Value, weights: Tensor<2>) -> Value {
+    match x {
+        Value::Rows(x) => Value::Rows(x * weights),
+        Value::Images(x) => Value::Images(x * weights.reshape([-1, 1, 1, 1])),
+        Value::Sequence(x, steps) => Value::Sequence(x * at_each_step(weights, steps), steps),
+    }
+}
+
+/// What values of a pass are like.
+struct Like {
+    examples: usize,
+    device: Device,
+    autodiff: bool,
+}
+
+/// What is the same for each example.
+fn of_none(op: &Op, layer: Option<&Layer>, like: &Like) -> Value {
+    let (Op::Constant(constant) | Op::Learned(constant)) = op else { unreachable!("`{}` reads a value", op.name()) };
+    let len = constant.shape().len();
+    let numbers = match layer {
+        Some(Layer::Learned(numbers)) => numbers.val(),
+        _ => {
+            let numbers = Tensor::<2>::from_data(TensorData::new(constant.values().to_vec(), [1, constant.values().len()]), &like.device);
+            if like.autodiff { numbers.autodiff() } else { numbers }
+        }
+    };
+    let numbers = if numbers.dims() == [1, 1] { numbers } else { numbers.reshape([1, len]) };
+    Value::shaped(numbers.expand([like.examples, len]), constant.shape())
 }
 
 fn activate<const D: usize>(function: Activation, x: Tensor<D>) -> Tensor<D> {
@@ -242,6 +341,17 @@ fn of_several(op: &Op, inputs: Vec<Value>) -> Value {
     }
     let mut inputs = inputs.into_iter();
     let first = inputs.next().expect("several values");
+    if *op == Op::MatrixProduct
+        && let (Value::Sequence(a, steps), Some(Value::Sequence(b, rows))) = (&first, inputs.as_slice().first())
+    {
+        let product = examples_first(a.clone(), *steps).matmul(examples_first(b.clone(), *rows));
+        return Value::Sequence(steps_first(product), *steps);
+    }
+    if *op == Op::WeightedSum {
+        let Some(Value::Rows(weights)) = inputs.next_back() else { unreachable!("the weights are numbers in a row") };
+        let weighted = std::iter::once(first).chain(inputs).enumerate().map(|(number, x)| times(x, weights.clone().narrow(1, number, 1)));
+        return weighted.reduce(|a, b| both!(a, b, x, y => x + y)).expect("several values");
+    }
     let result = inputs.fold(first, |a, b| match op {
         Op::Add | Op::Mean => both!(a, b, x, y => x + y),
         Op::Subtract => both!(a, b, x, y => x - y),

@@ -39,6 +39,25 @@ impl Shape {
             Self::Images([channels, ..]) => channels,
         }
     }
+
+    /// The same with another number of channels.
+    pub(super) fn with_channels(self, channels: usize) -> Self {
+        match self {
+            Self::Row(_) => Self::Row(channels),
+            Self::Images([_, height, width]) => Self::Images([channels, height, width]),
+            Self::Sequence([steps, _]) => Self::Sequence([steps, channels]),
+        }
+    }
+
+    /// Whether this is a number for each channel of images or sequences of another shape.
+    pub(super) fn is_one_a_channel_of(self, other: Self) -> bool {
+        let channels = other.channels();
+        match other {
+            Self::Row(_) => false,
+            Self::Images(_) => self == Self::Images([channels, 1, 1]) || self == Self::Row(channels),
+            Self::Sequence(_) => self == Self::Row(channels),
+        }
+    }
 }
 
 impl Display for Shape {
@@ -58,8 +77,12 @@ impl Op {
     /// The shape of what is given, for one example.
     pub(super) fn shape(&self, inputs: &[Shape]) -> Fit<Shape> {
         self.check()?;
-        if let Self::Add | Self::Multiply | Self::Mean | Self::Concatenate | Self::Subtract | Self::Divide = self {
-            return self.of_several(inputs);
+        match self {
+            Self::Constant(constant) | Self::Learned(constant) if inputs.is_empty() => return Ok(constant.shape()),
+            Self::Constant(_) | Self::Learned(_) => return Err("reads nothing".into()),
+            Self::Custom(operation) => return operation.shape(inputs),
+            op if op.reads_several() => return self.of_several(inputs),
+            _ => {}
         }
         let [input] = inputs else { return Err(format!("reads {} values; allowed: one", inputs.len())) };
         let input = *input;
@@ -74,6 +97,14 @@ impl Op {
             },
             Self::Lstm { width } => Ok(Shape::Sequence([sequence(input)?[0], *width])),
             Self::Last => Ok(Shape::Row(sequence(input)?[1])),
+            Self::Attention { heads } => {
+                let [steps, width] = sequence(input)?;
+                if width.is_multiple_of(heads.saturating_mul(3)) {
+                    Ok(Shape::Sequence([steps, width / 3]))
+                } else {
+                    Err(format!("queries, keys and values of {heads} heads in {width} numbers a step; allowed: a multiple of 3·{heads}"))
+                }
+            }
             Self::BatchNorm | Self::Activation(_) | Self::Dropout(_) | Self::LayerNorm => Ok(input),
             Self::Softmax => match input {
                 Shape::Row(_) | Shape::Sequence(_) => Ok(input),
@@ -84,23 +115,23 @@ impl Op {
             }
             Self::GroupNorm { .. } => Ok(input),
             Self::Flatten => Ok(Shape::Row(input.len())),
-            Self::Reshape(extents) => {
-                let output = Shape::Images(*extents);
-                if output.len() == input.len() {
-                    Ok(output)
-                } else {
-                    Err(format!("{input} has {} numbers, {output} has {}", input.len(), output.len()))
-                }
-            }
+            Self::Reshape(output) if output.len() == input.len() => Ok(*output),
+            Self::Reshape(output) => Err(format!("{input} has {} numbers, {output} has {}", input.len(), output.len())),
+            Self::Transpose => match input {
+                Shape::Images([channels, height, width]) => Ok(Shape::Images([channels, width, height])),
+                Shape::Sequence([steps, width]) => Ok(Shape::Sequence([width, steps])),
+                Shape::Row(_) => Err(format!("transposes images and sequences; found {input} numbers in a row")),
+            },
+            Self::Gather(channels) => match channels.iter().find(|channel| **channel >= input.channels()) {
+                Some(channel) => Err(format!("channel {channel} of {input}; allowed: less than {}", input.channels())),
+                None if channels.is_empty() => Err("no channels; allowed: one or more".into()),
+                None => Ok(input.with_channels(channels.len())),
+            },
             Self::Slice { from, until } => {
                 if from >= until || *until > input.channels() {
                     return Err(format!("channels {from} to {until} of {input}; allowed: up to {}", input.channels()));
                 }
-                Ok(match input {
-                    Shape::Row(_) => Shape::Row(until - from),
-                    Shape::Images([_, height, width]) => Shape::Images([until - from, height, width]),
-                    Shape::Sequence([steps, _]) => Shape::Sequence([steps, until - from]),
-                })
+                Ok(input.with_channels(until - from))
             }
             Self::Conv(conv) => conv.shape(images(input)?),
             Self::TransposedConv { outputs, kernel, stride, padding } => {
@@ -127,6 +158,9 @@ impl Op {
             }
             Self::Pad(by) => padded(images(input)?, *by).map(Shape::Images),
             Self::Add | Self::Subtract | Self::Multiply | Self::Divide | Self::Mean | Self::Concatenate => unreachable!("handled above"),
+            Self::MatrixProduct | Self::WeightedSum | Self::Constant(_) | Self::Learned(_) | Self::Custom(_) => {
+                unreachable!("handled above")
+            }
         }
     }
 
@@ -136,8 +170,22 @@ impl Op {
         if rest.is_empty() {
             return Err(format!("reads one value, {first}; allowed: two or more"));
         }
-        if let (Self::Subtract | Self::Divide, [_, _, ..]) = (self, rest) {
+        if let (Self::Subtract | Self::Divide | Self::MatrixProduct, [_, _, ..]) = (self, rest) {
             return Err(format!("reads {} values; allowed: two", inputs.len()));
+        }
+        if let (Self::MatrixProduct, [second]) = (self, rest) {
+            let ([steps, k], [rows, width]) = (sequence(*first)?, sequence(*second)?);
+            let message = || format!("{first} times {second}: the second has {rows} steps; allowed: as many as the first has numbers");
+            return if k == rows { Ok(Shape::Sequence([steps, width])) } else { Err(message()) };
+        }
+        if let (Self::WeightedSum, [others @ .., weights]) = (self, rest) {
+            return if !others.iter().all(|shape| shape == first) {
+                Err(format!("{} are not of one shape, besides the weights, which come last", listed()))
+            } else if *weights != Shape::Row(inputs.len() - 1) {
+                Err(format!("the weights are {weights}; allowed: {} numbers in a row, one for each value", inputs.len() - 1))
+            } else {
+                Ok(*first)
+            };
         }
         if *self == Self::Concatenate {
             return rest.iter().try_fold(*first, |sum, next| match (sum, *next) {
@@ -151,12 +199,7 @@ impl Op {
                 _ => Err(format!("{} cannot be concatenated: height and width, or steps, differ", listed())),
             });
         }
-        // Squeeze and excitation: a number for each channel, times images.
-        let scales = |shape: &Shape| {
-            matches!(first, Shape::Images(_))
-                && (*shape == Shape::Images([first.channels(), 1, 1]) || *shape == Shape::Row(first.channels()))
-        };
-        let fits = |shape: &Shape| shape == first || (*self == Self::Multiply && scales(shape));
+        let fits = |shape: &Shape| shape == first || shape.is_one_a_channel_of(*first);
         if rest.iter().all(fits) { Ok(*first) } else { Err(format!("{} are not of one shape", listed())) }
     }
 }

@@ -50,7 +50,14 @@ impl Graph {
                 Op::Lstm { .. } => Op::Lstm { width: outputs },
                 Op::Embedding { symbols, .. } => Op::Embedding { symbols, width: outputs },
                 Op::GroupNorm { groups } => Op::GroupNorm { groups: groups * outputs / node.shape.channels() },
-                Op::Reshape([_, height, width]) => Op::Reshape([outputs, height, width]),
+                Op::Reshape(shape) => Op::Reshape(shape.with_channels(outputs)),
+                Op::Attention { heads } => Op::Attention { heads: heads * outputs / node.shape.channels() },
+                Op::Constant(constant) => Op::Constant(constant.with_channels(&gives)),
+                Op::Learned(constant) => Op::Learned(constant.with_channels(&gives)),
+                Op::Gather(channels) => {
+                    let left = kept(node.inputs[0]);
+                    Op::Gather(gives.iter().map(|output| left.partition_point(|channel| *channel < channels[*output])).collect())
+                }
                 Op::Slice { from, .. } => {
                     let from = kept(node.inputs[0]).iter().filter(|channel| **channel < from).count();
                     Op::Slice { from, until: from + outputs }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Activation, Conv, Graph, Op, Pool, Port};
+use super::{Activation, Conv, Graph, Op, Pool, Port, Shape};
 
 impl Graph {
     /// The text: an entry a node, numbers as they are, without blocks.
@@ -13,13 +13,22 @@ impl Graph {
             let quoted = |port: &Port| format!("\"{}\"", self.name(*port));
             let (main, keys) = match (&node.op, node.inputs.as_slice()) {
                 // What is written after such an operation is what it reads besides the first.
-                (Op::Add | Op::Subtract | Op::Multiply | Op::Divide | Op::Mean | Op::Concatenate, [_, others @ ..]) => {
-                    (format!("[{}]", others.iter().map(quoted).collect::<Vec<_>>().join(", ")), String::new())
+                (op, [_, others @ ..]) if op.reads_several() => {
+                    let list = |ports: &[Port]| format!("[{}]", ports.iter().map(quoted).collect::<Vec<_>>().join(", "));
+                    match others.split_last() {
+                        Some((weights, values)) if *op == Op::WeightedSum => (list(values), format!(", weights = {}", quoted(weights))),
+                        _ => (list(others), String::new()),
+                    }
                 }
                 (op, _) => written(op),
             };
-            let first = node.inputs.first().filter(|port| **port != before);
-            let from = first.map_or(String::new(), |port| format!(", from = {}", quoted(port)));
+            let from = match node.inputs.as_slice() {
+                [] => String::new(),
+                [first, ..] if *first == before && (node.inputs.len() == 1 || node.op.reads_several()) => String::new(),
+                [first] => format!(", from = {}", quoted(first)),
+                [first, ..] if node.op.reads_several() => format!(", from = {}", quoted(first)),
+                all => format!(", from = [{}]", all.iter().map(quoted).collect::<Vec<_>>().join(", ")),
+            };
             let _ = writeln!(text, "    {{ {} = {main}{keys}, name = \"{}\"{from} }},", node.op.name(), node.name);
         }
         text + "]\n"
@@ -30,6 +39,15 @@ impl Graph {
 fn written(op: &Op) -> (String, String) {
     let keys = |keys: &[(&str, usize)]| keys.iter().fold(String::new(), |text, (key, value)| text + &format!(", {key} = {value}"));
     match *op {
+        Op::Constant(ref constant) | Op::Learned(ref constant) => {
+            let values = match constant.values() {
+                [value] => format!("{value:?}"),
+                values => format!("{values:?}"),
+            };
+            (values, format!(", shape = {}", list(constant.shape())))
+        }
+        Op::Gather(ref channels) => (format!("{channels:?}"), String::new()),
+        Op::Custom(ref operation) => (operation.number().map_or_else(|| "true".into(), |number| format!("{number:?}")), String::new()),
         Op::Conv(Conv { outputs, kernel, stride, padding, dilation, groups, bias }) => {
             let sizes = [("kernel", kernel), ("stride", stride), ("padding", padding), ("dilation", dilation), ("groups", groups)];
             (outputs.to_string(), format!("{}, bias = {bias}", keys(&sizes)))
@@ -46,10 +64,20 @@ fn written(op: &Op) -> (String, String) {
         | Op::Lstm { width: number }
         | Op::GroupNorm { groups: number }
         | Op::AdaptiveAveragePool { size: number }
+        | Op::Attention { heads: number }
         | Op::Pad(number) => (number.to_string(), String::new()),
         Op::Slice { from, until } => (format!("[{from}, {until}]"), String::new()),
-        Op::Reshape(extents) => (format!("{extents:?}"), String::new()),
+        Op::Reshape(shape) => (list(shape), String::new()),
         Op::Dropout(number) | Op::Activation(Activation::LeakyRelu(number)) => (format!("{number:?}"), String::new()),
         _ => ("true".into(), String::new()),
+    }
+}
+
+/// The extents of a shape as a list.
+fn list(shape: Shape) -> String {
+    match shape {
+        Shape::Row(width) => format!("[{width}]"),
+        Shape::Images(extents) => format!("{extents:?}"),
+        Shape::Sequence(extents) => format!("{extents:?}"),
     }
 }
