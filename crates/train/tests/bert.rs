@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+use burn::tensor::{Tensor, TensorData};
 use lyceum_core::Seed;
 use lyceum_kernels::vector;
 use lyceum_train::{
-    Batch, Bert, BertConfig, MaskedTokens, ModelOracle, Objective, OptimizerConfig, Oracle, ParamSpace, Pass, Pipeline, Plain, Rate,
-    TokenBatch, cpu, oracle::Rows,
+    Batch, Bert, BertConfig, MaskedTokens, ModelConfig, ModelOracle, Network, Objective, OptimizerConfig, Oracle, ParamSpace, Pass,
+    Pipeline, Plain, Rate, TokenBatch, cpu, oracle::Rows,
 };
 use rand::RngExt;
 
@@ -50,6 +51,47 @@ fn the_gradient_equals_finite_differences_along_random_directions() {
         let expected = (loss(h) - loss(-h)) / (2.0 * h);
         let found = vector::dot(&gradient, &direction);
         assert!((found - expected).abs() < 2e-2 * (1.0 + expected.abs()), "{found} {expected}");
+    }
+}
+
+/// The encoder as a description gives what the masked language model's encoder gives.
+#[test]
+fn the_description_gives_what_the_encoder_gives() {
+    let bert = model(0.0);
+    let config = ModelConfig::Bert { width: 16, heads: 2, feed_forward: 24, layers: 2, dropout: 0.0 };
+    let net = config.init(lyceum_data::Extent { channels: 1, height: 1, width: 12 }, 23, Seed::new(9), &cpu()).unwrap();
+    let (space, of_bert) = (ParamSpace::of(&net), ParamSpace::of(&bert));
+    let known = of_bert.arrays(&bert);
+    let of = |name: &str| {
+        let name = name.strip_prefix("Bert.").unwrap();
+        known.iter().find(|array| array.name.strip_prefix("Bert.").unwrap_or(&array.name) == name)
+    };
+    let mut arrays = space.arrays(&net);
+    let mut taken = 0;
+    for array in &mut arrays {
+        if let Some(found) = of(&array.name).filter(|found| !found.name.contains("head")) {
+            array.values.clone_from(&found.values);
+            taken += 1;
+        }
+    }
+    // All but those of the two heads.
+    assert_eq!([taken + 2, taken + 5], [arrays.len(), known.len()], "{:?}", arrays.iter().map(|array| &array.name).collect::<Vec<_>>());
+    let net = space.load(net, &arrays).unwrap();
+    let tokens: Vec<u32> = (0..36).map(|i| (i * 7 + i / 12) % 23).collect();
+    let encoded = bert.encode(&tokens, &[true; 36], 3, &mut Pass::evaluation());
+    let width = 16;
+    let encoded: Vec<f32> = encoded.inner().try_into_vec_as().unwrap();
+    let head = |slot: &str| &arrays.iter().find(|array| array.name == format!("Bert.head.{slot}")).unwrap().values;
+    let rows = TensorData::new(tokens.iter().map(|token| *token as f32).collect::<Vec<f32>>(), [3, 12]);
+    let logits: Vec<f32> =
+        net.forward(Tensor::<2>::from_data(rows, &cpu().autodiff()), &mut Pass::evaluation()).inner().try_into_vec_as().unwrap();
+    for (sequence, logits) in logits.chunks(23).enumerate() {
+        let last = &encoded[(sequence * 12 + 11) * width..][..width];
+        for (class, found) in logits.iter().enumerate() {
+            let weights = (0..width).map(|i| head("weight")[i * 23 + class]);
+            let expected: f32 = head("bias")[class] + last.iter().zip(weights).map(|(x, w)| x * w).sum::<f32>();
+            assert!((found - expected).abs() < 1e-3 * (1.0 + expected.abs()), "{found} {expected}");
+        }
     }
 }
 

@@ -107,7 +107,35 @@ fn shipped_networks_run() {
         let net = Net::new(graph, Seed::new(1), &cpu()).unwrap();
         assert_eq!(ParamSpace::of(&net).dimension() as u64, parameters);
         let image = Tensor::<2>::from_data(TensorData::new(vec![0.5_f32; 2 * 3072], [2, 3072]), &cpu().autodiff());
-        assert_eq!(net.forward(image, &mut Pass::evaluation()).dims(), [2, 10]);
+        let pixels = if path.ends_with("unet.toml") { 32 * 32 } else { 1 };
+        assert_eq!(net.forward(image, &mut Pass::evaluation()).dims(), [2, 10 * pixels]);
+    }
+}
+
+/// The files that the book shows.
+#[test]
+fn networks_of_the_book_are_networks() {
+    let book = include_str!("../../../docs/src/networks.md");
+    let shown: Vec<&str> = book.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let networks: Vec<&&str> = shown.iter().filter(|text| text.starts_with("layers")).collect();
+    assert_eq!(networks.len(), 2);
+    for text in networks {
+        let graph = Graph::parse("book.toml", text, Shape::Images([3, 32, 32]), 4).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(graph.output(), Shape::Row(4));
+        assert_eq!(Graph::parse("again.toml", &graph.toml(), graph.input(), 4).unwrap(), graph);
+    }
+}
+
+/// A network that says something of each pixel is shown, and no classifier.
+#[test]
+fn classifiers_give_one_number_a_class() {
+    let extent = Extent { channels: 3, height: 16, width: 16 };
+    assert_eq!(ModelConfig::Unet.graph(extent, 4).unwrap().output(), Shape::Images([4, 16, 16]));
+    for error in [
+        ModelConfig::Unet.init(extent, 4, Seed::new(1), &cpu()).unwrap_err().to_string(),
+        ModelConfig::Unet.check("model", extent, 4).unwrap_err().message,
+    ] {
+        assert!(error.contains("found 4x16x16; allowed: 4 numbers in a row"), "{error}");
     }
 }
 
@@ -188,7 +216,7 @@ fn mistakes_are_told_with_their_line() {
         ("layers = [{ conf = 3 }]", 1, "Did you mean `conv`"),
         ("layers = [\n  \"rellu\",\n]", 2, "Did you mean `relu`"),
         ("layers = [{ conv = 3, kernal = 3 }]", 1, "Did you mean `kernel`"),
-        ("layers = [{ conv = 3 },\n{ linear = 3 }]", 1, "the network gives 3; allowed: 4 numbers"),
+        ("layers = [{ conv = 3 },\n{ linear = 3 }]", 1, "the network gives 3; allowed: 4 numbers, one for each class"),
         ("layers = [{ linear = 8 },\n{ conv = 3 }]", 2, "`conv1`: reads images; found 8 numbers in a row"),
         ("layers = [{ conv = 8, kernel = 99, padding = 0 }]", 1, "does not fit into 20x18"),
         ("layers = [{ conv = 8, name = \"a\" },\n{ conv = 4 },\n{ add = \"a\" }]", 3, "`add1`: 4x20x18 and 8x20x18 are not of one shape"),

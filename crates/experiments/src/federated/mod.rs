@@ -186,7 +186,7 @@ impl Experiment for Federated {
         {
             return wrong("normalization", format!("found [{mean}, {deviation}]; allowed: a finite mean and a deviation > 0"));
         }
-        if let (ModelConfig::Lstm { .. }, None) = (&config.model, &config.characters) {
+        if let (ModelConfig::Lstm { .. } | ModelConfig::Bert { .. }, None) = (&config.model, &config.characters) {
             return wrong("model", "found a network for symbols without `characters`; allowed: another".into());
         }
         if config.privacy.is_some()

@@ -91,7 +91,7 @@ impl Graph {
     ///
     /// # Errors
     ///
-    /// A mistake in the file, with its line; shapes that do not fit; an output that is not one number a class.
+    /// A mistake in the file, with its line; shapes that do not fit; an output that is not one number a class, or one a class and pixel.
     pub fn read(path: &Path, input: Shape, classes: usize) -> Result<Self> {
         Self::parse(&path.display().to_string(), &text_of(path)?, input, classes)
     }
@@ -122,9 +122,9 @@ impl Graph {
             return Err(reader.file.wrong(layers.span(), message, Some("Name it in a later entry, or take it out.".into())));
         }
         match reader.graph.output() {
-            Shape::Row(width) if width == classes => Ok(reader.graph),
+            Shape::Row(width) | Shape::Images([width, ..]) if width == classes => Ok(reader.graph),
             found => {
-                let message = format!("the network gives {found}; allowed: {classes} numbers in a row, one for each class");
+                let message = format!("the network gives {found}; allowed: {classes} numbers, one for each class, or as many channels");
                 let help = "The last entry is mostly { linear = \"classes\" }.";
                 Err(reader.file.wrong(layers.span(), message, Some(help.into())))
             }

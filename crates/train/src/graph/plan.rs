@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! convolution ─► ReLU ─► maximum 2×2       linear ─► ReLU       norm ─► + residual ─► ReLU       ReLU ─► maximum       LSTM ─► last
+//! sum ─► layer norm
 //! ```
 //!
 //! Operations are joined only where nothing else reads what is between them. A step stands where the last of its operations
@@ -9,7 +10,7 @@
 
 use lyceum_kernels::Activation as Fused;
 
-use super::{Activation, Graph, Op, Pool, Port};
+use super::{Activation, Graph, Op, Pool, Port, Shape};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,6 +102,14 @@ pub(super) fn plan(graph: &Graph) -> Vec<Step> {
                 {
                     step.activation = fused;
                     join(&mut step, cut);
+                }
+            }
+            // Of rows and steps the kernel normalises a sum.
+            Op::Add if is_pair(&node.inputs) && !matches!(node.shape, Shape::Images(_)) => {
+                if let Some((norm, Op::LayerNorm)) = next(number) {
+                    step.node = norm;
+                    step.residual = step.reads.pop();
+                    join(&mut step, norm);
                 }
             }
             // ReLU after the maximum is the maximum after ReLU, on a part of the numbers.

@@ -4,7 +4,7 @@ use burn::tensor::{
     Device, Int, Tensor, TensorData, activation, module,
     ops::{AvgPoolOptions, InterpolateMode, InterpolateOptions, MaxPoolOptions},
 };
-use lyceum_kernels::{Activation as Fused, attention, max_pool};
+use lyceum_kernels::{Activation as Fused, attention, gelu, max_pool};
 
 use super::{
     Activation, Net, Op, Pool, Port, Shape,
@@ -60,6 +60,14 @@ impl Value {
         match self {
             Self::Sequence(x, steps) => Self::Sequence(change(x), steps),
             x => Self::Rows(change(x.flat())),
+        }
+    }
+
+    /// Rows, or those of all steps; images are flattened.
+    fn rows(self) -> Tensor<2> {
+        match self {
+            Self::Sequence(x, _) => x,
+            x => x.flat(),
         }
     }
 
@@ -187,7 +195,12 @@ fn through_layer(layer: &Layer, x: Value, residual: Option<Value>, step: &Step, 
         Layer::TransposedConv(conv) => Value::Images(conv.forward(x.images())),
         Layer::Linear(linear) => x.map_rows(|x| linear.forward(x, activation, pass)),
         Layer::BatchNorm(norm) => x.map_images(|x| norm.forward(x, residual.map(Value::images), activation, pass)),
-        Layer::GroupNorm(norm) => x.map_images(|x| norm.forward(x)),
+        Layer::GroupNorm(norm) => match x {
+            Value::Images(x) => Value::Images(norm.forward(x)),
+            // Normalisation over the whole row.
+            x if norm.groups() == 1 => x.map_rows(|x| norm.forward_rows(x, residual.map(Value::rows))),
+            x => x.map_images(|x| norm.forward(x)),
+        },
         Layer::Learned(_) | Layer::Body(_) => unreachable!("read by operations of their own"),
         Layer::Embedding(vectors) => {
             let symbols = x.flat();
@@ -210,6 +223,13 @@ fn through_lstm(layers: [&Layer; 2], x: Value, last: bool, pass: &mut Pass) -> V
 
 fn of_one(op: &Op, x: Value, fused: Fused, pass: &mut Pass) -> Value {
     match op {
+        Op::Activation(Activation::Gelu) => match x {
+            Value::Images(x) => {
+                let [n, channels, height, width] = x.dims();
+                Value::Images(gelu(x.flatten(1, 3)).reshape([n, channels, height, width]))
+            }
+            x => x.map_rows(gelu),
+        },
         Op::Activation(function) => any!(x, x => activate(*function, x)),
         Op::Softmax => x.map_rows(|x| activation::softmax(x, 1)),
         Op::Last => match x {

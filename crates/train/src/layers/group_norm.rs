@@ -4,6 +4,7 @@ use burn::{
     module::{Module, Param},
     tensor::{Device, Tensor},
 };
+use lyceum_kernels::layer_norm;
 
 use super::trained;
 
@@ -26,6 +27,11 @@ impl GroupNorm {
         Self { gamma: trained(vec![1.0; channels], [channels], device), beta: trained(vec![0.0; channels], [channels], device), groups }
     }
 
+    /// Into how many groups the channels fall.
+    pub(crate) fn groups(&self) -> usize {
+        self.groups
+    }
+
     /// The normalised input, `n × c × h × w`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [n, c, h, w] = x.dims();
@@ -35,5 +41,11 @@ impl GroupNorm {
         let y = (centred / deviation).reshape([n, c, h, w]);
         let of_channels = |values: Tensor<1>| values.reshape([1, c, 1, 1]);
         y * of_channels(self.gamma.val()) + of_channels(self.beta.val())
+    }
+
+    /// Of one group: the normalised rows of x + residual, both `n × c`.
+    pub(crate) fn forward_rows(&self, x: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
+        let residual = residual.unwrap_or_else(|| x.zeros_like());
+        layer_norm(x, residual, self.gamma.val(), self.beta.val(), Self::EPSILON)
     }
 }

@@ -87,6 +87,25 @@ pub enum ModelConfig {
         #[serde(default = "lstm_layers", with = "range::AtLeastOne")]
         layers: usize,
     },
+    /// The encoder of BERT (Devlin et al. 2019) for rows of symbols, the symbols so far as in `lstm`: vectors of symbols and of places,
+    /// layers of self-attention and feed-forward, each with a normalisation after its shortcut, and logits from the last step.
+    Bert {
+        /// Numbers that stand for a symbol; a multiple of `heads`.
+        #[serde(default = "bert_width", with = "range::AtLeastOne")]
+        width: usize,
+        /// Attention heads.
+        #[serde(default = "bert_heads", with = "range::AtLeastOne")]
+        heads: usize,
+        /// Width of the hidden layer of each step's own network.
+        #[serde(default = "bert_feed_forward", with = "range::AtLeastOne")]
+        feed_forward: usize,
+        /// Layers.
+        #[serde(default = "lstm_layers", with = "range::AtLeastOne")]
+        layers: usize,
+        /// Dropout after the vectors and in front of each shortcut's sum.
+        #[serde(default, with = "range::BelowOne")]
+        dropout: f64,
+    },
     /// ResNet-20 for images of 32×32 pixels (He et al. 2016): 0.27 million parameters.
     Resnet20,
     /// ResNet-32 for images of 32×32 pixels: 0.47 million parameters.
@@ -104,6 +123,9 @@ pub enum ModelConfig {
     MobilenetV2,
     /// DenseNet-40 with growth 12 (Huang et al. 2017): 1.0 million parameters.
     Densenet40,
+    /// U-Net with three halvings (Ronneberger et al. 2015), which gives one number for each class and pixel: to look at, as recipes train
+    /// classifiers. 1.9 million parameters.
+    Unet,
     /// A small network with group normalisation and squeeze-and-excitation (Hu et al. 2018), without running statistics: 31,000
     /// parameters.
     Squeeze,
@@ -121,6 +143,18 @@ fn lstm_hidden() -> usize {
 
 fn lstm_layers() -> usize {
     2
+}
+
+fn bert_width() -> usize {
+    64
+}
+
+fn bert_heads() -> usize {
+    4
+}
+
+fn bert_feed_forward() -> usize {
+    256
 }
 
 fn cnn_channels() -> Vec<usize> {
@@ -157,7 +191,7 @@ impl ModelConfig {
     pub fn check(&self, key: &str, extent: Extent, classes: usize) -> Result<Option<Graph>, Violation> {
         match self {
             Self::File(_) if classes == 0 => Ok(None),
-            _ => self.graph(extent, classes.max(1)).map(Some).map_err(|error| Violation::new(key, error.to_string())),
+            _ => self.classifier(extent, classes.max(1)).map(Some).map_err(|error| Violation::new(key, error.to_string())),
         }
     }
 
@@ -184,6 +218,12 @@ impl ModelConfig {
             Self::Lstm { .. } if height > 1 || channels > 1 => wrong(format!(
                 "an LSTM reads rows of symbols; found images of {channels}x{height}x{width}; allowed: linear, mlp, cnn, resnet"
             )),
+            Self::Bert { .. } if height > 1 || channels > 1 => wrong(format!(
+                "this network reads rows of symbols; found images of {channels}x{height}x{width}; allowed: linear, mlp, cnn, resnet"
+            )),
+            Self::Bert { width, heads, .. } if !width.is_multiple_of(*heads) => {
+                wrong(format!("found {heads} heads for a width of {width}; allowed: a divisor of it"))
+            }
             Self::FeddynCnn if smallest < 16 => wrong(format!("this network needs images of 16x16 pixels or more; found {height}x{width}")),
             Self::Linear => zoo::linear(extent, classes),
             Self::Mlp { hidden, dropout } => zoo::mlp(extent, hidden, *dropout, classes),
@@ -191,6 +231,9 @@ impl ModelConfig {
             Self::FeddynCnn => zoo::feddyn_cnn(extent, classes),
             Self::Resnet { widths, blocks } => zoo::resnet(extent, widths, *blocks, classes),
             Self::Lstm { embedding, hidden, layers } => zoo::lstm(extent, *embedding, *hidden, *layers, classes),
+            Self::Bert { width, heads, feed_forward, layers, dropout } => {
+                zoo::bert(extent, [*width, *heads, *feed_forward], *layers, *dropout, classes)
+            }
             Self::File(file) => file.graph(extent, classes),
             named => {
                 let (name, text) = named.text().expect("every other network is a text");
@@ -210,16 +253,25 @@ impl ModelConfig {
             Self::Vgg16 => ("vgg16", include_str!("../../networks/vgg16.toml")),
             Self::MobilenetV2 => ("mobilenet-v2", include_str!("../../networks/mobilenet-v2.toml")),
             Self::Densenet40 => ("densenet40", include_str!("../../networks/densenet40.toml")),
+            Self::Unet => ("unet", include_str!("../../networks/unet.toml")),
             Self::Squeeze => ("squeeze", include_str!("../../networks/squeeze.toml")),
             Self::Linear | Self::FeddynCnn | Self::File(_) => return None,
-            Self::Mlp { .. } | Self::Cnn { .. } | Self::Resnet { .. } | Self::Lstm { .. } => return None,
+            Self::Mlp { .. } | Self::Cnn { .. } | Self::Resnet { .. } | Self::Lstm { .. } | Self::Bert { .. } => return None,
         })
     }
 
+    /// The same of a network that gives one number a class.
+    fn classifier(&self, extent: Extent, classes: usize) -> Result<Graph> {
+        let graph = self.graph(extent, classes)?;
+        let (found, expected) = (graph.output(), Shape::Row(classes));
+        let message = || format!("the network's output: found {found}; allowed: {classes} numbers in a row, one for each class");
+        if found == expected { Ok(graph) } else { Err(Error::Violated(message())) }
+    }
+
     /// The network with initial values drawn from `seed`. Errors where it does not fit inputs of this extent, as
-    /// [`graph`](Self::graph) does.
+    /// [`graph`](Self::graph) does, or gives something else than a number for each class.
     pub fn init(&self, extent: Extent, classes: usize, seed: Seed, device: &Device) -> Result<Net> {
-        Net::new(self.graph(extent, classes)?, seed, device)
+        Net::new(self.classifier(extent, classes)?, seed, device)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The networks that recipes know by name, as descriptions. Names and order of their parameters are part of saved models.
 
-use lyceum_core::Result;
+use lyceum_core::{Error, Result};
 use lyceum_data::Extent;
 
-use crate::graph::{Activation, Conv, Graph, Init, LayerPlace, Op, Pool, Port, Shape};
+use crate::graph::{Activation, Constant, Conv, Graph, Init, LayerPlace, Op, Pool, Port, Shape};
 
 const RELU: Op = Op::Activation(Activation::Relu);
 const HALVE: Op = Op::MaxPool(Pool { size: 2, stride: 2, padding: 0 });
@@ -152,4 +152,36 @@ pub(super) fn lstm(extent: Extent, embedding: usize, width: usize, layers: usize
             |place: &LayerPlace| ["embedding", "inputs.", "recurrent."].iter().position(|list| place.name.starts_with(list)).unwrap_or(3);
         places.sort_by_key(order);
     }))
+}
+
+/// The encoder of [`Bert`](super::Bert), with logits over the symbols from the last step; `[width, heads, feed_forward]`.
+pub(super) fn bert(extent: Extent, [width, heads, feed_forward]: [usize; 3], layers: usize, dropout: f64, symbols: usize) -> Result<Graph> {
+    let mut net = Chain::new(Shape::Row(extent.width));
+    net.then("tokens", Op::Embedding { symbols, width })?;
+    let shape = Shape::Sequence([extent.width, width]);
+    let positions = Constant::new(shape, vec![0.0]).map_err(Error::Violated)?;
+    let positions = net.graph.add("positions", Op::Learned(positions), &[])?;
+    net.last = net.graph.add("sum", Op::Add, &[net.last, positions])?;
+    net.then("norm", Op::LayerNorm)?;
+    net.dropout("dropout", dropout)?;
+    for layer in 0..layers {
+        let name = |part: &str| format!("layers.{layer}.{part}");
+        let mut shortcut = net.last;
+        net.then(&name("qkv"), Op::Linear { outputs: width.saturating_mul(3) })?;
+        net.then(&name("attention"), Op::Attention { heads })?;
+        net.then(&name("output"), Op::Linear { outputs: width })?;
+        net.dropout(&name("dropout"), dropout)?;
+        net.last = net.graph.add(&name("sum"), Op::Add, &[net.last, shortcut])?;
+        net.then(&name("norm"), Op::LayerNorm)?;
+        shortcut = net.last;
+        net.then(&name("inner"), Op::Linear { outputs: feed_forward })?;
+        net.then(&name("gelu"), Op::Activation(Activation::Gelu))?;
+        net.then(&name("outer"), Op::Linear { outputs: width })?;
+        net.dropout(&name("outer_dropout"), dropout)?;
+        net.last = net.graph.add(&name("outer_sum"), Op::Add, &[net.last, shortcut])?;
+        net.then(&name("outer_norm"), Op::LayerNorm)?;
+    }
+    net.then("last", Op::Last)?;
+    net.then("head", Op::Linear { outputs: symbols })?;
+    Ok(net.graph.with_layers("Bert", |_| {}))
 }
