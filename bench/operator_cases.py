@@ -94,9 +94,38 @@ def others() -> None:
         case("softmax_cross_entropy", {"logits": 5 * torch.randn(n, k)}, lambda logits: F.cross_entropy(logits, targets, reduction="none"), {"targets": targets})
 
 
+def of_networks() -> None:
+    for index in range(5):
+        n, c, h, w = integer(1, 3), integer(1, 4), integer(2, 7), integer(2, 7)
+        o, kernel, stride = integer(1, 4), [integer(1, 4) for _ in range(2)], [integer(1, 3) for _ in range(2)]
+        padding = [integer(0, (k - 1) // 2) for k in kernel]
+        if index == 0:
+            c, o, h, w, kernel, stride, padding = 16, 32, 9, 8, [3, 3], [1, 1], [1, 1]
+        inputs = {"x": torch.randn(n, c, h, w), "weight": torch.randn(c, o, *kernel), "bias": torch.randn(o)}
+        transposed = lambda x, weight, bias: F.conv_transpose2d(x, weight, bias, stride, padding)
+        case("conv_transpose2d", inputs, transposed, stride=stride, padding=padding)
+
+        groups = integer(1, 3)
+        c = groups * integer(1, 4)
+        inputs = {"x": torch.randn(n, c, h, w), "gamma": torch.randn(c), "beta": torch.randn(c)}
+        case("group_norm", inputs, lambda x, gamma, beta: F.group_norm(x, groups, gamma, beta, 1e-5), groups=groups)
+
+        x = torch.randn(n, c, h, w)
+        size, step = integer(1, 2), integer(1, 3)
+        around = integer(0, size // 2)
+        case("average_pool", {"x": x}, lambda x: F.avg_pool2d(x, size, step, around), size=size, stride=step, padding=around)
+        to = integer(1, 9)
+        case("adaptive_average_pool", {"x": x}, lambda x: F.adaptive_avg_pool2d(x, to), size=to)
+        factor = integer(1, 4)
+        case("nearest", {"x": x}, lambda x: F.interpolate(x, scale_factor=factor, mode="nearest"), factor=factor)
+        bilinear = lambda x: F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+        case("bilinear", {"x": x}, bilinear, factor=factor)
+
+
 def main() -> None:
     convolutions()
     others()
+    of_networks()
     header: dict = {"__metadata__": {"cases": json.dumps(cases), "torch": torch.__version__}}
     data = b""
     for name, tensor in tensors.items():

@@ -13,6 +13,7 @@ mod epilogue;
 mod filters;
 mod prepared;
 mod transform;
+mod transposed;
 mod winograd;
 
 use std::{cell::RefCell, mem::MaybeUninit, thread::LocalKey};
@@ -28,10 +29,13 @@ use burn::{
 };
 use rayon::prelude::*;
 
-pub use self::prepared::{ConvScratch, PreparedConv};
 use self::{
     epilogue::Epilogue,
     filters::{Five, Three},
+};
+pub use self::{
+    prepared::{ConvScratch, PreparedConv},
+    transposed::conv_transpose2d,
 };
 use crate::{
     Activation,
@@ -222,7 +226,8 @@ struct Way {
     pixels_first: bool,
     /// The output, and what the epilogue keeps, from x, weight and bias.
     forward: fn(Geometry, Epilogue, &[f32], &[f32], &[f32]) -> [Vec<f32>; 2],
-    /// Gradients to x, weight and bias, where they are wanted, from x, weight, what was kept, and the gradient to the output.
+    /// Gradients to x, weight and bias, where they are wanted, from x (which is read for that to the weight alone), weight, what was kept,
+    /// and the gradient to the output.
     backward: fn(Geometry, Epilogue, &[f32], &[f32], &[f32], &[f32], [bool; 3]) -> [Vec<f32>; 3],
 }
 

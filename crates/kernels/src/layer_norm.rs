@@ -44,7 +44,7 @@ const ROWS: usize = 64;
 
 vectorize! {
     /// Mean and 1/√(v + ε) of a row.
-    fn moments(z: &[f32], epsilon: f32) -> (f32, f32) {
+    pub(crate) fn moments(z: &[f32], epsilon: f32) -> (f32, f32) {
         let (whole, rest) = z.as_chunks::<16>();
         let mut sums = [0.0_f32; 16];
         for chunk in whole {

@@ -22,7 +22,9 @@
 //! | [`linear`] | bias, ReLU |
 //! | [`batch_norm`] | residual, ReLU or ReLU6 |
 //! | [`max_pool`] | ReLU |
+//! | [`conv_transpose2d`] | bias |
 //! | [`layer_norm`] | residual |
+//! | [`group_norm`], [`resample`] (means of windows, interpolation) | |
 //! | [`attention`] | mask, softmax |
 //! | [`gelu`], [`mean`], [`row_sums`] | |
 //! | [`gather_rows`] | |
@@ -52,6 +54,7 @@ mod flex;
 mod fresh;
 mod gather_rows;
 mod gelu;
+mod group_norm;
 mod label_cross_entropy;
 mod layer_norm;
 mod layout;
@@ -60,6 +63,7 @@ mod matmul;
 mod max_pool;
 mod optimizer;
 pub mod pixels;
+mod resample;
 mod row_sums;
 mod softmax_cross_entropy;
 
@@ -68,13 +72,15 @@ pub mod vector;
 pub use activation::Activation;
 pub use attention::attention;
 pub use batch_norm::{BatchNormOutput, batch_norm};
-pub use conv2d::{ConvScratch, PreparedConv, conv2d, conv2d_max_pool_relu};
+pub use conv2d::{ConvScratch, PreparedConv, conv_transpose2d, conv2d, conv2d_max_pool_relu};
 pub use gather_rows::gather_rows;
 pub use gelu::gelu;
+pub use group_norm::group_norm;
 pub use label_cross_entropy::label_cross_entropy;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use max_pool::max_pool;
 pub use optimizer::{AdamConstants, adam_step, sgd_step};
+pub use resample::{Resampling, resample};
 pub use row_sums::{mean, row_sums};
 pub use softmax_cross_entropy::softmax_cross_entropy;

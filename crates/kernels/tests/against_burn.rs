@@ -6,11 +6,11 @@ use burn::tensor::{
     Device, Tensor, TensorData,
     activation::{relu, relu6},
     module,
-    ops::{ConvOptions, MaxPoolOptions},
+    ops::{ConvOptions, ConvTransposeOptions, MaxPoolOptions},
 };
 use lyceum_kernels::{
-    Activation, AdamConstants, adam_step, attention, batch_norm, conv2d, conv2d_max_pool_relu, gather_rows, gelu, label_cross_entropy,
-    layer_norm, linear, max_pool, sgd_step, softmax_cross_entropy,
+    Activation, AdamConstants, adam_step, attention, batch_norm, conv_transpose2d, conv2d, conv2d_max_pool_relu, gather_rows, gelu,
+    label_cross_entropy, layer_norm, linear, max_pool, sgd_step, softmax_cross_entropy,
 };
 use proptest::prelude::*;
 
@@ -93,6 +93,30 @@ proptest! {
         let extent = [case.extent[0], case.extent[1] + wide];
         let case = Case { channels: [channels; 2], groups: channels, extent, ..case };
         check_convolution(&case, with_bias, if rectified { Activation::Relu } else { Activation::None }, 1e-5);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+    #[test]
+    fn transposed_convolutions(
+        images in 1_usize..9, o in 1_usize..5, c in 1_usize..5, tiled: bool, extent in [1_usize..9, 1_usize..9],
+        kernel in [1_usize..5, 1_usize..5], stride in [1_usize..4, 1_usize..4], cut in [0_usize..3, 0_usize..3],
+    ) {
+        // Through transformed tiles, too.
+        let (o, c, kernel, stride) = if tiled { (16 * o, 16 * c, [3; 2], [1; 2]) } else { (o, c, kernel, stride) };
+        let padding = [0, 1].map(|axis| cut[axis].min(((extent[axis] - 1) * stride[axis] + kernel[axis] - 1) / 2));
+        let (x, weight, bias) = (random([images, o, extent[0], extent[1]], 1), random([o, c, kernel[0], kernel[1]], 2), random([c], 3));
+        let ours = conv_transpose2d(x.clone(), weight.clone(), bias.clone(), stride, padding);
+        let options = ConvTransposeOptions::new(stride, padding, [0; 2], [1; 2], 1);
+        let theirs = module::conv_transpose2d(x.clone(), weight.clone(), Some(bias.clone()), options);
+        assert_eq!(ours.dims(), theirs.dims());
+        close("y", &values(ours.clone()), &values(theirs.clone()), 3e-5);
+        let direction = random(ours.dims(), 4).inner().autodiff();
+        let (ours, theirs) = ((ours * direction.clone()).sum().backward(), (theirs * direction).sum().backward());
+        close("dx", &values(x.grad(&ours).unwrap()), &values(x.grad(&theirs).unwrap()), 3e-5);
+        close("dw", &values(weight.grad(&ours).unwrap()), &values(weight.grad(&theirs).unwrap()), 3e-5);
+        close("db", &values(bias.grad(&ours).unwrap()), &values(bias.grad(&theirs).unwrap()), 3e-5);
     }
 }
 

@@ -7,7 +7,10 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData, ops::ConvOptions};
-use lyceum_kernels::{Activation, attention, batch_norm, conv2d, gelu, layer_norm, linear, max_pool, softmax_cross_entropy};
+use lyceum_kernels::{
+    Activation, Resampling, attention, batch_norm, conv_transpose2d, conv2d, gelu, group_norm, layer_norm, linear, max_pool, resample,
+    softmax_cross_entropy,
+};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -51,6 +54,13 @@ impl Case<'_> {
         for (index, (a, b)) in found.iter().zip(&expected).enumerate() {
             assert!((a - b).abs() <= 1e-5 * scale, "case {}, {name}, element {index}: {a} instead of {b}: {}", self.number, self.options);
         }
+    }
+
+    /// Compares images whose two sides are made of those that there were.
+    fn resampled(&self, side: impl Fn(usize) -> Resampling) {
+        let x = self.tensor::<4>("x");
+        let [_, _, height, width] = x.dims();
+        self.check(resample(x.clone(), side(height), side(width)), &[&("x", &x)]);
     }
 
     /// Compares an output, and the gradients that `gradients` takes from the backward pass.
@@ -115,6 +125,22 @@ fn run(case: &Case<'_>) {
             let logits = case.tensor("logits");
             case.check(softmax_cross_entropy(logits.clone(), case.tensor("targets")), &[&("logits", &logits)]);
         }
+        "conv_transpose2d" => {
+            let (x, weight, bias) = (case.tensor("x"), case.tensor("weight"), case.tensor("bias"));
+            let y = conv_transpose2d(x.clone(), weight.clone(), bias.clone(), case.pair("stride"), case.pair("padding"));
+            case.check(y, &[&("x", &x), &("weight", &weight), &("bias", &bias)]);
+        }
+        "group_norm" => {
+            let (x, gamma, beta) = (case.tensor("x"), case.tensor("gamma"), case.tensor("beta"));
+            let y = group_norm(x.clone(), gamma.clone(), beta.clone(), case.number("groups"), 1e-5);
+            case.check(y, &[&("x", &x), &("gamma", &gamma), &("beta", &beta)]);
+        }
+        "average_pool" => {
+            case.resampled(|side| Resampling::windows(side, case.number("size"), case.number("stride"), case.number("padding")))
+        }
+        "adaptive_average_pool" => case.resampled(|side| Resampling::adaptive(side, case.number("size"))),
+        "nearest" => case.resampled(|side| Resampling::nearest(side, case.number("factor"))),
+        "bilinear" => case.resampled(|side| Resampling::bilinear(side, case.number("factor"))),
         other => panic!("no operator {other}"),
     }
 }
@@ -129,5 +155,5 @@ fn every_operator_agrees_with_pytorch() {
         run(&Case { file: &file, number, options });
         *counts.entry(options["operator"].as_str().unwrap()).or_default() += 1;
     }
-    assert!(counts.len() == 8 && counts["conv2d"] == 16, "{counts:?}");
+    assert!(counts.len() == 14 && counts["conv2d"] == 16, "{counts:?}");
 }

@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::{Device, Tensor, TensorData, ops::ConvOptions};
 use lyceum_kernels::{
-    Activation, AdamConstants, adam_step, attention, batch_norm, conv2d, conv2d_max_pool_relu, gather_rows, label_cross_entropy,
-    layer_norm, linear, max_pool, mean, sgd_step, softmax_cross_entropy, vector,
+    Activation, AdamConstants, Resampling, adam_step, attention, batch_norm, conv_transpose2d, conv2d, conv2d_max_pool_relu, gather_rows,
+    group_norm, label_cross_entropy, layer_norm, linear, max_pool, mean, resample, sgd_step, softmax_cross_entropy, vector,
 };
 use proptest::{prelude::*, test_runner::TestCaseError};
 
@@ -67,6 +67,40 @@ fn conv([stride, padding, dilation]: [[usize; 2]; 3], groups: usize) -> ConvOpti
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 64 } else { 512 }))]
+    #[test]
+    fn transposed_convolutions_and_group_norms(axis in 0_usize..4, kind in 0_u8..6) {
+        let [x, weight] = [[2, 3, 5, 4], [3, 2, 3, 3]];
+        // Images of another size are images; so are more of them.
+        let bent_x = bent(x, axis, kind);
+        if bent_x[1] != x[1] || bent_x.contains(&0) {
+            refused("conv_transpose2d", |make| make.run(conv_transpose2d(make.of(bent_x), make.of(weight), make.of([2]), [2; 2], [1; 2])))?;
+        }
+        refused("conv_transpose2d", |make| make.run(conv_transpose2d(make.of(x), make.of(weight), make.of([wrong(2, kind)]), [2; 2], [1; 2])))?;
+        refused("conv_transpose2d", |make| make.run(conv_transpose2d(make.of(x), make.of(weight), make.of([2]), [0, 1], [1; 2])))?;
+        refused("conv_transpose2d", |make| make.run(conv_transpose2d(make.of(x), make.of(weight), make.of([2]), [2; 2], [6; 2])))?;
+        refused("conv_transpose2d", |make| make.run(conv_transpose2d(make.of(x), make.of(weight), make.of([2]), [2; 2], [usize::MAX; 2])))?;
+        let images = [2, 6, 5, 4];
+        refused("group_norm", |make| make.run(group_norm(make.of(images), make.of([wrong(6, kind)]), make.of([6]), 2, 1e-5)))?;
+        refused("group_norm", |make| make.run(group_norm(make.of(images), make.of([6]), make.of([wrong(6, kind)]), 2, 1e-5)))?;
+        for groups in [0, 4, 7, usize::MAX] {
+            refused("group_norm", |make| make.run(group_norm(make.of(images), make.of([6]), make.of([6]), groups, 1e-5)))?;
+        }
+        refused("group_norm", |make| make.run(group_norm(make.of(images), make.of([6]), make.of([6]), 2, f64::NAN)))?;
+    }
+
+    #[test]
+    fn resamplings(kind in 0_u8..6) {
+        let x = [2, 3, 6, 4];
+        let nearest = |side: usize| Resampling::nearest(side, 2);
+        refused("resample", |make| make.run(resample(make.of(x), nearest(wrong(6, kind).max(1)), nearest(4))))?;
+        refused("resample", |make| make.run(resample(make.of(x), Resampling::windows(6, 7, 1, 0), nearest(4))))?;
+        refused("resample", |make| make.run(resample(make.of(x), Resampling::windows(6, 2, 1, 2), nearest(4))))?;
+        refused("resample", |make| make.run(resample(make.of(x), Resampling::windows(6, 2, 0, 0), nearest(4))))?;
+        refused("resample", |make| make.run(resample(make.of(x), Resampling::adaptive(6, 0), nearest(4))))?;
+        refused("resample", |make| make.run(resample(make.of(x), Resampling::bilinear(6, 0), nearest(4))))?;
+    }
+
+
 
     #[test]
     fn attentions(n in 1_usize..4, s in 1_usize..6, h in 1_usize..4, e in 1_usize..5, kind: u8, which in 0..5) {

@@ -177,7 +177,7 @@ pub(super) fn backward(
     let mut parts = vec![0.0; planes * (taps + 1)];
     // SAFETY: `convolve` and `take` write every number of every plane.
     let [x_gradient] = unsafe {
-        written([if want_x { x.len() } else { 0 }], |[x_gradient]| {
+        written([if want_x { planes * inputs } else { 0 }], |[x_gradient]| {
             let mut x_gradients: Vec<&mut [MaybeUninit<f32>]> = x_gradient.chunks_exact_mut(inputs).collect();
             x_gradients.resize_with(planes, Default::default);
             let work = parts.par_chunks_exact_mut(taps + 1).zip(x_gradients).enumerate().with_min_len(AT_ONCE);

@@ -285,7 +285,7 @@ pub(super) fn backward(
     let forward = Forward::new(geometry, if want_weight { weight } else { &[] });
     let input_gradient = want_x.then(|| InputGradient::new(geometry, weight));
     let [_, o] = geometry.group_channels();
-    let mut x_gradient = vec![0.0; if want_x { x.len() } else { 0 }];
+    let mut x_gradient = vec![0.0; if want_x { geometry.images * geometry.input_len() } else { 0 }];
     // Few groups where the sums are large: they are added up in the end.
     let groups = if weight.len() > 1 << 17 { 4 } else { 8 };
     let images = geometry.images.div_ceil(groups);
@@ -299,17 +299,17 @@ pub(super) fn backward(
         let mut bias_sum = vec![0.0; geometry.channels[1]];
         let outputs = geometry.given_len(epilogue);
         let gradients = output_gradient[slices(outputs, index)].chunks_exact(outputs);
-        let inputs = x[slices(geometry.input_len(), index)].chunks_exact(geometry.input_len());
         let mut x_gradients = x_gradient.chunks_exact_mut(geometry.input_len());
         let (mut buffers, mut pixels_first) = (take(&mut scratch.epilogue), take(&mut scratch.output_gradient));
         pixels_first.resize(geometry.output_len(), 0.0);
-        for (image, (gradient, input)) in gradients.zip(inputs).enumerate() {
-            let start = (index * images + image) * outputs;
+        for (image, gradient) in (index * images..).zip(gradients) {
+            let start = image * outputs;
             let kept = if epilogue == Epilogue::Bias { &[] } else { &kept[start..start + outputs] };
             let (extent, groups) = (geometry.output, geometry.groups);
             let gradient = (gradient, geometry.orders[1]);
             let gradient = epilogue.gradient(gradient, kept, extent, groups, &mut bias_sum, &mut pixels_first, &mut buffers, want_x);
             if want_weight {
+                let input = &x[image * geometry.input_len()..][..geometry.input_len()];
                 add_weight_gradient(&forward, input, &pixels_first, o, &mut weight_sum, scratch);
             }
             if let (Some(product), Some(x_gradient)) = (&input_gradient, x_gradients.next()) {

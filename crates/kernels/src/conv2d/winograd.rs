@@ -366,7 +366,7 @@ pub(super) fn backward<F: Filter + Sync>(
     let groups = (geometry.images * pass.tiling.tiles_of_an_image()).div_ceil(GROUP_ROWS).min(GROUPS);
     let images = geometry.images.div_ceil(groups);
     let at_once = evenly(images, pass.tiling.images_at_once());
-    let mut x_gradient = vec![0.0; if want_x { x.len() } else { 0 }];
+    let mut x_gradient = vec![0.0; if want_x { geometry.images * geometry.input_len() } else { 0 }];
     let mut parts: Vec<&mut [f32]> = x_gradient.chunks_mut(images * geometry.input_len()).collect();
     parts.resize_with(geometry.images.div_ceil(images), Default::default);
     let group = |(index, x_gradient): (usize, &mut [f32])| {

@@ -293,11 +293,8 @@ impl Op {
 
     /// Whether it reads several values, of which the first is the one before.
     pub(super) fn reads_several(&self) -> bool {
-        match self {
-            Self::Add | Self::Subtract | Self::Multiply | Self::Divide | Self::Mean => true,
-            Self::Concatenate | Self::MatrixProduct | Self::WeightedSum => true,
-            _ => false,
-        }
+        let of_one_shape = matches!(self, Self::Add | Self::Subtract | Self::Multiply | Self::Divide | Self::Mean);
+        of_one_shape || matches!(self, Self::Concatenate | Self::MatrixProduct | Self::WeightedSum)
     }
 
     /// What is wrong with its own numbers, whatever it reads.

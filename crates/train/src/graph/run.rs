@@ -1,10 +1,7 @@
 //! One pass through a network's steps.
 
-use burn::tensor::{
-    Device, Int, Tensor, TensorData, activation, module,
-    ops::{AvgPoolOptions, InterpolateMode, InterpolateOptions, MaxPoolOptions},
-};
-use lyceum_kernels::{Activation as Fused, attention, gelu, max_pool};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation, module, ops::MaxPoolOptions};
+use lyceum_kernels::{Activation as Fused, Resampling, attention, gelu, max_pool, resample};
 
 use super::{
     Activation, Net, Op, Pool, Port, Shape,
@@ -245,8 +242,7 @@ fn of_one(op: &Op, x: Value, fused: Fused, pass: &mut Pass) -> Value {
             Value::Images(module::max_pool2d(x.images(), options))
         }
         Op::AveragePool(Pool { size, stride, padding }) => {
-            let options = AvgPoolOptions::new([*size; 2]).with_stride([*stride; 2]).with_padding([*padding; 2]);
-            Value::Images(module::avg_pool2d(x.images(), options))
+            Value::Images(resampled(x.images(), |side| Resampling::windows(side, *size, *stride, *padding)))
         }
         Op::GlobalAveragePool if let Value::Sequence(x, steps) = x => {
             let [rows, width] = x.dims();
@@ -258,14 +254,9 @@ fn of_one(op: &Op, x: Value, fused: Fused, pass: &mut Pass) -> Value {
             let [n, channels, height, width] = x.dims();
             Value::Rows(x.reshape([n, channels, height * width]).max_dim(2).reshape([n, channels]))
         }
-        Op::AdaptiveAveragePool { size } => Value::Images(module::adaptive_avg_pool2d(x.images(), [*size; 2])),
-        Op::Upsample { factor, bilinear } => {
-            let x = x.images();
-            let [_, _, height, width] = x.dims();
-            let mode = if *bilinear { InterpolateMode::Bilinear } else { InterpolateMode::Nearest };
-            let options = InterpolateOptions::new(mode).with_align_corners(false);
-            Value::Images(module::interpolate(x, options.with_output_size([height * factor, width * factor])))
-        }
+        Op::AdaptiveAveragePool { size } => Value::Images(resampled(x.images(), |side| Resampling::adaptive(side, *size))),
+        Op::Upsample { factor, bilinear: true } => Value::Images(resampled(x.images(), |side| Resampling::bilinear(side, *factor))),
+        Op::Upsample { factor, bilinear: false } => Value::Images(resampled(x.images(), |side| Resampling::nearest(side, *factor))),
         Op::Slice { from, until } => any!(x, x => x.narrow(1, *from, until - from)),
         Op::Flatten => Value::Rows(x.flat()),
         Op::Reshape(shape) => Value::shaped(x.flat(), *shape),
@@ -275,7 +266,7 @@ fn of_one(op: &Op, x: Value, fused: Fused, pass: &mut Pass) -> Value {
                 let width = x.dims()[1];
                 Value::Sequence(steps_first(examples_first(x, steps).swap_dims(1, 2)), width)
             }
-            x => x,
+            x @ Value::Rows(_) => x,
         },
         Op::Gather(channels) => any!(x, x => {
             let places: Vec<i64> = channels.iter().map(|channel| *channel as i64).collect();
@@ -299,6 +290,12 @@ fn of_one(op: &Op, x: Value, fused: Fused, pass: &mut Pass) -> Value {
     }
 }
 
+/// Images whose two sides are made of those that there were.
+fn resampled(x: Tensor<4>, side: impl Fn(usize) -> Resampling) -> Tensor<4> {
+    let [_, _, height, width] = x.dims();
+    resample(x, side(height), side(width))
+}
+
 /// Each example times its number, of `n × 1`.
 fn times(x: Value, weights: Tensor<2>) -> Value {
     match x {
@@ -319,12 +316,12 @@ struct Like {
 fn of_none(op: &Op, layer: Option<&Layer>, like: &Like) -> Value {
     let (Op::Constant(constant) | Op::Learned(constant)) = op else { unreachable!("`{}` reads a value", op.name()) };
     let len = constant.shape().len();
-    let numbers = match layer {
-        Some(Layer::Learned(numbers)) => numbers.val(),
-        _ => {
-            let numbers = Tensor::<2>::from_data(TensorData::new(constant.values().to_vec(), [1, constant.values().len()]), &like.device);
-            if like.autodiff { numbers.autodiff() } else { numbers }
-        }
+    let numbers = if let Some(Layer::Learned(numbers)) = layer {
+        numbers.val()
+    } else {
+        let values = TensorData::new(constant.values().to_vec(), [1, constant.values().len()]);
+        let numbers = Tensor::<2>::from_data(values, &like.device);
+        if like.autodiff { numbers.autodiff() } else { numbers }
     };
     let numbers = if numbers.dims() == [1, 1] { numbers } else { numbers.reshape([1, len]) };
     Value::shaped(numbers.expand([like.examples, len]), constant.shape())

@@ -4,7 +4,7 @@ use burn::{
     module::{Module, Param},
     tensor::{Device, Tensor},
 };
-use lyceum_kernels::layer_norm;
+use lyceum_kernels::{group_norm, layer_norm};
 
 use super::trained;
 
@@ -34,13 +34,7 @@ impl GroupNorm {
 
     /// The normalised input, `n × c × h × w`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [n, c, h, w] = x.dims();
-        let x = x.reshape([n, self.groups, c / self.groups * h * w]);
-        let centred = x.clone() - x.mean_dim(2);
-        let deviation = (centred.clone().square().mean_dim(2) + Self::EPSILON).sqrt();
-        let y = (centred / deviation).reshape([n, c, h, w]);
-        let of_channels = |values: Tensor<1>| values.reshape([1, c, 1, 1]);
-        y * of_channels(self.gamma.val()) + of_channels(self.beta.val())
+        group_norm(x, self.gamma.val(), self.beta.val(), self.groups, Self::EPSILON)
     }
 
     /// Of one group: the normalised rows of x + residual, both `n × c`.

@@ -2,9 +2,10 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Tensor, module, ops::ConvTransposeOptions},
+    tensor::{Device, Tensor},
 };
 use lyceum_core::Stream;
+use lyceum_kernels::conv_transpose2d;
 
 use super::{he_uniform, trained};
 
@@ -29,7 +30,6 @@ impl TransposedConv2d {
 
     /// The transposed convolution.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let options = ConvTransposeOptions::new([self.stride; 2], [self.padding; 2], [0; 2], [1; 2], 1);
-        module::conv_transpose2d(x, self.weight.val(), Some(self.bias.val()), options)
+        conv_transpose2d(x, self.weight.val(), self.bias.val(), [self.stride; 2], [self.padding; 2])
     }
 }
