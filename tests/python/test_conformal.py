@@ -111,7 +111,7 @@ def test_mistakes_are_value_errors_that_say_what_is_allowed():
         RAPS(lam=0.1).fit(logits, labels)
     with pytest.raises(NotFittedError):
         APS().predict(logits)
-    with pytest.raises(ValueError, match="columns"):
+    with pytest.raises(ValueError, match="expecting 5 features"):
         APS().fit(logits, labels).predict(logits[:, :3])
     with pytest.raises(ValueError, match="no option"):
         APS().set_params(lam=1)

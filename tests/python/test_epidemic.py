@@ -140,7 +140,7 @@ def test_what_a_policy_raises_comes_out():
         ({"policy": "magic"}, "magic"),
         ({"region": "nowhere"}, "montreal"),
         ({"parameters": {"transmission": {"contagoin": 3}}}, "contagoin"),
-        ({"mobility": float("nan")}, "option"),
+        ({"mobility": float("nan")}, "mobility"),
         ({"interventions": [{"from": 3, "until": 3}]}, r"interventions\[0\].until"),
         ({"interventions": [{"closed": ["moon"]}]}, "moon"),
     ],
@@ -167,6 +167,15 @@ def _episode(env, policy, seed, options=None):
         total += reward
         infos.append(info)
     return total, infos
+
+
+def test_the_environment_has_a_name():
+    gymnasium = pytest.importorskip("gymnasium")
+    import lyceum.gymnasium  # noqa: F401
+
+    env = gymnasium.make("lyceum/Epidemic-v0", people=300, days=14)
+    env.reset(seed=1)
+    assert env.step(2)[1] <= 0 and env.spec.id == "lyceum/Epidemic-v0"
 
 
 def test_the_reward_cannot_be_had_for_nothing():
@@ -223,3 +232,86 @@ def test_an_ensemble_on_a_ray_cluster():
         ray.shutdown()
     assert [outcome["attack"] for outcome in there] == [outcome["attack"] for outcome in here]
     assert all((a["new_infections"] == b["new_infections"]).all() for a, b in zip(here, there))
+
+
+def small(policy):
+    return Simulation(people=300, days=8, initially_infected=0.05, policy=policy, seed=3)
+
+
+def test_risks_in_any_form_and_wrong_ones_by_name():
+    import pandas
+
+    def constant(kind):
+        return lambda phones: kind([[0.1] * 14 for _ in phones["person"]])
+
+    expected = small(constant(np.array)).run()["new_infections"].tolist()
+    for kind in (list, tuple, pandas.DataFrame, lambda rows: np.array(rows, dtype=np.float64)):
+        assert small(constant(kind)).run()["new_infections"].tolist() == expected
+    for risks, told in [
+        (lambda phones: None, "found None"), (lambda phones: [[float("nan")] * 14] * len(phones["person"]), "found NaN"),
+        (lambda phones: [[-0.1] * 14] * len(phones["person"]), "found -0.1"), (lambda phones: [[0.1] * 3] * len(phones["person"]), "a risk for each phone"),
+        (lambda phones: "x", "the policy's risks"),
+    ]:
+        with pytest.raises(ValueError, match=told):
+            small(risks).run()
+
+
+def test_a_policy_that_fails_ends_the_simulation():
+    def policy(phones):
+        if phones["day"] == 3:
+            raise KeyError("no such phone")
+        return np.zeros((len(phones["person"]), 14))
+
+    simulation = small(policy)
+    with pytest.raises(KeyError, match="no such phone"):
+        simulation.run()
+    assert simulation.day == 3
+    # What that day was like nobody knows.
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="the policy failed on day 3"):
+            simulation.run()
+
+
+def test_a_policy_may_ask_for_the_day():
+    seen = []
+
+    def policy(phones):
+        seen.append((simulation.day, phones["day"], simulation.is_over))
+        with pytest.raises(RuntimeError, match="in a step"):
+            simulation.days
+        return np.zeros((len(phones["person"]), 14))
+
+    simulation = small(policy)
+    simulation.run()
+    assert {(day, False) for day in range(8)} == {(day, over) for day, _, over in seen} and all(a == b for a, b, _ in seen)
+
+
+def zero(phones):
+    """A policy that can be pickled."""
+    return np.full((len(phones["person"]), 14), 0.05)
+
+
+def test_a_saved_policy_is_not_forgotten(tmp_path):
+    import pickle
+
+    simulation = small(zero)
+    simulation.step(3)
+    simulation.save(tmp_path / "state")
+    with pytest.raises(ValueError, match="the policy that it was saved with"):
+        Simulation.load(tmp_path / "state")
+    with pytest.raises(ValueError, match="the policy that it was saved with"):
+        Simulation.load(tmp_path / "state", days=9)
+    copies = [Simulation.load(tmp_path / "state", policy=zero), pickle.loads(pickle.dumps(simulation)), simulation]
+    runs = [copy.run()["new_infections"].tolist() for copy in copies]
+    assert runs[0] == runs[1] == runs[2]
+    assert Simulation.load(tmp_path / "state", policy="bct1").run()["day"][-1] == 7
+
+
+def test_progress_and_numbers_of_numpy():
+    told = []
+    Simulation(people=np.int64(200), days=np.int32(4), seed=np.int64(1), initially_infected=np.float32(0.05)).run(progress=lambda done, all: told.append((done, all)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    with pytest.raises(ValueError, match="mobility: found nan; allowed: finite numbers"):
+        Simulation(mobility=float("nan"))
+    with pytest.raises(ValueError, match="people"):
+        Simulation(people="many")

@@ -92,11 +92,32 @@ def test_mistakes_are_told():
         Combiner("cagrad", radius=2.0)
     with pytest.raises(ValueError, match="task 1"):
         combine([[1.0, 2.0], [1.0]], "sum")
-    with pytest.raises(ValueError, match="task 1"):
-        combine([[1.0, 2.0], [1.0, float("nan")]], "sum")
+    # As PyTorch's scaler of losses wants it.
+    assert np.isnan(combine([[1.0, 2.0], [1.0, float("nan")]], "pcgrad")[1])
     with pytest.raises(ValueError, match="losses"):
         combine([[1.0], [2.0]], "gradnorm")
     with pytest.raises(ValueError, match="groups"):
         combine([[np.ones(2)], [np.ones(2)]], "sum", groups=[0, 1])
     with pytest.raises(ValueError, match="no step"):
         Combiner("sum").coefficients
+
+
+def test_gradients_as_training_loops_have_them():
+    torch = pytest.importorskip("torch")
+    a, b = [3.0, 0.0], [-1.0, 1.0]
+    expected = combine([a, b], "pcgrad")
+    for dtype in (torch.bfloat16, torch.float16, torch.float64, torch.float32):
+        found = combine([torch.tensor(a, dtype=dtype), torch.tensor(b, dtype=dtype)], "pcgrad")
+        assert found.dtype == dtype and np.allclose(found.float().numpy(), expected, rtol=1e-2)
+    # A parameter that a task, or that no task uses.
+    first, second, none = combine([[torch.ones(2), None, None], [torch.ones(2), torch.ones(2, 2), None]], "mean")
+    assert none is None and first.tolist() == [1.0, 1.0] and second.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    combiner = Combiner("gradnorm")
+    combiner([a, b], torch.tensor([1.0, 2.0], requires_grad=True))
+    combiner([a, b], [torch.tensor(1.0), torch.tensor(2.0)])
+    # A step whose scaled losses were too large: the sum is not finite, and nothing is learnt from it.
+    before = combiner.state_dict()["state"].tolist()
+    assert not np.isfinite(combiner([[float("inf"), 0.0], b], [1.0, 2.0])).all()
+    assert combiner.state_dict()["state"].tolist() == before
+    with pytest.raises(ValueError, match="found 1 arrays; allowed: 2"):
+        Combiner()([[torch.ones(2), torch.ones(2)], [torch.ones(2)]])

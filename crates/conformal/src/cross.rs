@@ -4,6 +4,7 @@
 use lyceum_core::{Error, Result, Seed};
 use ndarray::{ArrayView2, ArrayView3, Axis};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     ConformalConfig, PredictionSets,
@@ -14,7 +15,8 @@ use crate::{
 };
 
 /// Calibration scores by fold.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CrossConformal {
     /// How sets are made.
     pub config: ConformalConfig,
@@ -24,6 +26,11 @@ pub struct CrossConformal {
 }
 
 impl CrossConformal {
+    /// How many labels there are.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
     /// From the logits (`n × K`) of all training points, each by the model that left out its fold, their labels and
     /// folds from 0.
     pub fn calibrate(config: ConformalConfig, logits: ArrayView2<'_, f32>, labels: &[usize], folds: &[usize], seed: Seed) -> Result<Self> {

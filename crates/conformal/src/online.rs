@@ -88,6 +88,28 @@ impl Online {
     pub fn level(&self) -> f64 {
         self.adaptive.level()
     }
+
+    /// The scores that thresholds come from, the oldest first.
+    pub fn scores(&self) -> impl Iterator<Item = f64> {
+        self.scores.iter().copied()
+    }
+
+    /// Goes on at this level after these scores, as [`level`](Self::level) and [`scores`](Self::scores) gave them.
+    ///
+    /// # Errors
+    ///
+    /// A level that is not finite, a score that is not a number, and more scores than the window holds.
+    pub fn restore(&mut self, level: f64, scores: &[f64]) -> Result<()> {
+        if !level.is_finite() {
+            return Err(Error::invalid("level", level, "a finite number"));
+        }
+        if scores.len() > self.window || scores.iter().any(|score| score.is_nan()) {
+            return Err(Error::invalid("scores", format!("{scores:?}"), format!("at most {} numbers", self.window)));
+        }
+        self.adaptive.now = level;
+        self.scores = scores.iter().copied().collect();
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ struct Saved<'a> {
     /// [`Config::files`], and the key of the people.
     files: u32,
     people: u32,
+    /// The policy, where it is not one of the configuration's.
+    policy: Option<&'a str>,
     state: &'a State,
 }
 
@@ -31,6 +33,7 @@ struct Read {
     config: String,
     files: u32,
     people: u32,
+    policy: Option<String>,
     state: State,
 }
 
@@ -38,27 +41,45 @@ struct Loaded {
     config: Config,
     files: u32,
     people: u32,
+    policy: Option<String>,
     state: State,
+}
+
+impl Loaded {
+    /// Errors where the policy was one of its maker's own: nobody else knows it.
+    fn check_policy(&self) -> Result<()> {
+        match &self.policy {
+            Some(policy) => Err(Error::invalid("policy", "none", format!("the policy that it was saved with, `{policy}`, or another one"))),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Simulation {
     /// Writes the simulation as it is now, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let failed = |error: &dyn std::fmt::Display| Error::Failed(format!("{}: {error}", path.display()));
+        atomic::write(path, &self.to_bytes()?)
+    }
+
+    /// What [`save`](Self::save) writes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let failed = |error: &dyn std::fmt::Display| Error::Failed(format!("a simulation cannot be saved: {error}"));
         let config = toml::to_string(self.config()).map_err(|error| failed(&error))?;
         let (files, people) = (self.config().files()?, self.population().key);
-        let saved = Saved { version: env!("CARGO_PKG_VERSION"), config, files, people, state: &self.state };
+        let saved = Saved { version: env!("CARGO_PKG_VERSION"), config, files, people, policy: self.own_policy(), state: &self.state };
         let body = postcard::to_stdvec(&saved).map_err(|error| failed(&error))?;
         let mut bytes = Vec::with_capacity(body.len() + 12);
         bytes.extend(MAGIC);
         bytes.extend(crc32c::crc32c(&body).to_le_bytes());
         bytes.extend(body);
-        atomic::write(path, &bytes)
+        Ok(bytes)
     }
 
-    /// Reads a simulation that [`save`](Self::save) wrote. The files that it names must be as they were.
+    /// Reads a simulation that [`save`](Self::save) wrote. The files that it names must be as they were, and its policy one of the
+    /// configuration's.
     pub fn load(path: &Path) -> Result<Self> {
         let loaded = read(path)?;
+        loaded.check_policy()?;
         let config = loaded.config;
         if config.files()? != loaded.files {
             let told = "the region's file or the predictor is not as it was; what changes on purpose goes with `load_with` (--from)";
@@ -67,11 +88,26 @@ impl Simulation {
         Self::resumed(&config, config.tracing()?, loaded.state)
     }
 
-    /// The same, to go on under another policy or with another configuration: the people must be the same.
+    /// The same, to go on under another policy or with another configuration: the people must be the same. Without a policy, one of the
+    /// configuration's holds, which must be another than before where the simulation had one of its maker's own.
     pub fn load_with(path: &Path, change: impl FnOnce(&mut Config), policy: Option<Arc<dyn Policy>>) -> Result<Self> {
-        let Loaded { mut config, people, state, .. } = read(path)?;
-        let before = config.clone();
+        Self::changed(read(path)?, path, change, policy)
+    }
+
+    /// The same of what [`to_bytes`](Self::to_bytes) gave.
+    pub fn from_bytes(bytes: &[u8], policy: Option<Arc<dyn Policy>>) -> Result<Self> {
+        let path = Path::new("the simulation");
+        Self::changed(parse(path, bytes)?, path, |_| {}, policy)
+    }
+
+    fn changed(loaded: Loaded, path: &Path, change: impl FnOnce(&mut Config), policy: Option<Arc<dyn Policy>>) -> Result<Self> {
+        let before = loaded.config.clone();
+        let mut config = before.clone();
         change(&mut config);
+        if policy.is_none() && config.policy == before.policy {
+            loaded.check_policy()?;
+        }
+        let Loaded { people, state, .. } = loaded;
         if Self::people_key(&config)? != people {
             let of = |config: &Config| format!("{} people of {} with seed {}", config.people, config.region, config.seed);
             let allowed = format!("{}, as in {}, with the same parameters that people are drawn from", of(&before), path.display());
@@ -93,18 +129,21 @@ impl Simulation {
 }
 
 fn read(path: &Path) -> Result<Loaded> {
-    let bytes = std::fs::read(path).map_err(Error::missing_or_io("read", path, "Give a file that a simulation was saved to."))?;
+    parse(path, &std::fs::read(path).map_err(Error::missing_or_io("read", path, "Give a file that a simulation was saved to."))?)
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Loaded> {
     let damaged = |what: &str| Error::damaged(path, what);
     let body = bytes.strip_prefix(MAGIC).ok_or_else(|| damaged("is not a saved simulation"))?;
     let (sum, body) = body.split_at_checked(4).ok_or_else(|| damaged("is cut off"))?;
     if crc32c::crc32c(body).to_le_bytes() != sum {
         return Err(damaged("its checksum is wrong: it was cut off or changed"));
     }
-    let Read { version, config, files, people, state } =
+    let Read { version, config, files, people, policy, state } =
         postcard::from_bytes(body).map_err(|error| Error::damaged(path, error.to_string()))?;
     if version != env!("CARGO_PKG_VERSION") {
         let what = format!("is from version {version}; this is {}", env!("CARGO_PKG_VERSION"));
         return Err(Error::damaged(path, what));
     }
-    Ok(Loaded { config: Config::parse(&path.to_string_lossy(), &config)?, files, people, state })
+    Ok(Loaded { config: Config::parse(&path.to_string_lossy(), &config)?, files, people, policy, state })
 }

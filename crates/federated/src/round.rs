@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lyceum_core::{Array, Error, Result, Seed, array, atomic, range, vectorize};
+use lyceum_core::{Array, Error, Result, Seed, array, atomic, memory, range, vectorize};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -90,7 +90,13 @@ impl<'a> Rules<'a> {
     }
 
     /// Before the first round, with this model and so many clients.
+    ///
+    /// # Errors
+    ///
+    /// Constants out of range, and more clients than memory can hold a line for.
     pub fn start(&self, model: Vec<f32>, clients: usize) -> Result<Ledger> {
+        // Which round was taken last, and how many were: six numbers of four bytes.
+        memory::check("clients", &[clients, 6])?;
         range::check(&self.participation)?;
         range::check(&self.guard)?;
         self.privacy.iter().try_for_each(range::check)?;

@@ -9,7 +9,7 @@ use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyReadonl
 use pyo3::prelude::*;
 
 use crate::{
-    error::exception,
+    error::{exception, options},
     threads::{detached, stoppable},
 };
 
@@ -32,8 +32,7 @@ impl PySampler {
         clip: f64,
         seed: u64,
     ) -> PyResult<Self> {
-        let proposal: Proposal =
-            serde_json::from_str(proposal).map_err(|error| exception(Error::invalid("proposal", error, "one of the documentation")))?;
+        let proposal: Proposal = options("proposal", proposal)?;
         let mut log = AcquisitionLog::new(pool_size).map_err(exception)?;
         for (&index, &log_q) in indices.as_array().iter().zip(log_q.as_array()) {
             let index = usize::try_from(index).unwrap_or(usize::MAX);
@@ -44,7 +43,7 @@ impl PySampler {
 
     fn draw<'py>(&mut self, py: Python<'py>, scores: PyReadonlyArray1<'py, f64>, count: usize) -> PyResult<Points<'py>> {
         let scores = scores.as_slice()?;
-        let drawn = detached(py, || self.0.draw(scores, count).map(<[Draw]>::to_vec)).map_err(exception)?;
+        let drawn = detached(py, || self.0.draw(scores, count).map(<[Draw]>::to_vec))?;
         Ok(drawn.iter().map(|draw| draw.index as i64).collect::<Vec<i64>>().into_pyarray(py))
     }
 
@@ -106,7 +105,7 @@ macro_rules! of_probabilities {
         #[pyfunction]
         pub(crate) fn $name<'py>(py: Python<'py>, probabilities: PyReadonlyArray2<'py, f32>) -> PyResult<Numbers<'py>> {
             let array = probabilities.as_array();
-            Ok(detached(py, || scores::$name(array)).map_err(exception)?.into_pyarray(py))
+            Ok(detached(py, || scores::$name(array))?.into_pyarray(py))
         }
     )* };
 }
@@ -116,7 +115,7 @@ macro_rules! of_samples {
         #[pyfunction]
         pub(crate) fn $name<'py>(py: Python<'py>, samples: PyReadonlyArray3<'py, f32>) -> PyResult<Numbers<'py>> {
             let array = samples.as_array();
-            Ok(detached(py, || scores::$name(array)).map_err(exception)?.into_pyarray(py))
+            Ok(detached(py, || scores::$name(array))?.into_pyarray(py))
         }
     )* };
 }
@@ -133,7 +132,7 @@ pub(crate) fn expected_loss<'py>(
 ) -> PyResult<Numbers<'py>> {
     let (model, surrogate) = (model.as_array(), surrogate.as_array());
     let loss = if zero_one { Loss::ZeroOne } else { Loss::CrossEntropy };
-    Ok(detached(py, || scores::expected_loss(model, surrogate, loss)).map_err(exception)?.into_pyarray(py))
+    Ok(detached(py, || scores::expected_loss(model, surrogate, loss))?.into_pyarray(py))
 }
 
 #[pyfunction]
@@ -143,7 +142,7 @@ pub(crate) fn distance<'py>(
     taken: PyReadonlyArray1<'py, i64>,
 ) -> PyResult<Numbers<'py>> {
     let (features, taken) = (features.as_array(), points(&taken));
-    Ok(detached(py, || scores::distance(features, &taken)).map_err(exception)?.into_pyarray(py))
+    Ok(detached(py, || scores::distance(features, &taken))?.into_pyarray(py))
 }
 
 #[pyfunction]

@@ -2,10 +2,16 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
+        atomic::{
+            AtomicUsize,
+            Ordering::{Acquire, Release},
+        },
+    },
 };
 
-use lyceum_core::{Error, Result};
+use lyceum_core::Error;
 use lyceum_epidemic::{
     Config, Simulation,
     evaluate::{self, Outcome},
@@ -20,20 +26,26 @@ use numpy::{
     ndarray::{Array1, Array2, Array3},
 };
 use pyo3::{
+    exceptions::PyRuntimeError,
     prelude::*,
-    types::{PyDict, PyList},
+    types::{PyBytes, PyDict, PyList},
 };
 
 use crate::{
-    error::exception,
+    error::{exception, options},
     threads::{detached, stoppable},
 };
 
-/// A simulation, and what its policy in Python raised.
-#[pyclass(name = "Simulation", module = "lyceum._native")]
+/// A simulation. While it is in a step, and its policy is asked, the day can be told, and all else is an error.
+#[pyclass(name = "Simulation", module = "lyceum._native", frozen)]
 pub(crate) struct PySimulation {
-    simulation: Simulation,
+    simulation: Mutex<Simulation>,
+    /// What its policy in Python raised.
     raised: Arc<Mutex<Option<PyErr>>>,
+    day: AtomicUsize,
+    days: usize,
+    /// On which day its policy failed.
+    failed: OnceLock<usize>,
 }
 
 /// A function in Python that gives risks.
@@ -44,17 +56,20 @@ struct Function {
 
 impl Predict for Function {
     fn predict(&self, phones: &[Phone], risks: &mut [[f32; DAYS]]) {
-        if self.raised.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+        if locked(&self.raised).is_some() {
             return;
         }
         let called = Python::attach(|py| {
             let given = self.call.call1(py, (arrays(py, phones)?,))?;
-            let given = given.bind(py).call_method1("astype", ("float32",))?;
-            let given: PyReadonlyArray2<'_, f32> = given.extract()?;
+            let given: PyReadonlyArray2<'_, f32> = given.bind(py).extract()?;
             let found = given.as_array();
+            let wrong = |found: String, allowed: String| Err(exception(Error::invalid("the policy's risks", found, allowed)));
             if found.dim() != (phones.len(), DAYS) {
                 let allowed = format!("({}, {DAYS}): a risk for each phone, today and the 13 days before", phones.len());
-                return Err(exception(Error::invalid("the policy's risks", format!("the shape {:?}", found.dim()), allowed)));
+                return wrong(format!("the shape {:?}", found.dim()), allowed);
+            }
+            if let Some(((phone, day), risk)) = found.indexed_iter().find(|(_, risk)| !(risk.is_finite() && **risk >= 0.0)) {
+                return wrong(format!("{risk} for phone {phone}, {day} days ago"), "finite numbers >= 0".into());
             }
             for (risks, found) in risks.iter_mut().zip(found.rows()) {
                 risks.iter_mut().zip(found).for_each(|(risk, found)| *risk = *found);
@@ -62,9 +77,13 @@ impl Predict for Function {
             Ok(())
         });
         if let Err(error) = called {
-            self.raised.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            locked(&self.raised).get_or_insert(error);
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What phones know, as arrays with a row a phone.
@@ -90,8 +109,7 @@ fn arrays<'py>(py: Python<'py>, phones: &[Phone]) -> PyResult<Bound<'py, PyDict>
 }
 
 fn configuration(json: &str) -> PyResult<Config> {
-    let config: Config =
-        serde_json::from_str(json).map_err(|error| exception(Error::invalid("option", error, "those of the documentation")))?;
+    let config: Config = options("options", json)?;
     config.check().map_err(exception)?;
     Ok(config)
 }
@@ -118,18 +136,37 @@ fn columns(py: Python<'_>, table: Table) -> PyResult<Bound<'_, PyDict>> {
     Ok(dict)
 }
 
+impl PySimulation {
+    fn new(simulation: Simulation, raised: Arc<Mutex<Option<PyErr>>>) -> Self {
+        let (day, days) = (simulation.days().len(), simulation.config().days as usize);
+        let day = AtomicUsize::new(day);
+        Self { simulation: Mutex::new(simulation), raised, day, days, failed: OnceLock::new() }
+    }
+
+    /// The simulation, unless it is in a step.
+    fn simulation(&self) -> PyResult<MutexGuard<'_, Simulation>> {
+        match self.simulation.try_lock() {
+            Ok(simulation) => Ok(simulation),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                Err(PyRuntimeError::new_err("the simulation is in a step: until it is over, `day` and `is_over` alone can be asked for"))
+            }
+        }
+    }
+}
+
 #[pymethods]
 impl PySimulation {
     /// `config` is JSON.
     #[new]
-    fn new(py: Python<'_>, config: &str, function: Option<Py<PyAny>>) -> PyResult<Self> {
+    fn begin(py: Python<'_>, config: &str, function: Option<Py<PyAny>>) -> PyResult<Self> {
         let config = configuration(config)?;
         let raised = Arc::default();
         let simulation = match policy(function, &raised) {
             Some(policy) => stoppable(py, || Simulation::with_policy(&config, Some(policy))),
             None => stoppable(py, || Simulation::new(&config)),
         };
-        Ok(Self { simulation: simulation?, raised })
+        Ok(Self::new(simulation?, raised))
     }
 
     #[staticmethod]
@@ -138,88 +175,115 @@ impl PySimulation {
             serde_json::from_str(changes).map_err(|error| exception(Error::Failed(error.to_string())))?;
         let raised = Arc::default();
         let policy = policy(function, &raised);
-        let mut changed: Result<()> = Ok(());
+        let mut changed: PyResult<()> = Ok(());
         let change = |config: &mut Config| {
-            let new = serde_json::to_value(&*config).and_then(|mut all| {
-                changes.iter().for_each(|(key, value)| all[key] = value.clone());
-                serde_json::from_value::<Config>(all)
-            });
-            match new {
+            let mut all = serde_json::to_value(&*config).unwrap_or_default();
+            changes.iter().for_each(|(key, value)| all[key] = value.clone());
+            match options::<Config>("options", &all.to_string()) {
                 Ok(new) => *config = new,
-                Err(error) => changed = Err(Error::invalid("option", error, "those of the documentation")),
+                Err(error) => changed = Err(error),
             }
         };
         let simulation = detached(py, || Simulation::load_with(&path, change, policy));
-        changed.map_err(exception)?;
-        Ok(Self { simulation: simulation.map_err(exception)?, raised })
+        changed?;
+        Ok(Self::new(simulation?, raised))
     }
 
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        detached(py, || self.simulation.save(&path)).map_err(exception)
+        let simulation = self.simulation()?;
+        let simulation = &*simulation;
+        detached(py, || simulation.save(&path))
+    }
+
+    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let simulation = self.simulation()?;
+        let simulation = &*simulation;
+        Ok(PyBytes::new(py, &detached(py, || simulation.to_bytes())?))
+    }
+
+    #[staticmethod]
+    fn from_bytes(py: Python<'_>, bytes: &[u8], function: Option<Py<PyAny>>) -> PyResult<Self> {
+        let raised = Arc::default();
+        let policy = policy(function, &raised);
+        Ok(Self::new(detached(py, || Simulation::from_bytes(bytes, policy))?, raised))
     }
 
     /// Simulates so many days, or what is left of them.
-    fn step(&mut self, py: Python<'_>, days: u32) -> PyResult<()> {
+    fn step(&self, py: Python<'_>, days: u32) -> PyResult<()> {
+        let mut simulation = self.simulation()?;
+        let simulation = &mut *simulation;
         for _ in 0..days {
-            if self.simulation.is_over() {
+            if let Some(day) = self.failed.get() {
+                let text = format!("the policy failed on day {day}, whose end is not known: begin anew, or load what was saved before");
+                return Err(PyRuntimeError::new_err(text));
+            }
+            if simulation.is_over() {
                 break;
             }
-            detached(py, || _ = self.simulation.step());
-            if let Some(error) = self.raised.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let stepped = detached(py, || {
+                _ = simulation.step();
+                Ok(())
+            });
+            let raised = locked(&self.raised).take();
+            if let Some(error) = stepped.err().or(raised) {
+                let _ = self.failed.set(self.day.load(Acquire));
                 return Err(error);
             }
+            self.day.store(simulation.days().len(), Release);
             py.check_signals()?;
         }
         Ok(())
     }
 
-    fn set_level(&mut self, level: u8) -> PyResult<()> {
-        self.simulation.set_level(level).map_err(exception)
+    fn set_level(&self, level: u8) -> PyResult<()> {
+        self.simulation()?.set_level(level).map_err(exception)
     }
 
     fn is_over(&self) -> bool {
-        self.simulation.is_over()
+        self.day.load(Acquire) >= self.days
     }
 
     fn day(&self) -> usize {
-        self.simulation.days().len()
+        self.day.load(Acquire)
     }
 
-    fn phones(&self) -> usize {
-        self.simulation.phones()
+    fn phones(&self) -> PyResult<usize> {
+        Ok(self.simulation()?.phones())
     }
 
     /// The configuration, as JSON.
     fn config(&self) -> PyResult<String> {
-        serde_json::to_string(self.simulation.config()).map_err(|error| exception(Error::Failed(error.to_string())))
+        serde_json::to_string(self.simulation()?.config()).map_err(|error| exception(Error::Failed(error.to_string())))
     }
 
     /// The outcome, as JSON.
     fn outcome(&self) -> PyResult<String> {
-        serde_json::to_string(&Outcome::of(&self.simulation)).map_err(|error| exception(Error::Failed(error.to_string())))
+        let outcome = Outcome::of(&*self.simulation()?);
+        serde_json::to_string(&outcome).map_err(|error| exception(Error::Failed(error.to_string())))
     }
 
     fn days<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        columns(py, table::days(self.simulation.days()))
+        columns(py, table::days(self.simulation()?.days()))
     }
 
     /// R by the renewal equation, a row a day.
     fn reproduction<'py>(&self, py: Python<'py>, window: usize, level: f64) -> PyResult<Bound<'py, PyDict>> {
-        let (infections, days) = (self.simulation.infections(), self.simulation.days().len());
-        let found = detached(py, || evaluate::reproduction(infections, days, window, level)).map_err(exception)?;
+        let simulation = self.simulation()?;
+        let (infections, days) = (simulation.infections(), simulation.days().len());
+        let found = detached(py, || evaluate::reproduction(infections, days, window, level))?;
         columns(py, table::reproduction(&found))
     }
 
     fn hours<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        columns(py, table::hours(&self.simulation))
+        columns(py, table::hours(&*self.simulation()?))
     }
 
     fn infections<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        columns(py, table::infections(&self.simulation))
+        columns(py, table::infections(&*self.simulation()?))
     }
 
     fn people<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        columns(py, table::people(self.simulation.population()))
+        columns(py, table::people(self.simulation()?.population()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use lyceum_core::{Error, Result, Seed, memory};
+use lyceum_core::{Array, Error, Result, Seed, memory};
 use lyceum_data::{Examples, Extent, partition as partitions};
 use lyceum_federated::{
     Client, Guard, Journal, LocalConfig, LocalProblem, LocalResult, LocalTrainer, Message, Method, MethodConfig, NetworkTrainer,
@@ -16,10 +16,9 @@ use lyceum_train::{Evaluation, ModelConfig, Net, ParamSpace, cpu, evaluate, logi
 use numpy::ndarray::{Array2, ArrayView2};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::{prelude::*, types::PyDict};
-use serde::de::DeserializeOwned;
 
 use crate::{
-    error::exception,
+    error::{exception, options},
     threads::{detached, stoppable},
 };
 
@@ -28,10 +27,6 @@ type Given<'py> = PyReadonlyArray1<'py, f32>;
 /// A message's vectors and numbers.
 type Sent<'py> = (BTreeMap<String, Vector<'py>>, BTreeMap<String, f64>);
 type Received<'py> = (BTreeMap<String, Given<'py>>, BTreeMap<String, f64>);
-
-fn parsed<T: DeserializeOwned>(what: &str, json: &str) -> PyResult<T> {
-    serde_json::from_str(json).map_err(|error| exception(Error::invalid(what, error, "what the documentation lists")))
-}
 
 fn message(received: &Received<'_>) -> Message {
     let arrays = received.0.iter().map(|(name, values)| (name.clone(), values.as_array().to_vec()));
@@ -70,7 +65,7 @@ impl PyNetwork {
     /// `model` is JSON.
     #[new]
     fn new(model: &str, extent: [usize; 3], classes: usize, seed: u64) -> PyResult<Self> {
-        let config: ModelConfig = parsed("model", model)?;
+        let config: ModelConfig = options("model", model)?;
         let [channels, height, width] = extent;
         memory::check("shape", &extent).map_err(exception)?;
         let extent = Extent { channels, height, width };
@@ -117,7 +112,7 @@ impl PyNetwork {
     fn placed(&self, parameters: &Given<'_>) -> PyResult<Net> {
         let parameters = parameters.as_array().to_vec();
         self.check_dimension(parameters.len()).map_err(exception)?;
-        Ok(self.space.place(self.model.clone(), &lyceum_kernels::vector::from_vec(parameters, &cpu())))
+        Ok(self.space.place_for_evaluation(self.model.clone(), &lyceum_kernels::vector::from_vec(parameters, &cpu())))
     }
 
     /// Errors unless each row is an example, and finite.
@@ -162,7 +157,7 @@ impl PyTrainer {
         estimator: &str,
     ) -> PyResult<Self> {
         let examples = examples(network.get(), &x, &y)?;
-        Ok(Self { network, examples, local: parsed("local", local)?, estimator: parsed("estimator", estimator)? })
+        Ok(Self { network, examples, local: options("local", local)?, estimator: options("estimator", estimator)? })
     }
 }
 
@@ -212,13 +207,13 @@ impl PyRules {
     /// All but the seed are JSON.
     #[new]
     fn new(method: &str, participation: &str, guard: &str, privacy: &str, seed: u64) -> PyResult<Self> {
-        let config: MethodConfig = parsed("method", method)?;
-        let privacy: Option<Privacy> = parsed("privacy", privacy)?;
+        let config: MethodConfig = options("method", method)?;
+        let privacy: Option<Privacy> = options("privacy", privacy)?;
         if privacy.is_some() && !config.is_private() {
             let allowed = "a method that sends nothing but a move: not feddc, scaffold or fednova";
             return Err(exception(Error::invalid("method with privacy", config.name(), allowed)));
         }
-        let (participation, guard) = (parsed("participation", participation)?, parsed("guard", guard)?);
+        let (participation, guard) = (options("participation", participation)?, options("guard", guard)?);
         Ok(Self { method: config.build().map_err(exception)?, participation, guard, privacy, seed: Seed::new(seed) })
     }
 
@@ -265,13 +260,12 @@ impl PyRules {
             detached(py, || {
                 let solve = |problem: &LocalProblem, seed| trainer.train(problem, round, part, seed);
                 self.rules().answer(client, round, &message, accepted, before, solve)
-            })
+            })?
         } else {
             let solve = |problem: &LocalProblem, seed| called(py, &train, problem, round, part, seed);
-            self.rules().answer(client, round, &message, accepted, before, solve)
+            self.rules().answer(client, round, &message, accepted, before, solve).map_err(exception)?
         };
-        let answer = answer.map_err(exception)?;
-        detached(py, || answer.journal.save(&journal, &owner(id))).map_err(exception)?;
+        detached(py, || answer.journal.save(&journal, &owner(id)))?;
         Ok((sent(py, answer.message), answer.loss))
     }
 
@@ -308,7 +302,7 @@ impl PyRules {
         let up = all.iter().map(|reply| reply.message.bytes()).sum::<u64>();
         let mut rules = self.rules();
         rules.noise = noise.map_or(rules.noise, Seed::new);
-        let mut round = detached(py, || rules.conclude(&mut ledger.0, all)).map_err(exception)?;
+        let mut round = detached(py, || rules.conclude(&mut ledger.0, all))?;
         round.refused.extend(refused);
         round.refused.sort();
         let traffic = &mut ledger.0.traffic;
@@ -379,6 +373,21 @@ impl PyLedger {
         (self.0.traffic.down, self.0.traffic.up)
     }
 
+    /// Its numbers as JSON, and its vectors by name.
+    fn state<'py>(&self, py: Python<'py>) -> PyResult<(String, Vec<(String, Vector<'py>)>)> {
+        let (saved, arrays) = self.0.save();
+        let saved = serde_json::to_string(&saved).map_err(|error| exception(Error::Failed(error.to_string())))?;
+        Ok((saved, arrays.into_iter().map(|array| (array.name, array.values.into_pyarray(py))).collect()))
+    }
+
+    /// From what `state` gave.
+    #[staticmethod]
+    fn from_state(saved: &str, arrays: Vec<(String, Given<'_>)>) -> PyResult<Self> {
+        let array = |(name, values): &(String, Given<'_>)| Array::new(name, vec![values.as_array().len()], values.as_array().to_vec());
+        let arrays: Vec<Array> = arrays.iter().map(array).collect();
+        Ok(Self(Ledger::restore(&options("ledger", saved)?, &arrays)))
+    }
+
     fn write(&self, path: PathBuf, note: &str) -> PyResult<()> {
         self.0.write(&path, note).map_err(exception)
     }
@@ -413,7 +422,8 @@ pub(crate) fn client_state(
         .collect())
 }
 
-/// Rounds with all clients in this process; gives the model and what each round was like. A `schedule` says who takes part.
+/// Rounds with all clients in this process; gives the model and what each round was like. A `schedule` says who takes part; `report` is
+/// told how many rounds there were.
 #[pyfunction]
 #[allow(clippy::too_many_arguments, reason = "as many as there are things to know")]
 pub(crate) fn simulate<'py>(
@@ -429,6 +439,7 @@ pub(crate) fn simulate<'py>(
     initial: Given<'py>,
     schedule: Option<Vec<Vec<usize>>>,
     test: Option<(PyReadonlyArray2<'py, f32>, PyReadonlyArray1<'py, i64>)>,
+    report: Option<Py<PyAny>>,
 ) -> PyResult<(Vector<'py>, Vec<Bound<'py, PyDict>>)> {
     let all = examples(network, &x, &y)?;
     let test = test.map(|(x, y)| examples(network, &x, &y)).transpose()?;
@@ -438,7 +449,7 @@ pub(crate) fn simulate<'py>(
     if let Some(client) = schedule.iter().flatten().flatten().find(|client| **client >= parts.len()) {
         return Err(exception(Error::invalid("schedule", format!("client {client}"), format!("0 to {}", parts.len().saturating_sub(1)))));
     }
-    let (local, estimator) = (parsed("local", local)?, parsed("estimator", estimator)?);
+    let (local, estimator) = (options("local", local)?, options("estimator", estimator)?);
     let initial = initial.as_array().to_vec();
     network.check_dimension(initial.len()).map_err(exception)?;
     let (world, history) = stoppable(py, || {
@@ -458,12 +469,18 @@ pub(crate) fn simulate<'py>(
             };
             let outcome = test.as_ref().map(|test| evaluate(&trainer.model(world.ledger.server.model(), &[])?, test)).transpose()?;
             history.push((round, outcome, world.ledger.traffic));
+            if let Some(report) = &report {
+                let told = Python::attach(|py| report.call1(py, (number + 1,)).map(drop));
+                told.map_err(|error| Error::Failed(format!("progress: {error}")))?;
+            }
         }
         Ok((world, history))
     })?;
     let told = history.into_iter().enumerate().map(|(number, (round, outcome, traffic))| {
         let loss = round.loss;
         let told = told(py, round)?;
+        // A model for every round would fill the memory.
+        told.del_item("active_mean")?;
         told.set_item("round", number)?;
         told.set_item("loss", loss)?;
         told.set_item("bytes", traffic.down + traffic.up)?;
@@ -498,7 +515,6 @@ pub(crate) fn partition(
         Some(alpha) => partitions::dirichlet(&labels, clients, alpha, rng),
         None => Ok(partitions::even(labels.len(), clients, rng)),
     })
-    .map_err(exception)
 }
 
 /// See `lyceum_federated::privacy::epsilon`.

@@ -40,7 +40,7 @@ mod _native {
         PySampler, bald, batch_bald, distance, entropy, expected_loss, k_center_greedy, least_confidence, margin, variation_ratio,
     };
     #[pymodule_export]
-    use super::conformal::{PyConformal, coverage_interval, fit_temperature, logits_from_f64, p_values, sscv, tune_raps};
+    use super::conformal::{PyPredictor, coverage_interval, fit_temperature, logits_from_f64, p_values, sscv, tune_raps};
 
     #[pymodule_export]
     use super::epidemic::{PySimulation, epidemic_parameters};
@@ -58,10 +58,7 @@ mod _native {
     use super::optim::PyCombiner;
 
     #[pymodule_export]
-    use super::schemes::{
-        PyClassConditional, PyCrossConformal, PyMondrian, PyOnline, PyWeighted, control_risk, jackknife_plus, learn_then_test,
-        quantile_interval, split_interval,
-    };
+    use super::schemes::{PyCrossConformal, PyOnline, control_risk, jackknife_plus, learn_then_test, quantile_interval, split_interval};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

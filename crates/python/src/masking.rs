@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use lyceum_core::{Error, Progress, Seed};
+use lyceum_core::{Error, Progress, Seed, progress::Mode};
 use lyceum_masking::{
     BuildConfig, MaskConfig, Masker, Vocabulary, Words,
     tokens::{self, Tokens},
@@ -17,7 +17,7 @@ use pyo3::{
 };
 
 use crate::{
-    error::exception,
+    error::{exception, options},
     threads::{detached, stoppable},
 };
 
@@ -46,17 +46,14 @@ fn parsed(tokenizer: &str) -> PyResult<tokenizers::Tokenizer> {
     found.map_err(|error: tokenizers::Error| exception(Error::invalid("tokenizer", error, "the JSON of a fast tokenizer")))
 }
 
-fn configuration<T: serde::de::DeserializeOwned>(json: &str) -> PyResult<T> {
-    serde_json::from_str(json).map_err(|error| exception(Error::invalid("option", error, "those of the documentation")))
-}
-
 #[pymethods]
 impl PyVocabulary {
     /// `config` is JSON.
     #[staticmethod]
-    fn build(py: Python<'_>, corpus: Vec<PathBuf>, config: &str, work: PathBuf) -> PyResult<Self> {
-        let config: BuildConfig = configuration(config)?;
-        let (vocabulary, words) = stoppable(py, || Ok((config.build(&corpus, &work, &Progress::quiet())?, config.words()?)))?;
+    fn build(py: Python<'_>, corpus: Vec<PathBuf>, config: &str, work: PathBuf, shown: bool) -> PyResult<Self> {
+        let config: BuildConfig = options("options", config)?;
+        let progress = Progress::new(if shown { Mode::Auto } else { Mode::Quiet });
+        let (vocabulary, words) = stoppable(py, || Ok((config.build(&corpus, &work, &progress)?, config.words()?)))?;
         Ok(Self { vocabulary, words })
     }
 
@@ -125,7 +122,6 @@ impl PyVocabulary {
             };
             Ok(found.into_iter().map(|found| (found.number, letter(found.start), letter(found.end))).collect())
         })
-        .map_err(exception)
     }
 }
 
@@ -148,7 +144,7 @@ impl PyMasker {
         mask: Option<&str>,
         seed: u64,
     ) -> PyResult<Self> {
-        let config: MaskConfig = configuration(config)?;
+        let config: MaskConfig = options("options", config)?;
         let tokenizer = tokens::whole(&parsed(tokenizer)?).into_owned();
         let vocabulary = vocabulary.map(|vocabulary| &vocabulary.get().vocabulary);
         detached(py, || {
@@ -157,7 +153,6 @@ impl PyMasker {
             let masker = Masker::new(config, tokens.clone(), tree.map(Arc::new))?;
             Ok(Self { masker, seed: Seed::new(seed) })
         })
-        .map_err(exception)
     }
 
     /// Masks rows in place; the labels. `worker`: the number of a worker process, and the seed that its loader gave it for this epoch.
@@ -180,9 +175,12 @@ impl PyMasker {
         let mut work = || self.masker.mask_rows(ids, to, length, special.as_deref(), seed, first);
         // For a few rows it is not worth while to hand over the interpreter.
         if rows * length > 1 << 14 {
-            detached(py, work)
+            detached(py, || {
+                work();
+                Ok(())
+            })?;
         } else {
-            work()
+            work();
         }
         Ok(labels.into_pyarray(py))
     }

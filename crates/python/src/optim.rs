@@ -6,9 +6,15 @@ use numpy::ndarray::{Array2, Array3};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyReadonlyArray1};
 use pyo3::prelude::*;
 
-use crate::{error::exception, threads::detached};
+use crate::{
+    error::{exception, options},
+    threads::detached,
+};
 
 /// A method with its state.
+///
+/// Gradients that are not finite, as a step with scaled losses has them now and then, are summed as they are, and nothing is learnt from
+/// them: whoever scales losses looks for infinity in the sum and passes the step over.
 #[pyclass(name = "Combiner", module = "lyceum._native")]
 pub(crate) struct PyCombiner {
     combiner: Combiner,
@@ -20,8 +26,7 @@ impl PyCombiner {
     /// `method` is JSON.
     #[new]
     fn new(method: &str, tasks: usize, groups: usize) -> PyResult<Self> {
-        let method: Method =
-            serde_json::from_str(method).map_err(|error| exception(Error::invalid("method", error, "one of the documentation")))?;
+        let method: Method = options("method", method)?;
         Ok(Self { combiner: method.combiner(tasks, groups).map_err(exception)?, tasks })
     }
 
@@ -45,11 +50,22 @@ impl PyCombiner {
         let losses: Option<Vec<f64>> = losses.map(|losses| losses.as_array().to_vec());
         let mut sums: Vec<Vec<f32>> = segments.iter().map(|parts| vec![0.0; parts.first().map_or(0, |part| part.len())]).collect();
         detached(py, || {
-            let gradients = Gradients::segments(segments, &groups)?;
+            let gradients = Gradients::segments(segments.clone(), &groups)?;
             let mut out: Vec<&mut [f32]> = sums.iter_mut().map(Vec::as_mut_slice).collect();
-            self.combiner.combine(&gradients, losses.as_deref(), Seed::new(seed), &mut out)
-        })
-        .map_err(exception)?;
+            match self.combiner.combine(&gradients, losses.as_deref(), Seed::new(seed), &mut out) {
+                Err(error) => {
+                    // The sum of a step that is to be passed over; of others the error stands.
+                    let mut is_finite = true;
+                    for (sum, parts) in sums.iter_mut().zip(&segments) {
+                        sum.fill(0.0);
+                        parts.iter().for_each(|part| sum.iter_mut().zip(*part).for_each(|(sum, part)| *sum += part));
+                        is_finite &= parts.iter().all(|part| part.iter().all(|x| x.is_finite()));
+                    }
+                    if is_finite { Err(error) } else { Ok(()) }
+                }
+                found => found,
+            }
+        })?;
         Ok(sums.into_iter().map(|sum| sum.into_pyarray(py)).collect())
     }
 

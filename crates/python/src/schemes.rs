@@ -1,7 +1,7 @@
 //! The calibration schemes of `lyceum.conformal` beyond split conformal prediction.
 
-use lyceum_conformal::{ClassConditional, Clustering, CrossConformal, Mondrian, Online, Weighted, regression, risk};
-use lyceum_core::Seed;
+use lyceum_conformal::{CrossConformal, Online, regression, risk};
+use lyceum_core::{Error, Seed};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
 
@@ -10,117 +10,6 @@ use crate::{
     error::exception,
     threads::detached,
 };
-
-#[pyclass(name = "ClassConditional", module = "lyceum._native", frozen)]
-pub(crate) struct PyClassConditional(ClassConditional);
-
-#[pymethods]
-impl PyClassConditional {
-    #[staticmethod]
-    fn calibrate(
-        py: Python<'_>,
-        config: &str,
-        clusters: Option<usize>,
-        share: f64,
-        logits: PyReadonlyArray2<'_, f32>,
-        labels: PyReadonlyArray1<'_, i64>,
-        seed: u64,
-    ) -> PyResult<Self> {
-        let (config, logits, labels, seed) = (parse(config)?, logits.as_array(), numbers(&labels)?, Seed::new(seed));
-        let calibrate = || match clusters {
-            Some(clusters) => ClassConditional::calibrate_clustered(config, Clustering { clusters, share }, logits, &labels, seed),
-            None => ClassConditional::calibrate(config, logits, &labels, seed),
-        };
-        detached(py, calibrate).map(Self).map_err(exception)
-    }
-
-    fn predict<'py>(&self, py: Python<'py>, logits: PyReadonlyArray2<'py, f32>, seed: u64) -> PyResult<Sets<'py>> {
-        let logits = logits.as_array();
-        Ok(arrays(py, &detached(py, || self.0.predict(logits, test(seed))).map_err(exception)?))
-    }
-
-    /// τ of each label.
-    #[getter]
-    fn thresholds<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
-        infinite(&self.0.thresholds).into_pyarray(py)
-    }
-
-    /// The cluster of each label, −1 for none; `None` without clusters.
-    #[getter]
-    fn clusters<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyArray1<i64>>> {
-        let clusters = self.0.clusters.as_ref()?;
-        Some(clusters.iter().map(|cluster| cluster.map_or(-1, |cluster| cluster as i64)).collect::<Vec<i64>>().into_pyarray(py))
-    }
-}
-
-#[pyclass(name = "Mondrian", module = "lyceum._native", frozen)]
-pub(crate) struct PyMondrian(Mondrian);
-
-#[pymethods]
-impl PyMondrian {
-    #[staticmethod]
-    fn calibrate(
-        py: Python<'_>,
-        config: &str,
-        logits: PyReadonlyArray2<'_, f32>,
-        labels: PyReadonlyArray1<'_, i64>,
-        groups: PyReadonlyArray1<'_, i64>,
-        seed: u64,
-    ) -> PyResult<Self> {
-        let (config, logits, labels, groups) = (parse(config)?, logits.as_array(), numbers(&labels)?, numbers(&groups)?);
-        detached(py, || Mondrian::calibrate(config, logits, &labels, &groups, Seed::new(seed))).map(Self).map_err(exception)
-    }
-
-    fn predict<'py>(
-        &self,
-        py: Python<'py>,
-        logits: PyReadonlyArray2<'py, f32>,
-        groups: PyReadonlyArray1<'py, i64>,
-        seed: u64,
-    ) -> PyResult<Sets<'py>> {
-        let (logits, groups) = (logits.as_array(), numbers(&groups)?);
-        Ok(arrays(py, &detached(py, || self.0.predict(logits, &groups, test(seed))).map_err(exception)?))
-    }
-
-    /// τ of each group.
-    #[getter]
-    fn thresholds<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
-        infinite(&self.0.thresholds).into_pyarray(py)
-    }
-}
-
-#[pyclass(name = "Weighted", module = "lyceum._native", frozen)]
-pub(crate) struct PyWeighted {
-    model: Weighted,
-}
-
-#[pymethods]
-impl PyWeighted {
-    #[staticmethod]
-    fn calibrate(
-        py: Python<'_>,
-        config: &str,
-        logits: PyReadonlyArray2<'_, f32>,
-        labels: PyReadonlyArray1<'_, i64>,
-        weights: PyReadonlyArray1<'_, f64>,
-        seed: u64,
-    ) -> PyResult<Self> {
-        let (config, logits, labels, weights) = (parse(config)?, logits.as_array(), numbers(&labels)?, weights.as_array().to_vec());
-        let model = detached(py, || Weighted::calibrate(config, logits, &labels, &weights, Seed::new(seed))).map_err(exception)?;
-        Ok(Self { model })
-    }
-
-    fn predict<'py>(
-        &self,
-        py: Python<'py>,
-        logits: PyReadonlyArray2<'py, f32>,
-        weights: PyReadonlyArray1<'py, f64>,
-        seed: u64,
-    ) -> PyResult<Sets<'py>> {
-        let (logits, weights) = (logits.as_array(), weights.as_array().to_vec());
-        Ok(arrays(py, &detached(py, || self.model.predict(logits, &weights, test(seed))).map_err(exception)?))
-    }
-}
 
 #[pyclass(name = "CrossConformal", module = "lyceum._native", frozen)]
 pub(crate) struct PyCrossConformal(CrossConformal);
@@ -137,12 +26,40 @@ impl PyCrossConformal {
         seed: u64,
     ) -> PyResult<Self> {
         let (config, logits, labels, folds) = (parse(config)?, logits.as_array(), numbers(&labels)?, numbers(&folds)?);
-        detached(py, || CrossConformal::calibrate(config, logits, &labels, &folds, Seed::new(seed))).map(Self).map_err(exception)
+        detached(py, || CrossConformal::calibrate(config, logits, &labels, &folds, Seed::new(seed))).map(Self)
+    }
+
+    #[classattr]
+    fn scheme() -> &'static str {
+        "cross"
+    }
+
+    /// How sets are made, as JSON.
+    #[getter]
+    fn config(&self) -> PyResult<String> {
+        serde_json::to_string(&self.0.config).map_err(|error| exception(Error::Failed(error.to_string())))
+    }
+
+    #[getter]
+    fn classes(&self) -> usize {
+        self.0.classes()
+    }
+
+    #[staticmethod]
+    fn from_json(text: &str) -> PyResult<Self> {
+        let model: CrossConformal = serde_json::from_str(text)
+            .map_err(|error| exception(Error::invalid("model", error, "a cross-conformal model that this version wrote")))?;
+        model.config.check().map_err(exception)?;
+        Ok(Self(model))
+    }
+
+    fn to_json(&self) -> PyResult<String> {
+        serde_json::to_string(&self.0).map_err(|error| exception(Error::Failed(error.to_string())))
     }
 
     fn predict<'py>(&self, py: Python<'py>, logits: PyReadonlyArray3<'py, f32>, seed: u64) -> PyResult<Sets<'py>> {
         let logits = logits.as_array();
-        Ok(arrays(py, &detached(py, || self.0.predict(logits, test(seed))).map_err(exception)?))
+        Ok(arrays(py, &detached(py, || self.0.predict(logits, test(seed)))?))
     }
 }
 
@@ -169,6 +86,17 @@ impl PyOnline {
     fn observe(&mut self, score: f64) -> PyResult<bool> {
         self.0.observe(score).map_err(exception)
     }
+
+    /// The last scores.
+    #[getter]
+    fn scores<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+        self.0.scores().collect::<Vec<f64>>().into_pyarray(py)
+    }
+
+    /// Goes on at this level after these scores.
+    fn restore(&mut self, level: f64, scores: PyReadonlyArray1<'_, f64>) -> PyResult<()> {
+        self.0.restore(level, &scores.as_array().to_vec()).map_err(exception)
+    }
 }
 
 /// Lower and upper ends.
@@ -194,9 +122,12 @@ pub(crate) fn split_interval<'py>(
 ) -> PyResult<Ends<'py>> {
     let vec = |values: &PyReadonlyArray1<'_, f64>| values.as_array().to_vec();
     let (difficulty, new_difficulty) = (difficulty.as_ref().map(vec), new_difficulty.as_ref().map(vec));
-    let found = regression::split(&vec(&predictions), difficulty.as_deref(), &vec(&y), alpha)
-        .and_then(|q| regression::split_intervals(q, &vec(&new), new_difficulty.as_deref()));
-    Ok(two_arrays(py, found.map_err(exception)?))
+    let (predictions, y, new) = (vec(&predictions), vec(&y), vec(&new));
+    let found = detached(py, || {
+        let q = regression::split(&predictions, difficulty.as_deref(), &y, alpha)?;
+        regression::split_intervals(q, &new, new_difficulty.as_deref())
+    });
+    Ok(two_arrays(py, found?))
 }
 
 /// Conformalised quantile regression of new points: `n × 2` quantiles of the calibration points and of new ones.
@@ -207,11 +138,19 @@ pub(crate) fn quantile_interval<'py>(
     y: PyReadonlyArray1<'py, f64>,
     new: PyReadonlyArray2<'py, f64>,
     alpha: f64,
+    symmetric: bool,
 ) -> PyResult<Ends<'py>> {
     let pairs = |ends: &PyReadonlyArray2<'_, f64>| ends.as_array().rows().into_iter().map(|row| (row[0], row[1])).collect::<Vec<_>>();
-    let found =
-        regression::quantile_regression(&pairs(&ends), &y.as_array().to_vec(), alpha).and_then(|q| regression::widened(q, &pairs(&new)));
-    Ok(two_arrays(py, found.map_err(exception)?))
+    let (ends, y, new) = (pairs(&ends), y.as_array().to_vec(), pairs(&new));
+    let found = detached(py, || {
+        let widths = if symmetric {
+            [regression::quantile_regression(&ends, &y, alpha)?; 2]
+        } else {
+            regression::asymmetric_quantile_regression(&ends, &y, alpha)?
+        };
+        regression::widened_by(widths, &new)
+    });
+    Ok(two_arrays(py, found?))
 }
 
 #[pyfunction]
@@ -220,21 +159,21 @@ pub(crate) fn jackknife_plus<'py>(
     residuals: PyReadonlyArray1<'py, f64>,
     predictions: PyReadonlyArray2<'py, f64>,
     alpha: f64,
+    minmax: bool,
 ) -> PyResult<Ends<'py>> {
-    let found = regression::jackknife_plus(&residuals.as_array().to_vec(), predictions.as_array(), alpha).map_err(exception)?;
-    Ok(two_arrays(py, found))
+    let (residuals, predictions) = (residuals.as_array().to_vec(), predictions.as_array());
+    let intervals = if minmax { regression::jackknife_minmax } else { regression::jackknife_plus };
+    Ok(two_arrays(py, detached(py, || intervals(&residuals, predictions, alpha))?))
 }
 
 #[pyfunction]
-pub(crate) fn control_risk(losses: PyReadonlyArray2<'_, f64>, alpha: f64, bound: f64) -> PyResult<Option<usize>> {
-    risk::control(losses.as_array(), alpha, bound).map_err(exception)
+pub(crate) fn control_risk(py: Python<'_>, losses: PyReadonlyArray2<'_, f64>, alpha: f64, bound: f64) -> PyResult<Option<usize>> {
+    let losses = losses.as_array();
+    detached(py, || risk::control(losses, alpha, bound))
 }
 
 #[pyfunction]
-pub(crate) fn learn_then_test(losses: PyReadonlyArray2<'_, f64>, alpha: f64, delta: f64) -> PyResult<Vec<usize>> {
-    risk::learn_then_test(losses.as_array(), alpha, delta).map_err(exception)
-}
-
-fn infinite(thresholds: &[Option<f64>]) -> Vec<f64> {
-    thresholds.iter().map(|threshold| threshold.unwrap_or(f64::INFINITY)).collect()
+pub(crate) fn learn_then_test(py: Python<'_>, losses: PyReadonlyArray2<'_, f64>, alpha: f64, delta: f64) -> PyResult<Vec<usize>> {
+    let losses = losses.as_array();
+    detached(py, || risk::learn_then_test(losses, alpha, delta))
 }

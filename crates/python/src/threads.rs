@@ -1,6 +1,8 @@
 //! Work without the interpreter's lock, on threads that exist in this process.
 
 use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
     process,
     ptr::null_mut,
     sync::{
@@ -32,11 +34,25 @@ pub(crate) fn loaded() {
 }
 
 /// Does the work without the interpreter's lock. Every call of the module that may use several threads goes through here.
-pub(crate) fn detached<T: Ungil + Send>(py: Python<'_>, work: impl FnOnce() -> T + Ungil + Send) -> T {
-    py.detach(|| match pool() {
+pub(crate) fn detached<T: Ungil + Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Ungil + Send) -> PyResult<T> {
+    py.detach(|| guarded(|| in_pool(work))).map_err(exception)
+}
+
+fn in_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    match pool() {
         Some(pool) => pool.install(work),
         None => work(),
-    })
+    }
+}
+
+/// A panic, which is a fault of the program, as an error: an exception like any other, which `except Exception` catches.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(fault(panic.as_ref())))
+}
+
+fn fault(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    Error::Failed(format!("a fault in Lyceum, please report it: {}", text.unwrap_or("a panic without words")))
 }
 
 /// As [`detached`], for work that takes seconds and asks whether it should stop: this thread asks the interpreter for signals meanwhile,
@@ -48,10 +64,7 @@ pub(crate) fn stoppable<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::channel();
             let worker = scope.spawn(move || {
-                let found = match pool() {
-                    Some(pool) => pool.install(work),
-                    None => work(),
-                };
+                let found = guarded(|| in_pool(work));
                 // Nobody waits any more only if this scope is being left by a panic.
                 let _ = sender.send(());
                 found
@@ -81,7 +94,7 @@ pub(crate) fn stoppable<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T
         }
         (_, Some(signal)) => Err(signal),
         (Ok(found), None) => found.map_err(exception),
-        (Err(panic), None) => std::panic::resume_unwind(panic),
+        (Err(panic), None) => Err(exception(fault(panic.as_ref()))),
     }
 }
 

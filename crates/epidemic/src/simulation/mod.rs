@@ -100,6 +100,13 @@ impl Simulation {
         Self::with_population(config, policy, population)
     }
 
+    /// The name of its policy, where that is none of the configuration's.
+    pub fn own_policy(&self) -> Option<&str> {
+        let name = self.policy.as_ref()?.name();
+        let known = self.config.policy == PolicyName::Learnt || PolicyName::ALL.iter().any(|known| known.name() == name);
+        (!known).then_some(name)
+    }
+
     /// The people of a configuration. Those with the same [`people_key`](Self::people_key) can share them.
     pub fn population_of(config: &Config) -> Result<Population> {
         let region = config.load()?.0;

@@ -8,26 +8,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def array(values: Any, dtype: Any, ndim: int, name: str) -> NDArray[Any]:
-    """`values` as a contiguous array of this type (`None`: of its own), without a copy where it is one already."""
+def as_numpy(values: Any) -> NDArray[Any]:
+    """`values` as a numpy array of its own type and shape, without a copy where it can be."""
     if hasattr(values, "detach"):  # a torch tensor that may belong to a graph
         values = values.detach()
-    if not isinstance(values, np.ndarray):
-        if hasattr(values, "__dlpack__"):
-            values = np.from_dlpack(values)
-        elif hasattr(values, "column_names") and hasattr(values, "combine_chunks"):  # an Arrow table
-            values = np.column_stack([column.to_numpy() for column in values.columns])
-        elif hasattr(values, "to_numpy"):  # pandas, polars, an Arrow array
-            values = values.to_numpy()
-        else:
-            values = np.asarray(values)
+    if isinstance(values, np.ndarray):
+        return values
+    if hasattr(values, "__dlpack__"):
+        return np.from_dlpack(values)
+    if hasattr(values, "column_names") and hasattr(values, "combine_chunks"):  # an Arrow table
+        return np.column_stack([column.to_numpy() for column in values.columns])
+    if hasattr(values, "to_numpy"):  # pandas, polars, an Arrow array
+        try:
+            return np.asarray(values.to_numpy())
+        except ValueError:  # an Arrow array of strings or with gaps
+            return np.asarray(values.to_numpy(zero_copy_only=False))
+    return np.asarray(values)
+
+
+def array(values: Any, dtype: Any, ndim: int, name: str) -> NDArray[Any]:
+    """`values` as a contiguous array of this type (`None`: of its own), without a copy where it is one already."""
+    try:
+        values = as_numpy(values)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name}: {error}; allowed: an array of numbers") from None
     if isinstance(values, np.ma.MaskedArray):
         masked = int(np.sum(np.ma.getmaskarray(values)))
         if masked:
             raise ValueError(f"{name}: found {masked} masked values; allowed: none. Fill them or leave them out first")
         values = values.data
     if values.ndim != ndim:
-        raise ValueError(f"{name}: found {values.ndim} axes; allowed: {ndim}")
+        hint = ". Reshape your data: a row a point" if (values.ndim, ndim) == (1, 2) else ""
+        raise ValueError(f"{name}: found {values.ndim} axes; allowed: {ndim}{hint}")
+    if values.dtype.kind == "O":
+        try:
+            values = values.astype(np.float64)
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}; allowed: an array of numbers") from None
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"{name}: {error}; allowed: an array of numbers") from None
+    if values.dtype.kind == "c":
+        raise ValueError(f"{name}: Complex data not supported: found {values.dtype}; allowed: real numbers")
     if values.dtype.kind not in "biuf":
         raise ValueError(f"{name}: found values of type {values.dtype}; allowed: numbers")
     if dtype is not None and np.issubdtype(dtype, np.integer) and not np.issubdtype(values.dtype, np.integer):

@@ -13,7 +13,8 @@
 
 from __future__ import annotations
 
-import json
+import threading
+import warnings
 from os import PathLike
 from typing import Any, Literal, NamedTuple, Union
 
@@ -22,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _native
 from ._arrays import array, seed
+from ._options import dumped
 
 __all__ = [
     "Estimate", "Sampler", "bald", "batch_bald", "distance", "entropy", "expected_loss", "k_center_greedy", "least_confidence",
@@ -81,11 +83,12 @@ class Sampler:
         if not 0.0 <= clip <= 1.0:
             raise ValueError(f"clip: found {clip}; allowed: a number from 0 to 1")
         self.pool_size = int(pool_size)
-        self._options = (json.dumps(options[proposal]), float(clip), seed(random_state))
+        self._options = (dumped(options[proposal]), float(clip), seed(random_state))
         self._begin(np.empty(0, dtype=np.int64), np.empty(0))
 
     def _begin(self, indices: NDArray[np.int64], log_q: NDArray[np.float64]) -> None:
         proposal, clip, root = self._options
+        self._lock = threading.Lock()
         self._native = _native.Sampler(proposal, self.pool_size, indices, log_q, clip, root)
 
     def draw(self, scores: Union[ArrayLike, None] = None, count: int = 1) -> NDArray[np.int64]:
@@ -93,7 +96,8 @@ class Sampler:
         if count < 0:
             raise ValueError(f"count: found {count}; allowed: a whole number >= 0")
         values = np.ones(self.pool_size) if scores is None else array(scores, np.float64, 1, "scores")
-        return self._native.draw(values, count)
+        with self._lock:
+            return self._native.draw(values, count)
 
     @property
     def indices(self) -> NDArray[np.int64]:
@@ -147,19 +151,28 @@ class Sampler:
         return f"Sampler({len(self.indices)} of {self.pool_size} points taken)"
 
 
+def _probabilities(values: ArrayLike, ndim: int, name: str) -> NDArray[np.float32]:
+    """Probabilities; logits in their place are an error of the native side, rows that do not add up to 1 a warning."""
+    found = array(values, np.float32, ndim, name)
+    first = found.reshape(-1, found.shape[-1])[:1000] if found.size else found
+    if found.size and first.min() >= 0 and not np.allclose(first.sum(-1), 1, atol=1e-2):
+        warnings.warn(f"{name}: the rows do not add up to 1, as probabilities do", stacklevel=3)
+    return found
+
+
 def entropy(probabilities: ArrayLike) -> NDArray[np.float64]:
     """-sum p ln p of each row (n x classes)."""
-    return _native.entropy(array(probabilities, np.float32, 2, "probabilities"))
+    return _native.entropy(_probabilities(probabilities, 2, "probabilities"))
 
 
 def least_confidence(probabilities: ArrayLike) -> NDArray[np.float64]:
     """1 - the largest probability of each row."""
-    return _native.least_confidence(array(probabilities, np.float32, 2, "probabilities"))
+    return _native.least_confidence(_probabilities(probabilities, 2, "probabilities"))
 
 
 def margin(probabilities: ArrayLike) -> NDArray[np.float64]:
     """1 - the gap between the two largest probabilities of each row."""
-    return _native.margin(array(probabilities, np.float32, 2, "probabilities"))
+    return _native.margin(_probabilities(probabilities, 2, "probabilities"))
 
 
 def bald(samples: ArrayLike) -> NDArray[np.float64]:
@@ -168,12 +181,12 @@ def bald(samples: ArrayLike) -> NDArray[np.float64]:
     >>> bald([[[0.9, 0.1]], [[0.1, 0.9]]]).round(6)
     array([0.368064])
     """
-    return _native.bald(array(samples, np.float32, 3, "samples"))
+    return _native.bald(_probabilities(samples, 3, "samples"))
 
 
 def variation_ratio(samples: ArrayLike) -> NDArray[np.float64]:
     """The share of posterior samples (K x n x classes) that disagree with the most frequent class."""
-    return _native.variation_ratio(array(samples, np.float32, 3, "samples"))
+    return _native.variation_ratio(_probabilities(samples, 3, "samples"))
 
 
 def expected_loss(
@@ -182,7 +195,7 @@ def expected_loss(
     """The loss of `model` that a test expects if labels are distributed as `surrogate` says (both n x classes)."""
     if loss not in ("cross-entropy", "zero-one"):
         raise ValueError(f"loss: found {loss!r}; allowed: 'cross-entropy' or 'zero-one'")
-    return _native.expected_loss(array(model, np.float32, 2, "model"), array(surrogate, np.float32, 2, "surrogate"), loss == "zero-one")
+    return _native.expected_loss(_probabilities(model, 2, "model"), _probabilities(surrogate, 2, "surrogate"), loss == "zero-one")
 
 
 def distance(features: ArrayLike, taken: ArrayLike) -> NDArray[np.float64]:
@@ -199,7 +212,7 @@ def batch_bald(
     samples: ArrayLike, count: int, *, labellings: int = 10_000, random_state: Any = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The batch with the largest joint mutual information (BatchBALD), and what each point adds to it."""
-    return _native.batch_bald(array(samples, np.float32, 3, "samples"), count, labellings, seed(random_state))
+    return _native.batch_bald(_probabilities(samples, 3, "samples"), count, labellings, seed(random_state))
 
 
 def _points(taken: ArrayLike) -> NDArray[np.int64]:

@@ -19,8 +19,12 @@ from os import PathLike, fspath
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import _native
+from ._arrays import array
+from ._options import dumped
+from ._progress import Progress, reporter
 
 __all__ = ["POLICIES", "SYMPTOMS", "Simulation", "ensemble", "epidemic_env", "parameters"]
 
@@ -120,26 +124,42 @@ class Simulation:
             "parameters": dict(parameters or {}),
             "interventions": [dict(intervention) for intervention in interventions],
         }
-        self._native = _native.Simulation(json.dumps(config), function)
+        self._policy = function
+        self._native = _native.Simulation(dumped(config), _risks(function))
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, policy: str | Policy | None = None, **changes: Any) -> Simulation:
-        """A simulation that was saved, to go on as it was or with changes: more days, another policy from its last day on."""
+        """A simulation that was saved, to go on as it was or with changes: more days, another policy from its last day on.
+
+        One whose policy was a function needs a policy again: the file does not hold functions.
+        """
         function = policy if callable(policy) else None
         if isinstance(policy, str):
             changes["policy"] = policy
         loaded = cls.__new__(cls)
-        loaded._native = _native.Simulation.load(fspath(path), json.dumps(changes), function)
+        loaded._policy = function
+        loaded._native = _native.Simulation.load(fspath(path), dumped(changes), _risks(function))
         return loaded
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes the simulation as it is now."""
         self._native.save(fspath(path))
 
-    def run(self) -> dict[str, Any]:
-        """Simulates all days that are left; gives :attr:`days`."""
-        while not self.is_over:
-            self._native.step(64)
+    def __getstate__(self) -> dict[str, Any]:
+        return {"simulation": self._native.to_bytes(), "policy": self._policy}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._policy = state["policy"]
+        self._native = _native.Simulation.from_bytes(state["simulation"], _risks(self._policy))
+
+    def run(self, progress: Progress = False) -> dict[str, Any]:
+        """Simulates all days that are left; gives :attr:`days`. ``progress=True`` shows a bar where ``tqdm`` is installed; a function is
+        called with the days that are simulated and all days."""
+        total = self.config["days"]
+        with reporter(progress, total, self.day, "day") as report:
+            while not self.is_over:
+                self._native.step(1 if progress else 64)
+                report(self.day)
         return self.days
 
     def step(self, days: int = 1) -> None:
@@ -201,6 +221,23 @@ class Simulation:
         return self._native.people()
 
 
+class _Risks:
+    """A policy whose risks are numbers in rows, whatever it gives them as."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def __call__(self, phones: dict[str, Any]) -> NDArray[np.float32]:
+        risks = self.policy(phones)
+        if risks is None:
+            raise ValueError("the policy's risks: found None; allowed: a row for each phone, today and the 13 days before")
+        return array(risks, np.float32, 2, "the policy's risks")
+
+
+def _risks(policy: Policy | None) -> _Risks | None:
+    return None if policy is None else _Risks(policy)
+
+
 def _outcome(config: Mapping[str, Any]) -> dict[str, Any]:
     simulation = Simulation(**config)
     days = simulation.run()
@@ -235,7 +272,7 @@ def epidemic_env(**options: Any) -> Any:
     ``-(infected * new infections + lost * (usual contacts - contacts))``
 
     Usual are the contacts of the same people on the same days of the week without an epidemic: seven days are simulated for them at each
-    ``reset``, so that no action changes what it is measured by. ``reset(options={"people": …})`` changes options of
+    ``reset``, so that no action changes what it is measured by. After ``import lyceum.gymnasium``, ``gymnasium.make("lyceum/Epidemic-v0", **options)`` makes one too. ``reset(options={"people": …})`` changes options of
     :class:`Simulation` for an episode. Needs ``gymnasium``.
 
     Parameters
@@ -247,6 +284,6 @@ def epidemic_env(**options: Any) -> Any:
     **options
         Those of :class:`Simulation`.
     """
-    from ._epidemic_env import EpidemicEnv
+    from .gymnasium import EpidemicEnv
 
     return EpidemicEnv(**options)

@@ -34,7 +34,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _native
 from ._arrays import array, seed
-from ._methods import method_json
+from ._options import dumped, method_json
+from ._progress import Progress, reporter
 
 __all__ = ["Client", "Local", "Message", "Network", "Problem", "Result", "Rules", "Server", "Solution", "epsilon", "partition", "simulate"]
 
@@ -90,7 +91,7 @@ class Rules:
         self._native = self._build()
 
     def _build(self) -> _native.Rules:
-        part = {name: json.dumps(value) for name, value in self._parts.items()}
+        part = {name: dumped(value) for name, value in self._parts.items()}
         return _native.Rules(part["method"], part["participation"], part["guard"], part["privacy"], int(part["seed"]))
 
     @property
@@ -108,7 +109,7 @@ class Rules:
 
     def to_json(self) -> str:
         """The rules as text, which :meth:`from_json` takes: what a server tells its clients."""
-        return json.dumps(self._parts)
+        return dumped(self._parts)
 
     @classmethod
     def from_json(cls, text: str) -> Rules:
@@ -140,7 +141,7 @@ class Local:
     def _json(self) -> tuple[str, str]:
         fields = dataclasses.asdict(self)
         estimator = fields.pop("estimator")
-        return json.dumps(fields), json.dumps(estimator)
+        return dumped(fields), dumped(estimator)
 
 
 class Network:
@@ -161,7 +162,7 @@ class Network:
         if len(extent) != 3:
             raise ValueError(f"shape: found {shape}; allowed: features, or (channels, height, width)")
         self._arguments = (model, tuple(int(side) for side in extent), classes, seed(random_state))
-        self._native = _native.Network(json.dumps(model), list(self._arguments[1]), classes, self._arguments[3])
+        self._native = _native.Network(dumped(model), list(self._arguments[1]), classes, self._arguments[3])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Network, self._arguments
@@ -269,18 +270,31 @@ class Client:
         if isinstance(train, tuple):
             network, x, y = train
             labels = array(y, np.int64, 1, "y")
-            self._train: Any = _native.Trainer(network._native, _rows(x), labels, *local._json())
+            self._arguments: Any = (network, _rows(x), labels, local)
             self.examples = len(labels)
         else:
             if examples is None:
                 raise ValueError("examples: found None; allowed: their number, for a function that trains")
             self.examples = examples
+            self._arguments = train
+        self._train = self._trainer()
 
-            def solve(given: dict[str, Any]) -> tuple[Vector, int, float, float]:
-                found = train(Problem(**given))
-                return array(found.parameters, np.float32, 1, "parameters"), found.steps, found.rate, found.loss
+    def _trainer(self) -> Any:
+        if isinstance(self._arguments, tuple):
+            network, x, labels, local = self._arguments
+            return _native.Trainer(network._native, x, labels, *local._json())
+        return self._solve
 
-            self._train = solve
+    def _solve(self, given: dict[str, Any]) -> tuple[Vector, int, float, float]:
+        found = self._arguments(Problem(**given))
+        return array(found.parameters, np.float32, 1, "parameters"), found.steps, found.rate, found.loss
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_train"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._train = self._trainer()
 
     def answer(self, message: Message, round: int, accepted: int | None, part: float = 1.0) -> Reply:
         """Trains and keeps what came of it. `accepted`: the last round from which the server took this client's reply."""
@@ -320,6 +334,13 @@ class Server:
                 raise ValueError(f"clients: found {clients}; allowed: {len(self._ledger.accepted)}, as {self.state} has")
             if len(self._ledger.model) != np.size(model):
                 raise ValueError(f"model: found {np.size(model)} numbers; allowed: {len(self._ledger.model)}, as {self.state} has")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ledger": self._ledger.state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._ledger = _native.Ledger.from_state(*state["_ledger"])
 
     @property
     def round(self) -> int:
@@ -401,17 +422,21 @@ def simulate(
     initial: ArrayLike | None = None,
     schedule: Sequence[Sequence[int]] | None = None,
     test: tuple[ArrayLike, ArrayLike] | None = None,
+    progress: Progress = False,
 ) -> Result:
     """Rounds with all clients in this process, on all cores and without the GIL; the same numbers on any number of threads.
 
-    `parts` says which examples each client has. A `schedule` gives for each round who takes part, instead of the rules."""
+    `parts` says which examples each client has. A `schedule` gives for each round who takes part, instead of the rules. ``progress=True``
+    shows a bar where tqdm is installed; a function is called with the rounds that are over and all rounds."""
     who = [[int(place) for place in part] for part in parts]
     start = network.initial if initial is None else array(initial, np.float32, 1, "initial")
     plan = None if schedule is None else [[int(client) for client in clients] for clients in schedule]
     held = None if test is None else (_rows(test[0]), array(test[1], np.int64, 1, "test labels"))
-    model, history = _native.simulate(
-        rules._native, network._native, _rows(x), array(y, np.int64, 1, "y"), who, *local._json(), rounds, start, plan, held
-    )
+    with reporter(progress, rounds, 0, "round") as report:
+        model, history = _native.simulate(
+            rules._native, network._native, _rows(x), array(y, np.int64, 1, "y"), who, *local._json(), rounds, start, plan, held,
+            report if progress else None,
+        )
     return Result(model, history)
 
 

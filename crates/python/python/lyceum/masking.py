@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 
 from . import _native
 from ._arrays import array
+from ._options import dumped
 
 __all__ = ["Collocation", "Found", "PMIMaskingCollator", "Vocabulary"]
 
@@ -99,6 +100,7 @@ class Vocabulary(Sequence[Collocation]):
         field: str = "text",
         memory: Union[int, str] = "2G",
         work: Union[PathLike, None] = None,
+        progress: bool = False,
     ) -> Vocabulary:
         """Counts all n-grams of the files exactly, scores those that are there `min_count` times or more, and takes `size` of them.
 
@@ -107,7 +109,7 @@ class Vocabulary(Sequence[Collocation]):
         `least`: the least score, 0 by default for mutual information. Words are cut as uncased BERT does, or by a `tokenizer`
         (the path of its JSON); `punctuation` and ends of `lines` end n-grams, and numbers too where `numbers` is False. `field` of JSON lines, or column of Parquet files.
         `memory` decides how fast it is, never what is built. `work` is a folder for what lies on the disk meanwhile: with one, a
-        build that was killed goes on.
+        build that was killed goes on. `progress`: whether progress is shown on standard error.
         """
         config = {
             "orders": orders, "min_count": min_count, "format": format, "field": field, "memory": _bytes(memory),
@@ -119,9 +121,9 @@ class Vocabulary(Sequence[Collocation]):
             raise TypeError("corpus must be a list of paths")
         paths = [Path(path) for path in corpus]
         if work is not None:
-            return cls(_native.Vocabulary.build(paths, json.dumps(config), Path(work)))
+            return cls(_native.Vocabulary.build(paths, dumped(config), Path(work), progress))
         with tempfile.TemporaryDirectory(prefix="lyceum-masking-") as folder:
-            return cls(_native.Vocabulary.build(paths, json.dumps(config), Path(folder, "work")))
+            return cls(_native.Vocabulary.build(paths, dumped(config), Path(folder, "work"), progress))
 
     @classmethod
     def open(cls, path: PathLike, tokenizer: Union[PathLike, None] = None) -> Vocabulary:
@@ -218,7 +220,7 @@ class PMIMaskingCollator:
         native = self.vocabulary._native if self.vocabulary is not None and self.method == "collocations" else None
         tokenizer = self.tokenizer
         self._masker = _native.Masker(
-            self._tokenizer_json, json.dumps(self._options), native, tokenizer.mask_token, self.seed
+            self._tokenizer_json, dumped(self._options), native, tokenizer.mask_token, self.seed
         )
         names = getattr(tokenizer, "model_input_names", ["input_ids", "attention_mask"])
         self._left = getattr(tokenizer, "padding_side", "right") == "left"

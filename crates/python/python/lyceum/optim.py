@@ -19,7 +19,7 @@ array([0.5, 1.5], dtype=float32)
 
 from __future__ import annotations
 
-import json
+import threading
 from collections.abc import Sequence
 from typing import Any, Literal, Union
 
@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _native
 from ._arrays import array, seed
-from ._methods import method_json
+from ._options import dumped, method_json
 
 __all__ = ["Combiner", "combine"]
 
@@ -72,34 +72,49 @@ class Combiner:
             raise ValueError(f"groups: found {groups!r}; allowed: 'whole', 'parameter' or a list of numbers")
         self.method = method
         self.groups = groups
-        self._config = json.dumps(config)
+        self._config = dumped(config)
         # The shape of a wrong option is told now, not at the first step.
         _native.Combiner(self._config, 1, 1)
         self._seed = seed(random_state)
         self._steps = 0
         self._native: Union[_native.Combiner, None] = None
+        self._lock = threading.Lock()
 
     def __call__(self, gradients: Any, losses: Union[ArrayLike, None] = None) -> Any:
         """The combined gradient, in the shape of one task's.
 
         `gradients`: for each task an array, or a sequence of arrays (one a parameter), numpy, torch or anything with the
-        standard protocols; torch tensors give torch tensors. `losses`: one a task, which gradnorm and uncertainty need.
+        standard protocols, of any floating type and on any device; torch tensors give torch tensors of the same type and device. They
+        are combined in single precision. None is a task's gradient of a parameter that it does not use: 0. `losses`: one a task, which
+        gradnorm and uncertainty need.
+
+        Where a gradient is not finite, the sum is given, which is not finite either, and nothing is learnt: PyTorch's ``GradScaler``
+        passes such a step over.
         """
         tasks = list(gradients)
         if not tasks:
             raise ValueError("gradients: found none; allowed: at least one task")
         single = not isinstance(tasks[0], (list, tuple)) or _is_number(tasks[0])
         segments = [[task] if single else list(task) for task in tasks]
-        like = segments[0]
-        flat = [[_flat(part, f"gradient of task {number}") for part in parts] for number, parts in enumerate(segments)]
-        groups = self._group_numbers(len(flat[0]))
-        if self._native is None:
-            self._native = _native.Combiner(self._config, len(tasks), max(groups) + 1)
-        found = None if losses is None else array(losses, np.float64, 1, "losses")
-        step = (self._seed + 0x9E3779B97F4A7C15 * self._steps) % 2**64
-        sums = self._native.combine(flat, groups, found, step)
-        self._steps += 1
-        shaped = [_like(total, part) for total, part in zip(sums, like)]
+        count = len(segments[0])
+        for number, parts in enumerate(segments):
+            if len(parts) != count:
+                raise ValueError(f"gradient of task {number}: found {len(parts)} arrays; allowed: {count}, as task 0 has")
+        like = [next((part for part in parts if part is not None), None) for parts in zip(*segments)]
+        used = [place for place, part in enumerate(like) if part is not None]
+        flat = [
+            [_flat(like[place] if parts[place] is None else parts[place], f"gradient of task {number}", parts[place] is None) for place in used]
+            for number, parts in enumerate(segments)
+        ]
+        groups = self._group_numbers(count)
+        found = None if losses is None else array(_losses(losses), np.float64, 1, "losses")
+        with self._lock:
+            if self._native is None:
+                self._native = _native.Combiner(self._config, len(tasks), max(groups) + 1)
+            step = (self._seed + 0x9E3779B97F4A7C15 * self._steps) % 2**64
+            sums = iter(self._native.combine(flat, [groups[place] for place in used], found, step))
+            self._steps += 1
+        shaped = [None if part is None else _like(next(sums), part) for part in like]
         return shaped[0] if single else shaped
 
     def _group_numbers(self, count: int) -> list[int]:
@@ -141,6 +156,15 @@ class Combiner:
             self._native = _native.Combiner(self._config, *state["shape"])
             self._native.restore(np.asarray(state["state"], dtype=np.float32))
 
+    def __getstate__(self) -> dict[str, Any]:
+        apart = ("_native", "_lock")
+        return {**{name: value for name, value in self.__dict__.items() if name not in apart}, "state": self.state_dict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({name: value for name, value in state.items() if name != "state"})
+        self._lock = threading.Lock()
+        self.load_state_dict(state["state"])
+
     def _shape(self) -> Union[tuple[int, int], None]:
         if self._native is None:
             return None
@@ -172,17 +196,33 @@ def _is_number(values: Any) -> bool:
     return len(values) > 0 and isinstance(values[0], (int, float, np.number))
 
 
-def _flat(part: Any, name: str) -> NDArray[np.float32]:
+def _flat(part: Any, name: str, empty: bool = False) -> NDArray[np.float32]:
+    """An array as a vector; of zeros if it only stands for one that there is not."""
+    if empty:
+        return np.zeros(int(np.prod(np.shape(part))), dtype=np.float32)
+    if _is_tensor(part):
+        part = part.detach().float().cpu()
     if hasattr(part, "reshape"):
         part = part.reshape(-1)
     return array(part, np.float32, 1, name)
 
 
+def _losses(losses: Any) -> Any:
+    """Losses as numbers; each may be a tensor."""
+    if isinstance(losses, (list, tuple)):
+        return [float(loss) for loss in losses]
+    return losses.detach().float().cpu() if _is_tensor(losses) else losses
+
+
+def _is_tensor(part: Any) -> bool:
+    return type(part).__module__.partition(".")[0] == "torch"
+
+
 def _like(total: NDArray[np.float32], part: Any) -> Any:
     """In the shape of a task's array; a torch tensor where that was one."""
     shaped = total.reshape(np.shape(part)) if hasattr(part, "shape") else total
-    if type(part).__module__.partition(".")[0] == "torch":
+    if _is_tensor(part):
         import torch  # type: ignore[import-not-found,unused-ignore]  # the caller has it
 
-        return torch.from_numpy(shaped).to(part.dtype)
+        return torch.from_numpy(shaped).to(device=part.device, dtype=part.dtype)
     return shaped

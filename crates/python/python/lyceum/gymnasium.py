@@ -1,4 +1,11 @@
-"""The Gymnasium environment of :func:`lyceum.epidemic.epidemic_env`; apart, since it needs gymnasium."""
+"""Gymnasium environments: importing this module registers ``lyceum/Epidemic-v0``, which :func:`lyceum.epidemic.epidemic_env` describes.
+
+>>> import gymnasium, lyceum.gymnasium
+>>> env = gymnasium.make("lyceum/Epidemic-v0", people=500, days=14)
+>>> observation, info = env.reset(seed=1)
+>>> observation.shape
+(8,)
+"""
 
 from __future__ import annotations
 
@@ -12,6 +19,9 @@ from .epidemic import Simulation
 
 SEEN = ("positive", "in_hospital", "critical", "dead", "quarantined", "tests")
 WEEK = 7
+
+
+__all__ = ["EpidemicEnv"]
 
 
 class EpidemicEnv(gymnasium.Env):
@@ -65,3 +75,7 @@ class EpidemicEnv(gymnasium.Env):
         new = self.simulation.day - self.begin
         seen = [float(rows[name][self.begin :].sum()) / max(new, 1) / self.people for name in SEEN]
         return np.clip(np.asarray([*seen, self.level / 4.0, self.simulation.day / self.days], np.float32), 0.0, 1.0)
+
+
+if "lyceum/Epidemic-v0" not in gymnasium.registry:
+    gymnasium.register("lyceum/Epidemic-v0", entry_point="lyceum.gymnasium:EpidemicEnv")

@@ -1,0 +1,317 @@
+"""Intervals for numbers, from predictions or around an estimator of scikit-learn's kind."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal, NamedTuple, TypeVar, Union
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _native
+from .._arrays import array, seed
+from ._estimator import Estimator
+
+R = TypeVar("R", bound="_Regressor")
+
+
+class Intervals(NamedTuple):
+    """Lower and upper ends, one a point."""
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+def split_interval(
+    calibration: ArrayLike,
+    y: ArrayLike,
+    predictions: ArrayLike,
+    alpha: float = 0.1,
+    *,
+    calibration_difficulty: Union[ArrayLike, None] = None,
+    difficulty: Union[ArrayLike, None] = None,
+) -> Intervals:
+    """Split conformal intervals for regression: predictions +- q, or +- q * difficulty.
+
+    >>> low, high = split_interval([0] * 9, range(1, 10), [100.0])
+    >>> low, high
+    (array([91.]), array([109.]))
+    """
+    if (calibration_difficulty is None) != (difficulty is None):
+        raise ValueError("difficulty: found it for one part of the data; allowed: for both or neither")
+    known = None if calibration_difficulty is None else _numbers(calibration_difficulty, "calibration_difficulty")
+    new = None if difficulty is None else _numbers(difficulty, "difficulty")
+    center = _numbers(predictions, "predictions")
+    return Intervals(*_native.split_interval(_numbers(calibration, "calibration"), known, _numbers(y, "y"), center, new, alpha))
+
+
+def cqr(
+    calibration_low: ArrayLike,
+    calibration_high: ArrayLike,
+    y: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    alpha: float = 0.1,
+    *,
+    symmetric: bool = True,
+) -> Intervals:
+    """Conformalised quantile regression (Romano, Patterson and Candes 2019): the regression's quantiles, widened; where `symmetric` is
+    False each end by its own quantile, and is missed with probability alpha / 2 at most.
+
+    Where the two quantiles cross, sort them first: ``np.sort(np.stack([low, high]), axis=0)``.
+
+    >>> low, high = cqr([0.0] * 9, [4.0] * 9, range(1, 10), [1.0], [2.0])
+    >>> low, high
+    (array([-4.]), array([7.]))
+    """
+    ends = _ends(calibration_low, calibration_high, "calibration_low", "calibration_high")
+    return Intervals(*_native.quantile_interval(ends, _numbers(y, "y"), _ends(low, high, "low", "high"), alpha, symmetric))
+
+
+def jackknife_plus(residuals: ArrayLike, predictions: ArrayLike, alpha: float = 0.1, *, minmax: bool = False) -> Intervals:
+    """Jackknife+ and CV+ (Barber et al. 2021) from |y - prediction| of each training point by a model that did not see it,
+    and the predictions of each new point by each of these models (new points x training points). With `minmax` the wider intervals whose
+    coverage is at least 1 - alpha, not 1 - 2 alpha."""
+    return Intervals(
+        *_native.jackknife_plus(_numbers(residuals, "residuals"), array(predictions, np.float64, 2, "predictions"), alpha, minmax)
+    )
+
+
+class _Regressor(Estimator):
+    def _data(self, X: Any, y: Any) -> tuple[Any, NDArray[np.float64]]:
+        if y is None:
+            raise ValueError("y: found None; allowed: numbers. This estimator requires y to be passed, but the target y is None")
+        rows, truth = _rows(X), _numbers(y, "y")
+        if len(rows) != len(truth):
+            raise ValueError(f"y: found {len(truth)} numbers; allowed: one for each of {len(rows)} rows of X")
+        self._learn_columns(X, rows.shape[1])
+        return rows, truth
+
+    def _new(self, X: Any) -> Any:
+        self._check_is_fitted()
+        rows = _rows(X)
+        self._check_columns(X, rows.shape[1], "X")
+        return rows
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_calibration")
+
+    def predict(self, X: ArrayLike) -> Intervals:
+        """The interval of each row."""
+        raise NotImplementedError
+
+    def score(self, X: ArrayLike, y: ArrayLike) -> float:
+        """The coverage of the intervals: the share that hold the true number."""
+        low, high = self.predict(X)
+        truth = _numbers(y, "y")
+        return float(np.mean((low <= truth) & (truth <= high)))
+
+
+class SplitRegressor(_Regressor):
+    """Split conformal intervals around any regressor with `fit` and `predict` (Lei et al. 2018): coverage 1 - alpha.
+
+    Parameters
+    ----------
+    estimator
+        The regressor; a copy of it is fitted.
+    alpha
+        The share of intervals that may miss.
+    difficulty
+        A second regressor, fitted to |y - prediction| of the training part: intervals are wider where it says so.
+    calibration_share
+        The share of the data that calibrates; the others train. With ``prefit=True`` the estimators are fitted already, and all data
+        calibrate.
+
+    >>> from sklearn.linear_model import LinearRegression
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(900, 3)); y = X @ [1, 2, 3] + rng.normal(size=900)
+    >>> split = SplitRegressor(LinearRegression(), alpha=0.2).fit(X[:600], y[:600])
+    >>> abs(split.score(X[600:], y[600:]) - 0.8) < 0.06
+    True
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        alpha: float = 0.1,
+        *,
+        difficulty: Any = None,
+        calibration_share: float = 0.3,
+        prefit: bool = False,
+        random_state: Any = 0,
+    ) -> None:
+        self.estimator = estimator
+        self.alpha = alpha
+        self.difficulty = difficulty
+        self.calibration_share = calibration_share
+        self.prefit = prefit
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> SplitRegressor:
+        """Fits the estimator on one part of the data and calibrates on the other."""
+        rows, truth = self._data(X, y)
+        if self.prefit:
+            self.estimator_, self.difficulty_ = self.estimator, self.difficulty
+            apart = np.arange(len(rows))
+        else:
+            train, apart = _parted(len(rows), self.calibration_share, self.random_state)
+            self.estimator_ = _copy(self.estimator).fit(rows[train], truth[train])
+            self.difficulty_ = None
+            if self.difficulty is not None:
+                errors = np.abs(truth[train] - _predicted(self.estimator_, rows[train]))
+                self.difficulty_ = _copy(self.difficulty).fit(rows[train], errors)
+        self._calibration = (_predicted(self.estimator_, rows[apart]), self._difficulty(rows[apart]), truth[apart])
+        return self
+
+    def _difficulty(self, rows: Any) -> Any:
+        # A difficulty of 0 would make an interval of one number.
+        return None if self.difficulty_ is None else np.maximum(_predicted(self.difficulty_, rows), 1e-12)
+
+    def predict(self, X: ArrayLike) -> Intervals:
+        """The interval of each row."""
+        rows = self._new(X)
+        center, known, truth = self._calibration
+        found = _predicted(self.estimator_, rows)
+        return split_interval(center, truth, found, self.alpha, calibration_difficulty=known, difficulty=self._difficulty(rows))
+
+
+class CQRRegressor(_Regressor):
+    """Conformalised quantile regression (Romano, Patterson and Candes 2019) around two regressors of the lower and the upper quantile:
+    coverage 1 - alpha, with intervals as wide as the data are uncertain.
+
+    Parameters: `low` and `high`, regressors of the quantiles, copies of which are fitted; `alpha`; `symmetric`, whether both ends are
+    widened alike; `calibration_share`; ``prefit=True`` where they are fitted already.
+    """
+
+    def __init__(
+        self,
+        low: Any,
+        high: Any,
+        alpha: float = 0.1,
+        *,
+        symmetric: bool = True,
+        calibration_share: float = 0.3,
+        prefit: bool = False,
+        random_state: Any = 0,
+    ) -> None:
+        self.low = low
+        self.high = high
+        self.alpha = alpha
+        self.symmetric = symmetric
+        self.calibration_share = calibration_share
+        self.prefit = prefit
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> CQRRegressor:
+        """Fits both regressors on one part of the data and calibrates on the other."""
+        rows, truth = self._data(X, y)
+        if self.prefit:
+            self.low_, self.high_, apart = self.low, self.high, np.arange(len(rows))
+        else:
+            train, apart = _parted(len(rows), self.calibration_share, self.random_state)
+            self.low_, self.high_ = (_copy(part).fit(rows[train], truth[train]) for part in (self.low, self.high))
+        self._calibration = (*self._quantiles(rows[apart]), truth[apart])
+        return self
+
+    def _quantiles(self, rows: Any) -> Any:
+        """Sorted, as they may cross."""
+        return np.sort(np.stack([_predicted(self.low_, rows), _predicted(self.high_, rows)]), axis=0)
+
+    def predict(self, X: ArrayLike) -> Intervals:
+        """The interval of each row."""
+        return cqr(*self._calibration, *self._quantiles(self._new(X)), self.alpha, symmetric=self.symmetric)
+
+
+class CrossRegressor(_Regressor):
+    """Jackknife+, CV+ and their minmax kin (Barber et al. 2021) around any regressor: all data train and calibrate.
+
+    Parameters: `estimator`, copies of which are fitted, one without each fold; `alpha`; `folds`, as many as there are points for the
+    jackknife (``folds=None``); `method`: "plus" covers 1 - 2 alpha at least and about 1 - alpha in practice, "minmax" 1 - alpha at least.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        alpha: float = 0.1,
+        *,
+        folds: Union[int, None] = 10,
+        method: Literal["plus", "minmax"] = "plus",
+        random_state: Any = 0,
+    ) -> None:
+        self.estimator = estimator
+        self.alpha = alpha
+        self.folds = folds
+        self.method = method
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> CrossRegressor:
+        """Fits an estimator without each fold."""
+        if self.method not in ("plus", "minmax"):
+            raise ValueError(f"method: found {self.method!r}; allowed: 'plus' or 'minmax'")
+        rows, truth = self._data(X, y)
+        n = len(rows)
+        folds = n if self.folds is None else self.folds
+        if not 2 <= folds <= n:
+            raise ValueError(f"folds: found {folds}; allowed: 2 to {n}, the number of rows (n_samples = {n}; a minimum of 2 is required)")
+        places = np.random.default_rng(seed(self.random_state)).permutation(n) * folds // n
+        self.estimators_ = [_copy(self.estimator).fit(rows[places != fold], truth[places != fold]) for fold in range(folds)]
+        residuals = np.empty(n)
+        for fold, estimator in enumerate(self.estimators_):
+            apart = places == fold
+            residuals[apart] = np.abs(truth[apart] - _predicted(estimator, rows[apart]))
+        self._calibration = (residuals, places)
+        return self
+
+    def predict(self, X: ArrayLike) -> Intervals:
+        """The interval of each row."""
+        rows = self._new(X)
+        residuals, places = self._calibration
+        by_fold = np.stack([_predicted(estimator, rows) for estimator in self.estimators_], axis=1)
+        return jackknife_plus(residuals, by_fold[:, places], self.alpha, minmax=self.method == "minmax")
+
+
+def _parted(n: int, share: float, random_state: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which rows train, and which calibrate."""
+    if not 0 < share < 1:
+        raise ValueError(f"calibration_share: found {share}; allowed: a number > 0 and < 1")
+    apart = int(np.ceil(share * n))
+    if n - apart < 1:
+        raise ValueError(f"X: found {n} sample(s), of which {apart} calibrate; allowed: a minimum of 2 is required")
+    order = np.random.default_rng(seed(random_state)).permutation(n)
+    return np.sort(order[apart:]), np.sort(order[:apart])
+
+
+def _copy(estimator: Any) -> Any:
+    """An estimator like this one that is not fitted."""
+    if hasattr(estimator, "get_params"):
+        try:
+            from sklearn.base import clone  # type: ignore[import-untyped,import-not-found,unused-ignore]
+        except ImportError:
+            pass
+        else:
+            return clone(estimator)
+    return copy.deepcopy(estimator)
+
+
+def _predicted(estimator: Any, rows: Any) -> NDArray[np.float64]:
+    return _numbers(np.ravel(estimator.predict(rows)), "predictions")
+
+
+def _rows(X: Any) -> NDArray[Any]:
+    if hasattr(X, "toarray"):
+        raise TypeError("X: found a sparse matrix; allowed: a dense array. Call toarray() first")
+    rows = array(X, None, 2, "X")
+    if not np.isfinite(rows).all():
+        raise ValueError("X: found NaN or infinity; allowed: finite numbers")
+    return rows
+
+
+def _numbers(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    return array(values, np.float64, 1, name)
+
+
+def _ends(low: ArrayLike, high: ArrayLike, low_name: str, high_name: str) -> NDArray[np.float64]:
+    a, b = _numbers(low, low_name), _numbers(high, high_name)
+    if len(a) != len(b):
+        raise ValueError(f"{high_name}: found {len(b)} values; allowed: as many as {low_name}: {len(a)}")
+    return np.stack([a, b], axis=1)
