@@ -4,9 +4,11 @@ import doctest
 import importlib
 import inspect
 import pathlib
+import re
 import subprocess
 import sys
 
+import lyceum
 import pytest
 
 BOOK = pathlib.Path(__file__).parents[2] / "docs" / "src"
@@ -27,6 +29,32 @@ def test_a_walkthrough(page):
     told = []
     failed = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(examples, out=told.append).failed
     assert not failed, "".join(told)
+
+
+ROOT = BOOK.parents[1]
+SNIPPETS = {
+    page: [block for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)]
+    for page in [ROOT / "README.md", ROOT / "crates/python/README.md", *sorted(BOOK.glob("*.md"))]
+    if page.stem not in ("python", *(walk.stem for walk in PAGES))
+}
+SNIPPETS = {page: blocks for page, blocks in SNIPPETS.items() if blocks}
+
+
+@pytest.mark.parametrize("page", SNIPPETS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_snippets_can_be_pasted(page, tmp_path, monkeypatch):
+    """Those of a page one after the other. Files of an app for Flower, which say what they are called, are only compiled."""
+    run = lyceum.run
+    short = {"training.epochs": 1, "data.name": "digits", "data.limit": 300}
+    monkeypatch.setattr(lyceum, "run", lambda recipe, **options: run(ROOT / recipe, **{**options, "set": {**options.get("set", {}), **short}}))
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "page"}
+    for number, block in enumerate(SNIPPETS[page], 1):
+        code = compile(block, f"{page.name}, block {number}", "exec")
+        for needed in ("torch", "transformers", "pandas", "flwr"):
+            if f"import {needed}" in block or f"from {needed}" in block:
+                pytest.importorskip(needed)
+        if not block.startswith("# app/"):
+            exec(code, names)
 
 
 def test_the_reference_is_what_the_docstrings_say():

@@ -38,7 +38,7 @@ def load(path: Union[str, PathLike[str]]) -> Any:
 
     >>> import numpy, tempfile
     >>> file = tempfile.mktemp()
-    >>> ClassConditional(APS(0.2)).fit(numpy.eye(3)[[0, 1, 2] * 20], [0, 1, 2] * 20).save(file)
+    >>> ClassConditional(APS(0.2)).fit(3 * numpy.eye(3)[[0, 1, 2] * 20], [0, 1, 2] * 20).save(file)
     >>> load(file)
     ClassConditional(method=APS(alpha=0.2))
     """

@@ -219,7 +219,9 @@ class CQRRegressor(_Regressor):
 
     def predict(self, X: ArrayLike) -> Intervals:
         """The interval of each row."""
-        return cqr(*self._calibration, *self._quantiles(self._new(X)), self.alpha, symmetric=self.symmetric)
+        low, high = self._quantiles(self._new(X))
+        known_low, known_high, truth = self._calibration
+        return cqr(known_low, known_high, truth, low, high, self.alpha, symmetric=self.symmetric)
 
 
 class CrossRegressor(_Regressor):

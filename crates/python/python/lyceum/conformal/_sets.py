@@ -84,8 +84,8 @@ class PredictionSets:
         if not isinstance(other, PredictionSets):
             return NotImplemented
         same = self.classes == other.classes and np.array_equal(self.indptr, other.indptr) and np.array_equal(self.indices, other.indices)
-        names = [np.arange(sets.classes) if sets.names is None else sets.names for sets in (self, other)]
-        return same and np.array_equal(*names)
+        own, others = (np.arange(sets.classes) if sets.names is None else sets.names for sets in (self, other))
+        return same and np.array_equal(own, others)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -116,13 +116,13 @@ class PredictionSets:
 
     def to_pandas(self) -> Any:
         """A ``pandas.DataFrame`` of booleans: a row a point, a column a label."""
-        import pandas
+        import pandas  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
         return pandas.DataFrame(self.mask(), columns=range(self.classes) if self.names is None else self.names)
 
     def to_arrow(self) -> Any:
         """A ``pyarrow.ListArray``: the labels of each point, most likely first. Indices are not copied."""
-        import pyarrow
+        import pyarrow  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
         labels = self.indices if self.names is None else self.names[self.indices]
         return pyarrow.LargeListArray.from_arrays(pyarrow.array(self.indptr, pyarrow.int64()), pyarrow.array(labels))
