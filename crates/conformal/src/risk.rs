@@ -1,7 +1,7 @@
 //! Control of a risk other than missing: any loss that falls as sets grow, or any at all.
 
 use lyceum_core::{Error, Result};
-use ndarray::ArrayView2;
+use ndarray::{ArrayView1, ArrayView2};
 use statrs::distribution::{Binomial, DiscreteCDF};
 
 use crate::quantile;
@@ -28,18 +28,66 @@ pub fn control(losses: ArrayView2<'_, f64>, alpha: f64, bound: f64) -> Result<Op
     Ok(losses.columns().into_iter().position(|column| column.sum() / (n + 1.0) + bound / (n + 1.0) <= alpha + 1e-12))
 }
 
+/// Which p-value says that the risk is not above α.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PValue {
+    /// [`hoeffding_bentkus`], for losses in \[0, 1\].
+    #[default]
+    HoeffdingBentkus,
+    /// P(Bin(n, α) ≤ Σ losses), exact for losses that are 0 or 1.
+    Binomial,
+}
+
+/// How several tests together keep to δ.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Correction {
+    /// One after the other in the grid's order at the level δ, until one stands: for a grid that is sorted by rising risk.
+    #[default]
+    FixedSequence,
+    /// Each at the level δ/L, in any order.
+    Bonferroni,
+    /// Holm (1979): the smallest p-value at the level δ/L, the next at δ/(L − 1), …, until one stands; never behind Bonferroni.
+    Holm,
+}
+
 /// Learn then test (Angelopoulos, Bates, Candès, Jordan and Lei 2021): the λ of a grid whose risk is at most α, all of
-/// them with probability 1 − δ, for losses in \[0, 1\] that need not be monotone. Hypotheses are tested in the grid's
-/// order, from the safest on, until one stands (fixed-sequence testing), so it should be sorted by rising risk.
-pub fn learn_then_test(losses: ArrayView2<'_, f64>, alpha: f64, delta: f64) -> Result<Vec<usize>> {
+/// them with probability 1 − δ, for losses in \[0, 1\] that need not be monotone.
+///
+/// * `losses`: `n × L`, the loss of each calibration point at each λ of the grid.
+///
+/// # Errors
+///
+/// Losses out of range (for [`PValue::Binomial`] others than 0 and 1), α and δ out of range.
+pub fn learn_then_test(losses: ArrayView2<'_, f64>, alpha: f64, delta: f64, p_value: PValue, correction: Correction) -> Result<Vec<usize>> {
     check(losses, 1.0)?;
     quantile::check_alpha(alpha)?;
     if !(delta > 0.0 && delta < 1.0) {
         return Err(Error::invalid("delta", delta, "a number > 0 and < 1"));
     }
+    if let (PValue::Binomial, Some(((row, column), loss))) =
+        (p_value, losses.indexed_iter().find(|(_, loss)| **loss != 0.0 && **loss != 1.0))
+    {
+        return Err(Error::invalid(format!("loss of row {row}, column {column}"), loss, "0 or 1, which the binomial test counts"));
+    }
     let n = losses.nrows();
-    let valid = losses.columns().into_iter().map(|column| hoeffding_bentkus(column.sum() / n as f64, n, alpha)).take_while(|p| *p <= delta);
-    Ok((0..valid.count()).collect())
+    let of_column = |column: ArrayView1<'_, f64>| match p_value {
+        PValue::HoeffdingBentkus => hoeffding_bentkus(column.sum() / n as f64, n, alpha),
+        PValue::Binomial => Binomial::new(alpha, n as u64).map_or(1.0, |binomial| binomial.cdf(column.sum() as u64)),
+    };
+    let p: Vec<f64> = losses.columns().into_iter().map(of_column).collect();
+    let count = p.len();
+    Ok(match correction {
+        Correction::FixedSequence => (0..p.iter().take_while(|p| **p <= delta).count()).collect(),
+        Correction::Bonferroni => (0..count).filter(|column| p[*column] <= delta / count as f64).collect(),
+        Correction::Holm => {
+            let mut order: Vec<usize> = (0..count).collect();
+            order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
+            let rejected = order.iter().enumerate().take_while(|(rank, column)| p[**column] <= delta / (count - rank) as f64).count();
+            order.truncate(rejected);
+            order.sort_unstable();
+            order
+        }
+    })
 }
 
 /// A p-value for "the risk is above α" from the mean of n losses in \[0, 1\]: the smaller of Hoeffding's
@@ -66,7 +114,9 @@ fn check(losses: ArrayView2<'_, f64>, bound: f64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lyceum_core::Seed;
     use ndarray::Array2;
+    use rand::RngExt;
 
     /// With the loss "missed", risk control is split conformal prediction.
     #[test]
@@ -95,6 +145,36 @@ mod tests {
             last = p;
         }
         let losses = Array2::from_shape_fn((200, 4), |(row, column)| if row % 200 < column * 10 { 1.0 } else { 0.0 });
-        assert_eq!(learn_then_test(losses.view(), 0.1, 0.1).unwrap(), [0, 1]);
+        let found = |p_value, correction| learn_then_test(losses.view(), 0.1, 0.1, p_value, correction).unwrap();
+        assert_eq!(found(PValue::HoeffdingBentkus, Correction::FixedSequence), [0, 1]);
+        for correction in [Correction::Bonferroni, Correction::Holm] {
+            assert_eq!(found(PValue::Binomial, correction), [0, 1]);
+        }
+        let shares = losses.mapv(|loss| loss / 2.0);
+        assert!(learn_then_test(shares.view(), 0.1, 0.1, PValue::Binomial, Correction::Holm).is_err());
+    }
+
+    /// Of grids whose columns all have a risk above α, one is chosen in a share δ of the draws at most.
+    #[test]
+    fn nothing_is_learnt_by_chance() {
+        let (alpha, delta, trials) = (0.2, 0.2, 2000);
+        let cases = [
+            (PValue::HoeffdingBentkus, Correction::FixedSequence),
+            (PValue::Binomial, Correction::FixedSequence),
+            (PValue::Binomial, Correction::Bonferroni),
+            (PValue::Binomial, Correction::Holm),
+        ];
+        let mut wrong = [0.0; 4];
+        for trial in 0..trials {
+            let mut rng = Seed::new(trial).stream("risk");
+            let losses = Array2::from_shape_fn((100, 5), |_| if rng.random::<f64>() < alpha + 1e-9 { 1.0 } else { 0.0 });
+            for (wrong, (p_value, correction)) in wrong.iter_mut().zip(cases) {
+                let found = learn_then_test(losses.view(), alpha, delta, p_value, correction).unwrap();
+                *wrong += f64::from(u8::from(!found.is_empty())) / trials as f64;
+            }
+        }
+        assert!(wrong.iter().all(|share| *share < delta + 3.0 * (delta * (1.0 - delta) / trials as f64).sqrt()), "{wrong:?}");
+        // The exact test is not idle, and Holm not behind Bonferroni.
+        assert!(wrong[1] > 0.1 && wrong[2] > 0.05 && wrong[3] >= wrong[2], "{wrong:?}");
     }
 }

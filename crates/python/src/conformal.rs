@@ -141,6 +141,18 @@ pub(crate) fn p_values<'py>(
     Ok(found?.into_pyarray(py))
 }
 
+/// The score of every label of every row: `config` is JSON.
+#[pyfunction]
+pub(crate) fn scores<'py>(
+    py: Python<'py>,
+    config: &str,
+    logits: PyReadonlyArray2<'py, f32>,
+    seed: u64,
+) -> PyResult<Bound<'py, PyArray2<f64>>> {
+    let (config, logits) = (parse(config)?, logits.as_array());
+    Ok(detached(py, || conformal::all_scores(&config, logits, test(seed)))?.into_pyarray(py))
+}
+
 /// Logits of float64 as float32, each row less its maximum.
 #[pyfunction]
 pub(crate) fn logits_from_f64<'py>(py: Python<'py>, values: PyReadonlyArrayDyn<'py, f64>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {

@@ -40,7 +40,7 @@ mod _native {
         PySampler, bald, batch_bald, distance, entropy, expected_loss, k_center_greedy, least_confidence, margin, variation_ratio,
     };
     #[pymodule_export]
-    use super::conformal::{PyPredictor, coverage_interval, fit_temperature, logits_from_f64, p_values, sscv, tune_raps};
+    use super::conformal::{PyPredictor, coverage_interval, fit_temperature, logits_from_f64, p_values, scores, sscv, tune_raps};
 
     #[pymodule_export]
     use super::epidemic::{PySimulation, epidemic_parameters};

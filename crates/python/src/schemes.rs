@@ -1,6 +1,9 @@
 //! The calibration schemes of `lyceum.conformal` beyond split conformal prediction.
 
-use lyceum_conformal::{CrossConformal, Online, regression, risk};
+use lyceum_conformal::{
+    CrossConformal, Online, regression,
+    risk::{self, Correction, PValue},
+};
 use lyceum_core::{Error, Seed};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
@@ -173,7 +176,28 @@ pub(crate) fn control_risk(py: Python<'_>, losses: PyReadonlyArray2<'_, f64>, al
 }
 
 #[pyfunction]
-pub(crate) fn learn_then_test(py: Python<'_>, losses: PyReadonlyArray2<'_, f64>, alpha: f64, delta: f64) -> PyResult<Vec<usize>> {
+pub(crate) fn learn_then_test(
+    py: Python<'_>,
+    losses: PyReadonlyArray2<'_, f64>,
+    alpha: f64,
+    delta: f64,
+    p_value: &str,
+    correction: &str,
+) -> PyResult<Vec<usize>> {
+    let p_value = match p_value {
+        "hoeffding-bentkus" => PValue::HoeffdingBentkus,
+        "binomial" => PValue::Binomial,
+        other => return Err(exception(Error::invalid("p_value", format!("{other:?}"), "\"hoeffding-bentkus\" or \"binomial\""))),
+    };
+    let correction = match correction {
+        "fixed-sequence" => Correction::FixedSequence,
+        "bonferroni" => Correction::Bonferroni,
+        "holm" => Correction::Holm,
+        other => {
+            let allowed = "\"fixed-sequence\", \"bonferroni\" or \"holm\"";
+            return Err(exception(Error::invalid("correction", format!("{other:?}"), allowed)));
+        }
+    };
     let losses = losses.as_array();
-    detached(py, || risk::learn_then_test(losses, alpha, delta))
+    detached(py, || risk::learn_then_test(losses, alpha, delta, p_value, correction))
 }

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from .. import _native
-from ._classifiers import APS, LAC, RAPS, SAPS, Classifier, Naive, TopK, fit_temperature, p_values
+from ._classifiers import APS, LAC, RAPS, SAPS, Classifier, Naive, TopK, fit_temperature, p_values, scores
 from ._estimator import NotFittedError
 from ._regression import CQRRegressor, CrossRegressor, Intervals, SplitRegressor, cqr, jackknife_plus, split_interval
 from ._risk import control_risk, learn_then_test
@@ -29,7 +29,7 @@ from ._sets import Coverage, PredictionSets
 __all__ = [
     "APS", "LAC", "RAPS", "SAPS", "CQRRegressor", "ClassConditional", "Coverage", "CrossConformal", "CrossRegressor", "Intervals",
     "Mondrian", "Naive", "NotFittedError", "Online", "PredictionSets", "SplitRegressor", "TopK", "Weighted", "control_risk", "cqr",
-    "fit_temperature", "jackknife_plus", "learn_then_test", "load", "p_values", "split_interval",
+    "fit_temperature", "jackknife_plus", "learn_then_test", "load", "p_values", "scores", "split_interval",
 ]
 
 

@@ -368,6 +368,18 @@ def fit_temperature(logits: ArrayLike, y: ArrayLike) -> float:
     return found
 
 
+def scores(method: Classifier, logits: ArrayLike) -> NDArray[np.float64]:
+    """The score of every label for each row (points x classes): a label is in the set if its score is at most the threshold. With
+    :class:`Online` they make sets on a stream.
+
+    >>> from lyceum.conformal import Online
+    >>> online, found = Online(alpha=0.2), scores(LAC(), [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
+    >>> np.flatnonzero(found[0] <= online.threshold).tolist(), online.observe(found[0, 0])
+    ([0, 1, 2], True)
+    """
+    return _native.scores(method._plain_config(), logits_of(logits, "logits"), seed(method.random_state))
+
+
 def p_values(method: Classifier, logits: ArrayLike, y: ArrayLike, new_logits: ArrayLike) -> NDArray[np.float64]:
     """The p-value of every label for each new row (new points x classes): (1 + #{calibration scores >= its score})/(n + 1).
 
