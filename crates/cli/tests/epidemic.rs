@@ -268,7 +268,7 @@ fn mistakes_are_told_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     fs::write(path.join("bad.toml"), "peple = 3\n").unwrap();
-    fs::write(path.join("state"), "LYCEUMEP and no more").unwrap();
+    fs::write(path.join("state"), "LYCEUME2 and no more").unwrap();
     fs::write(path.join("plan.toml"), "[[interventions]]\nfrom = 7\nuntil = 3\n").unwrap();
     for (line, told) in [
         ("epidemic run --people 0 --out x", "people"),

@@ -11,8 +11,16 @@ use crate::{
     conformal::{Copies, PREDICT, all_scores_with, check_classes, draws_of, fingerprints, scores},
     draws::{Draws, mix},
     mondrian::same_length,
+    predictor::{opened, sealed},
     quantile,
 };
+
+/// The scheme's name beside its fields, as other schemes have it.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "scheme", rename_all = "kebab-case")]
+enum Tagged {
+    Cross(CrossConformal),
+}
 
 /// Calibration scores by fold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +37,18 @@ impl CrossConformal {
     /// How many labels there are.
     pub fn classes(&self) -> usize {
         self.classes
+    }
+
+    /// The model as JSON, with the version of the rules that calibrated it.
+    pub fn to_json(&self) -> Result<String> {
+        Ok(sealed(&Tagged::Cross(self.clone()))?.to_string())
+    }
+
+    /// Reads what [`to_json`](Self::to_json) gave.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let Tagged::Cross(model) = opened(text)?;
+        model.config.check()?;
+        Ok(model)
     }
 
     /// From the logits (`n × K`) of all training points, each by the model that left out its fold, their labels and

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lyceum_core::{Error, Result, Seed, checksum::sha256, run};
 use ndarray::ArrayView2;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
@@ -118,40 +118,56 @@ impl Predictor {
 
     /// Reads what [`to_json`](Self::to_json) gave.
     pub fn from_json(text: &str) -> Result<Self> {
-        let value = serde_json::from_str(text).map_err(|error| error.to_string());
-        value.and_then(Self::from_value).map_err(|error| Error::invalid("model", error, "a model that this version wrote"))
+        let model: Self = opened(text)?;
+        model.config().check()?;
+        Ok(model)
     }
 
-    fn from_value(mut value: Value) -> Result<Self, String> {
-        let mut take = |key: &str| value.as_object_mut().and_then(|fields| fields.remove(key));
-        match take("rules") {
-            Some(rules) if rules == RULES => {}
-            found => {
-                let found = found.map_or("none".into(), |rules| rules.to_string());
-                return Err(format!(
-                    "it was calibrated by rules of version {found}, this program predicts by version {RULES}; scores and draws differ, \
-                     so that its sets would not cover as promised: calibrate again"
-                ));
-            }
-        }
-        match take("checksum") {
-            Some(found) if found == checksum(&value) => {}
-            Some(_) => return Err("its checksum does not agree with what it holds: calibrate again".into()),
-            None => return Err("it has no checksum, as files of older versions: calibrate again".into()),
-        }
-        let model: Self = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    fn from_value(value: Value) -> Result<Self, String> {
+        let model: Self = unsealed(value)?;
         model.config().check().map_err(|error| error.to_string())?;
         Ok(model)
     }
 
     fn saved(&self) -> Result<Value> {
-        let mut value = serde_json::to_value(self).map_err(|error| Error::Failed(error.to_string()))?;
-        let checksum = checksum(&value);
-        if let Some(fields) = value.as_object_mut() {
-            fields.extend([("rules".into(), RULES.into()), ("checksum".into(), checksum.into())]);
-        }
-        Ok(value)
+        sealed(self)
     }
+}
+
+/// What [`sealed`] gave, from its text.
+pub(crate) fn opened<T: DeserializeOwned>(text: &str) -> Result<T> {
+    let value = serde_json::from_str(text).map_err(|error| error.to_string());
+    value.and_then(unsealed).map_err(|error| Error::invalid("model", error, "a model that this version wrote"))
+}
+
+fn unsealed<T: DeserializeOwned>(mut value: Value) -> Result<T, String> {
+    let mut take = |key: &str| value.as_object_mut().and_then(|fields| fields.remove(key));
+    match take("rules") {
+        Some(rules) if rules == RULES => {}
+        found => {
+            let found = found.map_or("none".into(), |rules| rules.to_string());
+            return Err(format!(
+                "it was calibrated by rules of version {found}, this program predicts by version {RULES}; scores and draws differ, \
+                 so that its sets would not cover as promised: calibrate again"
+            ));
+        }
+    }
+    match take("checksum") {
+        Some(found) if found == checksum(&value) => {}
+        Some(_) => return Err("its checksum does not agree with what it holds: calibrate again".into()),
+        None => return Err("it has no checksum, as files of older versions: calibrate again".into()),
+    }
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+/// A model as JSON, with the version of the rules that calibrated it and a checksum.
+pub(crate) fn sealed(model: &impl Serialize) -> Result<Value> {
+    let mut value = serde_json::to_value(model).map_err(|error| Error::Failed(error.to_string()))?;
+    let checksum = checksum(&value);
+    if let Some(fields) = value.as_object_mut() {
+        fields.extend([("rules".into(), RULES.into()), ("checksum".into(), checksum.into())]);
+    }
+    Ok(value)
 }
 
 /// SHA-256 of the predictor as JSON, its fields in the order of their names.

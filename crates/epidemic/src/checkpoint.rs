@@ -11,8 +11,8 @@ use crate::{
     tracing::Policy,
 };
 
-/// `LYCEUMEP`, the checksum (CRC-32C) of what follows, then configuration and state (postcard).
-const MAGIC: &[u8; 8] = b"LYCEUMEP";
+/// `LYCEUME2`, the checksum (CRC-32C) of what follows, then configuration and state (postcard).
+const MAGIC: &[u8; 8] = b"LYCEUME2";
 
 #[derive(Serialize)]
 struct Saved<'a> {
@@ -35,6 +35,14 @@ struct Read {
     people: u32,
     policy: Option<String>,
     state: State,
+}
+
+/// What decides from now on.
+pub enum Deciding {
+    /// What decided before, which must have been a policy of the configuration.
+    AsBefore,
+    /// This policy, or that of the configuration.
+    Now(Option<Arc<dyn Policy>>),
 }
 
 struct Loaded {
@@ -88,23 +96,22 @@ impl Simulation {
         Self::resumed(&config, config.tracing()?, loaded.state)
     }
 
-    /// The same, to go on under another policy or with another configuration: the people must be the same. Without a policy, one of the
-    /// configuration's holds, which must be another than before where the simulation had one of its maker's own.
-    pub fn load_with(path: &Path, change: impl FnOnce(&mut Config), policy: Option<Arc<dyn Policy>>) -> Result<Self> {
+    /// The same, to go on under another policy or with another configuration: the people must be the same.
+    pub fn load_with(path: &Path, change: impl FnOnce(&mut Config), policy: Deciding) -> Result<Self> {
         Self::changed(read(path)?, path, change, policy)
     }
 
     /// The same of what [`to_bytes`](Self::to_bytes) gave.
     pub fn from_bytes(bytes: &[u8], policy: Option<Arc<dyn Policy>>) -> Result<Self> {
         let path = Path::new("the simulation");
-        Self::changed(parse(path, bytes)?, path, |_| {}, policy)
+        Self::changed(parse(path, bytes)?, path, |_| {}, policy.map_or(Deciding::AsBefore, |policy| Deciding::Now(Some(policy))))
     }
 
-    fn changed(loaded: Loaded, path: &Path, change: impl FnOnce(&mut Config), policy: Option<Arc<dyn Policy>>) -> Result<Self> {
+    fn changed(loaded: Loaded, path: &Path, change: impl FnOnce(&mut Config), policy: Deciding) -> Result<Self> {
         let before = loaded.config.clone();
         let mut config = before.clone();
         change(&mut config);
-        if policy.is_none() && config.policy == before.policy {
+        if let Deciding::AsBefore = policy {
             loaded.check_policy()?;
         }
         let Loaded { people, state, .. } = loaded;
@@ -113,11 +120,10 @@ impl Simulation {
             let allowed = format!("{}, as in {}, with the same parameters that people are drawn from", of(&before), path.display());
             return Err(Error::invalid("configuration", of(&config), allowed));
         }
-        let policy = match policy {
-            Some(policy) => Some(policy),
-            None => config.tracing()?,
-        };
-        Self::resumed(&config, policy, state)
+        let Deciding::Now(Some(policy)) = policy else { return Self::resumed(&config, config.tracing()?, state) };
+        let mut simulation = Self::resumed(&config, Some(policy), state)?;
+        simulation.own_policy = true;
+        Ok(simulation)
     }
 
     fn resumed(config: &Config, policy: Option<Arc<dyn Policy>>, state: State) -> Result<Self> {

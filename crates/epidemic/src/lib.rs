@@ -59,6 +59,7 @@ mod testing;
 pub mod tracing;
 pub mod vaccination;
 
+pub use checkpoint::Deciding;
 pub use config::{Config, PolicyName};
 pub use interventions::Intervention;
 pub use parameters::Parameters;

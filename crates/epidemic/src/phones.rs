@@ -208,22 +208,30 @@ impl Phones {
         });
         let (messages, truth) = (policy.needs() == Needs::Messages, policy.looks_at_truth());
         let this = &*self;
-        let assessed: Vec<Vec<Assessment>> = (0..this.people.len().div_ceil(BATCH))
-            .into_par_iter()
-            .map_init(Vec::new, |phones: &mut Vec<Phone>, batch| {
+        let look = |known: &mut Phone, phone: usize| {
+            let infection = infection_of[this.people[phone] as usize];
+            let infection = infections.get(infection as usize).filter(|_| truth);
+            this.look(known, phone, day, messages, population, infection);
+        };
+        let assessed: Vec<Assessment> = if policy.wants_all() {
+            let mut phones = vec![Phone::default(); this.people.len()];
+            phones.par_iter_mut().enumerate().for_each(|(phone, known)| look(known, phone));
+            let mut out = vec![Assessment::default(); phones.len()];
+            policy.assess(&phones, &mut out);
+            out
+        } else {
+            let batch = |phones: &mut Vec<Phone>, batch: usize| {
                 let numbers = batch * BATCH..((batch + 1) * BATCH).min(this.people.len());
                 phones.resize_with(numbers.len(), Phone::default);
-                for (known, phone) in phones.iter_mut().zip(numbers) {
-                    let infection = infection_of[this.people[phone] as usize];
-                    let infection = infections.get(infection as usize).filter(|_| truth);
-                    this.look(known, phone, day, messages, population, infection);
-                }
+                phones.iter_mut().zip(numbers).for_each(|(known, phone)| look(known, phone));
                 let mut out = vec![Assessment::default(); phones.len()];
                 policy.assess(phones, &mut out);
                 out
-            })
-            .collect();
-        for (phone, assessment) in assessed.into_iter().flatten().enumerate() {
+            };
+            let batches: Vec<_> = (0..this.people.len().div_ceil(BATCH)).into_par_iter().map_init(Vec::new, batch).collect();
+            batches.concat()
+        };
+        for (phone, assessment) in assessed.into_iter().enumerate() {
             self.recommendations[phone] = assessment.recommendation.min(3);
             if messages {
                 self.tell(phone, day, assessment.levels);

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use lyceum_epidemic::{
-    Config, Parameters, PolicyName, Simulation,
+    Config, Deciding, Parameters, PolicyName, Simulation,
     disease::{Infection, Setting},
     random::Random,
     record::hours,
@@ -318,10 +318,11 @@ fn a_saved_simulation_goes_on_as_if_it_had_not_stopped() {
         }
     }
     // What if: from the same day on under another policy.
-    let mut branch = Simulation::load_with(&path, |config| (config.days, config.policy) = (60, PolicyName::Lockdown), None).unwrap();
+    let mut branch =
+        Simulation::load_with(&path, |config| (config.days, config.policy) = (60, PolicyName::Lockdown), Deciding::Now(None)).unwrap();
     branch.run().unwrap();
     assert_eq!(branch.days().len(), 60);
-    assert!(Simulation::load_with(&path, |config| config.people = 7, None).is_err());
+    assert!(Simulation::load_with(&path, |config| config.people = 7, Deciding::AsBefore).is_err());
     // Damaged in any place it is refused.
     let bytes = std::fs::read(&path).unwrap();
     for at in (0..bytes.len()).step_by(bytes.len() / 40) {

@@ -24,7 +24,7 @@ use lyceum_data::{
 use lyceum_train::{
     DeviceName, ModelConfig, Net, Plain, TrainConfig, Trainer,
     evaluation::{dropout_samples, probabilities},
-    graph::{Graph, Op},
+    graph::Graph,
     parallel::one_thread_each,
 };
 use ndarray::{Array2, Array3, Axis as Dimension};
@@ -300,8 +300,7 @@ fn unbalanced(examples: &Examples, shares: &[f64], seed: Seed) -> Examples {
 
 /// Whether networks can be drawn by dropout, where the acquisition needs them.
 fn acquires(acquisition: &Acquisition, graph: &Graph) -> Result<(), Violation> {
-    let has_dropout = graph.nodes().iter().any(|node| matches!(node.op, Op::Dropout(rate) if rate > 0.0));
-    if acquisition.samples == 0 || (has_dropout && !graph.has_batch_norm()) {
+    if acquisition.samples == 0 || (graph.has_dropout() && !graph.has_batch_norm()) {
         return Ok(());
     }
     let message = "networks are drawn by dropout; allowed: 0, or a model with dropout and without batch normalisation";

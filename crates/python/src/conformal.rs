@@ -39,8 +39,11 @@ impl PyPredictor {
         weights: Option<PyReadonlyArray1<'_, f64>>,
         clusters: Option<(usize, f64)>,
     ) -> PyResult<Self> {
-        let (config, logits, labels, seed) = (parse(config)?, logits.as_array(), numbers(&labels)?, Seed::new(seed));
-        let (groups, weights) = (groups.as_ref().map(numbers).transpose()?.unwrap_or_default(), weights_of(weights).unwrap_or_default());
+        let (config, logits, labels, seed) = (parse(config)?, logits.as_array(), numbers("label", &labels)?, Seed::new(seed));
+        let (groups, weights) = (
+            groups.as_ref().map(|groups| numbers("group", groups)).transpose()?.unwrap_or_default(),
+            weights_of(weights).unwrap_or_default(),
+        );
         let calibrate = || match (scheme, clusters) {
             ("marginal", _) => Conformal::calibrate(config, logits, &labels, seed).map(Predictor::Marginal),
             ("class-conditional", None) => ClassConditional::calibrate(config, logits, &labels, seed).map(Predictor::ClassConditional),
@@ -72,7 +75,8 @@ impl PyPredictor {
         groups: Option<PyReadonlyArray1<'py, i64>>,
         weights: Option<PyReadonlyArray1<'py, f64>>,
     ) -> PyResult<Sets<'py>> {
-        let (logits, groups, weights) = (logits.as_array(), groups.as_ref().map(numbers).transpose()?, weights_of(weights));
+        let (logits, groups, weights) =
+            (logits.as_array(), groups.as_ref().map(|groups| numbers("group", groups)).transpose()?, weights_of(weights));
         let known = Known { groups: groups.as_deref(), weights: weights.as_deref() };
         Ok(arrays(py, &detached(py, || self.0.predict(logits, known, test(seed)))?))
     }
@@ -133,7 +137,7 @@ pub(crate) fn p_values<'py>(
     new: PyReadonlyArray2<'py, f32>,
     seed: u64,
 ) -> PyResult<Bound<'py, PyArray2<f64>>> {
-    let (config, logits, labels, new) = (parse(config)?, logits.as_array(), numbers(&labels)?, new.as_array());
+    let (config, logits, labels, new) = (parse(config)?, logits.as_array(), numbers("label", &labels)?, new.as_array());
     let found = detached(py, || {
         check_classes(new, logits.ncols())?;
         conformal::p_values(&config, &conformal::scores(&config, logits, &labels, Seed::new(seed))?, new, test(seed))
@@ -163,7 +167,7 @@ pub(crate) fn logits_from_f64<'py>(py: Python<'py>, values: PyReadonlyArrayDyn<'
 /// The temperature that minimises the log-loss.
 #[pyfunction]
 pub(crate) fn fit_temperature(py: Python<'_>, logits: PyReadonlyArray2<'_, f32>, labels: PyReadonlyArray1<'_, i64>) -> PyResult<f64> {
-    let (logits, labels) = (logits.as_array(), numbers(&labels)?);
+    let (logits, labels) = (logits.as_array(), numbers("label", &labels)?);
     detached(py, || temperature::fit(logits, &labels))
 }
 
@@ -177,7 +181,7 @@ pub(crate) fn tune_raps(
     adaptiveness: bool,
     seed: u64,
 ) -> PyResult<(f64, usize)> {
-    let (config, logits, labels) = (parse(config)?, logits.as_array(), numbers(&labels)?);
+    let (config, logits, labels) = (parse(config)?, logits.as_array(), numbers("label", &labels)?);
     let criterion = if adaptiveness { Criterion::Adaptiveness } else { Criterion::Size };
     let tuned = stoppable(py, || tune::raps(config, logits, &labels, criterion, Seed::new(seed)))?;
     match tuned.score {
@@ -194,7 +198,7 @@ pub(crate) fn coverage_interval(
     labels: PyReadonlyArray1<'_, i32>,
     truth: PyReadonlyArray1<'_, i64>,
 ) -> PyResult<(f64, f64, f64)> {
-    let (sets, truth) = (sets(&starts, &labels).map_err(exception)?, numbers(&truth)?);
+    let (sets, truth) = (sets(&starts, &labels).map_err(exception)?, numbers("label", &truth)?);
     let share = detached(py, || Ok(metrics::coverage(&sets, &truth)))?;
     Ok((share.share, share.low, share.high))
 }
@@ -208,7 +212,7 @@ pub(crate) fn sscv(
     truth: PyReadonlyArray1<'_, i64>,
     alpha: f64,
 ) -> PyResult<f64> {
-    let (sets, truth) = (sets(&starts, &labels).map_err(exception)?, numbers(&truth)?);
+    let (sets, truth) = (sets(&starts, &labels).map_err(exception)?, numbers("label", &truth)?);
     detached(py, || Ok(metrics::sscv(&sets, &truth, alpha, &metrics::STRATA)))
 }
 
@@ -235,11 +239,11 @@ fn sets(starts: &PyReadonlyArray1<'_, i64>, labels: &PyReadonlyArray1<'_, i32>) 
     PredictionSets::from_sizes(sizes, labels.as_array().iter().map(|&label| label as u32).collect())
 }
 
-/// Labels as they are used here; a negative one is an error.
-pub(crate) fn numbers(labels: &PyReadonlyArray1<'_, i64>) -> PyResult<Vec<usize>> {
+/// Labels, or groups, as they are used here; a negative one is an error.
+pub(crate) fn numbers(what: &str, labels: &PyReadonlyArray1<'_, i64>) -> PyResult<Vec<usize>> {
     let labels = labels.as_array();
     match labels.iter().position(|label| *label < 0) {
-        Some(row) => Err(exception(Error::invalid(format!("label of row {row}"), labels[row], "a whole number from 0"))),
+        Some(row) => Err(exception(Error::invalid(format!("{what} of row {row}"), labels[row], "a whole number from 0"))),
         None => Ok(labels.iter().map(|&label| label as usize).collect()),
     }
 }

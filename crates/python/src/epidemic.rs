@@ -13,7 +13,7 @@ use std::{
 
 use lyceum_core::Error;
 use lyceum_epidemic::{
-    Config, Simulation,
+    Config, Deciding, Simulation,
     evaluate::{self, Outcome},
     table::{self, Column, Table},
     tracing::{
@@ -55,6 +55,11 @@ struct Function {
 }
 
 impl Predict for Function {
+    /// A function of the user's may keep a state, and call this module again.
+    fn wants_all(&self) -> bool {
+        true
+    }
+
     fn predict(&self, phones: &[Phone], risks: &mut [[f32; DAYS]]) {
         if locked(&self.raised).is_some() {
             return;
@@ -143,8 +148,12 @@ impl PySimulation {
         Self { simulation: Mutex::new(simulation), raised, day, days, failed: OnceLock::new() }
     }
 
-    /// The simulation, unless it is in a step.
+    /// The simulation, unless it is in a step, or its policy has failed in the middle of a day.
     fn simulation(&self) -> PyResult<MutexGuard<'_, Simulation>> {
+        if let Some(day) = self.failed.get() {
+            let text = format!("the policy failed on day {day}, whose end is not known: begin anew, or load what was saved before");
+            return Err(PyRuntimeError::new_err(text));
+        }
         match self.simulation.try_lock() {
             Ok(simulation) => Ok(simulation),
             Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
@@ -184,6 +193,7 @@ impl PySimulation {
                 Err(error) => changed = Err(error),
             }
         };
+        let policy = if policy.is_none() && !changes.contains_key("policy") { Deciding::AsBefore } else { Deciding::Now(policy) };
         let simulation = detached(py, || Simulation::load_with(&path, change, policy));
         changed?;
         Ok(Self::new(simulation?, raised))
@@ -213,10 +223,6 @@ impl PySimulation {
         let mut simulation = self.simulation()?;
         let simulation = &mut *simulation;
         for _ in 0..days {
-            if let Some(day) = self.failed.get() {
-                let text = format!("the policy failed on day {day}, whose end is not known: begin anew, or load what was saved before");
-                return Err(PyRuntimeError::new_err(text));
-            }
             if simulation.is_over() {
                 break;
             }

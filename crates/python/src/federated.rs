@@ -1,6 +1,10 @@
 //! `lyceum.federated`.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use lyceum_core::{Array, Error, Result, Seed, memory};
 use lyceum_data::{Examples, Extent, partition as partitions};
@@ -15,7 +19,7 @@ use lyceum_optim::EstimatorConfig;
 use lyceum_train::{Evaluation, ModelConfig, Net, ParamSpace, cpu, evaluate, logits};
 use numpy::ndarray::{Array2, ArrayView2};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
-use pyo3::{prelude::*, types::PyDict};
+use pyo3::{exceptions::PyException, prelude::*, types::PyDict};
 
 use crate::{
     error::{exception, options},
@@ -262,8 +266,20 @@ impl PyRules {
                 self.rules().answer(client, round, &message, accepted, before, solve)
             })?
         } else {
-            let solve = |problem: &LocalProblem, seed| called(py, &train, problem, round, part, seed);
-            self.rules().answer(client, round, &message, accepted, before, solve).map_err(exception)?
+            let mut raised = None;
+            let solve = |problem: &LocalProblem, seed| {
+                called(py, &train, problem, round, part, seed).map_err(|error| {
+                    let text = format!("local training: {error}");
+                    raised = Some(error);
+                    Error::Failed(text)
+                })
+            };
+            let answer = self.rules().answer(client, round, &message, accepted, before, solve);
+            match raised {
+                // What stops a program is not to be mistaken for an error; an error says where it comes from.
+                Some(error) if !error.is_instance_of::<PyException>(py) => return Err(error),
+                _ => answer.map_err(exception)?,
+            }
         };
         detached(py, || answer.journal.save(&journal, &owner(id)))?;
         Ok((sent(py, answer.message), answer.loss))
@@ -321,19 +337,16 @@ fn told(py: Python<'_>, round: Round) -> PyResult<Bound<'_, PyDict>> {
 }
 
 /// Local training by a function of the user's: it gets a dict and gives parameters, steps, learning rate and loss.
-fn called(py: Python<'_>, train: &Bound<'_, PyAny>, problem: &LocalProblem, round: u64, part: f64, seed: Seed) -> Result<LocalResult> {
-    let ask = || -> PyResult<LocalResult> {
-        let given = PyDict::new(py);
-        given.set_item("start", problem.start.clone().into_pyarray(py))?;
-        given.set_item("linear", problem.linear.clone().into_pyarray(py))?;
-        given.set_item("quadratic", problem.quadratic)?;
-        given.set_item("round", round)?;
-        given.set_item("part", part)?;
-        given.set_item("seed", seed.root())?;
-        let (parameters, steps, rate, loss): (Given<'_>, u64, f64, f64) = train.call1((given,))?.extract()?;
-        Ok(LocalResult { parameters: parameters.as_array().to_vec(), statistics: problem.statistics.clone(), steps, rate, loss })
-    };
-    ask().map_err(|error| Error::Failed(format!("local training: {error}")))
+fn called(py: Python<'_>, train: &Bound<'_, PyAny>, problem: &LocalProblem, round: u64, part: f64, seed: Seed) -> PyResult<LocalResult> {
+    let given = PyDict::new(py);
+    given.set_item("start", problem.start.clone().into_pyarray(py))?;
+    given.set_item("linear", problem.linear.clone().into_pyarray(py))?;
+    given.set_item("quadratic", problem.quadratic)?;
+    given.set_item("round", round)?;
+    given.set_item("part", part)?;
+    given.set_item("seed", seed.root())?;
+    let (parameters, steps, rate, loss): (Given<'_>, u64, f64, f64) = train.call1((given,))?.extract()?;
+    Ok(LocalResult { parameters: parameters.as_array().to_vec(), statistics: problem.statistics.clone(), steps, rate, loss })
 }
 
 /// The server and what it knows of its clients.
@@ -452,7 +465,9 @@ pub(crate) fn simulate<'py>(
     let (local, estimator) = (options("local", local)?, options("estimator", estimator)?);
     let initial = initial.as_array().to_vec();
     network.check_dimension(initial.len()).map_err(exception)?;
-    let (world, history) = stoppable(py, || {
+    // What `report` raised.
+    let raised: Mutex<Option<PyErr>> = Mutex::default();
+    let simulated = stoppable(py, || {
         let trainer = trainer(network, &all, &parts, &local, &estimator)?;
         let clients = Client::all(&parts.iter().map(Vec::len).collect::<Vec<_>>());
         let simulation = Simulation { rules: rules.rules(), trainer: &trainer, clients: &clients, keep_models: false };
@@ -468,18 +483,25 @@ pub(crate) fn simulate<'py>(
                 None => simulation.round(&mut world)?,
             };
             let outcome = test.as_ref().map(|test| evaluate(&trainer.model(world.ledger.server.model(), &[])?, test)).transpose()?;
-            history.push((round, outcome, world.ledger.traffic));
-            if let Some(report) = &report {
-                let told = Python::attach(|py| report.call1(py, (number + 1,)).map(drop));
-                told.map_err(|error| Error::Failed(format!("progress: {error}")))?;
+            // A model for every round would fill the memory.
+            history.push((Round { active_mean: Vec::new(), ..round }, outcome, world.ledger.traffic));
+            if let Some(report) = &report
+                && let Err(error) = Python::attach(|py| report.call1(py, (number + 1,)).map(drop))
+            {
+                let text = error.to_string();
+                raised.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                return Err(Error::Failed(text));
             }
         }
         Ok((world, history))
-    })?;
+    });
+    if let Some(error) = raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    let (world, history) = simulated?;
     let told = history.into_iter().enumerate().map(|(number, (round, outcome, traffic))| {
         let loss = round.loss;
         let told = told(py, round)?;
-        // A model for every round would fill the memory.
         told.del_item("active_mean")?;
         told.set_item("round", number)?;
         told.set_item("loss", loss)?;

@@ -21,6 +21,11 @@ pub(crate) struct PyCombiner {
     tasks: usize,
 }
 
+/// Whether a gradient is wrong, and nothing else.
+fn is_of_gradient(error: &Error) -> bool {
+    matches!(error, Error::Invalid { what, .. } if what.starts_with("gradient"))
+}
+
 #[pymethods]
 impl PyCombiner {
     /// `method` is JSON.
@@ -53,15 +58,12 @@ impl PyCombiner {
             let gradients = Gradients::segments(segments.clone(), &groups)?;
             let mut out: Vec<&mut [f32]> = sums.iter_mut().map(Vec::as_mut_slice).collect();
             match self.combiner.combine(&gradients, losses.as_deref(), Seed::new(seed), &mut out) {
-                Err(error) => {
-                    // The sum of a step that is to be passed over; of others the error stands.
-                    let mut is_finite = true;
+                Err(error) if segments.iter().flatten().any(|part| part.iter().any(|x| !x.is_finite())) && is_of_gradient(&error) => {
                     for (sum, parts) in sums.iter_mut().zip(&segments) {
                         sum.fill(0.0);
                         parts.iter().for_each(|part| sum.iter_mut().zip(*part).for_each(|(sum, part)| *sum += part));
-                        is_finite &= parts.iter().all(|part| part.iter().all(|x| x.is_finite()));
                     }
-                    if is_finite { Err(error) } else { Ok(()) }
+                    Ok(())
                 }
                 found => found,
             }

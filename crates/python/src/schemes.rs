@@ -28,7 +28,7 @@ impl PyCrossConformal {
         folds: PyReadonlyArray1<'_, i64>,
         seed: u64,
     ) -> PyResult<Self> {
-        let (config, logits, labels, folds) = (parse(config)?, logits.as_array(), numbers(&labels)?, numbers(&folds)?);
+        let (config, logits, labels, folds) = (parse(config)?, logits.as_array(), numbers("label", &labels)?, numbers("fold", &folds)?);
         detached(py, || CrossConformal::calibrate(config, logits, &labels, &folds, Seed::new(seed))).map(Self)
     }
 
@@ -50,14 +50,11 @@ impl PyCrossConformal {
 
     #[staticmethod]
     fn from_json(text: &str) -> PyResult<Self> {
-        let model: CrossConformal = serde_json::from_str(text)
-            .map_err(|error| exception(Error::invalid("model", error, "a cross-conformal model that this version wrote")))?;
-        model.config.check().map_err(exception)?;
-        Ok(Self(model))
+        CrossConformal::from_json(text).map(Self).map_err(exception)
     }
 
     fn to_json(&self) -> PyResult<String> {
-        serde_json::to_string(&self.0).map_err(|error| exception(Error::Failed(error.to_string())))
+        self.0.to_json().map_err(exception)
     }
 
     fn predict<'py>(&self, py: Python<'py>, logits: PyReadonlyArray3<'py, f32>, seed: u64) -> PyResult<Sets<'py>> {

@@ -59,6 +59,10 @@ fn fault(panic: &(dyn Any + Send)) -> Error {
 /// and Ctrl-C ends the work with `KeyboardInterrupt`. The interpreter tells its main thread alone of signals, so that work which another
 /// thread began goes on unless the main one is in such a call too.
 pub(crate) fn stoppable<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+    // On a thread of the pool, as of a forked process, waiting for the pool could be waiting for itself.
+    if rayon::current_thread_index().is_some() {
+        return py.detach(|| guarded(work)).map_err(exception);
+    }
     WORKING.fetch_add(1, AcqRel);
     let worked = py.detach(|| {
         thread::scope(|scope| {

@@ -63,7 +63,7 @@ fn the_description_gives_what_the_encoder_gives() {
     let (space, of_bert) = (ParamSpace::of(&net), ParamSpace::of(&bert));
     let known = of_bert.arrays(&bert);
     let of = |name: &str| {
-        let name = name.strip_prefix("Bert.").unwrap();
+        let name = name.strip_prefix("Bert.").unwrap().trim_end_matches(".value");
         known.iter().find(|array| array.name.strip_prefix("Bert.").unwrap_or(&array.name) == name)
     };
     let mut arrays = space.arrays(&net);

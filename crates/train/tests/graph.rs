@@ -253,8 +253,13 @@ fn mistakes_are_told_with_their_line() {
         (
             "layers = [{ learned = 0, shape = [3] }, { conv = 4, from = \"input\" }, { weighted-sum = [], weights = \"learned1\" }]",
             1,
-            "allowed: a name, or a list of names",
+            "the weights are 3; allowed: 1",
         ),
+        ("layers = [{ conv = 4 }, { weighted-sum = \"input\" }]", 1, "weights = "),
+        ("layers = [{ learned = 0, shape = [0, 4] }, \"last\"]", 1, "found the shape 0x4"),
+        ("layers = [{ constant = [] }]", 1, "found the shape 0"),
+        ("layers = [{ transposed-conv = 3, kernel = 2, stride = 100000, padding = 849996 }]", 1, "GiB"),
+        ("layers = [{ reshape = [0, 18] }]", 1, "has 1080 numbers"),
         (
             "layers = [{ learned = 0, shape = [3] }, { weighted-sum = \"input\", from = \"input\", weights = \"learned1\" }]",
             1,
@@ -279,6 +284,17 @@ fn mistakes_are_told_with_their_line() {
             other => panic!("{text}: {other:?}"),
         }
     }
+    // Two parameters of one name.
+    let text = r#"layers = [{ learned = 0.1, shape = [1080, 4], name = "fc.weight" }, "flatten", { linear = 4 }, { linear = 4, name = "fc.weight.value", from = "input" }, { add = "linear1" }]"#;
+    let twice = Graph::parse("net.toml", text, INPUT, 4).unwrap();
+    assert!(Net::new(twice, Seed::new(0), &cpu()).is_ok());
+    let text = r#"layers = [{ embedding = 4, symbols = 3, name = "a.weight" }, "flatten", { linear = 4, name = "a" }]"#;
+    let twice = Graph::parse("net.toml", text, Shape::Row(5), 4).unwrap();
+    assert!(Net::new(twice, Seed::new(0), &cpu()).unwrap_err().to_string().contains("two parameters called `Net.a.weight`"));
+    // A mixture of one value.
+    let text = r#"layers = [{ learned = 1 }, { linear = 4, from = "input" }, { weighted-sum = [], weights = "learned1" }]"#;
+    let one = Graph::parse("net.toml", text, INPUT, 4).unwrap();
+    assert_eq!(Graph::parse("net.toml", &one.toml(), INPUT, 4).unwrap(), one);
     // Nothing that is learnt.
     let plain = Graph::parse("net.toml", "layers = [\"global-average-pool\"]", INPUT, 3).unwrap();
     assert_eq!(Net::new(plain, Seed::new(0), &cpu()).unwrap_err().exit_code(), 2);

@@ -73,6 +73,8 @@ pub struct Simulation {
     mixing: Mixing,
     before: Mixing,
     policy: Option<Arc<dyn Policy>>,
+    /// Whether it is none of the configuration's.
+    pub(crate) own_policy: bool,
     random: Random,
     cells: Vec<Cell>,
     symptoms: Vec<Symptoms>,
@@ -91,20 +93,18 @@ const WORKPLACES: usize = 64;
 impl Simulation {
     /// Draws the population and the first infections.
     pub fn new(config: &Config) -> Result<Self> {
-        Self::with_policy(config, config.tracing()?)
+        Self::with_population(config, config.tracing()?, Arc::new(Self::population_of(config)?))
     }
 
     /// The same with a tracing policy of one's own.
     pub fn with_policy(config: &Config, policy: Option<Arc<dyn Policy>>) -> Result<Self> {
-        let population = Arc::new(Self::population_of(config)?);
-        Self::with_population(config, policy, population)
+        let own_policy = policy.is_some();
+        Ok(Self { own_policy, ..Self::with_population(config, policy, Arc::new(Self::population_of(config)?))? })
     }
 
     /// The name of its policy, where that is none of the configuration's.
     pub fn own_policy(&self) -> Option<&str> {
-        let name = self.policy.as_ref()?.name();
-        let known = self.config.policy == PolicyName::Learnt || PolicyName::ALL.iter().any(|known| known.name() == name);
-        (!known).then_some(name)
+        self.policy.as_ref().filter(|_| self.own_policy).map(|policy| policy.name())
     }
 
     /// The people of a configuration. Those with the same [`people_key`](Self::people_key) can share them.
@@ -172,6 +172,7 @@ impl Simulation {
             mixing,
             before,
             policy,
+            own_policy: false,
             random,
             cells,
             symptoms: vec![0; n],

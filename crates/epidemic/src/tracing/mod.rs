@@ -98,6 +98,12 @@ pub trait Policy: Send + Sync {
     /// Assesses phones once a day, many at a time: `out` has an entry for each phone.
     fn assess(&self, phones: &[Phone], out: &mut [Assessment]);
 
+    /// Whether it is asked once a day, with all phones, on the thread that simulates; otherwise with some of them at a time, by all
+    /// threads, in any order.
+    fn wants_all(&self) -> bool {
+        false
+    }
+
     /// Whether it looks at the truth: only then it is worked out.
     fn looks_at_truth(&self) -> bool {
         false

@@ -45,7 +45,8 @@ pub fn conv_transpose2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, stride
     let (Some(height), Some(width)) = (side(h, kh, 0), side(w, kw, 1)) else {
         panic!("conv_transpose2d: padding {padding:?} leaves nothing of images {:?} with a kernel of {:?}", x.dims(), weight.dims())
     };
-    check::product("conv_transpose2d", &[n, c, height, width]);
+    let framed = |side: usize, axis: usize| padding[axis].saturating_mul(2).saturating_add(side);
+    check::product("conv_transpose2d", &[n, c, framed(height, 0), framed(width, 1)]);
     if !is_flex(&x.device()) {
         return module::conv_transpose2d(x, weight, Some(bias), ConvTransposeOptions::new(stride, padding, [0; 2], [1; 2], 1));
     }

@@ -14,7 +14,7 @@ def as_numpy(values: Any) -> NDArray[Any]:
         values = values.detach()
     if isinstance(values, np.ndarray):
         return values
-    if hasattr(values, "__dlpack__"):
+    if hasattr(values, "__dlpack__") and not hasattr(values, "to_numpy"):
         return np.from_dlpack(values)
     if hasattr(values, "column_names") and hasattr(values, "combine_chunks"):  # an Arrow table
         return np.column_stack([column.to_numpy() for column in values.columns])
@@ -30,7 +30,7 @@ def array(values: Any, dtype: Any, ndim: int, name: str) -> NDArray[Any]:
     """`values` as a contiguous array of this type (`None`: of its own), without a copy where it is one already."""
     try:
         values = as_numpy(values)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError, BufferError) as error:
         raise ValueError(f"{name}: {error}; allowed: an array of numbers") from None
     if isinstance(values, np.ma.MaskedArray):
         masked = int(np.sum(np.ma.getmaskarray(values)))
@@ -67,6 +67,6 @@ def seed(random_state: Any) -> int:
         return int(random_state.integers(0, 2**63))
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(0, 2**31))
-    if isinstance(random_state, (int, np.integer)) and random_state >= 0:
+    if isinstance(random_state, (int, np.integer)) and 0 <= random_state < 2**64:
         return int(random_state)
-    raise ValueError(f"random_state: found {random_state!r}; allowed: None, a whole number >= 0 or a numpy generator")
+    raise ValueError(f"random_state: found {random_state!r}; allowed: None, a whole number from 0 to 2**64 - 1 or a numpy generator")

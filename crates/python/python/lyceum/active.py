@@ -50,11 +50,15 @@ class Sampler:
 
     Parameters
     ----------
-    pool_size : how many points the pool has, labelled or not; test and validation data do not belong to it.
-    proposal : "uniform"; "proportional" to the scores; "softmax", q proportional to exp(inverse_temperature * s) with
+    pool_size
+        how many points the pool has, labelled or not; test and validation data do not belong to it.
+    proposal
+        "uniform"; "proportional" to the scores; "softmax", q proportional to exp(inverse_temperature * s) with
         scores divided by their sum if `normalize`; "epsilon-greedy".
-    clip : every probability is raised to at least this over the number of points left.
-    random_state : what is drawn depends on it, the draws so far and the scores alone.
+    clip
+        every probability is raised to at least this over the number of points left.
+    random_state
+        what is drawn depends on it, the draws so far and the scores alone.
 
     Weights change with every draw, so they are computed when they are asked for.
     """
@@ -83,12 +87,12 @@ class Sampler:
         if not 0.0 <= clip <= 1.0:
             raise ValueError(f"clip: found {clip}; allowed: a number from 0 to 1")
         self.pool_size = int(pool_size)
+        self._lock = threading.RLock()
         self._options = (dumped(options[proposal]), float(clip), seed(random_state))
         self._begin(np.empty(0, dtype=np.int64), np.empty(0))
 
     def _begin(self, indices: NDArray[np.int64], log_q: NDArray[np.float64]) -> None:
         proposal, clip, root = self._options
-        self._lock = threading.Lock()
         self._native = _native.Sampler(proposal, self.pool_size, indices, log_q, clip, root)
 
     def draw(self, scores: Union[ArrayLike, None] = None, count: int = 1) -> NDArray[np.int64]:
@@ -102,12 +106,14 @@ class Sampler:
     @property
     def indices(self) -> NDArray[np.int64]:
         """The points taken so far, in their order."""
-        return self._native.indices
+        with self._lock:
+            return self._native.indices
 
     @property
     def log_q(self) -> NDArray[np.float64]:
         """ln q of each draw."""
-        return self._native.log_q
+        with self._lock:
+            return self._native.log_q
 
     @property
     def remaining(self) -> NDArray[np.int64]:
@@ -118,19 +124,23 @@ class Sampler:
 
     def weights(self, estimator: Estimator = "lure") -> NDArray[np.float64]:
         """The weight of each draw: (1/M) sum(weights * losses) is unbiased for the pool. Do not divide by their sum."""
-        return self._native.weights(estimator)
+        with self._lock:
+            return self._native.weights(estimator)
 
     def estimate(self, losses: ArrayLike, estimator: Estimator = "lure", level: float = 0.95) -> Estimate:
         """The risk on the whole pool from the loss at each draw, with its error and an interval by Student's t."""
-        return Estimate(*self._native.estimate(array(losses, np.float64, 1, "losses"), estimator, level))
+        with self._lock:
+            return Estimate(*self._native.estimate(array(losses, np.float64, 1, "losses"), estimator, level))
 
     def confidence_sequence(self, losses: ArrayLike, bound: float = 1.0, level: float = 0.95) -> tuple[float, float]:
         """An interval for the risk that holds whenever labelling is stopped; losses lie in [0, bound]."""
-        return self._native.confidence_sequence(array(losses, np.float64, 1, "losses"), bound, level)
+        with self._lock:
+            return self._native.confidence_sequence(array(losses, np.float64, 1, "losses"), bound, level)
 
     def save(self, path: Union[str, PathLike[str]]) -> None:
         """Writes the record as JSON, whole or not at all; `lyceum active` reads it."""
-        self._native.save(path)
+        with self._lock:
+            self._native.save(path)
 
     def load(self, path: Union[str, PathLike[str]]) -> "Sampler":
         """Goes on from a record."""
@@ -141,10 +151,11 @@ class Sampler:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"pool_size": self.pool_size, "options": self._options, "indices": self.indices, "log_q": self.log_q}
+        with self._lock:
+            return {"pool_size": self.pool_size, "options": self._options, "indices": self.indices, "log_q": self.log_q}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.pool_size, self._options = state["pool_size"], state["options"]
+        self.pool_size, self._options, self._lock = state["pool_size"], state["options"], threading.RLock()
         self._begin(state["indices"], state["log_q"])
 
     def __repr__(self) -> str:

@@ -36,6 +36,9 @@ class EpidemicEnv(gymnasium.Env):
             if not (np.isfinite(price) and price >= 0):
                 raise ValueError(f"{name}: found {price}; allowed: finite numbers of 0 and more")
         self.days_per_step, self.infected, self.lost = days_per_step, infected, lost
+        for name, why in (("seed", "give it to `reset`"), ("count_contacts", "they are always counted")):
+            if name in options:
+                raise ValueError(f"{name}: found {options[name]!r}; allowed: none here, {why}")
         self.options = {"people": 5_000, "days": 126, **options, "count_contacts": True}
         self.action_space = spaces.Discrete(5)
         self.observation_space = spaces.Box(0.0, 1.0, (len(SEEN) + 2,), np.float32)

@@ -78,7 +78,8 @@ class Combiner:
         self._seed = seed(random_state)
         self._steps = 0
         self._native: Union[_native.Combiner, None] = None
-        self._lock = threading.Lock()
+        self._shape: Union[tuple[int, int], None] = None
+        self._lock = threading.RLock()
 
     def __call__(self, gradients: Any, losses: Union[ArrayLike, None] = None) -> Any:
         """The combined gradient, in the shape of one task's.
@@ -100,61 +101,72 @@ class Combiner:
         for number, parts in enumerate(segments):
             if len(parts) != count:
                 raise ValueError(f"gradient of task {number}: found {len(parts)} arrays; allowed: {count}, as task 0 has")
+        if not count:
+            raise ValueError("gradients: found no arrays; allowed: one or more of each task")
+        # Of a parameter that no task uses, a vector without numbers.
         like = [next((part for part in parts if part is not None), None) for parts in zip(*segments)]
-        used = [place for place, part in enumerate(like) if part is not None]
         flat = [
-            [_flat(like[place] if parts[place] is None else parts[place], f"gradient of task {number}", parts[place] is None) for place in used]
+            [_flat(whole if part is None else part, f"gradient of task {number}", part is None) for whole, part in zip(like, parts)]
             for number, parts in enumerate(segments)
         ]
         groups = self._group_numbers(count)
         found = None if losses is None else array(_losses(losses), np.float64, 1, "losses")
         with self._lock:
             if self._native is None:
-                self._native = _native.Combiner(self._config, len(tasks), max(groups) + 1)
+                self._shape = (len(tasks), max(groups) + 1)
+                self._native = _native.Combiner(self._config, *self._shape)
             step = (self._seed + 0x9E3779B97F4A7C15 * self._steps) % 2**64
-            sums = iter(self._native.combine(flat, [groups[place] for place in used], found, step))
+            sums = self._native.combine(flat, groups, found, step)
             self._steps += 1
-        shaped = [None if part is None else _like(next(sums), part) for part in like]
+        shaped = [None if part is None else _like(total, part) for total, part in zip(sums, like)]
         return shaped[0] if single else shaped
 
     def _group_numbers(self, count: int) -> list[int]:
         if isinstance(self.groups, str):
             return [0] * count if self.groups == "whole" else list(range(count))
         groups = [int(group) for group in self.groups]
-        if len(groups) != count or min(groups) < 0:
-            raise ValueError(f"groups: found {groups}; allowed: a number from 0 for each of {count} arrays")
+        if len(groups) != count or set(groups) != set(range(max(groups) + 1 if groups and max(groups) < count else count)):
+            raise ValueError(f"groups: found {groups}; allowed: a number for each of {count} arrays, from 0 on without gaps")
         return groups
 
     @property
     def coefficients(self) -> NDArray[np.float64]:
         """The coefficients of the last step, groups x tasks: the update is their sum with the gradients."""
-        return self._started().coefficients
+        return self._last()[0]
 
     @property
     def cosines(self) -> NDArray[np.float64]:
         """The cosines of the tasks' gradients in the last step, averaged over groups."""
-        grams = self._started().grams
+        grams = self._last()[1]
         norms = np.sqrt(np.einsum("gii->gi", grams))
         scale = norms[:, :, None] * norms[:, None, :]
         cosines: NDArray[np.float64] = np.divide(grams, scale, out=np.zeros_like(grams), where=scale > 0).mean(0)
         return cosines
 
-    def _started(self) -> _native.Combiner:
-        if self._native is None:
+    def _last(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Coefficients and Gram matrices of the last step."""
+        with self._lock:
+            found = None if self._native is None else (self._native.coefficients, self._native.grams)
+        if found is None or not len(found[0]):
             raise ValueError("no step has been made yet: call the combiner with gradients first")
-        return self._native
+        return found
 
     def state_dict(self) -> dict[str, Any]:
-        """What must be saved to go on later."""
-        return {"steps": self._steps, "state": None if self._native is None else self._native.state(), "shape": self._shape()}
+        """What must be saved to go on later; coefficients and cosines of the last step are not in it."""
+        with self._lock:
+            state = None if self._native is None else self._native.state()
+            return {"steps": self._steps, "state": state, "shape": self._shape, "seed": self._seed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict`."""
-        self._steps = int(state["steps"])
-        self._native = None
-        if state["shape"] is not None:
-            self._native = _native.Combiner(self._config, *state["shape"])
-            self._native.restore(np.asarray(state["state"], dtype=np.float32))
+        with self._lock:
+            self._steps, self._seed = int(state["steps"]), int(state.get("seed", self._seed))
+            self._native, self._shape = None, None
+            if state["shape"] is not None:
+                tasks, groups = state["shape"]
+                self._shape = (int(tasks), int(groups))
+                self._native = _native.Combiner(self._config, *self._shape)
+                self._native.restore(np.asarray(state["state"], dtype=np.float32))
 
     def __getstate__(self) -> dict[str, Any]:
         apart = ("_native", "_lock")
@@ -162,14 +174,8 @@ class Combiner:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update({name: value for name, value in state.items() if name != "state"})
-        self._lock = threading.Lock()
+        self._native, self._lock = None, threading.RLock()
         self.load_state_dict(state["state"])
-
-    def _shape(self) -> Union[tuple[int, int], None]:
-        if self._native is None:
-            return None
-        groups, tasks = self._native.coefficients.shape
-        return (tasks, groups)
 
     def __repr__(self) -> str:
         return f"Combiner({self._config}, groups={self.groups!r})"
@@ -198,6 +204,8 @@ def _is_number(values: Any) -> bool:
 
 def _flat(part: Any, name: str, empty: bool = False) -> NDArray[np.float32]:
     """An array as a vector; of zeros if it only stands for one that there is not."""
+    if part is None:
+        return np.zeros(0, dtype=np.float32)
     if empty:
         return np.zeros(int(np.prod(np.shape(part))), dtype=np.float32)
     if _is_tensor(part):

@@ -281,7 +281,7 @@ impl Channels {
         let Some(&input) = node.inputs.first() else {
             let steps_or_channels =
                 if let Shape::Images(_) = node.shape { [Axis::made(gives), Axis::stays()] } else { [Axis::stays(), Axis::made(gives)] };
-            return vec![(format!("{}.{}", graph.family, place.name), steps_or_channels.into())];
+            return vec![(format!("{}.{}.value", graph.family, place.name), steps_or_channels.into())];
         };
         let reads = self.atoms(input, graph.shape(input));
         // In the weight of a fully connected layer, numbers of an image's channel stand for the channel.

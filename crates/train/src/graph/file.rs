@@ -280,9 +280,12 @@ impl<'a> Reader<'a> {
                 None => Err(self.file.wrong(span, format!("unknown operation `{kind}`"), Some(suggest(kind, &known)))),
             },
             DeValue::Table(keys) => {
-                let mut named =
-                    keys.iter().filter_map(|(key, value)| Some((*known.iter().find(|name| **name == key.get_ref().as_ref())?, value)));
-                let (Some((kind, main)), None) = (named.next(), named.next()) else {
+                // Other keys of a block are its arguments, whatever they are called; an operation of another crate comes last.
+                let all: Vec<_> = known.iter().filter_map(|name| keys.get(*name).map(|value| (*name, value))).collect();
+                let whole = all.iter().find(|(name, _)| ["block", "layers"].contains(name)).copied();
+                let mut own = all.iter().filter(|(name, _)| !self.registered.contains_key(name)).copied();
+                let (first, second) = (own.next(), own.next());
+                let (Some((kind, main)), None) = (whole.or(first).or(all.first().copied()), second.filter(|_| whole.is_none())) else {
                     let first = keys.iter().next().map(|(key, _)| key.get_ref().to_string()).unwrap_or_default();
                     let message = "an entry has one operation, such as { conv = 16, kernel = 3 }".to_owned();
                     return Err(self.file.wrong(span, message, Some(suggest(&first, &known))));
@@ -398,11 +401,18 @@ impl<'a> Reader<'a> {
         if let (Op::Constant(_) | Op::Learned(_), None) = (&op, entry.key("from")) {
             inputs.clear();
         }
-        if let (true, Some(others)) = (op.reads_several(), entry.main) {
+        // A mixture of one value has no others.
+        let none = |others: &Value<'_>| op == Op::WeightedSum && matches!(others.get_ref(), DeValue::Array(all) if all.is_empty());
+        if let Some(others) = entry.main.filter(|others| op.reads_several() && !none(others)) {
             inputs.extend(self.ports(others, scope)?);
         }
-        if let Some(weights) = entry.key("weights") {
-            inputs.extend(self.ports(weights, scope)?);
+        match entry.key("weights") {
+            Some(weights) => inputs.extend(self.ports(weights, scope)?),
+            None if op == Op::WeightedSum => {
+                let message = "allowed: { weighted-sum = \"ENTRY\", weights = \"ENTRY\" }".to_owned();
+                return Err(self.file.wrong(entry.span.clone(), message, None));
+            }
+            None => {}
         }
         self.graph.add(name, op, &inputs).map_err(|error| self.file.wrong(entry.span.clone(), error.to_string(), None))
     }
@@ -578,6 +588,12 @@ fn integer(value: &Value<'_>) -> Option<usize> {
         DeValue::Integer(number) => usize::from_str_radix(number.as_str(), number.radix()).ok(),
         _ => None,
     }
+}
+
+/// Whether this is a key of an entry, or an operation.
+pub(super) fn is_reserved(name: &str) -> bool {
+    ["name", "from", "block", "layers", "repeat", "in", "classes", "input"].contains(&name)
+        || OPERATIONS.iter().any(|(operation, options)| *operation == name || options.contains(&name))
 }
 
 pub(super) fn is_name(name: &str) -> bool {

@@ -216,7 +216,7 @@ fn compile(graph: &Graph, number: usize, arrays: &[Array]) -> Option<Kernel> {
         arrays.iter().find(|array| array.name == name).map(|array| array.values.clone())
     };
     if let Op::Constant(constant) | Op::Learned(constant) = &node.op {
-        let learned = place.and_then(|place| arrays.iter().find(|array| array.name == format!("{}.{}", graph.family, place.name)));
+        let learned = place.and_then(|place| arrays.iter().find(|array| array.name == format!("{}.{}.value", graph.family, place.name)));
         let given = learned.map_or(constant.values(), |array| array.values.as_slice());
         let flat: Vec<f32> = given.iter().copied().cycle().take(node.shape.len()).collect();
         let mut laid_out = flat.clone();

@@ -142,6 +142,7 @@ impl Graph {
         }
         let shapes: Vec<Shape> = inputs.iter().map(|port| self.shape(*port)).collect();
         match op.shape(&shapes) {
+            Ok(shape) if shape.is_empty() => wrong(format!("gives {shape} numbers; allowed: 1 or more of each")),
             Ok(shape) => {
                 memory::check(&format!("what `{name}` gives"), &[shape.len()])?;
                 self.names.insert(name.into());
@@ -235,6 +236,14 @@ impl Graph {
         self.nodes.iter().any(|node| match &node.op {
             Op::Custom(operation) => operation.body().is_some_and(Self::has_batch_norm),
             op => *op == Op::BatchNorm,
+        })
+    }
+
+    /// Whether it draws what is dropped.
+    pub fn has_dropout(&self) -> bool {
+        self.nodes.iter().any(|node| match &node.op {
+            Op::Custom(operation) => operation.body().is_some_and(Self::has_dropout),
+            op => matches!(op, Op::Dropout(rate) if *rate > 0.0),
         })
     }
 

@@ -1,6 +1,6 @@
 //! A description as a network that can be trained.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use burn::{
     module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param, ParamId},
@@ -14,7 +14,7 @@ use super::{
     run::{Value, run},
 };
 use crate::{
-    Network, Pass,
+    Network, ParamSpace, Pass,
     layers::{BatchNorm, Conv2d, GroupNorm, Linear, TransposedConv2d, embedding, trained},
 };
 
@@ -54,13 +54,23 @@ impl Net {
     ///
     /// # Errors
     ///
-    /// Parameters that do not fit into memory, none at all, and a node whose value nobody reads.
+    /// Parameters that do not fit into memory, none at all, two of one name, and a node whose value nobody reads.
     pub fn new(graph: Graph, seed: Seed, device: &Device) -> Result<Self> {
-        if let Some(node) = graph.unread() {
-            return Err(Error::invalid("the network", format!("`{}`, which nobody reads", node.name), "nodes that the output depends on"));
-        }
         if graph.layers.is_empty() {
             return Err(Error::invalid("the network", "no parameters", "at least one layer that learns"));
+        }
+        let net = Self::of(graph, seed, device)?;
+        let mut names = HashSet::new();
+        match ParamSpace::of(&net).params().iter().find(|info| !names.insert(info.name.clone())) {
+            Some(info) => Err(Error::invalid("the network", format!("two parameters called `{}`", info.name), "other names of nodes")),
+            None => Ok(net),
+        }
+    }
+
+    /// The same of an operation's body, which may have no parameters.
+    fn of(graph: Graph, seed: Seed, device: &Device) -> Result<Self> {
+        if let Some(node) = graph.unread() {
+            return Err(Error::invalid("the network", format!("`{}`, which nobody reads", node.name), "nodes that the output depends on"));
         }
         let rng = &mut seed.stream("model/init");
         let mut order: Vec<usize> = (0..graph.layers.len()).collect();
@@ -139,7 +149,7 @@ impl Layer {
             }
             Op::Custom(operation) if let Some(body) = operation.body() => {
                 let body = body.clone().with_layers("body", |_| {});
-                Ok(Self::Body(Box::new(Net::new(body, seed.child(&place.name), device)?)))
+                Ok(Self::Body(Box::new(Net::of(body, seed.child(&place.name), device)?)))
             }
             Op::BatchNorm => Ok(Self::BatchNorm(BatchNorm::new(channels, device))),
             Op::LayerNorm => Ok(Self::GroupNorm(GroupNorm::new(channels, 1, device))),
@@ -228,7 +238,15 @@ impl Module for Net {
         visitor.enter_module(self.graph.family, TYPE);
         for (place, layer) in self.graph.layers.iter().zip(&self.layers) {
             visitor.enter_module(&place.name, TYPE);
-            each!(layer, inner => inner.visit(visitor));
+            match layer {
+                // It has a slot as layers have: another layer's parameter cannot have the same name.
+                Layer::Learned(numbers) => {
+                    visitor.enter_module("value", TYPE);
+                    numbers.visit(visitor);
+                    visitor.exit_module("value", TYPE);
+                }
+                layer => each!(layer, inner => inner.visit(visitor)),
+            }
             visitor.exit_module(&place.name, TYPE);
         }
         visitor.exit_module(self.graph.family, TYPE);
@@ -238,7 +256,15 @@ impl Module for Net {
         mapper.enter_module(self.graph.family, TYPE);
         let map = |(place, layer): (&LayerPlace, Layer)| {
             mapper.enter_module(&place.name, TYPE);
-            let layer = with!(layer, inner => Module::map(inner, mapper));
+            let layer = match layer {
+                Layer::Learned(numbers) => {
+                    mapper.enter_module("value", TYPE);
+                    let numbers = Module::map(numbers, mapper);
+                    mapper.exit_module("value", TYPE);
+                    Layer::Learned(numbers)
+                }
+                layer => with!(layer, inner => Module::map(inner, mapper)),
+            };
             mapper.exit_module(&place.name, TYPE);
             layer
         };
@@ -262,10 +288,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        ParamSpace,
-        graph::{Activation, Conv, Pool, plan::step_by_step},
-    };
+    use crate::graph::{Activation, Conv, Pool, plan::step_by_step};
 
     /// A network in which values are shared, read twice and pooled, whose output depends on all.
     fn random_graph(choices: &[(u8, usize, usize)]) -> Graph {

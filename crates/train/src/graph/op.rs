@@ -132,6 +132,9 @@ impl Constant {
     ///
     /// Another number of them, and one that is not finite.
     pub fn new(shape: Shape, values: Vec<f32>) -> Result<Self, String> {
+        if shape.is_empty() {
+            return Err(format!("found the shape {shape}; allowed: 1 or more of each"));
+        }
         if values.len() != shape.len() && values.len() != 1 {
             return Err(format!("{} numbers for the shape {shape}; allowed: {} of them, or one", values.len(), shape.len()));
         }

@@ -7,8 +7,9 @@ use std::{
 };
 
 use burn::tensor::Tensor;
+use lyceum_core::{Error, Result};
 
-use super::{Graph, Net, Shape};
+use super::{Graph, Net, Shape, file};
 use crate::Pass;
 
 /// What a crate above tells of an operation that networks may have.
@@ -41,7 +42,7 @@ use crate::Pass;
 ///     }
 /// }
 ///
-/// register("power", |number| Ok(Arc::new(Power(number.unwrap_or(2.0)))));
+/// register("power", |number| Ok(Arc::new(Power(number.unwrap_or(2.0)))))?;
 /// let text = "layers = [{ linear = 8 }, { power = 3 }, { linear = \"classes\" }]";
 /// let graph = Graph::parse("net.toml", text, Shape::Row(5), 2)?;
 /// assert!(matches!(&graph.nodes()[1].op, Op::Custom(operation) if operation.number() == Some(3.0)));
@@ -55,7 +56,7 @@ pub trait Operation: Debug + Send + Sync {
     fn number(&self) -> Option<f64>;
 
     /// The shape of what it gives, for one example; the error says in words what does not fit.
-    fn shape(&self, inputs: &[Shape]) -> Result<Shape, String>;
+    fn shape(&self, inputs: &[Shape]) -> std::result::Result<Shape, String>;
 
     /// The network that has what it learns, if it learns.
     fn body(&self) -> Option<&Graph> {
@@ -68,7 +69,8 @@ pub trait Operation: Debug + Send + Sync {
     }
 
     /// What it gives, `n × k`, for `n` examples, of what it reads, `n × d` each; images lie channel by channel, sequences step by step.
-    /// `body` is the network that [`body`](Self::body) describes, with its parameters.
+    /// `body` is the network that [`body`](Self::body) describes, with its parameters; the running statistics of its batch normalisation
+    /// follow the first time that it is run in a pass.
     fn run(&self, inputs: Vec<Tensor<2>>, body: Option<&Net>, pass: &mut Pass) -> Tensor<2>;
 }
 
@@ -79,13 +81,24 @@ impl PartialEq for dyn Operation {
 }
 
 /// Makes an operation from the number that a file has after its name, or says what is wrong with it.
-pub type Make = fn(Option<f64>) -> Result<Arc<dyn Operation>, String>;
+pub type Make = fn(Option<f64>) -> std::result::Result<Arc<dyn Operation>, String>;
 
 static REGISTERED: RwLock<BTreeMap<&'static str, Make>> = RwLock::new(BTreeMap::new());
 
-/// From now on, files of networks may name this operation. Names of operations that are there already keep their meaning.
-pub fn register(name: &'static str, make: Make) {
-    REGISTERED.write().unwrap_or_else(PoisonError::into_inner).insert(name, make);
+/// From now on, files of networks may name this operation.
+///
+/// # Errors
+///
+/// A name that is a key or an operation already, or has other letters than a-z, digits, - and _.
+pub fn register(name: &'static str, make: Make) -> Result<()> {
+    let letters = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-_".contains(letter);
+    let mut registered = REGISTERED.write().unwrap_or_else(PoisonError::into_inner);
+    let taken = file::is_reserved(name) || registered.get(name).is_some_and(|known| !std::ptr::fn_addr_eq(*known, make));
+    if name.is_empty() || !name.chars().all(letters) || taken {
+        return Err(Error::invalid("the name of an operation", name, "a-z, digits, - and _, and no key or operation that there is"));
+    }
+    registered.insert(name, make);
+    Ok(())
 }
 
 /// The operations that were registered.

@@ -164,8 +164,10 @@ pub(super) fn run(net: &Net, plan: &[Planned], input: Value, pass: &mut Pass) ->
             (_, layers) if let Op::Custom(operation) = op => {
                 let body = layers.first().map(|layer| net.layer(*layer));
                 let body = if let Some(Layer::Body(body)) = body { Some(body.as_ref()) } else { None };
+                let node = &net.graph().nodes()[step.node];
                 let given = operation.run(inputs.into_iter().map(Value::flat).collect(), body, pass);
-                Value::shaped(given, net.graph().nodes()[step.node].shape)
+                assert_eq!(given.dims(), [like.examples, node.shape.len()], "what `{}` gives is what it has said", node.name);
+                Value::shaped(given, node.shape)
             }
             (0, layers) => of_none(op, layers.first().map(|layer| net.layer(*layer)), &like),
             (1, []) => of_one(op, inputs.remove(0), step.activation, pass),

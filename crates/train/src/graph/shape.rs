@@ -80,6 +80,7 @@ impl Op {
         match self {
             Self::Constant(constant) | Self::Learned(constant) if inputs.is_empty() => return Ok(constant.shape()),
             Self::Constant(_) | Self::Learned(_) => return Err("reads nothing".into()),
+            Self::Custom(_) if inputs.is_empty() => return Err("reads nothing; allowed: one value or more".into()),
             Self::Custom(operation) => return operation.shape(inputs),
             op if op.reads_several() => return self.of_several(inputs),
             _ => {}
@@ -141,7 +142,11 @@ impl Op {
                     spread.checked_sub(padding.checked_mul(2)?).filter(|side| *side > 0)
                 };
                 match (side(height), side(width)) {
-                    (Some(height), Some(width)) => Ok(Shape::Images([*outputs, height, width])),
+                    (Some(height), Some(width)) => {
+                        // The way back looks at the result with its padding.
+                        padded([*outputs, height, width], *padding)?;
+                        Ok(Shape::Images([*outputs, height, width]))
+                    }
                     _ => Err(format!("padding {padding} leaves nothing of {input}")),
                 }
             }

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 use lyceum_core::{Error, Progress, Result, atomic, interrupt, run as run_files};
-use lyceum_epidemic::{Config, PolicyName, Simulation, report, table};
+use lyceum_epidemic::{Config, Deciding, PolicyName, Simulation, report, table};
 use serde_json::json;
 
 use super::{Policy, Simulated, folder, write_report};
@@ -140,7 +140,7 @@ impl Run {
                     Ok(new) => *config = new,
                     Err(error) => *changed.borrow_mut() = Err(error),
                 },
-                None,
+                Deciding::Now(None),
             );
             changed.into_inner()?;
             return simulation;
@@ -152,7 +152,7 @@ impl Run {
             if let Ok(before) = Simulation::load(state) {
                 let as_long = Config { days: config.days, ..before.config().clone() };
                 if as_long == config && before.days().len() <= config.days as usize {
-                    return Simulation::load_with(state, |before| before.days = config.days, None);
+                    return Simulation::load_with(state, |before| before.days = config.days, Deciding::AsBefore);
                 }
             }
         }

@@ -16,6 +16,11 @@ pub use network::{Network, NetworkConfig};
 pub trait Predict: Send + Sync {
     /// `risks` has a row for each phone.
     fn predict(&self, phones: &[Phone], risks: &mut [[f32; DAYS]]);
+
+    /// As [`Policy::wants_all`].
+    fn wants_all(&self) -> bool {
+        false
+    }
 }
 
 impl<F: Fn(&[Phone], &mut [[f32; DAYS]]) + Send + Sync> Predict for F {
@@ -43,6 +48,10 @@ impl<P: Predict> Policy for Predictor<P> {
 
     fn needs(&self) -> Needs {
         Needs::Messages
+    }
+
+    fn wants_all(&self) -> bool {
+        self.predict.wants_all()
     }
 
     fn assess(&self, phones: &[Phone], out: &mut [Assessment]) {

@@ -42,12 +42,17 @@ def load(path: Union[str, PathLike[str]]) -> Any:
     >>> load(file)
     ClassConditional(method=APS(alpha=0.2))
     """
-    model = _native.Predictor.from_json(Path(path).read_text())
+    text = Path(path).read_text()
+    try:
+        is_cross = json.loads(text).get("scheme") == "cross"
+    except (ValueError, AttributeError):  # told below
+        is_cross = False
+    model = (_native.CrossConformal if is_cross else _native.Predictor).from_json(text)
     score = json.loads(model.config)["score"]
     kind = score if isinstance(score, str) else next(iter(score))
     method: Classifier = {scorer._kind: scorer for scorer in (APS, LAC, RAPS, SAPS, TopK, Naive)}[kind]()
     method._take_options(json.loads(model.config))
-    schemes: dict[str, type[Any]] = {"class-conditional": ClassConditional, "groups": Mondrian, "weighted": Weighted}
+    schemes: dict[str, type[Any]] = {"class-conditional": ClassConditional, "groups": Mondrian, "weighted": Weighted, "cross": CrossConformal}
     estimator: Any = method if model.scheme == "marginal" else schemes[model.scheme](method)
     estimator._adopt(model)
     return estimator

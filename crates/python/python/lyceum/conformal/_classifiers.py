@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from .. import _native
 from .._arrays import array, seed
 from .._options import dumped
 from ._estimator import Estimator, logits_of
-from ._labels import codes, has_names, listed
+from ._labels import codes, distinct, has_names, listed
 from ._sets import PredictionSets
 
 Randomization = Literal["exact", "conservative", "off"]
@@ -49,7 +50,9 @@ class Calibrated(Estimator):
         if given is None and not has_names(labels):
             self.classes_ = np.arange(z.shape[1])
             return z, array(y, np.int64, 1, "y")
-        self.classes_ = np.unique(labels) if given is None else np.asarray(given)
+        self.classes_ = distinct(labels, "y") if given is None else np.asarray(given)
+        if len(set(self.classes_.tolist())) < len(self.classes_):
+            raise ValueError(f"classes: found {list(self.classes_)}; allowed: each label once")
         if len(self.classes_) != z.shape[1]:
             found = f"{len(self.classes_)} classes for {z.shape[1]} columns of logits"
             raise ValueError(f"y: found {found}; allowed: one for each. Give `classes`, the labels in the order of the columns")
@@ -86,7 +89,11 @@ class Calibrated(Estimator):
 
     def load(self: C, path: Union[str, PathLike[str]]) -> C:
         """Reads a model that `save` or ``lyceum conformal calibrate`` wrote; its options replace these."""
-        self._adopt(self._native_type.from_json(Path(path).read_text()))
+        # What does not fit must leave everything as it was.
+        other = copy.deepcopy(self)
+        other.__dict__.pop("feature_names_in_", None)
+        other._adopt(self._native_type.from_json(Path(path).read_text()))
+        self.__dict__ = other.__dict__
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -234,7 +241,7 @@ class Classifier(Calibrated):
 
 def warn_of_probabilities(logits: Any) -> None:
     """Probabilities are no logits: softmax would make them nearly even."""
-    first = array(logits, None, 2, "logits")[:1000]
+    first = array(logits.iloc[:1000] if hasattr(logits, "iloc") else logits[:1000], None, 2, "logits") if hasattr(logits, "shape") else np.zeros(0)
     if first.size and first.shape[1] > 1 and first.min() >= 0 and first.max() <= 1 and np.allclose(first.sum(1), 1, atol=1e-3):
         warnings.warn("the rows of `logits` add up to 1, as probabilities do: give logits, or log-probabilities", stacklevel=3)
 
@@ -389,5 +396,5 @@ def p_values(method: Classifier, logits: ArrayLike, y: ArrayLike, new_logits: Ar
     >>> p_values(LAC(), logits, [0, 1, 2, 0, 1, 2, 0, 1, 2], [[4.0, 0.0, 0.0]]).round(1).tolist()
     [[1.0, 0.2, 0.2]]
     """
-    z, labels = logits_of(logits, "logits"), array(y, np.int64, 1, "y")
+    z, labels = copy.copy(method)._examples(logits, y)
     return _native.p_values(method._plain_config(), z, labels, logits_of(new_logits, "new_logits"), seed(method.random_state))

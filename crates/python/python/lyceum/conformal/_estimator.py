@@ -25,8 +25,12 @@ def not_fitted(text: str) -> NotFittedError:
         return NotFittedError(text)
     from sklearn.exceptions import NotFittedError as Theirs  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
-    both: type[NotFittedError] = type("NotFittedError", (NotFittedError, Theirs), {})
-    return both(text)
+    class Both(NotFittedError, Theirs):  # type: ignore[misc,unused-ignore]
+        def __reduce__(self) -> Any:
+            return not_fitted, self.args
+
+    Both.__name__ = Both.__qualname__ = "NotFittedError"
+    return Both(text)
 
 
 class Estimator:
@@ -60,7 +64,10 @@ class Estimator:
             else:
                 setattr(self, name, value)
         for name, inner in nested.items():
-            getattr(self, name).set_params(**inner)
+            value = getattr(self, name)
+            if not hasattr(value, "set_params"):
+                raise ValueError(f"{name}: found {value!r}, which has no options; allowed: an estimator")
+            value.set_params(**inner)
         return self
 
     def __repr__(self) -> str:

@@ -16,9 +16,19 @@ def listed(values: Any, name: str) -> NDArray[Any]:
         found = as_numpy(values)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name}: {error}; allowed: a list of labels") from None
+    if found.dtype.kind == "O" and found.ndim == 1:  # numbers or strings, as lists of them would be
+        found = np.asarray(found.tolist())
     if found.ndim != 1:
         raise ValueError(f"{name}: found {found.ndim} axes; allowed: 1")
     return found
+
+
+def distinct(values: NDArray[Any], name: str) -> NDArray[Any]:
+    """The values that there are, rising."""
+    try:
+        return np.unique(values)
+    except TypeError as error:
+        raise ValueError(f"{name}: {error}; allowed: labels of one kind") from None
 
 
 def has_names(values: NDArray[Any]) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _native
-from .._arrays import array, seed
+from .._arrays import array, as_numpy, seed
 from ._estimator import Estimator
 
 R = TypeVar("R", bound="_Regressor")
@@ -82,8 +82,8 @@ class _Regressor(Estimator):
         if y is None:
             raise ValueError("y: found None; allowed: numbers. This estimator requires y to be passed, but the target y is None")
         rows, truth = _rows(X), _numbers(y, "y")
-        if len(rows) != len(truth):
-            raise ValueError(f"y: found {len(truth)} numbers; allowed: one for each of {len(rows)} rows of X")
+        if rows.shape[0] != len(truth):
+            raise ValueError(f"y: found {len(truth)} numbers; allowed: one for each of {rows.shape[0]} rows of X")
         self._learn_columns(X, rows.shape[1])
         return rows, truth
 
@@ -104,6 +104,8 @@ class _Regressor(Estimator):
         """The coverage of the intervals: the share that hold the true number."""
         low, high = self.predict(X)
         truth = _numbers(y, "y")
+        if len(truth) != len(low) or not np.isfinite(truth).all():
+            raise ValueError(f"y: found {len(truth)} numbers, {int((~np.isfinite(truth)).sum())} of them not finite; allowed: {len(low)}")
         return float(np.mean((low <= truth) & (truth <= high)))
 
 
@@ -152,15 +154,15 @@ class SplitRegressor(_Regressor):
         rows, truth = self._data(X, y)
         if self.prefit:
             self.estimator_, self.difficulty_ = self.estimator, self.difficulty
-            apart = np.arange(len(rows))
+            apart = np.arange(rows.shape[0])
         else:
-            train, apart = _parted(len(rows), self.calibration_share, self.random_state)
-            self.estimator_ = _copy(self.estimator).fit(rows[train], truth[train])
+            train, apart = _parted(rows.shape[0], self.calibration_share, self.random_state)
+            self.estimator_ = _copy(self.estimator).fit(_taken(rows, train), truth[train])
             self.difficulty_ = None
             if self.difficulty is not None:
-                errors = np.abs(truth[train] - _predicted(self.estimator_, rows[train]))
-                self.difficulty_ = _copy(self.difficulty).fit(rows[train], errors)
-        self._calibration = (_predicted(self.estimator_, rows[apart]), self._difficulty(rows[apart]), truth[apart])
+                errors = np.abs(truth[train] - _predicted(self.estimator_, _taken(rows, train)))
+                self.difficulty_ = _copy(self.difficulty).fit(_taken(rows, train), errors)
+        self._calibration = (_predicted(self.estimator_, _taken(rows, apart)), self._difficulty(_taken(rows, apart)), truth[apart])
         return self
 
     def _difficulty(self, rows: Any) -> Any:
@@ -206,11 +208,11 @@ class CQRRegressor(_Regressor):
         """Fits both regressors on one part of the data and calibrates on the other."""
         rows, truth = self._data(X, y)
         if self.prefit:
-            self.low_, self.high_, apart = self.low, self.high, np.arange(len(rows))
+            self.low_, self.high_, apart = self.low, self.high, np.arange(rows.shape[0])
         else:
-            train, apart = _parted(len(rows), self.calibration_share, self.random_state)
-            self.low_, self.high_ = (_copy(part).fit(rows[train], truth[train]) for part in (self.low, self.high))
-        self._calibration = (*self._quantiles(rows[apart]), truth[apart])
+            train, apart = _parted(rows.shape[0], self.calibration_share, self.random_state)
+            self.low_, self.high_ = (_copy(part).fit(_taken(rows, train), truth[train]) for part in (self.low, self.high))
+        self._calibration = (*self._quantiles(_taken(rows, apart)), truth[apart])
         return self
 
     def _quantiles(self, rows: Any) -> Any:
@@ -251,16 +253,16 @@ class CrossRegressor(_Regressor):
         if self.method not in ("plus", "minmax"):
             raise ValueError(f"method: found {self.method!r}; allowed: 'plus' or 'minmax'")
         rows, truth = self._data(X, y)
-        n = len(rows)
+        n = rows.shape[0]
         folds = n if self.folds is None else self.folds
         if not 2 <= folds <= n:
             raise ValueError(f"folds: found {folds}; allowed: 2 to {n}, the number of rows (n_samples = {n}; a minimum of 2 is required)")
         places = np.random.default_rng(seed(self.random_state)).permutation(n) * folds // n
-        self.estimators_ = [_copy(self.estimator).fit(rows[places != fold], truth[places != fold]) for fold in range(folds)]
+        self.estimators_ = [_copy(self.estimator).fit(_taken(rows, places != fold), truth[places != fold]) for fold in range(folds)]
         residuals = np.empty(n)
         for fold, estimator in enumerate(self.estimators_):
             apart = places == fold
-            residuals[apart] = np.abs(truth[apart] - _predicted(estimator, rows[apart]))
+            residuals[apart] = np.abs(truth[apart] - _predicted(estimator, _taken(rows, apart)))
         self._calibration = (residuals, places)
         return self
 
@@ -269,7 +271,13 @@ class CrossRegressor(_Regressor):
         rows = self._new(X)
         residuals, places = self._calibration
         by_fold = np.stack([_predicted(estimator, rows) for estimator in self.estimators_], axis=1)
-        return jackknife_plus(residuals, by_fold[:, places], self.alpha, minmax=self.method == "minmax")
+        # A number for each training point: some rows at a time.
+        at_once = max(1, 2**24 // max(len(places), 1))
+        parts = [
+            jackknife_plus(residuals, np.take(by_fold[start : start + at_once], places, axis=1), self.alpha, minmax=self.method == "minmax")
+            for start in range(0, max(len(by_fold), 1), at_once)
+        ]
+        return Intervals(*(np.concatenate(ends) for ends in zip(*parts)))
 
 
 def _parted(n: int, share: float, random_state: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -296,16 +304,19 @@ def _copy(estimator: Any) -> Any:
 
 
 def _predicted(estimator: Any, rows: Any) -> NDArray[np.float64]:
-    return _numbers(np.ravel(estimator.predict(rows)), "predictions")
+    return _numbers(np.ravel(as_numpy(estimator.predict(rows))), "predictions")
 
 
-def _rows(X: Any) -> NDArray[Any]:
-    if hasattr(X, "toarray"):
-        raise TypeError("X: found a sparse matrix; allowed: a dense array. Call toarray() first")
-    rows = array(X, None, 2, "X")
-    if not np.isfinite(rows).all():
-        raise ValueError("X: found NaN or infinity; allowed: finite numbers")
-    return rows
+def _rows(X: Any) -> Any:
+    """Rows that can be taken: a data frame or sparse matrix as it is, which the estimator may know what to do with; the rest as an array."""
+    rows = X if hasattr(X, "iloc") or hasattr(X, "tocsr") else as_numpy(X)
+    if rows.ndim != 2:
+        raise ValueError(f"X: found {rows.ndim} axes; allowed: 2. Reshape your data: a row a point")
+    return rows.tocsr() if hasattr(rows, "tocsr") else rows
+
+
+def _taken(rows: Any, places: Any) -> Any:
+    return rows.iloc[places] if hasattr(rows, "iloc") else rows[places]
 
 
 def _numbers(values: ArrayLike, name: str) -> NDArray[np.float64]:

@@ -49,6 +49,6 @@ def learn_then_test(
     """
     found = array(losses, np.float64, 2, "losses")
     means = found.mean(axis=0) if found.size else np.zeros(0)
-    if correction == "fixed-sequence" and len(means) > 1 and means[0] > means.min() + 3 * found.std() / np.sqrt(len(found)) + 1e-12:
+    if correction == "fixed-sequence" and len(means) > 1 and means[0] > means.min() + 3 * found[:, 0].std() / np.sqrt(len(found)) + 1e-12:
         warnings.warn("losses: the first column is not the safest, at which a fixed sequence begins: sort them, or take 'holm'", stacklevel=2)
     return _native.learn_then_test(found, alpha, delta, p_value, correction)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _native
 from .._arrays import array, seed
 from ._classifiers import LAC, Calibrated, Classifier, warn_of_probabilities
-from ._labels import codes, has_names, listed
+from ._labels import codes, distinct, has_names, listed
 from ._sets import PredictionSets
 
 
@@ -41,6 +41,7 @@ class _Scheme(Calibrated):
         self._fitted()
 
     def _adopt(self, model: Any) -> None:
+        self.__dict__.pop("_names_of_groups", None)
         if model.scheme != self._scheme:
             raise ValueError(f"scheme: found {model.scheme}; allowed: {self._scheme}, which {type(self).__name__} is")
         if self.method is not None:
@@ -108,7 +109,7 @@ class Mondrian(_Scheme):
     def fit(self, logits: ArrayLike, y: ArrayLike, groups: ArrayLike) -> Mondrian:
         """Calibrates on held-out logits, labels and the group of each example."""
         found = listed(groups, "groups")
-        self._names_of_groups = np.unique(found) if has_names(found) else None
+        self._names_of_groups = distinct(found, "groups") if has_names(found) else None
         self._calibrate(logits, y, groups=self._numbers(groups))
         return self
 

@@ -64,7 +64,8 @@ class PredictionSets:
     def __getitem__(self, point: Any) -> Any:
         """The labels of one point; of a slice, a list of numbers or a mask the sets of these points."""
         if not isinstance(point, (int, np.integer)):
-            chosen = np.arange(len(self))[point if isinstance(point, slice) else np.asarray(point)]
+            places = point if isinstance(point, slice) else np.asarray(point, dtype=None if len(point) else np.int64)
+            chosen = np.arange(len(self))[places]
             if chosen.ndim != 1:
                 raise IndexError(f"found {chosen.ndim} axes; allowed: a number, a slice, or a list of numbers or booleans")
             sizes = self.sizes[chosen]
@@ -121,7 +122,7 @@ class PredictionSets:
         return pandas.DataFrame(self.mask(), columns=range(self.classes) if self.names is None else self.names)
 
     def to_arrow(self) -> Any:
-        """A ``pyarrow.ListArray``: the labels of each point, most likely first. Indices are not copied."""
+        """A ``pyarrow.LargeListArray``: the labels of each point, most likely first. Indices are not copied."""
         import pyarrow  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
         labels = self.indices if self.names is None else self.names[self.indices]
