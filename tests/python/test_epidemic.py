@@ -272,6 +272,37 @@ def test_a_policy_that_fails_ends_the_simulation():
             simulation.run()
 
 
+def test_a_policy_is_asked_once_a_day_and_may_use_the_package():
+    from lyceum.federated import Network
+
+    network, asked, threads = Network("linear", 14, 14), [], set()
+
+    def policy(phones):
+        import threading
+
+        asked.append(len(phones["person"]))
+        threads.add(threading.get_ident())
+        return np.abs(network.logits(network.initial, phones["symptoms"].astype(np.float32)))
+
+    simulation = Simulation(people=4_000, days=3, policy=policy, seed=1)
+    simulation.run()
+    assert asked == [simulation.phones] * 3 and simulation.phones > 1_000 and len(threads) == 1
+
+
+def test_a_failed_simulation_stays_failed(tmp_path):
+    import pickle
+
+    def policy(phones):
+        raise ZeroDivisionError("here")
+
+    simulation = small(policy)
+    with pytest.raises(ZeroDivisionError):
+        simulation.run()
+    for use in [lambda: simulation.save(tmp_path / "x"), lambda: pickle.dumps(simulation), lambda: simulation.days, lambda: simulation.set_level(1)]:
+        with pytest.raises(RuntimeError, match="the policy failed on day 0"):
+            use()
+
+
 def test_a_policy_may_ask_for_the_day():
     seen = []
 
@@ -304,7 +335,8 @@ def test_a_saved_policy_is_not_forgotten(tmp_path):
     copies = [Simulation.load(tmp_path / "state", policy=zero), pickle.loads(pickle.dumps(simulation)), simulation]
     runs = [copy.run()["new_infections"].tolist() for copy in copies]
     assert runs[0] == runs[1] == runs[2]
-    assert Simulation.load(tmp_path / "state", policy="bct1").run()["day"][-1] == 7
+    for name in ("bct1", "none"):
+        assert Simulation.load(tmp_path / "state", policy=name).run()["day"][-1] == 7
 
 
 def test_progress_and_numbers_of_numpy():

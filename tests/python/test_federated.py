@@ -177,3 +177,25 @@ def test_empty_parts_and_rounds_are_no_surprise() -> None:
     result = simulate(Rules(), network, x, y, [[0, 1, 2, 3, 4, 5], []], 2)
     assert np.isfinite(result.model).all() and len(result.history) == 2
     assert simulate(Rules(), network, x, y, [[0]], 0).history == []
+
+
+def test_what_stops_a_program_comes_out():
+    import pytest
+    from lyceum.federated import Client, Network, Rules, Server, partition, simulate
+
+    network, rules = Network("linear", shape=4, classes=3), Rules("fedavg")
+    x, y = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32), np.arange(30) % 3
+    told = []
+    simulate(rules, network, x, y, partition(y, 3), rounds=2, progress=lambda done, rounds: told.append((done, rounds)))
+    assert told == [(1, 2), (2, 2)]
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(rules, network, x, y, partition(y, 3), rounds=2, progress=stop)
+    server = Server(rules, network.initial, clients=1)
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder, pytest.raises(KeyboardInterrupt):
+        Client(rules, stop, client=0, state=f"{folder}/0", examples=3).answer(server.message(), 0, None)

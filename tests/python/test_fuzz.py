@@ -56,6 +56,7 @@ def test_calls_from_several_threads():
             for _ in range(100):
                 combiner([[1.0, 2.0], [-1.0, 1.0]])
                 sampler.draw(count=2)
+                assert combiner.cosines.shape == (2, 2) and combiner.state_dict() and len(sampler.indices) >= 2
         except Exception as error:  # told below
             failures.append(error)
 

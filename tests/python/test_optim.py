@@ -121,3 +121,37 @@ def test_gradients_as_training_loops_have_them():
     assert combiner.state_dict()["state"].tolist() == before
     with pytest.raises(ValueError, match="found 1 arrays; allowed: 2"):
         Combiner()([[torch.ones(2), torch.ones(2)], [torch.ones(2)]])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_parameters_that_no_task_uses(method):
+    a, b = np.array([3.0, 0.0]), np.array([[-1.0, 1.0]])
+    losses = [1.0, 2.0]
+    whole, parted = Combiner(method, groups="whole"), Combiner(method, groups="parameter")
+    for _ in range(2):
+        for combiner in (whole, parted):
+            first, none, second = combiner([[a, None, b], [2 * a, None, None]], losses)
+            assert none is None and first.shape == (2,) and second.shape == (1, 2) and np.isfinite(first).all()
+    with pytest.raises(ValueError, match="no arrays"):
+        Combiner(method)([[], []], losses)
+    with pytest.raises(ValueError, match="without gaps"):
+        Combiner(method, groups=[2**58])([[a], [a]], losses)
+
+
+def test_a_combiner_goes_on_wherever_it_was_saved():
+    import pickle
+
+    combiner = Combiner("pcgrad", random_state=None)
+    rows = [[3.0, 0.0], [-1.0, 1.0], [-1.0, -1.0]]
+    combiner(rows)
+    twice = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(combiner))))
+    with pytest.raises(ValueError, match="no step"):
+        twice.cosines
+    other = Combiner("pcgrad", random_state=None)
+    other.load_state_dict(combiner.state_dict())
+    expected = combiner(rows).tolist()
+    assert twice(rows).tolist() == expected == other(rows).tolist()
+    broken = Combiner("gradnorm")
+    with pytest.raises(ValueError, match="losses"):
+        broken([[1.0], [2.0]])
+    pickle.loads(pickle.dumps(broken))

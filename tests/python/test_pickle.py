@@ -86,8 +86,27 @@ def test_cross_conformal_models(tmp_path):
     new = np.stack([logits[:20] + fold / 10 for fold in range(5)])
     expected = fitted.predict(new)
     fitted.save(tmp_path / "cross.json")
-    for other in [*copies(fitted), CrossConformal().load(tmp_path / "cross.json")]:
+    damaged = (tmp_path / "cross.json").read_text().replace("0.", "1.", 1)
+    (tmp_path / "damaged.json").write_text(damaged)
+    with pytest.raises(ValueError, match="checksum"):
+        conformal.load(tmp_path / "damaged.json")
+    for other in [*copies(fitted), CrossConformal().load(tmp_path / "cross.json"), conformal.load(tmp_path / "cross.json")]:
         assert other.predict(new) == expected
+
+
+def test_a_file_that_does_not_fit_changes_nothing(tmp_path):
+    logits, y = data()
+    ClassConditional(APS(0.3)).fit(logits, y).save(tmp_path / "classes.json")
+    fitted = LAC(0.1).fit(logits, y)
+    expected = fitted.predict(logits)
+    with pytest.raises(ValueError):
+        fitted.load(tmp_path / "classes.json")
+    assert fitted.alpha == 0.1 and fitted.predict(logits) == expected
+    # Names of groups belong to the fit.
+    groups = np.array(["x", "y", "z"])[np.arange(300) % 3]
+    Mondrian(LAC(0.2)).fit(logits, y, np.arange(300) % 5).save(tmp_path / "groups.json")
+    mondrian = Mondrian(LAC(0.2)).fit(logits, y, groups).load(tmp_path / "groups.json")
+    assert mondrian.groups_.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_everything_else(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas
 import pytest
 from lyceum.conformal import (
-    APS, LAC, RAPS, SAPS, ClassConditional, CQRRegressor, CrossRegressor, Mondrian, Naive, NotFittedError, SplitRegressor, TopK, Weighted,
+    APS, LAC, RAPS, SAPS, ClassConditional, CQRRegressor, CrossRegressor, Mondrian, Naive, NotFittedError, SplitRegressor, TopK, Weighted, p_values,
 )
 from sklearn.base import clone
 from sklearn.ensemble import GradientBoostingRegressor
@@ -36,7 +36,8 @@ EXPECTED = {
 }
 OF_NUMBERS = {
     name: NOT_NUMBERS
-    for name in ("check_methods_sample_order_invariance", "check_methods_subset_invariance", "check_fit_idempotent", "check_pipeline_consistency", "check_mixin_order")
+    for name in ("check_methods_sample_order_invariance", "check_methods_subset_invariance", "check_fit_idempotent", "check_pipeline_consistency", "check_mixin_order",
+                 "check_estimator_sparse_array", "check_estimator_sparse_matrix")
 }
 
 
@@ -123,6 +124,43 @@ def test_warnings_where_a_user_is_about_to_be_fooled():
         LAC().fit(shares, y)
     with pytest.warns(UserWarning, match="every set holds every label"):
         LAC(0.001).fit(logits, y)
+
+
+def test_labels_of_many_kinds():
+    import pyarrow
+
+    logits, y = data(200, classes=3)
+    names = np.array(["cat", "dog", "owl"])[y]
+    expected = LAC().fit(logits, names).predict(logits)
+    for kind in (names.tolist(), names.astype(object), pandas.Series(names), pyarrow.array(names), pyarrow.chunked_array([names])):
+        assert LAC().fit(logits, kind).predict(logits) == expected
+    assert LAC().fit(logits, y.astype(object)).classes_.tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="each label once"):
+        LAC(classes=["a", "a", "b"]).fit(logits, names)
+    for wrong in ([None, *names[1:]], 3, [[1]] * 200):
+        with pytest.raises(ValueError, match="y"):
+            LAC().fit(logits, wrong)
+    # The same data with the columns in another order have the same p-values.
+    plain = p_values(LAC(), logits[:100], y[:100], logits[100:])
+    turned = p_values(LAC(classes=[2, 1, 0]), logits[:100, ::-1], y[:100], logits[100:, ::-1])
+    assert np.array_equal(plain, turned[:, ::-1])
+    assert len(expected[[]]) == 0 and len(expected[y == 1]) == (y == 1).sum()
+
+
+def test_regressors_get_the_data_as_they_are():
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import OneHotEncoder
+
+    rng = np.random.default_rng(0)
+    X = pandas.DataFrame({"kind": rng.choice(["a", "b"], 300), "size": rng.normal(size=300)})
+    y = X["size"].to_numpy() + (X["kind"] == "a") + rng.normal(size=300) / 5
+    X.loc[::7, "size"] = np.nan
+    model = make_pipeline(ColumnTransformer([("kind", OneHotEncoder(), ["kind"]), ("size", SimpleImputer(), ["size"])]), LinearRegression())
+    for estimator in (SplitRegressor(model, 0.2), CrossRegressor(model, 0.2, folds=4)):
+        assert estimator.fit(X[:200], y[:200]).score(X[200:], y[200:]) > 0.65
+        with pytest.raises(ValueError, match="found 1 numbers"):
+            estimator.score(X[200:], [0.0])
 
 
 def regression(n, seed):

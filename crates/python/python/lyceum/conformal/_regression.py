@@ -96,6 +96,12 @@ class _Regressor(Estimator):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_calibration")
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        # What the estimator inside takes.
+        tags.input_tags.sparse = True
+        return tags
+
     def predict(self, X: ArrayLike) -> Intervals:
         """The interval of each row."""
         raise NotImplementedError
