@@ -144,7 +144,7 @@ fn networks_that_do_not_fit_are_refused() {
     let depthwise = own("layers = [{ conv = 4 }, { depthwise = 3 }, \"relu\", { linear = \"classes\" }]");
     assert!(depthwise.contains("GPM") && depthwise.contains("depthwise1"), "{depthwise}");
     let classes = own("layers = [{ linear = 7 }]");
-    assert!(classes.contains("10 numbers in a row"), "{classes}");
+    assert!(classes.contains("10 numbers, one for each class"), "{classes}");
 }
 
 #[test]
