@@ -60,6 +60,12 @@ def maybe(good, rate=0.2):
     return thing() if R.random() < rate else good
 
 
+def times(good):
+    """How often something is done: what was asked for is done, so not a billion times."""
+    value = maybe(good)
+    return good if isinstance(value, (int, float, np.number)) and value > 100 else value
+
+
 def n():
     return R.choice([0, 1, 2, 3, 5, 8, 30])
 
@@ -146,7 +152,7 @@ def scores():
         lambda: active.bald(maybe(values((2, count, k)))), lambda: active.variation_ratio(maybe(values((2, count, k)))),
         lambda: active.expected_loss(rows(count, k), rows(count, k), maybe("cross-entropy")), lambda: active.distance(rows(count, k), labels(2, count)),
         lambda: active.k_center_greedy(rows(count, k), maybe(R.choice([0, 1, 3])), labels(1, count)),
-        lambda: active.batch_bald(maybe(values((2, count, k))), maybe(2), labellings=maybe(10), random_state=maybe(0)),
+        lambda: active.batch_bald(maybe(values((2, count, k))), maybe(2), labellings=times(10), random_state=maybe(0)),
     ])()
 
 
@@ -169,9 +175,9 @@ def federation():
         maybe(R.choice(["feddyn", "fedavg", "fedprox", "scaffold", "fednova", "feddc", "fedavgm", "fedadam"]), 0.1), fraction=maybe(1.0), random_state=maybe(0),
         **({"clip": maybe(1.0), "noise": maybe(1.0)} if R.random() < 0.2 else {}),
     )
-    local = federated.Local(epochs=maybe(1), batch_size=maybe(5), learning_rate=maybe(0.1), clip_norm=maybe(10.0))
+    local = federated.Local(epochs=times(1), batch_size=maybe(5), learning_rate=maybe(0.1), clip_norm=maybe(10.0))
     return R.choice([
-        lambda: federated.simulate(rules, NETWORK, x, y, maybe(federated.partition(y, 2)), maybe(1), local=local, test=maybe((x, y))),
+        lambda: federated.simulate(rules, NETWORK, x, y, maybe(federated.partition(y, 2)), times(1), local=local, test=maybe((x, y))),
         lambda: NETWORK.logits(maybe(NETWORK.initial), x), lambda: NETWORK.evaluate(maybe(NETWORK.initial), x, y), lambda: NETWORK.arrays(maybe(NETWORK.initial)),
         lambda: federated.partition(labels(count, 3), maybe(2), maybe(R.choice([None, 0.3])), maybe(0)),
         lambda: federated.epsilon(maybe(1.0), maybe(10), maybe(1e-5)), lambda: federated.Network(maybe({"mlp": maybe({"hidden": maybe([3])})}), maybe(4), maybe(3), maybe(0)),

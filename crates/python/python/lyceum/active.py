@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from os import PathLike
@@ -84,6 +85,8 @@ class Sampler:
             raise ValueError(f"proposal: found {proposal!r}; allowed: {', '.join(map(repr, options))}")
         if not isinstance(pool_size, (int, np.integer)) or pool_size < 1:
             raise ValueError(f"pool_size: found {pool_size!r}; allowed: a whole number >= 1")
+        if 32 * int(pool_size) > _memory():
+            raise ValueError(f"pool_size: found {pool_size}; allowed: as many points as fit into memory, 32 bytes each")
         if not 0.0 <= clip <= 1.0:
             raise ValueError(f"clip: found {clip}; allowed: a number from 0 to 1")
         self.pool_size = int(pool_size)
@@ -224,6 +227,14 @@ def batch_bald(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The batch with the largest joint mutual information (BatchBALD), and what each point adds to it."""
     return _native.batch_bald(_probabilities(samples, 3, "samples"), count, labellings, seed(random_state))
+
+
+def _memory() -> float:
+    """Bytes of memory that this machine has, where that can be told."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):
+        return float("inf")
 
 
 def _points(taken: ArrayLike) -> NDArray[np.int64]:
