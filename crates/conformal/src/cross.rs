@@ -55,6 +55,9 @@ impl CrossConformal {
     /// folds from 0.
     pub fn calibrate(config: ConformalConfig, logits: ArrayView2<'_, f32>, labels: &[usize], folds: &[usize], seed: Seed) -> Result<Self> {
         same_length("folds", folds.len(), logits.nrows())?;
+        if folds.is_empty() {
+            return Err(Error::invalid("folds", "none", "one for each of 1 training point or more: without folds there are no models"));
+        }
         let count = folds.iter().max().map_or(0, |max| max.saturating_add(1));
         if count > logits.nrows() {
             return Err(Error::invalid("folds", count, format!("at most as many as rows: {}", logits.nrows())));

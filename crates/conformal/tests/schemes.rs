@@ -258,6 +258,9 @@ fn mistakes_are_told() {
     told(Weighted::calibrate(config, logits.view(), &labels, &[1e308; 50], seed), "weights: found a sum beyond");
     let clustering = Clustering { clusters: 9, share: 0.5 };
     told(ClassConditional::calibrate_clustered(config, clustering, logits.view(), &labels, seed), "clusters: found 9");
+    // Without folds there are no models to ask.
+    let none = CrossConformal::calibrate(config, logits.slice(ndarray::s![..0, ..]), &[], &[], seed).unwrap_err();
+    assert!(none.to_string().contains("folds: found none"), "{none}");
     let model = CrossConformal::calibrate(config, logits.view(), &labels, &[0; 50], seed).unwrap();
     told(model.predict(Array3::zeros((2, 3, CLASSES)).view(), seed), "2 models");
     let mondrian = Mondrian::calibrate(config, logits.view(), &labels, &[0; 50], seed).unwrap();
