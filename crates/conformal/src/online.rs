@@ -94,7 +94,7 @@ impl Online {
         self.scores.iter().copied()
     }
 
-    /// Goes on at this level after these scores, as [`level`](Self::level) and [`scores`](Self::scores) gave them.
+    /// Restores the state that [`level`](Self::level) and [`scores`](Self::scores) returned.
     ///
     /// # Errors
     ///

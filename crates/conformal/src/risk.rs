@@ -41,12 +41,13 @@ pub enum PValue {
 /// How several tests together keep to δ.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Correction {
-    /// One after the other in the grid's order at the level δ, until one stands: for a grid that is sorted by rising risk.
+    /// One after the other in the grid's order at the level δ, until a hypothesis is not rejected: for a grid sorted by rising risk.
     #[default]
     FixedSequence,
     /// Each at the level δ/L, in any order.
     Bonferroni,
-    /// Holm (1979): the smallest p-value at the level δ/L, the next at δ/(L − 1), …, until one stands; never behind Bonferroni.
+    /// Holm (1979): the smallest p-value at the level δ/L, the next at δ/(L − 1), …, until a hypothesis is not rejected. It rejects at
+    /// least what Bonferroni rejects.
     Holm,
 }
 

@@ -51,7 +51,7 @@ impl Resampling {
         range.map(|place| (place, 1.0 / size as f32)).collect()
     }
 
-    /// The means of windows of this size, `stride` apart, where so many zeros stand around.
+    /// The means of windows of this size, `stride` apart, with `padding` zeros added at both ends.
     ///
     /// # Panics
     /// Where a window does not fit, a size or stride is 0, or a window is padding alone.
@@ -65,7 +65,7 @@ impl Resampling {
         Self::of(inputs, (0..=(inputs + 2 * padding - size) / stride).map(window))
     }
 
-    /// The means of so many windows that cover the side, from ⌊i·n/m⌋ to ⌈(i + 1)·n/m⌉.
+    /// The means of m = `outputs` windows that cover the n pixels, the i-th from ⌊i·n/m⌋ to ⌈(i + 1)·n/m⌉.
     pub fn adaptive(inputs: usize, outputs: usize) -> Self {
         let window = |number: usize| {
             let range = number * inputs / outputs..((number + 1) * inputs).div_ceil(outputs);
@@ -74,12 +74,13 @@ impl Resampling {
         Self::of(inputs, (0..outputs).map(window))
     }
 
-    /// Each pixel so many times.
+    /// Each pixel `factor` times.
     pub fn nearest(inputs: usize, factor: usize) -> Self {
         Self::of(inputs, (0..inputs * factor).map(|place| vec![(place / factor, 1.0)]))
     }
 
-    /// So many times as many pixels, between neighbours by distance; pixels are squares, and beyond the outer ones nothing changes.
+    /// `factor` times as many pixels, interpolated linearly between the centres of neighbours; outside the outermost centres the value is
+    /// constant (PyTorch's `align_corners=False`).
     pub fn bilinear(inputs: usize, factor: usize) -> Self {
         let place = |place: usize| {
             let at = ((place as f64 + 0.5) / factor as f64 - 0.5).max(0.0);

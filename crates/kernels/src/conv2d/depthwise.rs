@@ -50,9 +50,9 @@ struct Framed {
 /// Some numbers of an output row.
 #[derive(Clone, Copy)]
 struct Chunk {
-    /// Where the first tap of the first number stands in the framed plane.
+    /// Index into the framed plane of what the first tap reads for the first number.
     from: usize,
-    /// Where the first number stands in the output plane.
+    /// Index of the first number in the output plane.
     to: usize,
     /// How many numbers there are.
     live: usize,
@@ -226,7 +226,7 @@ pub(super) fn backward(
 }
 
 /// # Safety
-/// There are so many numbers at this place.
+/// `LANES` numbers can be read from `at` on.
 #[inline(always)]
 unsafe fn lanes(framed: &[f32], at: usize) -> [f32; LANES] {
     // SAFETY: the caller's promise.

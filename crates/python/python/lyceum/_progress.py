@@ -11,8 +11,8 @@ Progress = Union[bool, Callable[[int, int], object]]
 
 @contextmanager
 def reporter(progress: Progress, total: int, start: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """A function that is told how much is done. `progress`: False for silence, True for a bar of tqdm where it is installed, or a
-    function that is called with what is done and all there is."""
+    """Gives a function to call with how much is done. `progress` is False for silence, True for a tqdm bar where tqdm is installed, or a
+    function to be called with how much is done and the total."""
     if callable(progress):
         yield lambda done: (progress(done, total), None)[1]
         return

@@ -125,7 +125,7 @@ class Combiner:
         if isinstance(self.groups, str):
             return [0] * count if self.groups == "whole" else list(range(count))
         groups = [int(group) for group in self.groups]
-        if len(groups) != count or set(groups) != set(range(max(groups) + 1 if groups and max(groups) < count else count)):
+        if len(groups) != count or sorted(set(groups)) != list(range(len(set(groups)))):
             raise ValueError(f"groups: found {groups}; allowed: a number for each of {count} arrays, from 0 on without gaps")
         return groups
 

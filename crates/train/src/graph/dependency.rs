@@ -185,6 +185,11 @@ impl Channels {
         }
     }
 
+    /// Channel by channel.
+    fn tie_each(&mut self, a: Port, b: Port, count: usize) {
+        (0..count).for_each(|channel| self.tie(self.atom(a, channel), self.atom(b, channel)));
+    }
+
     fn tie_node(&mut self, graph: &Graph, number: usize) {
         let node = &graph.nodes()[number];
         let output = Port::Node(number);
@@ -233,13 +238,11 @@ impl Channels {
             // Over the numbers of a step of the first, and the steps of the second, is summed.
             Op::MatrixProduct => {
                 self.tie_all(node.inputs[0], 0..graph.shape(node.inputs[0]).channels());
-                (0..count).for_each(|channel| self.tie(self.atom(node.inputs[1], channel), self.atom(output, channel)));
+                self.tie_each(node.inputs[1], output, count);
             }
             Op::WeightedSum => {
                 let (weights, values) = node.inputs.split_last().expect("a weighted sum reads its weights");
-                for port in values {
-                    (0..count).for_each(|channel| self.tie(self.atom(*port, channel), self.atom(output, channel)));
-                }
+                values.iter().for_each(|port| self.tie_each(*port, output, count));
                 self.tie_all(*weights, 0..values.len());
             }
             // Steps become channels.
@@ -259,9 +262,7 @@ impl Channels {
                 }
             }
             op => {
-                for port in &node.inputs {
-                    (0..count).for_each(|channel| self.tie(self.atom(*port, channel), self.atom(output, channel)));
-                }
+                node.inputs.iter().for_each(|port| self.tie_each(*port, output, count));
                 match op {
                     Op::GroupNorm { groups } => {
                         let size = count / groups;

@@ -31,12 +31,10 @@ class Calibrated(Estimator):
     classes_: NDArray[Any]
     _model: Any
     _native_type: Any = _native.Predictor
+    _fitted_by = "_model"
 
     def _classes(self) -> Union[Sequence[Any], None]:
         raise NotImplementedError
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_model")
 
     def _examples(self, logits: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Logits, and labels by the number of their column."""
@@ -190,7 +188,7 @@ class Classifier(Calibrated):
             cut = int(np.ceil(self.tuning_share * len(z)))
             tuning, rest = order[:cut], order[cut:]
             if self._fits_temperature():
-                config["temperature"] = _native.fit_temperature(z[tuning], labels[tuning])
+                config["temperature"] = fit_temperature(z[tuning], labels[tuning])
             if self._tunes():
                 adaptive = getattr(self, "tune", "size") == "adaptiveness"
                 penalty, k_reg = _native.tune_raps(dumped(config), z[tuning], labels[tuning], adaptive, root)

@@ -38,6 +38,8 @@ class Estimator:
 
     n_features_in_: int
     feature_names_in_: NDArray[Any]
+    _fitted_by: str
+    """The attribute that `fit` sets last."""
 
     @classmethod
     def _names(cls) -> list[str]:
@@ -76,7 +78,7 @@ class Estimator:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "n_features_in_")
+        return hasattr(self, self._fitted_by)
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags  # type: ignore[import-untyped,import-not-found,unused-ignore]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal, NamedTuple, TypeVar, Union
+from typing import Any, Literal, NamedTuple, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _native
 from .._arrays import array, as_numpy, seed
 from ._estimator import Estimator
-
-R = TypeVar("R", bound="_Regressor")
 
 
 class Intervals(NamedTuple):
@@ -78,6 +76,8 @@ def jackknife_plus(residuals: ArrayLike, predictions: ArrayLike, alpha: float = 
 
 
 class _Regressor(Estimator):
+    _fitted_by = "_calibration"
+
     def _data(self, X: Any, y: Any) -> tuple[Any, NDArray[np.float64]]:
         if y is None:
             raise ValueError("y: found None; allowed: numbers. This estimator requires y to be passed, but the target y is None")
@@ -92,9 +92,6 @@ class _Regressor(Estimator):
         rows = _rows(X)
         self._check_columns(X, rows.shape[1], "X")
         return rows
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_calibration")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
