@@ -1,8 +1,11 @@
 """What runs in other processes: forked, spawned, and the workers of a PyTorch DataLoader."""
 
 import multiprocessing
+import os
 import pickle
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -228,3 +231,35 @@ def test_spawned_workers(kind, vocabulary, tmp_path):
     first, second = _epochs(rows, collator, 1, "spawn", persistent=True)
     assert sum(_check(batch, names, tokenizer.pad_token_id)[0] for batch in first + second) > 0
     assert any((a["labels"] != b["labels"]).any() for a, b in zip(first, second, strict=True))
+
+
+POLICY = '''
+import multiprocessing as mp, sys
+import numpy as np
+from lyceum.epidemic import Simulation
+from lyceum.federated import Network, Rules, partition, simulate
+net = Network("linear", 14, 14)
+def policy(phones): return np.abs(net.logits(net.initial, phones["symptoms"].astype("f4")))
+def work(q):
+    days = Simulation(people=2000, days=3, policy=policy, seed=1, initially_infected=0.05).run()["new_infections"].tolist()
+    x, y = np.random.default_rng(0).normal(size=(30, 14)).astype("f4"), np.arange(30) % 14
+    told = []
+    simulate(Rules("fedavg"), net, x, y, partition(y, 3), rounds=2, progress=lambda a, b: told.append((a, net.logits(net.initial, x).shape)))
+    q.put((days, told))
+if __name__ == "__main__":
+    found = []
+    for kind in ("fork", "spawn"):
+        c = mp.get_context(kind); q = c.Queue(); p = c.Process(target=work, args=(q,)); p.start(); found.append(q.get(timeout=40)); p.join()
+    class Q: put = staticmethod(found.append)
+    work(Q)
+    assert found[0] == found[1] == found[2], found
+'''
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_functions_that_use_the_package_in_other_processes(tmp_path, threads):
+    """A policy and a report of progress that call the package again: in this process, forked and spawned, the same, and to an end."""
+    script = tmp_path / "policy.py"
+    script.write_text(POLICY)
+    environment = {**os.environ, "RAYON_NUM_THREADS": str(threads)}
+    subprocess.run([sys.executable, script], env=environment, check=True, timeout=120)
