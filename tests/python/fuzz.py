@@ -132,6 +132,28 @@ def regression():
         lambda: conformal.control_risk(rows(count, new), maybe(0.2), maybe(1.0)),
         lambda: conformal.learn_then_test(rows(count, new), maybe(0.2), maybe(0.1)),
         lambda: conformal.fit_temperature(rows(count, 3), labels(count, 3)),
+        lambda: conformal.VennAbers().fit(rows(count, R.choice([2, 3])), labels(count, 2)).predict_proba(rows(new, 2)),
+        lambda: distributions(count, new),
+    ])()
+
+
+class Line:
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return np.asarray(X, dtype=float).sum(1)
+
+
+def distributions(count, new):
+    found = conformal.SplitRegressor(Line(), prefit=maybe(True), difficulty=maybe(None)).fit(rows(count, 2), some(count))
+    series = conformal.EnbPIRegressor(Line(), members=times(3), block_length=maybe(2), symmetric=maybe(True)).fit(rows(count, 2), some(count))
+    X = rows(new, 2)
+    series.update(X, some(new))
+    found, taken = found.predict_distribution(X), series.predict(X, alpha=maybe(R.choice([None, 0.2, [0.1, 0.3]])))
+    return taken, R.choice([
+        lambda: found.cdf(some(new), random_state=maybe(0)), lambda: found.quantile(maybe([0.2, 0.8])), lambda: found.interval(maybe(0.1)),
+        lambda: found.crps(maybe(1.0)),
     ])()
 
 

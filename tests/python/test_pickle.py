@@ -10,7 +10,8 @@ import pytest
 from lyceum import conformal, federated
 from lyceum.active import Sampler
 from lyceum.conformal import (
-    APS, LAC, RAPS, SAPS, ClassConditional, CrossConformal, Mondrian, Naive, Online, SplitRegressor, TopK, Weighted,
+    APS, LAC, RAPS, SAPS, ClassConditional, CrossConformal, EnbPIRegressor, Mondrian, Naive, Online, SplitRegressor, TopK, VennAbers,
+    Weighted,
 )
 from lyceum.epidemic import Simulation, epidemic_env
 from lyceum.federated import Client, Local, Network, Rules, Server, Solution, partition, simulate
@@ -26,6 +27,16 @@ def data(n=300, classes=4, seed=0):
     rng = np.random.default_rng(seed)
     y = rng.integers(0, classes, n)
     return rng.normal(size=(n, classes)) + 2 * np.eye(classes)[y], y
+
+
+class Line:
+    """A regressor without scikit-learn."""
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return np.asarray(X).sum(1)
 
 
 SCHEMES = [
@@ -176,3 +187,16 @@ def test_federated_objects(tmp_path):
             assert type(other) is type(value)
     assert federated.epsilon(noise=4.0, rounds=50) > 0
     assert isinstance(copies(SplitRegressor(None))[0], SplitRegressor)
+    y = np.arange(80) % 2
+    logits = np.random.default_rng(0).normal(size=(80, 2)) + np.eye(2)[y]
+    fitted = VennAbers().fit(logits, y)
+    line = SplitRegressor(Line(), prefit=True).fit(logits, logits[:, 0])
+    ensemble = EnbPIRegressor(Line(), members=4).fit(logits, logits[:, 0])
+    for other in copies(fitted):
+        assert np.array_equal(other.predict_proba(logits), fitted.predict_proba(logits))
+    for other in copies(line.predict_distribution(logits)):
+        assert np.array_equal(other.quantile([0.3, 0.8]), line.predict_distribution(logits).quantile([0.3, 0.8]))
+    for other in copies(ensemble):
+        assert np.array_equal(other.predict(logits), ensemble.predict(logits))
+    for other in copies(LAC().fit(logits, y)):
+        assert other.predict(logits, alpha=0.3) == LAC(0.3).fit(logits, y).predict(logits)

@@ -4,7 +4,8 @@ import numpy as np
 import pandas
 import pytest
 from lyceum.conformal import (
-    APS, LAC, RAPS, SAPS, ClassConditional, CQRRegressor, CrossRegressor, Mondrian, Naive, NotFittedError, SplitRegressor, TopK, Weighted, p_values,
+    APS, LAC, RAPS, SAPS, ClassConditional, CQRRegressor, CrossRegressor, EnbPIRegressor, Mondrian, Naive, NotFittedError, SplitRegressor, TopK, VennAbers, Weighted,
+    p_values,
 )
 from sklearn.base import clone
 from sklearn.ensemble import GradientBoostingRegressor
@@ -15,8 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted
 
-CLASSIFIERS = [RAPS(lam=0.1, k_reg=1), APS(), LAC(), SAPS(), TopK(), Naive(), ClassConditional()]
-REGRESSORS = [SplitRegressor(LinearRegression()), CrossRegressor(LinearRegression(), folds=3)]
+CLASSIFIERS = [RAPS(lam=0.1, k_reg=1), APS(), LAC(), SAPS(), TopK(), Naive(), ClassConditional(), VennAbers()]
+REGRESSORS = [SplitRegressor(LinearRegression()), CrossRegressor(LinearRegression(), folds=3), EnbPIRegressor(LinearRegression(), members=5)]
 
 # Logits have a column a class: what the checks give as data has columns of any number.
 NOT_LOGITS = "columns are classes, which the data of this check have not"
@@ -195,3 +196,109 @@ def test_intervals_cover(make):
     assert np.allclose([o.low[0] for o in one], low[:5], rtol=1e-12) and np.allclose([o.high[0] for o in one], high[:5], rtol=1e-12)
     piped = make_pipeline(StandardScaler(), make()).fit(X[:200], y[:200])
     assert abs(piped.score(X[200:], y[200:]) - 0.8) < 0.2
+
+
+def test_several_levels_in_one_call():
+    logits, y = data()
+    for method in (LAC(0.2), RAPS(0.2), APS(0.2, temperature="fit")):
+        fitted = method.fit(logits[:600], y[:600])
+        found = fitted.predict(logits[600:], alpha=[0.3, 0.2, 0.05])
+        assert found[1] == fitted.predict(logits[600:]) == fitted.predict(logits[600:], alpha=np.float64(0.2))
+        assert [sets.sizes.sum() for sets in found] == sorted(sets.sizes.sum() for sets in found)
+    assert LAC(0.05).fit(logits[:600], y[:600]).predict(logits[600:]) == LAC(0.2).fit(logits[:600], y[:600]).predict(logits[600:], alpha=0.05)
+    for wrong in (0.0, 1.5, [0.1, np.nan]):
+        with pytest.raises(ValueError, match="alpha"):
+            fitted.predict(logits, alpha=wrong)
+    X, y = series(400)
+    for regressor in (SplitRegressor(LinearRegression()), CrossRegressor(LinearRegression(), folds=4), EnbPIRegressor(LinearRegression(), members=9),
+                      CQRRegressor(*(GradientBoostingRegressor(loss="quantile", alpha=a, n_estimators=5) for a in (0.1, 0.9)))):
+        fitted = regressor.fit(X[:200], y[:200])
+        low, high = fitted.predict(X[200:], alpha=[0.5, 0.1])
+        assert low.shape == (200, 2) and (high - low)[:, 1].mean() > (high - low)[:, 0].mean()
+        assert np.array_equal(np.stack(fitted.predict(X[200:])), np.stack([low[:, 1], high[:, 1]]))
+        with pytest.raises(ValueError, match="alpha"):
+            fitted.predict(X, alpha=[])
+
+
+def series(n, seed=0):
+    """A wave with errors that depend on those before."""
+    rng = np.random.default_rng(seed)
+    X = np.stack([np.sin(np.arange(n) / 9), np.cos(np.arange(n) / 9)], axis=1)
+    errors = np.zeros(n)
+    for t in range(1, n):
+        errors[t] = 0.6 * errors[t - 1] + rng.exponential() - 1
+    return X, 3 * X[:, 0] + errors
+
+
+def test_distributions_are_calibrated():
+    held, crps, widths = [], [], []
+    for trial in range(60):
+        rng = np.random.default_rng(trial)
+        X = rng.normal(size=(220, 2))
+        y = X[:, 0] + (0.2 + np.abs(X[:, 1])) * rng.normal(size=220)
+        model = SplitRegressor(LinearRegression(), difficulty=GradientBoostingRegressor(n_estimators=10), random_state=trial).fit(X[:120], y[:120])
+        found = model.predict_distribution(X[120:])
+        held.append(found.cdf(y[120:], random_state=trial))
+        crps.append([found.crps(y[120:]).mean(), found.crps(y[120:] + 1).mean()])
+        low, high = found.interval(0.2)
+        widths.append(np.mean((low <= y[120:]) & (y[120:] <= high)))
+        quantiles = found.quantile([0.2, 0.5, 0.7])
+        assert (np.diff(quantiles, axis=1) >= 0).all() and np.array_equal(found.quantile(0.5), quantiles[:, 1])
+        assert len(found) == 100 and (found.cdf(quantiles[:, 0]) <= 0.25).all()
+    shares = np.histogram(np.concatenate(held), bins=10, range=(0, 1))[0] / 6000
+    assert np.abs(shares - 0.1).max() < 0.025, shares
+    assert np.mean(crps, axis=0)[0] < np.mean(crps, axis=0)[1] and np.mean(widths) == pytest.approx(1 - 6 / 37, abs=0.02), "36 points: 3 of 37 at each end"
+    with pytest.raises(ValueError, match="levels: found 2"):
+        found.quantile(2)
+    with pytest.raises(ValueError, match="y: found 2 numbers"):
+        found.cdf([1.0, 2.0])
+
+
+def test_a_series_is_covered_and_followed():
+    X, y = series(1800)
+    y[900:] += 6  # from then on
+    held, widths = [], {}
+    for symmetric in (True, False):
+        model = EnbPIRegressor(LinearRegression(), 0.1, block_length=20, symmetric=symmetric).fit(X[:300], y[:300])
+        widths[symmetric] = np.mean(np.subtract(*model.predict(X[:300])[::-1]))
+        for at in range(300, 1800, 10):
+            rows = slice(at, at + 10)
+            if not 900 <= at < 1200:
+                held.append(model.score(X[rows], y[rows]))
+            model = model.update(X[rows], y[rows])
+    still = EnbPIRegressor(LinearRegression(), 0.1, block_length=20).fit(X[:300], y[:300])
+    assert np.mean(held) == pytest.approx(0.9, abs=0.04) and still.score(X[1200:], y[1200:]) < 0.2, np.mean(held)
+    assert widths[False] < widths[True], "the errors lean to one side"
+    # As independent points: coverage as split conformal prediction has it.
+    covered = []
+    for trial in range(40):
+        rng = np.random.default_rng(trial)
+        X = rng.normal(size=(160, 3))
+        y = X.sum(1) + rng.normal(size=160)
+        covered.append(EnbPIRegressor(LinearRegression(), 0.2, members=10, random_state=trial).fit(X[:80], y[:80]).score(X[80:], y[80:]))
+    assert np.mean(covered) == pytest.approx(0.8, abs=0.03)
+    with pytest.raises(ValueError, match="block_length: found 300; allowed: 1 to 80"):
+        EnbPIRegressor(LinearRegression(), block_length=300).fit(X[:80], y[:80])
+
+
+def test_probabilities_are_calibrated():
+    for classes in (2, 4):
+        logits, y = data(8000, classes)
+        sure = 4 * logits
+        model = VennAbers(classes=[f"label {k}" for k in range(classes)]).fit(sure[:4000], np.array([f"label {k}" for k in y[:4000]]))
+        proba, (low, high) = model.predict_proba(sure[4000:]), model.predict_intervals(sure[4000:])
+        assert np.allclose(proba.sum(1), 1) and (low <= high).all() and proba.shape == (4000, classes)
+        plain = np.exp(sure[4000:] - sure[4000:].max(1, keepdims=True))
+        plain /= plain.sum(1, keepdims=True)
+
+        def error(p, truth=y[4000:]):
+            """The expected error of calibration in ten bins."""
+            chosen, right = p.max(1), p.argmax(1) == truth
+            bins = np.minimum((chosen * 10).astype(int), 9)
+            return sum(abs(chosen[bins == b].mean() - right[bins == b].mean()) * np.mean(bins == b) for b in set(bins))
+
+        assert error(proba) < error(plain) / 2.5, (error(proba), error(plain))
+        assert set(model.predict(sure[4000:])) <= set(model.classes_)
+        assert model.score(sure[4000:], model.classes_[y[4000:]]) == pytest.approx((plain.argmax(1) == y[4000:]).mean(), abs=0.02)
+    with pytest.raises(ValueError, match="not finite"):
+        model.predict_proba(np.full((1, 4), np.nan))

@@ -37,6 +37,9 @@
 //! | [`cross`] | cross-conformal prediction |
 //! | [`risk`] | conformal risk control, learn then test |
 //! | [`regression`] | split, quantile regression, jackknife+ |
+//! | [`predictive`] | [`Predictive`]: a distribution of each number |
+//! | [`enbpi`] | intervals of a series |
+//! | [`venn_abers`] | [`VennAbers`]: calibrated probabilities |
 //! | [`sets`] | [`PredictionSets`], in compressed rows |
 //! | [`temperature`] | temperature scaling |
 //! | [`tune`] | the choice of λ and k_reg, for size or for adaptiveness |
@@ -47,11 +50,13 @@
 pub mod conformal;
 pub mod cross;
 mod draws;
+pub mod enbpi;
 mod gather;
 pub mod logits;
 pub mod metrics;
 pub mod mondrian;
 pub mod online;
+pub mod predictive;
 pub mod predictor;
 pub mod quantile;
 mod ranking;
@@ -65,14 +70,17 @@ pub mod sets;
 mod softmax;
 pub mod temperature;
 pub mod tune;
+pub mod venn_abers;
 pub mod weighted;
 
 pub use conformal::{Conformal, ConformalConfig, Randomization};
 pub use cross::CrossConformal;
 pub use mondrian::{ClassConditional, Clustering, Mondrian};
 pub use online::{Adaptive, Online};
+pub use predictive::Predictive;
 pub use predictor::{Known, Predictor};
 pub use scheme::Scheme;
 pub use score::ScoreConfig;
 pub use sets::PredictionSets;
+pub use venn_abers::VennAbers;
 pub use weighted::Weighted;

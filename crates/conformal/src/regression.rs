@@ -12,13 +12,18 @@ pub type Interval = (f64, f64);
 /// measure of difficulty σ̂ for each point the interval is ŷ ± q·σ̂, q that of |y − ŷ|/σ̂. [`split_intervals`] applies q.
 pub fn split(predictions: &[f64], difficulty: Option<&[f64]>, y: &[f64], alpha: f64) -> Result<f64> {
     quantile::check_alpha(alpha)?;
+    let mut scores: Vec<f64> = scaled_errors(predictions, difficulty, y)?.into_iter().map(f64::abs).collect();
+    Ok(quantile::threshold(&mut scores, alpha))
+}
+
+/// (y − ŷ)/σ̂ of each point.
+pub(crate) fn scaled_errors(predictions: &[f64], difficulty: Option<&[f64]>, y: &[f64]) -> Result<Vec<f64>> {
     same_length("y", y.len(), predictions.len())?;
     finite("prediction", predictions)?;
     finite("y", y)?;
     check_difficulty(difficulty, predictions.len())?;
     let scale = |row: usize| difficulty.map_or(1.0, |difficulty| difficulty[row]);
-    let mut scores: Vec<f64> = predictions.iter().zip(y).enumerate().map(|(row, (p, y))| (y - p).abs() / scale(row)).collect();
-    Ok(quantile::threshold(&mut scores, alpha))
+    Ok(predictions.iter().zip(y).enumerate().map(|(row, (p, y))| (y - p) / scale(row)).collect())
 }
 
 /// The intervals ŷ ± q, or ŷ ± q·σ̂, of new points, q from [`split`].
@@ -115,7 +120,7 @@ fn each<T: Copy + std::fmt::Debug>(what: &str, values: &[T], valid: impl Fn(&T) 
     }
 }
 
-fn finite(what: &str, values: &[f64]) -> Result<()> {
+pub(crate) fn finite(what: &str, values: &[f64]) -> Result<()> {
     each(what, values, |value| value.is_finite(), "a finite number")
 }
 

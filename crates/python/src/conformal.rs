@@ -58,6 +58,12 @@ impl PyPredictor {
         detached(py, calibrate).map(Self)
     }
 
+    /// One threshold for all from the scores of the calibration examples; `config` is JSON.
+    #[staticmethod]
+    fn from_scores(config: &str, scores: PyReadonlyArray1<'_, f64>, classes: usize) -> PyResult<Self> {
+        Ok(Self(Predictor::Marginal(Conformal::from_scores(parse(config)?, scores.as_array().to_vec(), classes))))
+    }
+
     #[staticmethod]
     fn from_json(text: &str) -> PyResult<Self> {
         Predictor::from_json(text).map(Self).map_err(exception)
@@ -143,6 +149,19 @@ pub(crate) fn p_values<'py>(
         conformal::p_values(&config, &conformal::scores(&config, logits, &labels, Seed::new(seed))?, new, test(seed))
     });
     Ok(found?.into_pyarray(py))
+}
+
+/// The score of each row's label: `config` is JSON.
+#[pyfunction]
+pub(crate) fn calibration_scores<'py>(
+    py: Python<'py>,
+    config: &str,
+    logits: PyReadonlyArray2<'py, f32>,
+    labels: PyReadonlyArray1<'py, i64>,
+    seed: u64,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    let (config, logits, labels) = (parse(config)?, logits.as_array(), numbers("label", &labels)?);
+    Ok(detached(py, || conformal::scores(&config, logits, &labels, Seed::new(seed)))?.into_pyarray(py))
 }
 
 /// The score of every label of every row: `config` is JSON.

@@ -40,7 +40,9 @@ mod _native {
         PySampler, bald, batch_bald, distance, entropy, expected_loss, k_center_greedy, least_confidence, margin, variation_ratio,
     };
     #[pymodule_export]
-    use super::conformal::{PyPredictor, coverage_interval, fit_temperature, logits_from_f64, p_values, scores, sscv, tune_raps};
+    use super::conformal::{
+        PyPredictor, calibration_scores, coverage_interval, fit_temperature, logits_from_f64, p_values, scores, sscv, tune_raps,
+    };
 
     #[pymodule_export]
     use super::epidemic::{PySimulation, epidemic_parameters};
@@ -58,7 +60,10 @@ mod _native {
     use super::optim::PyCombiner;
 
     #[pymodule_export]
-    use super::schemes::{PyCrossConformal, PyOnline, control_risk, jackknife_plus, learn_then_test, quantile_interval, split_interval};
+    use super::schemes::{
+        PyCrossConformal, PyOnline, PyPredictive, PyVennAbers, control_risk, enbpi_ends, jackknife_plus, learn_then_test,
+        quantile_interval, split_interval,
+    };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,11 +1,11 @@
 //! The calibration schemes of `lyceum.conformal` beyond split conformal prediction.
 
 use lyceum_conformal::{
-    CrossConformal, Online, regression,
+    CrossConformal, Online, Predictive, VennAbers, enbpi, regression,
     risk::{self, Correction, PValue},
 };
-use lyceum_core::{Error, Seed};
-use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
+use lyceum_core::{Error, Result, Seed};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3, ndarray::Array2};
 use pyo3::prelude::*;
 
 use crate::{
@@ -164,6 +164,83 @@ pub(crate) fn jackknife_plus<'py>(
     let (residuals, predictions) = (residuals.as_array().to_vec(), predictions.as_array());
     let intervals = if minmax { regression::jackknife_minmax } else { regression::jackknife_plus };
     Ok(two_arrays(py, detached(py, || intervals(&residuals, predictions, alpha))?))
+}
+
+/// What EnbPI adds to predictions.
+#[pyfunction]
+pub(crate) fn enbpi_ends(errors: PyReadonlyArray1<'_, f64>, alpha: f64, symmetric: bool) -> PyResult<(f64, f64)> {
+    enbpi::ends(&errors.as_array().to_vec(), alpha, symmetric).map_err(exception)
+}
+
+/// A conformal predictive system. New points are their predictions and difficulties, arrays of one length.
+#[pyclass(name = "Predictive", module = "lyceum._native", frozen)]
+pub(crate) struct PyPredictive(Predictive);
+
+#[pymethods]
+impl PyPredictive {
+    #[new]
+    #[pyo3(signature = (predictions, difficulty, y))]
+    fn new(
+        predictions: PyReadonlyArray1<'_, f64>,
+        difficulty: Option<PyReadonlyArray1<'_, f64>>,
+        y: PyReadonlyArray1<'_, f64>,
+    ) -> PyResult<Self> {
+        let difficulty = difficulty.map(|values| values.as_array().to_vec());
+        let found = Predictive::calibrate(&predictions.as_array().to_vec(), difficulty.as_deref(), &y.as_array().to_vec());
+        found.map(Self).map_err(exception)
+    }
+
+    /// F(y, τ) of each point.
+    fn cdf<'py>(
+        &self,
+        py: Python<'py>,
+        points: PyReadonlyArray2<'py, f64>,
+        y: PyReadonlyArray1<'py, f64>,
+        tau: PyReadonlyArray1<'py, f64>,
+    ) -> Bound<'py, PyArray1<f64>> {
+        let (points, y, tau) = (points.as_array(), y.as_array(), tau.as_array());
+        let found = points.rows().into_iter().zip(y).zip(tau).map(|((point, y), tau)| self.0.cdf(point[0], point[1], *y, *tau));
+        found.collect::<Vec<f64>>().into_pyarray(py)
+    }
+
+    /// The quantiles of each point: points × levels.
+    fn quantiles<'py>(
+        &self,
+        py: Python<'py>,
+        points: PyReadonlyArray2<'py, f64>,
+        levels: PyReadonlyArray1<'py, f64>,
+    ) -> Bound<'py, PyArray2<f64>> {
+        let (points, levels) = (points.as_array(), levels.as_array());
+        let quantile = |(point, level)| self.0.quantile(points[[point, 0]], points[[point, 1]], levels[level]);
+        Array2::from_shape_fn((points.nrows(), levels.len()), quantile).into_pyarray(py)
+    }
+
+    fn intervals<'py>(&self, py: Python<'py>, points: PyReadonlyArray2<'py, f64>, alpha: f64) -> Ends<'py> {
+        two_arrays(py, points.as_array().rows().into_iter().map(|point| self.0.interval(point[0], point[1], alpha)).collect())
+    }
+
+    fn crps<'py>(&self, py: Python<'py>, points: PyReadonlyArray2<'py, f64>, y: PyReadonlyArray1<'py, f64>) -> Bound<'py, PyArray1<f64>> {
+        let (points, y) = (points.as_array(), y.as_array());
+        points.rows().into_iter().zip(y).map(|(point, y)| self.0.crps(point[0], point[1], *y)).collect::<Vec<f64>>().into_pyarray(py)
+    }
+}
+
+#[pyclass(name = "VennAbers", module = "lyceum._native", frozen)]
+pub(crate) struct PyVennAbers(VennAbers);
+
+#[pymethods]
+impl PyVennAbers {
+    #[new]
+    fn new(scores: PyReadonlyArray1<'_, f64>, labels: PyReadonlyArray1<'_, bool>) -> PyResult<Self> {
+        VennAbers::calibrate(&scores.as_array().to_vec(), &labels.as_array().to_vec()).map(Self).map_err(exception)
+    }
+
+    /// p₀ and p₁ of each score.
+    fn probabilities<'py>(&self, py: Python<'py>, scores: PyReadonlyArray1<'py, f64>) -> PyResult<Ends<'py>> {
+        let scores = scores.as_array().to_vec();
+        let found = detached(py, || scores.iter().map(|score| self.0.probabilities(*score)).collect::<Result<Vec<_>>>());
+        Ok(two_arrays(py, found?))
+    }
 }
 
 #[pyfunction]

@@ -20,15 +20,18 @@ from typing import Any, Union
 
 from .. import _native
 from ._classifiers import APS, LAC, RAPS, SAPS, Classifier, Naive, TopK, fit_temperature, p_values, scores
+from ._distributions import Distributions, Intervals
 from ._estimator import NotFittedError
-from ._regression import CQRRegressor, CrossRegressor, Intervals, SplitRegressor, cqr, jackknife_plus, split_interval
+from ._regression import CQRRegressor, CrossRegressor, EnbPIRegressor, SplitRegressor, cqr, jackknife_plus, split_interval
 from ._risk import control_risk, learn_then_test
 from ._schemes import ClassConditional, CrossConformal, Mondrian, Online, Weighted
 from ._sets import Coverage, PredictionSets
+from ._venn_abers import VennAbers
 
 __all__ = [
-    "APS", "LAC", "RAPS", "SAPS", "CQRRegressor", "ClassConditional", "Coverage", "CrossConformal", "CrossRegressor", "Intervals",
-    "Mondrian", "Naive", "NotFittedError", "Online", "PredictionSets", "SplitRegressor", "TopK", "Weighted", "control_risk", "cqr",
+    "APS", "LAC", "RAPS", "SAPS", "CQRRegressor", "ClassConditional", "Coverage", "CrossConformal", "CrossRegressor",
+    "Distributions", "EnbPIRegressor", "Intervals", "Mondrian", "Naive", "NotFittedError", "Online", "PredictionSets", "SplitRegressor",
+    "TopK", "VennAbers", "Weighted", "control_risk", "cqr",
     "fit_temperature", "jackknife_plus", "learn_then_test", "load", "p_values", "scores", "split_interval",
 ]
 

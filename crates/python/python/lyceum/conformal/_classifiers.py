@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, Literal, TypeVar, Union, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,13 +25,10 @@ C = TypeVar("C", bound="Calibrated")
 T = TypeVar("T", bound="Classifier")
 
 
-class Calibrated(Estimator):
-    """What all that is calibrated on logits has: its model, the labels of the columns, and files."""
+class OfLogits(Estimator):
+    """What is fitted to logits and labels: the labels of the columns."""
 
     classes_: NDArray[Any]
-    _model: Any
-    _native_type: Any = _native.Predictor
-    _fitted_by = "_model"
 
     def _classes(self) -> Union[Sequence[Any], None]:
         raise NotImplementedError
@@ -61,6 +58,14 @@ class Calibrated(Estimator):
         z = logits_of(logits, "logits", ndim)
         self._check_columns(logits, z.shape[-1], "logits")
         return z
+
+
+class Calibrated(OfLogits):
+    """What all that makes sets has: its model, and files."""
+
+    _model: Any
+    _native_type: Any = _native.Predictor
+    _fitted_by = "_model"
 
     def _sets(self, arrays: tuple[NDArray[np.int64], NDArray[np.int32]]) -> PredictionSets:
         numbers = self.classes_.dtype.kind in "iu" and np.array_equal(self.classes_, np.arange(len(self.classes_)))
@@ -194,7 +199,8 @@ class Classifier(Calibrated):
                 penalty, k_reg = _native.tune_raps(dumped(config), z[tuning], labels[tuning], adaptive, root)
                 config["score"] = {"raps": {"lambda": penalty, "k_reg": k_reg}}
             z, labels = z[rest], labels[rest]
-        self._model = _native.Predictor.calibrate("marginal", dumped(config), z, labels, root, None, None, None)
+        self._scores = _native.calibration_scores(dumped(config), z, labels, root)
+        self._model = _native.Predictor.from_scores(dumped(config), self._scores, z.shape[1])
         self._fitted()
         if np.isinf(self.threshold_) and len(z):
             needed = int(np.ceil(1 / self.alpha)) - 1
@@ -225,12 +231,34 @@ class Classifier(Calibrated):
 
     def _adopt(self, model: Any) -> None:
         self._take_options(json.loads(model.config))
+        self.__dict__.pop("_scores", None)
         super()._adopt(model)
 
-    def predict(self, logits: ArrayLike) -> PredictionSets:
-        """The set of each row of logits."""
-        z = self._new(logits)
-        return self._sets(self._model.predict(z, seed(self.random_state), None, None))
+    @overload
+    def predict(self, logits: ArrayLike, alpha: Union[float, None] = None) -> PredictionSets: ...
+
+    @overload
+    def predict(self, logits: ArrayLike, alpha: Sequence[float]) -> list[PredictionSets]: ...
+
+    def predict(self, logits: ArrayLike, alpha: Union[float, Sequence[float], None] = None) -> Union[PredictionSets, list[PredictionSets]]:
+        """The set of each row of logits, at another `alpha` than the estimator's if one is given; at several, the sets of each.
+
+        >>> logits = np.random.default_rng(0).normal(size=(200, 3)) + 3 * np.eye(3)[np.arange(200) % 3]
+        >>> [sets.sizes.mean().round(1) for sets in LAC().fit(logits, np.arange(200) % 3).predict(logits, alpha=[0.2, 0.01])]
+        [np.float64(0.8), np.float64(1.0)]
+        """
+        z, root = self._new(logits), seed(self.random_state)
+        wanted: Any = alpha
+        levels = [wanted] if np.ndim(wanted) == 0 else list(wanted)
+        found = [self._sets(self._model_at(level).predict(z, root, None, None)) for level in levels]
+        return found[0] if np.ndim(wanted) == 0 else found
+
+    def _model_at(self, alpha: Union[float, None]) -> Any:
+        if alpha is None:
+            return self._model
+        if not hasattr(self, "_scores"):
+            raise ValueError(f"alpha: found {alpha}; allowed: none, as the model came from a file, which holds one threshold")
+        return _native.Predictor.from_scores(dumped({**json.loads(self._model.config), "alpha": alpha}), self._scores, self._model.classes)
 
     def score(self, logits: ArrayLike, y: ArrayLike) -> float:
         """The coverage of the sets: the share that hold the true label."""
