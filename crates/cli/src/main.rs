@@ -54,6 +54,7 @@ Examples:
   lyceum resume runs/quickstart
   lyceum list
   lyceum explain train
+  lyceum predict runs/quickstart/seed-1/SAM pictures/
   lyceum conformal calibrate --logits cal.npy --labels y.npy --alpha 0.1 --out model.json
   lyceum conformal predict --model model.json --logits test.npy --out sets.npz";
 
@@ -67,6 +68,8 @@ enum Command {
     Data(commands::data::Data),
     #[command(subcommand)]
     Model(commands::model::Model),
+    Predict(commands::predict::Predict),
+    Export(commands::predict::Export),
     #[command(subcommand)]
     Conformal(commands::conformal::Conformal),
     #[command(subcommand)]
@@ -139,6 +142,8 @@ fn dispatch(command: Command, progress: &Progress) -> Result<()> {
         Command::Report(command) => command.execute(progress)?,
         Command::Data(command) => command.execute(progress)?,
         Command::Model(command) => command.execute(progress)?,
+        Command::Predict(command) => command.execute(progress)?,
+        Command::Export(command) => command.execute(progress)?,
         Command::Conformal(command) => command.execute(progress)?,
         Command::Active(command) => command.execute(progress)?,
         Command::Masking(command) => command.execute(progress)?,

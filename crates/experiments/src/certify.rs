@@ -3,7 +3,7 @@
 //! It combines `lyceum-optim` and `lyceum-conformal`, which do not know of each other.
 
 use lyceum_conformal::{
-    Conformal, ConformalConfig, PredictionSets, Randomization, ScoreConfig,
+    Conformal, ConformalConfig, PredictionSets, Predictor, Randomization, ScoreConfig,
     conformal::softmax_row,
     metrics, temperature,
     tune::{self, Criterion},
@@ -22,10 +22,12 @@ use lyceum_optim::{
     comparison::{ArmConfig, Comparison, SharpnessConfig, TrainedArm},
     experiment::{curves, measured_curves, percent, spectrum, summarise, with_network},
 };
-use lyceum_train::{DeviceName, ModelConfig, TrainConfig, logits};
+use lyceum_train::{DeviceName, ModelConfig, TrainConfig, logits, onnx};
 use ndarray::{Array2, Axis as Dimension};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::trained;
 
 /// Pictures in the report.
 const PICTURES: usize = 24;
@@ -112,6 +114,12 @@ impl Experiment for Certify {
         let (data, arms, diverged) = comparison(config).train(run)?;
         let certified: Vec<Certified<'_>> =
             arms.iter().map(|arm| certify(&config.conformal, arm, &data, run.seed())).collect::<Result<_>>()?;
+        for one in &certified {
+            // RAPS is what a user asks for.
+            let sets = one.sets.last().map(|(_, conformal, _)| Predictor::Marginal(conformal.clone()));
+            let metadata = trained::metadata(one.temperature, sets.as_ref())?;
+            onnx::save(&run.folder().join(&one.arm.name), &one.arm.model, &data.classes, metadata)?;
+        }
         let headline = vec![
             Measure::share("test_accuracy", "test accuracy"),
             Measure::number("hessian_largest_eigenvalue", "largest Hessian eigenvalue"),

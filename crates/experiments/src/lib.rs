@@ -42,6 +42,8 @@ pub mod pretraining;
 mod seeds;
 #[cfg(feature = "active")]
 pub mod toy_regression;
+#[cfg(feature = "conformal")]
+pub mod trained;
 
 use std::path::{Path, PathBuf};
 

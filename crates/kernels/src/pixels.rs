@@ -134,14 +134,15 @@ impl PreparedLinear {
 #[allow(missing_docs, reason = "described above")]
 pub struct Windows {
     pub image: [usize; 3],
-    pub size: usize,
-    pub stride: usize,
-    pub padding: usize,
+    pub size: [usize; 2],
+    pub stride: [usize; 2],
+    /// Before and after, of rows and of columns.
+    pub padding: [[usize; 2]; 2],
 }
 
 impl Windows {
     fn output(&self) -> [usize; 2] {
-        [0, 1].map(|axis| (self.image[axis] + 2 * self.padding - self.size) / self.stride + 1)
+        [0, 1].map(|axis| (self.image[axis] + self.padding[axis].iter().sum::<usize>() - self.size[axis]) / self.stride[axis] + 1)
     }
 
     /// For each window, of one image after another: its numbers in `y`, and the pixels of `x` in it.
@@ -152,11 +153,11 @@ impl Windows {
         assert_eq!(x.len() / (height * width * c) * pixels * c, y.len(), "a window for each pixel of the output");
         for (x, y) in x.chunks_exact(height * width * c).zip(y.chunks_exact_mut(pixels * c)) {
             for (pixel, y) in y.chunks_exact_mut(c).enumerate() {
-                let range = |at: usize, extent: usize| {
-                    let first = at * self.stride;
-                    first.saturating_sub(self.padding)..(first + self.size).saturating_sub(self.padding).min(extent)
+                let range = |at: usize, axis: usize| {
+                    let (first, before) = (at * self.stride[axis], self.padding[axis][0]);
+                    first.saturating_sub(before)..(first + self.size[axis]).saturating_sub(before).min(self.image[axis])
                 };
-                let (rows, columns) = (range(pixel / columns, height), range(pixel % columns, width));
+                let (rows, columns) = (range(pixel / columns, 0), range(pixel % columns, 1));
                 let mut inside = rows.flat_map(|row| columns.clone().map(move |column| &x[(row * width + column) * c..][..c]));
                 work(y, &mut inside);
             }
@@ -182,7 +183,7 @@ pub fn max_pool(windows: &Windows, x: &[f32], y: &mut [f32]) {
 ///
 /// Where the lengths do not fit.
 pub fn average_pool(windows: &Windows, x: &[f32], y: &mut [f32]) {
-    let share = 1.0 / (windows.size * windows.size) as f32;
+    let share = 1.0 / (windows.size[0] * windows.size[1]) as f32;
     windows.each(x, y, |y, pixels| {
         y.fill(0.0);
         pixels.for_each(|x| add_and_cut(y, x, None));

@@ -51,18 +51,21 @@ impl Resampling {
         range.map(|place| (place, 1.0 / size as f32)).collect()
     }
 
-    /// The means of windows of this size, `stride` apart, with `padding` zeros added at both ends.
+    /// The means of windows of this size, `stride` apart, with so many zeros added before and after.
     ///
     /// # Panics
     /// Where a window does not fit, a size or stride is 0, or a window is padding alone.
-    pub fn windows(inputs: usize, size: usize, stride: usize, padding: usize) -> Self {
-        let fits = size > 0 && stride > 0 && padding < size && inputs.saturating_add(padding.saturating_mul(2)) >= size;
-        check::holds("resample", fits, || format!("windows of {size}, {stride} apart, in {inputs} pixels with padding {padding}"));
+    pub fn windows(inputs: usize, size: usize, stride: usize, [before, after]: [usize; 2]) -> Self {
+        let extent = inputs.saturating_add(before).saturating_add(after);
+        let fits = size > 0 && stride > 0 && before.max(after) < size && extent >= size;
+        check::holds("resample", fits, || {
+            format!("windows of {size}, {stride} apart, in {inputs} pixels with padding {before} and {after}")
+        });
         let window = |number: usize| {
             let start = number * stride;
-            Self::mean(start.saturating_sub(padding)..(start + size).saturating_sub(padding).min(inputs), size)
+            Self::mean(start.saturating_sub(before)..(start + size).saturating_sub(before).min(inputs), size)
         };
-        Self::of(inputs, (0..=(inputs + 2 * padding - size) / stride).map(window))
+        Self::of(inputs, (0..=(extent - size) / stride).map(window))
     }
 
     /// The means of m = `outputs` windows that cover the n pixels, the i-th from ⌊i·n/m⌋ to ⌈(i + 1)·n/m⌉.

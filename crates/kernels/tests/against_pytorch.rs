@@ -136,7 +136,7 @@ fn run(case: &Case<'_>) {
             case.check(y, &[&("x", &x), &("gamma", &gamma), &("beta", &beta)]);
         }
         "average_pool" => {
-            case.resampled(|side| Resampling::windows(side, case.number("size"), case.number("stride"), case.number("padding")))
+            case.resampled(|side| Resampling::windows(side, case.number("size"), case.number("stride"), [case.number("padding"); 2]))
         }
         "adaptive_average_pool" => case.resampled(|side| Resampling::adaptive(side, case.number("size"))),
         "nearest" => case.resampled(|side| Resampling::nearest(side, case.number("factor"))),

@@ -93,9 +93,9 @@ proptest! {
         let x = [2, 3, 6, 4];
         let nearest = |side: usize| Resampling::nearest(side, 2);
         refused("resample", |make| make.run(resample(make.of(x), nearest(wrong(6, kind).max(1)), nearest(4))))?;
-        refused("resample", |make| make.run(resample(make.of(x), Resampling::windows(6, 7, 1, 0), nearest(4))))?;
-        refused("resample", |make| make.run(resample(make.of(x), Resampling::windows(6, 2, 1, 2), nearest(4))))?;
-        refused("resample", |make| make.run(resample(make.of(x), Resampling::windows(6, 2, 0, 0), nearest(4))))?;
+        refused("resample", |make| make.run(resample(make.of(x), Resampling::windows(6, 7, 1, [0; 2]), nearest(4))))?;
+        refused("resample", |make| make.run(resample(make.of(x), Resampling::windows(6, 2, 1, [2; 2]), nearest(4))))?;
+        refused("resample", |make| make.run(resample(make.of(x), Resampling::windows(6, 2, 0, [0; 2]), nearest(4))))?;
         refused("resample", |make| make.run(resample(make.of(x), Resampling::adaptive(6, 0), nearest(4))))?;
         refused("resample", |make| make.run(resample(make.of(x), Resampling::bilinear(6, 0), nearest(4))))?;
     }

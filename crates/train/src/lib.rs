@@ -52,6 +52,7 @@ pub mod layers;
 pub mod masked_tokens;
 pub mod models;
 pub mod objective;
+pub mod onnx;
 pub mod optimizer;
 pub mod oracle;
 pub mod parallel;

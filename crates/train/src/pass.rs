@@ -32,15 +32,15 @@ pub enum LayerInput {
     Images(Tensor<4>, Window),
 }
 
-/// What of an image a convolution sees at a time: squares of `kernel`² pixels, `stride` apart, with `padding` zeros around.
+/// What of an image a convolution sees at a time: pixels in `kernel` rows and columns, `stride` apart, with `padding` zeros around.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "told above")]
 pub struct Window {
-    pub kernel: usize,
-    pub stride: usize,
-    pub padding: usize,
-    /// The distance between the pixels of a square; 1 where they touch.
-    pub dilation: usize,
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    pub padding: [usize; 2],
+    /// The distance between the pixels; 1 where they touch.
+    pub dilation: [usize; 2],
     /// How many groups the channels fall into.
     pub groups: usize,
 }

@@ -22,11 +22,11 @@ const CLASSES: usize = 3;
 
 /// A random operation; what it reads decides whether it fits.
 fn op(kind: u8, a: usize, b: usize) -> Op {
-    let conv = Conv { stride: 1 + b % 2, bias: a.is_multiple_of(2), ..Conv::new(2 + 2 * (a % 3), [1, 3, 5][b % 3]) };
+    let conv = Conv { stride: [1 + b % 2; 2], bias: a.is_multiple_of(2), ..Conv::new(2 + 2 * (a % 3), [1, 3, 5][b % 3]) };
     match kind {
         0..=3 => Op::Conv(conv),
         4 => Op::Conv(Conv { groups: 2, ..conv }),
-        5 => Op::Conv(Conv { dilation: 2, padding: 2, kernel: 3, ..conv }),
+        5 => Op::Conv(Conv { dilation: [2; 2], padding: [2, 1], kernel: [3, 2], ..conv }),
         // Depthwise, where as many channels are read.
         6 => Op::Conv(Conv { groups: 4, outputs: 4 * (1 + a % 2), ..conv }),
         7 => Op::TransposedConv { outputs: 3, kernel: 2 + a % 2, stride: 2, padding: 0 },
@@ -40,8 +40,8 @@ fn op(kind: u8, a: usize, b: usize) -> Op {
         17 => Op::Activation(Activation::Relu),
         18 => Op::Activation([Activation::Sigmoid, Activation::HardSwish, Activation::Silu, Activation::LeakyRelu(0.1)][a % 4]),
         19 => Op::Softmax,
-        20 => Op::MaxPool(Pool { size: 2, stride: 1 + a % 2, padding: 0 }),
-        21 => Op::AveragePool(Pool { size: 3, stride: 1 + a % 2, padding: 1 }),
+        20 => Op::MaxPool(Pool { size: [2, 1 + b % 2], stride: [1 + a % 2; 2], padding: [[0, a % 2], [0; 2]] }),
+        21 => Op::AveragePool(Pool { size: [3; 2], stride: [1 + a % 2; 2], padding: [[1; 2], [1, b % 2]] }),
         22 => Op::GlobalAveragePool,
         23 => Op::GlobalMaxPool,
         24 => Op::AdaptiveAveragePool { size: 2 },
@@ -49,7 +49,7 @@ fn op(kind: u8, a: usize, b: usize) -> Op {
         26 => Op::Slice { from: a % 2, until: 3 + b % 2 },
         27 => Op::Flatten,
         28 => Op::Reshape([Shape::Images([2 + 2 * (a % 2), 1, 1 + b % 2]), Shape::Sequence([2 + a % 2, 2 + 2 * (b % 2)])][a % 2]),
-        29 => Op::Pad(1),
+        29 => Op::Pad([[1, a % 2], [b % 2, 1]]),
         30 | 31 => Op::Add,
         32 => Op::Multiply,
         33 | 34 => Op::Concatenate,

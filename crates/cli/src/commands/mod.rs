@@ -8,6 +8,7 @@ pub(crate) mod explain;
 pub(crate) mod list;
 pub(crate) mod masking;
 pub(crate) mod model;
+pub(crate) mod predict;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod shell;

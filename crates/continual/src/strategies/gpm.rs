@@ -131,7 +131,7 @@ impl Gpm {
     /// no earlier tasks.
     pub fn check_network(graph: &Graph) -> Result<()> {
         let unfit = |node: &&Node| match &node.op {
-            Op::Conv(Conv { dilation, groups, .. }) => (*dilation, *groups) != (1, 1),
+            Op::Conv(Conv { dilation, groups, .. }) => (*dilation, *groups) != ([1; 2], 1),
             Op::TransposedConv { .. } | Op::Embedding { .. } | Op::Lstm { .. } | Op::Learned(_) | Op::Custom(_) => true,
             _ => false,
         };
@@ -389,17 +389,17 @@ fn patches(x: &Tensor<4>, window: Window, most: usize, rng: &mut Stream) -> Resu
     let [n, c, h, w] = x.dims();
     let Window { kernel, stride, padding, .. } = window;
     let values: Vec<f32> = x.clone().try_into_vec_as().map_err(|error| Error::Failed(format!("the device gave no numbers: {error}")))?;
-    let places = |side: usize| (side + 2 * padding - kernel) / stride + 1;
-    let (down, across) = (places(h), places(w));
+    let places = |side: usize, axis: usize| (side + 2 * padding[axis] - kernel[axis]) / stride[axis] + 1;
+    let (down, across, pixels) = (places(h, 0), places(w, 1), kernel[0] * kernel[1]);
     let all = n * down * across;
     let mut chosen: Vec<usize> = if all <= most { (0..all).collect() } else { index::sample(rng, all, most).into_vec() };
     chosen.sort_unstable();
-    let mut found = Array2::zeros((chosen.len(), c * kernel * kernel));
+    let mut found = Array2::zeros((chosen.len(), c * pixels));
     for (patch, mut row) in chosen.into_iter().zip(found.rows_mut()) {
         let (image, y, x) = (patch / (down * across), patch / across % down, patch % across);
         for (index, cell) in row.iter_mut().enumerate() {
-            let (channel, dy, dx) = (index / (kernel * kernel), index / kernel % kernel, index % kernel);
-            let (row, column) = ((y * stride + dy).wrapping_sub(padding), (x * stride + dx).wrapping_sub(padding));
+            let (channel, dy, dx) = (index / pixels, index % pixels / kernel[1], index % kernel[1]);
+            let (row, column) = ((y * stride[0] + dy).wrapping_sub(padding[0]), (x * stride[1] + dx).wrapping_sub(padding[1]));
             if row < h && column < w {
                 *cell = f64::from(values[((image * c + channel) * h + row) * w + column]);
             }
@@ -450,11 +450,12 @@ mod tests {
     #[test]
     fn patches_of_a_small_image() {
         let image = Tensor::<4>::from_data(TensorData::new((0..9).map(|i| i as f32).collect(), [1, 1, 3, 3]), &lyceum_train::cpu());
-        let window = Window { kernel: 2, stride: 1, padding: 0, dilation: 1, groups: 1 };
+        let window = Window { kernel: [2; 2], stride: [1; 2], padding: [0; 2], dilation: [1; 2], groups: 1 };
         let rng = &mut Seed::new(0).stream("patches");
         let expected = array![[0.0, 1.0, 3.0, 4.0], [1.0, 2.0, 4.0, 5.0], [3.0, 4.0, 6.0, 7.0], [4.0, 5.0, 7.0, 8.0]];
         assert_eq!(patches(&image, window, 100, rng).unwrap(), expected);
-        let padded = patches(&image, Window { kernel: 3, stride: 2, padding: 1, dilation: 1, groups: 1 }, 100, rng).unwrap();
+        let padded =
+            patches(&image, Window { kernel: [3; 2], stride: [2; 2], padding: [1; 2], dilation: [1; 2], groups: 1 }, 100, rng).unwrap();
         assert_eq!(padded.dim(), (4, 9));
         assert_eq!(padded.row(0).to_vec(), [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 3.0, 4.0]);
         assert_eq!(patches(&image, window, 2, rng).unwrap().dim(), (2, 4));

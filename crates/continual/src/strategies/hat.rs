@@ -113,7 +113,7 @@ impl Hat {
         // A unit that is masked gives 0, and so must what is made of it; units stay where they are.
         let keeps_units = |op: &Op| match op {
             Op::Activation(function) => !matches!(function, Activation::Sigmoid | Activation::HardSigmoid),
-            Op::Conv(Conv { dilation, groups, .. }) => (*dilation, *groups) == (1, 1),
+            Op::Conv(Conv { dilation, groups, .. }) => (*dilation, *groups) == ([1; 2], 1),
             Op::Linear { .. } | Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool | Op::GlobalMaxPool => true,
             Op::AdaptiveAveragePool { .. } | Op::Upsample { .. } | Op::Pad(_) | Op::Flatten | Op::Dropout(_) => true,
             _ => false,

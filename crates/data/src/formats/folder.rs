@@ -8,7 +8,10 @@ use std::{
 use lyceum_core::{Error, Result};
 use ndarray::Array2;
 
-use crate::{Dataset, Examples, Extent};
+use crate::{
+    Dataset, Examples, Extent,
+    formats::picture::{self, Fit},
+};
 
 /// Loads every image, scaled to `height × width`; grey (1 channel) or colour (3).
 pub fn load(folder: &Path, channels: usize, height: usize, width: usize) -> Result<Dataset> {
@@ -21,11 +24,7 @@ pub fn load(folder: &Path, channels: usize, height: usize, width: usize) -> Resu
     let mut labels = Vec::new();
     for (label, class) in classes.iter().enumerate() {
         for path in sorted(class)?.into_iter().filter(|path| path.is_file()) {
-            let picture = image::open(&path).map_err(|error| Error::damaged(&path, error.to_string()))?;
-            let picture = picture.resize_exact(width as u32, height as u32, image::imageops::FilterType::Triangle);
-            let bytes = if channels == 1 { picture.into_luma8().into_raw() } else { picture.into_rgb8().into_raw() };
-            // Pixel by pixel becomes channel by channel.
-            values.extend((0..channels).flat_map(|c| bytes.iter().skip(c).step_by(channels)).map(|&v| f32::from(v) / 255.0));
+            values.extend(picture::read(&path, extent, Fit::Stretch)?);
             labels.push(label);
         }
     }

@@ -8,3 +8,5 @@ pub mod idx;
 pub mod npy;
 #[cfg(feature = "parquet")]
 pub mod parquet;
+#[cfg(feature = "images")]
+pub mod picture;

@@ -40,7 +40,7 @@ impl Graph {
         let product = |factors: &[u64]| factors.iter().fold(1_u64, |product, factor| product.saturating_mul(*factor));
         let (parameters, multiply_adds) = match &node.op {
             Op::Conv(conv) => {
-                let seen = product(&[channels / conv.groups as u64, conv.kernel as u64, conv.kernel as u64]);
+                let seen = product(&[channels / conv.groups as u64, conv.kernel[0] as u64, conv.kernel[1] as u64]);
                 let bias = if conv.bias { conv.outputs as u64 } else { 0 };
                 (product(&[seen, conv.outputs as u64]).saturating_add(bias), product(&[seen, given]))
             }

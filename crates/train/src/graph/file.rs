@@ -461,15 +461,29 @@ impl<'a> Reader<'a> {
             let shape = entry.key("shape").map_or(Ok(Shape::Row(values.len())), shape)?;
             Constant::new(shape, values.into_iter().map(|value| value as f32).collect()).map_err(wrong)
         };
-        let conv = |outputs: usize, kernel: usize, groups: usize| -> Result<Conv> {
-            let dilation = or("dilation", 1)?;
-            let padding = or("padding", Conv::usual_padding(kernel, dilation))?;
-            let (stride, bias) = (or("stride", 1)?, flag("bias", true)?);
+        // One number is of height and of width; two are of each.
+        let pair = |value: &Value<'_>| match value.get_ref() {
+            DeValue::Array(_) => match numbers(value)?.as_slice() {
+                [height, width] => Ok([*height, *width]),
+                _ => Err(self.file.wrong(value.span(), "allowed: a number, or [height, width]".into(), None)),
+            },
+            _ => number(value).map(|number| [number; 2]),
+        };
+        let pair_or = |key: &str, usual: [usize; 2]| entry.key(key).map_or(Ok(usual), pair);
+        // Four begin at the top and go on to the left.
+        let ends = |value: &Value<'_>| match value.get_ref() {
+            DeValue::Array(all) if all.len() == 4 => numbers(value).map(|ends| [[ends[0], ends[2]], [ends[1], ends[3]]]),
+            _ => pair(value).map(|[height, width]| [[height; 2], [width; 2]]),
+        };
+        let conv = |outputs: usize, kernel: [usize; 2], groups: usize| -> Result<Conv> {
+            let dilation = pair_or("dilation", [1; 2])?;
+            let padding = pair_or("padding", Conv::usual_padding(kernel, dilation))?;
+            let (stride, bias) = (pair_or("stride", [1; 2])?, flag("bias", true)?);
             Ok(Conv { outputs, kernel, stride, padding, dilation, groups, bias })
         };
         let pool = || -> Result<Pool> {
-            let size = number(main("2")?)?;
-            Ok(Pool { size, stride: or("stride", size)?, padding: or("padding", 0)? })
+            let size = pair(main("2")?)?;
+            Ok(Pool { size, stride: pair_or("stride", size)?, padding: entry.key("padding").map_or(Ok([[0; 2]; 2]), ends)? })
         };
         // Those without a number of their own are written as they are, or = true beside other keys.
         let plain = |op: Op| match entry.main.map(|value| (value.span(), value.get_ref())) {
@@ -477,8 +491,8 @@ impl<'a> Reader<'a> {
             Some((span, _)) => Err(self.file.wrong(span, format!("allowed: \"{0}\", or {{ {0} = true, … }}", entry.kind), None)),
         };
         Ok(match entry.kind {
-            "conv" => Op::Conv(conv(number(main("CHANNELS")?)?, or("kernel", 3)?, or("groups", 1)?)?),
-            "depthwise" => Op::Conv(conv(channels, number(main("KERNEL")?)?, channels)?),
+            "conv" => Op::Conv(conv(number(main("CHANNELS")?)?, pair_or("kernel", [3; 2])?, or("groups", 1)?)?),
+            "depthwise" => Op::Conv(conv(channels, pair(main("KERNEL")?)?, channels)?),
             "transposed-conv" => {
                 let (kernel, stride) = (or("kernel", 2)?, or("stride", 2)?);
                 Op::TransposedConv { outputs: number(main("CHANNELS")?)?, kernel, stride, padding: or("padding", 0)? }
@@ -531,7 +545,7 @@ impl<'a> Reader<'a> {
             "gather" => Op::Gather(numbers(main("[CHANNEL, …]")?)?),
             "reshape" => Op::Reshape(shape(main("[CHANNELS, HEIGHT, WIDTH]")?)?),
             "transpose" => plain(Op::Transpose)?,
-            "pad" => Op::Pad(number(main("PIXELS")?)?),
+            "pad" => Op::Pad(ends(main("PIXELS")?)?),
             "dropout" => Op::Dropout(share(main("RATE")?)?),
             other => {
                 let make = self.registered.get(other).unwrap_or_else(|| unreachable!("`{other}` is no operation of the list"));

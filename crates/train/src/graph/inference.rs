@@ -93,7 +93,7 @@ enum Kernel {
     },
     Pad {
         extent: [usize; 2],
-        by: usize,
+        by: [[usize; 2]; 2],
     },
 }
 
@@ -231,9 +231,9 @@ fn compile(graph: &Graph, number: usize, arrays: &[Array]) -> Option<Kernel> {
     let windows = |Pool { size, stride, padding }| Windows { image: [height, width, channels], size, stride, padding };
     Some(match &node.op {
         Op::Conv(Conv { outputs, kernel, stride, padding, dilation, groups, bias }) => {
-            let options = ConvOptions::new([*stride; 2], [*padding; 2], [*dilation; 2], *groups);
+            let options = ConvOptions::new(*stride, *padding, *dilation, *groups);
             let bias = if *bias { values("bias")? } else { vec![0.0; *outputs] };
-            let shape = [*outputs, channels / groups, *kernel, *kernel];
+            let shape = [*outputs, channels / groups, kernel[0], kernel[1]];
             Kernel::Conv(Box::new(PreparedConv::new(extents, &values("weight")?, shape, bias, &options)))
         }
         Op::Linear { outputs } => {
@@ -349,9 +349,10 @@ impl Step {
             }
             Kernel::Pad { extent: [height, width], by } => {
                 y.fill(0.0);
+                let [[top, _], [left, right]] = *by;
                 for (x, y) in x.chunks_exact(height * width * c).zip(y.chunks_exact_mut(self.len)) {
                     for (row, x) in x.chunks_exact(width * c).enumerate() {
-                        y[((row + by) * (width + 2 * by) + by) * c..][..width * c].copy_from_slice(x);
+                        y[((row + top) * (width + left + right) + left) * c..][..width * c].copy_from_slice(x);
                     }
                 }
             }

@@ -99,7 +99,7 @@ impl LinearMap {
             }
             // The adjoint of a convolution with as many outputs as it has inputs.
             Op::TransposedConv { kernel, stride, .. } => {
-                convolution_norm_bound(weight, self.net.graph().input().channels(), *kernel, *stride, 1)
+                convolution_norm_bound(weight, self.net.graph().input().channels(), [*kernel; 2], [*stride; 2], [1; 2])
             }
             _ => {
                 let scale = |(gamma, v): (&f32, &f32)| BatchNorm::scale(*gamma, *v).abs();
@@ -114,17 +114,18 @@ fn largest(norms: impl Iterator<Item = f64>) -> f64 {
     norms.fold(0.0, |largest, norm| if norm.is_nan() { f64::INFINITY } else { norm.max(largest) })
 }
 
-/// Of a weight `outputs × inputs × kernel × kernel`.
-fn convolution_norm_bound(weight: &[f32], outputs: usize, kernel: usize, stride: usize, dilation: usize) -> f64 {
-    let positions = kernel * kernel;
+/// Of a weight `outputs × inputs × kernel`, the kernel of so many rows and columns.
+fn convolution_norm_bound(weight: &[f32], outputs: usize, kernel: [usize; 2], stride: [usize; 2], dilation: [usize; 2]) -> f64 {
+    let positions = kernel[0] * kernel[1];
     let inputs = weight.len() / outputs / positions;
     let at = |o: usize, i: usize, t: usize| f64::from(weight[(o * inputs + i) * positions + t]);
     let side_by_side = Array2::from_shape_fn((outputs, inputs * positions), |(o, column)| at(o, column / positions, column % positions));
     let stacked = Array2::from_shape_fn((outputs * positions, inputs), |(row, i)| at(row / positions, i, row % positions));
     let sum: f64 = (0..positions).map(|t| matrix_norm_bound(&Array2::from_shape_fn((outputs, inputs), |(o, i)| at(o, i, t)))).sum();
     // Of windows that are `stride` apart, a pixel is seen by those for which stride divides its distance from them.
-    let along = kernel.div_ceil(stride / gcd(stride, dilation));
-    sum.min(along as f64 * matrix_norm_bound(&side_by_side)).min(kernel as f64 * matrix_norm_bound(&stacked))
+    let along = [0, 1].map(|axis| kernel[axis].div_ceil(stride[axis] / gcd(stride[axis], dilation[axis])));
+    let windows = (along[0] * along[1]) as f64;
+    sum.min(windows.sqrt() * matrix_norm_bound(&side_by_side)).min((positions as f64).sqrt() * matrix_norm_bound(&stacked))
 }
 
 fn gcd(a: usize, b: usize) -> usize {

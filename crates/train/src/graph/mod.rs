@@ -195,10 +195,40 @@ impl Graph {
         }
     }
 
+    /// What the parameters of a node are called after; `None` for a node without any.
+    pub(crate) fn place_of(&self, node: usize) -> Option<&str> {
+        self.layers.iter().find(|place| place.node == node).map(|place| place.name.as_str())
+    }
+
     /// A node whose value nobody reads, besides the last.
     pub fn unread(&self) -> Option<&Node> {
         let before_last = self.nodes.len().saturating_sub(1);
         self.nodes[..before_last].iter().zip(self.readers()).find(|(_, readers)| readers.is_empty()).map(|(node, _)| node)
+    }
+
+    /// The part of it that gives this value.
+    pub(crate) fn only(&self, port: Port) -> Result<Self> {
+        let mut needed = vec![false; self.nodes.len()];
+        if let Port::Node(last) = port {
+            needed[last] = true;
+        }
+        for number in (0..self.nodes.len()).rev() {
+            if needed[number] {
+                self.nodes[number].inputs.iter().for_each(|port| {
+                    if let Port::Node(input) = port {
+                        needed[*input] = true
+                    }
+                });
+            }
+        }
+        let mut part = Self::new(self.input);
+        let mut ports = vec![Port::Input; self.nodes.len()];
+        for (number, node) in self.nodes.iter().enumerate().filter(|(number, _)| needed[*number]) {
+            let at = |port: &Port| if let Port::Node(input) = port { ports[*input] } else { Port::Input };
+            let inputs: Vec<Port> = node.inputs.iter().map(at).collect();
+            ports[number] = part.add(&node.name, node.op.clone(), &inputs)?;
+        }
+        Ok(part)
     }
 
     /// For each node, the nodes that read it; one that reads it twice is listed twice.

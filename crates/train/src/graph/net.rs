@@ -125,7 +125,7 @@ impl Layer {
             Op::Linear { outputs } => linear(if let Shape::Sequence([_, width]) = input { width } else { input.len() }, *outputs),
             Op::Lstm { width } => linear(if place.part == 0 { channels } else { *width }, width.saturating_mul(4)),
             Op::Conv(conv) => {
-                fits(&[channels / conv.groups, conv.outputs, conv.kernel, conv.kernel])?;
+                fits(&[channels / conv.groups, conv.outputs, conv.kernel[0], conv.kernel[1]])?;
                 let layer = Conv2d::grouped([channels, conv.outputs], conv.kernel, conv.groups, rng, device);
                 let layer = layer.with_stride(conv.stride).with_padding(conv.padding).with_dilation(conv.dilation);
                 Ok(Self::Conv(if conv.bias { layer } else { layer.without_bias() }))
@@ -295,7 +295,7 @@ mod tests {
         let mut graph = Graph::new(Shape::Images([4, 8, 8]));
         let mut ports = vec![Port::Input];
         let conv = Op::Conv(Conv::new(4, 3));
-        let pool = |size| Op::MaxPool(Pool { size, stride: size, padding: 0 });
+        let pool = |size| Op::MaxPool(Pool::new(size));
         for (number, (kind, a, b)) in choices.iter().enumerate() {
             let first = ports[ports.len() - 1 - a % ports.len().min(3)];
             let second = ports[ports.len() - 1 - b % ports.len()];

@@ -7,7 +7,7 @@ use lyceum_kernels::Activation as Fused;
 
 use super::{Operation, Shape};
 
-/// What a node does to what it reads. Sizes of one number hold for height and width.
+/// What a node does to what it reads. Sizes of one number hold for height and width, those of two are of height and of width.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
     /// A convolution.
@@ -65,7 +65,7 @@ pub enum Op {
     },
     /// A function of each number.
     Activation(Activation),
-    /// exp(xᵢ)/Σⱼ exp(xⱼ) of the numbers in a row.
+    /// exp(xᵢ)/Σⱼ exp(xⱼ) of the numbers in a row, or a step; of images, of the channels of each pixel.
     Softmax,
     /// The largest number of each window.
     MaxPool(Pool),
@@ -112,8 +112,8 @@ pub enum Op {
     Reshape(Shape),
     /// Height and width of images, or steps and width of a sequence, change places.
     Transpose,
-    /// So many zeros around images.
-    Pad(usize),
+    /// So many zeros around images: before and after, of height and of width.
+    Pad([[usize; 2]; 2]),
     /// In training each number is 0 with this probability, and the others are scaled up.
     Dropout(f64),
 }
@@ -179,10 +179,10 @@ impl Constant {
 #[allow(missing_docs, reason = "told above")]
 pub struct Conv {
     pub outputs: usize,
-    pub kernel: usize,
-    pub stride: usize,
-    pub padding: usize,
-    pub dilation: usize,
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    pub padding: [usize; 2],
+    pub dilation: [usize; 2],
     pub groups: usize,
     pub bias: bool,
 }
@@ -190,12 +190,19 @@ pub struct Conv {
 impl Conv {
     /// With a bias, stride 1 and as much padding as keeps the sides where the kernel is odd.
     pub fn new(outputs: usize, kernel: usize) -> Self {
-        Self { outputs, kernel, stride: 1, padding: Self::usual_padding(kernel, 1), dilation: 1, groups: 1, bias: true }
+        let [kernel, one] = [[kernel; 2], [1; 2]];
+        Self { outputs, kernel, stride: one, padding: Self::usual_padding(kernel, one), dilation: one, groups: 1, bias: true }
     }
 
     /// The padding that keeps the sides where the kernel is odd and the stride 1: dilation·(kernel − 1)/2.
-    pub fn usual_padding(kernel: usize, dilation: usize) -> usize {
-        dilation.saturating_mul(kernel.saturating_sub(1)) / 2
+    pub fn usual_padding(kernel: [usize; 2], dilation: [usize; 2]) -> [usize; 2] {
+        [0, 1].map(|axis| dilation[axis].saturating_mul(kernel[axis].saturating_sub(1)) / 2)
+    }
+
+    /// The kernel's side, if it is a square whose stride, padding and dilation are those of one side too.
+    pub fn side(&self) -> Option<usize> {
+        let square = [self.kernel, self.stride, self.padding, self.dilation].iter().all(|[height, width]| height == width);
+        square.then_some(self.kernel[0])
     }
 }
 
@@ -203,9 +210,22 @@ impl Conv {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "told above")]
 pub struct Pool {
-    pub size: usize,
-    pub stride: usize,
-    pub padding: usize,
+    pub size: [usize; 2],
+    pub stride: [usize; 2],
+    /// Before and after, of height and of width.
+    pub padding: [[usize; 2]; 2],
+}
+
+impl Pool {
+    /// Square windows of this size that touch.
+    pub const fn new(size: usize) -> Self {
+        Self { size: [size; 2], stride: [size; 2], padding: [[0; 2]; 2] }
+    }
+
+    /// The side of square windows that touch, without padding.
+    pub(super) fn touching(&self) -> Option<usize> {
+        (*self == Self::new(self.size[0])).then_some(self.size[0])
+    }
 }
 
 /// A function of each number.
@@ -309,9 +329,9 @@ impl Op {
         match *self {
             Self::Conv(Conv { outputs, kernel, stride, dilation, groups, .. }) => at_least_one(&[
                 ("the number of output channels", outputs),
-                ("kernel", kernel),
-                ("stride", stride),
-                ("dilation", dilation),
+                ("kernel", kernel[0].min(kernel[1])),
+                ("stride", stride[0].min(stride[1])),
+                ("dilation", dilation[0].min(dilation[1])),
                 ("groups", groups),
             ]),
             Self::TransposedConv { outputs, kernel, stride, .. } => {
@@ -323,8 +343,12 @@ impl Op {
             Self::Attention { heads } => at_least_one(&[("the number of heads", heads)]),
             Self::GroupNorm { groups } => at_least_one(&[("the number of groups", groups)]),
             Self::MaxPool(Pool { size, stride, padding }) | Self::AveragePool(Pool { size, stride, padding }) => {
-                at_least_one(&[("size", size), ("stride", stride)])?;
-                if padding > size / 2 { Err(format!("padding is {padding}; allowed: at most half of the window's {size}")) } else { Ok(()) }
+                at_least_one(&[("size", size[0].min(size[1])), ("stride", stride[0].min(stride[1]))])?;
+                let most = [0, 1].map(|axis| (padding[axis][0].max(padding[axis][1]), size[axis]));
+                match most.into_iter().find(|(padding, size)| padding >= size) {
+                    Some((padding, size)) => Err(format!("padding is {padding}; allowed: less than the window's {size}")),
+                    None => Ok(()),
+                }
             }
             Self::AdaptiveAveragePool { size } => at_least_one(&[("size", size)]),
             Self::Upsample { factor, .. } => at_least_one(&[("the factor", factor)]),

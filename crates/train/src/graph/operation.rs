@@ -1,6 +1,7 @@
 //! Operations of other crates.
 
 use std::{
+    any::Any,
     collections::BTreeMap,
     fmt::Debug,
     sync::{Arc, PoisonError, RwLock},
@@ -48,7 +49,7 @@ use crate::Pass;
 /// assert!(matches!(&graph.nodes()[1].op, Op::Custom(operation) if operation.number() == Some(3.0)));
 /// # Ok::<(), lyceum_core::Error>(())
 /// ```
-pub trait Operation: Debug + Send + Sync {
+pub trait Operation: Any + Debug + Send + Sync {
     /// What it is called in files and tables: the name by which it is registered.
     fn name(&self) -> &'static str;
 

@@ -10,7 +10,7 @@
 
 use lyceum_kernels::Activation as Fused;
 
-use super::{Activation, Graph, Op, Pool, Port, Shape};
+use super::{Activation, Graph, Op, Port, Shape};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +45,7 @@ pub(super) fn plan(graph: &Graph) -> Vec<Step> {
     let relu = |number: usize| next(number).filter(|(_, op)| **op == Op::Activation(Activation::Relu)).map(|(number, _)| number);
     // A maximum over windows that touch, as the kernel has it.
     let pool = |number: usize| match next(number) {
-        Some((number, Op::MaxPool(Pool { size, stride, padding: 0 }))) if size == stride => Some((number, *size)),
+        Some((number, Op::MaxPool(pool))) => pool.touching().map(|size| (number, size)),
         _ => None,
     };
     let read = |port: Port| Read { port, last: false };
@@ -120,7 +120,7 @@ pub(super) fn plan(graph: &Graph) -> Vec<Step> {
                     join(&mut step, pool);
                 }
             }
-            Op::MaxPool(Pool { size, stride, padding: 0 }) if size == stride => {
+            Op::MaxPool(pool) if pool.touching().is_some() => {
                 if let Some(relu) = relu(number) {
                     step.activation = Fused::Relu;
                     join(&mut step, relu);

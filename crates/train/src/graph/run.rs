@@ -230,7 +230,7 @@ fn of_one(op: &Op, x: Value, fused: Fused, pass: &mut Pass) -> Value {
             x => x.map_rows(gelu),
         },
         Op::Activation(function) => any!(x, x => activate(*function, x)),
-        Op::Softmax => x.map_rows(|x| activation::softmax(x, 1)),
+        Op::Softmax => any!(x, x => activation::softmax(x, 1)),
         Op::Last => match x {
             Value::Sequence(x, steps) => {
                 let n = x.dims()[0] / steps;
@@ -238,13 +238,21 @@ fn of_one(op: &Op, x: Value, fused: Fused, pass: &mut Pass) -> Value {
             }
             x => x,
         },
-        Op::MaxPool(Pool { size, stride, padding: 0 }) if size == stride => Value::Images(max_pool(x.images(), *size, fused)),
+        Op::MaxPool(pool) if let Some(size) = pool.touching() => Value::Images(max_pool(x.images(), size, fused)),
         Op::MaxPool(Pool { size, stride, padding }) => {
-            let options = MaxPoolOptions::new([*size; 2]).with_stride([*stride; 2]).with_padding([*padding; 2]);
-            Value::Images(module::max_pool2d(x.images(), options))
+            let options = MaxPoolOptions::new(*size).with_stride(*stride);
+            let even = padding.iter().enumerate().all(|(axis, [before, after])| before == after && *before <= size[axis] / 2);
+            Value::Images(if even {
+                module::max_pool2d(x.images(), options.with_padding(padding.map(|[before, _]| before)))
+            } else {
+                module::max_pool2d(framed(x.images(), *padding, f32::NEG_INFINITY), options)
+            })
         }
         Op::AveragePool(Pool { size, stride, padding }) => {
-            Value::Images(resampled(x.images(), |side| Resampling::windows(side, *size, *stride, *padding)))
+            let [rows, columns] = [0, 1].map(|axis| move |side| Resampling::windows(side, size[axis], stride[axis], padding[axis]));
+            let x = x.images();
+            let [_, _, height, width] = x.dims();
+            Value::Images(resample(x, rows(height), columns(width)))
         }
         Op::GlobalAveragePool if let Value::Sequence(x, steps) = x => {
             let [rows, width] = x.dims();
@@ -286,10 +294,16 @@ fn of_one(op: &Op, x: Value, fused: Fused, pass: &mut Pass) -> Value {
             let width = given.dims()[1];
             Value::Sequence(steps_first(given.reshape([n, steps, width])), steps)
         }
-        Op::Pad(by) => Value::Images(x.images().pad([(0, 0), (0, 0), (*by, *by), (*by, *by)], 0.0)),
+        Op::Pad(by) => Value::Images(framed(x.images(), *by, 0.0)),
         Op::Dropout(rate) => any!(x, x => pass.dropout(x, *rate)),
         other => unreachable!("`{}` reads several values or has parameters", other.name()),
     }
+}
+
+/// Images with so many pixels of this value around them.
+fn framed(x: Tensor<4>, by: [[usize; 2]; 2], value: f32) -> Tensor<4> {
+    let [height, width] = by.map(|[before, after]| (before, after));
+    x.pad([(0, 0), (0, 0), height, width], value)
 }
 
 /// Images whose two sides are made of those that there were.

@@ -106,11 +106,7 @@ impl Op {
                     Err(format!("queries, keys and values of {heads} heads in {width} numbers a step; allowed: a multiple of 3·{heads}"))
                 }
             }
-            Self::BatchNorm | Self::Activation(_) | Self::Dropout(_) | Self::LayerNorm => Ok(input),
-            Self::Softmax => match input {
-                Shape::Row(_) | Shape::Sequence(_) => Ok(input),
-                Shape::Images(_) => Err(format!("a softmax is over numbers in a row; found {input}")),
-            },
+            Self::BatchNorm | Self::Activation(_) | Self::Dropout(_) | Self::LayerNorm | Self::Softmax => Ok(input),
             Self::GroupNorm { groups } if !input.channels().is_multiple_of(*groups) => {
                 Err(format!("{groups} groups of {} channels (input {input}); allowed: a divisor", input.channels()))
             }
@@ -144,7 +140,7 @@ impl Op {
                 match (side(height), side(width)) {
                     (Some(height), Some(width)) => {
                         // The way back looks at the result with its padding.
-                        padded([*outputs, height, width], *padding)?;
+                        padded([*outputs, height, width], [[*padding; 2]; 2])?;
                         Ok(Shape::Images([*outputs, height, width]))
                     }
                     _ => Err(format!("padding {padding} leaves nothing of {input}")),
@@ -215,37 +211,50 @@ impl Conv {
         if !channels.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
             return Err(format!("{groups} groups of {channels} input and {outputs} output channels; allowed: a divisor of both"));
         }
-        padded([channels, height, width], padding)?;
-        let extent = dilation.saturating_mul(kernel - 1).saturating_add(1);
-        match (windows(height, extent, stride, padding), windows(width, extent, stride, padding)) {
-            (Some(height), Some(width)) => Ok(Shape::Images([outputs, height, width])),
-            _ => Err(format!("a kernel that spans {extent} pixels does not fit into {height}x{width} with padding {padding}")),
-        }
+        let framed = padded([channels, height, width], padding.map(|padding| [padding; 2]))?;
+        let extent = [0, 1].map(|axis| dilation[axis].saturating_mul(kernel[axis] - 1).saturating_add(1));
+        let message = || {
+            let [spans, padding] = [sides(extent), sides(padding)];
+            format!("a kernel that spans {spans} pixels does not fit into {height}x{width} with padding {padding}")
+        };
+        windows(framed, extent, stride).map(|[height, width]| Shape::Images([outputs, height, width])).ok_or_else(message)
     }
 }
 
 impl Pool {
     fn shape(&self, [channels, height, width]: [usize; 3]) -> Fit<Shape> {
         let Self { size, stride, padding } = *self;
-        padded([channels, height, width], padding)?;
-        match (windows(height, size, stride, padding), windows(width, size, stride, padding)) {
-            (Some(height), Some(width)) => Ok(Shape::Images([channels, height, width])),
-            _ => Err(format!("windows of {size} do not fit into {height}x{width} with padding {padding}")),
-        }
+        let framed = padded([channels, height, width], padding)?;
+        let message = || format!("windows of {} do not fit into {height}x{width} with padding {}", sides(size), ends(padding));
+        windows(framed, size, stride).map(|[height, width]| Shape::Images([channels, height, width])).ok_or_else(message)
     }
 }
 
 /// Images with so many pixels around them, which must fit into memory.
-fn padded([channels, height, width]: [usize; 3], by: usize) -> Fit<[usize; 3]> {
-    let side = |side: usize| by.checked_mul(2).and_then(|padding| padding.checked_add(side)).unwrap_or(usize::MAX);
-    let extents = [channels, side(height), side(width)];
+fn padded([channels, height, width]: [usize; 3], by: [[usize; 2]; 2]) -> Fit<[usize; 3]> {
+    let side = |side: usize, [before, after]: [usize; 2]| side.saturating_add(before).saturating_add(after);
+    let extents = [channels, side(height, by[0]), side(width, by[1])];
     memory::check("the padding", &extents).map_err(|error| error.to_string())?;
     Ok(extents)
 }
 
-/// How many windows there are along a side.
-fn windows(side: usize, extent: usize, stride: usize, padding: usize) -> Option<usize> {
-    side.checked_add(padding.checked_mul(2)?)?.checked_sub(extent).map(|rest| rest / stride + 1)
+/// How many windows there are along each side of an image with its padding.
+fn windows([_, height, width]: [usize; 3], extent: [usize; 2], stride: [usize; 2]) -> Option<[usize; 2]> {
+    let along = |side: usize, axis: usize| side.checked_sub(extent[axis]).map(|rest| rest / stride[axis] + 1);
+    Some([along(height, 0)?, along(width, 1)?])
+}
+
+/// Of height and width: one number where they are the same.
+pub(super) fn sides([height, width]: [usize; 2]) -> String {
+    if height == width { height.to_string() } else { format!("[{height}, {width}]") }
+}
+
+/// Before and after, of height and width; as few numbers as say it.
+pub(super) fn ends(padding: [[usize; 2]; 2]) -> String {
+    match padding {
+        [[top, bottom], [left, right]] if top == bottom && left == right => sides([top, left]),
+        [[top, bottom], [left, right]] => format!("[{top}, {left}, {bottom}, {right}]"),
+    }
 }
 
 fn images(shape: Shape) -> Fit<[usize; 3]> {

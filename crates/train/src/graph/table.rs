@@ -4,7 +4,10 @@ use std::fmt::{Display, Formatter};
 
 use lyceum_core::report::Table;
 
-use super::{Activation, Conv, Graph, Op, Pool, Port};
+use super::{
+    Activation, Conv, Graph, Op, Pool, Port,
+    shape::{ends, sides},
+};
 
 impl Graph {
     /// Of each node what it does, what it reads (`↑`: the node above), the shape of what it gives, and its cost for one example.
@@ -37,26 +40,26 @@ impl Display for Op {
         let name = self.name();
         match self {
             Self::Conv(Conv { kernel, stride, padding, dilation, groups, bias, .. }) => {
-                write!(to, "{name} {kernel}x{kernel}")?;
+                write!(to, "{name} {}x{}", kernel[0], kernel[1])?;
                 for (what, value, usual) in [
-                    ("stride", stride, 1),
-                    ("padding", padding, Conv::usual_padding(*kernel, *dilation)),
-                    ("dilation", dilation, 1),
-                    ("groups", groups, 1),
+                    ("stride", *stride, [1; 2]),
+                    ("padding", *padding, Conv::usual_padding(*kernel, *dilation)),
+                    ("dilation", *dilation, [1; 2]),
+                    ("groups", [*groups; 2], [1; 2]),
                 ] {
-                    if *value != usual {
-                        write!(to, ", {what} {value}")?;
+                    if value != usual {
+                        write!(to, ", {what} {}", sides(value))?;
                     }
                 }
                 if *bias { Ok(()) } else { write!(to, ", no bias") }
             }
             Self::TransposedConv { kernel, stride, .. } => write!(to, "{name} {kernel}x{kernel}, stride {stride}"),
             Self::MaxPool(Pool { size, stride, padding }) | Self::AveragePool(Pool { size, stride, padding }) => {
-                write!(to, "{name} {size}x{size}")?;
+                write!(to, "{name} {}x{}", size[0], size[1])?;
                 if stride != size {
-                    write!(to, ", stride {stride}")?;
+                    write!(to, ", stride {}", sides(*stride))?;
                 }
-                if *padding > 0 { write!(to, ", padding {padding}") } else { Ok(()) }
+                if *padding == [[0; 2]; 2] { Ok(()) } else { write!(to, ", padding {}", ends(*padding)) }
             }
             Self::GroupNorm { groups } => write!(to, "{name}, {groups} groups"),
             Self::Activation(Activation::LeakyRelu(slope)) => write!(to, "{name} {slope}"),
@@ -65,7 +68,7 @@ impl Display for Op {
             Self::Gather(channels) => write!(to, "{name} {} channels", channels.len()),
             Self::Custom(operation) if let Some(number) = operation.number() => write!(to, "{name} {number}"),
             Self::Slice { from, until } => write!(to, "{name} {from} to {until}"),
-            Self::Pad(by) => write!(to, "{name} {by}"),
+            Self::Pad(by) => write!(to, "{name} {}", ends(*by)),
             Self::Dropout(rate) => write!(to, "{name} {rate}"),
             _ => write!(to, "{name}"),
         }

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{Activation, Conv, Graph, Op, Pool, Port, Shape};
+use super::{
+    Activation, Conv, Graph, Op, Pool, Port, Shape,
+    shape::{ends, sides},
+};
 
 impl Graph {
     /// The text: an entry a node, numbers as they are, without blocks.
@@ -49,23 +52,24 @@ fn written(op: &Op) -> (String, String) {
         Op::Gather(ref channels) => (format!("{channels:?}"), String::new()),
         Op::Custom(ref operation) => (operation.number().map_or_else(|| "true".into(), |number| format!("{number:?}")), String::new()),
         Op::Conv(Conv { outputs, kernel, stride, padding, dilation, groups, bias }) => {
-            let sizes = [("kernel", kernel), ("stride", stride), ("padding", padding), ("dilation", dilation), ("groups", groups)];
-            (outputs.to_string(), format!("{}, bias = {bias}", keys(&sizes)))
+            let [kernel, stride, padding, dilation] = [kernel, stride, padding, dilation].map(sides);
+            let sizes = format!(", kernel = {kernel}, stride = {stride}, padding = {padding}, dilation = {dilation}");
+            (outputs.to_string(), format!("{sizes}, groups = {groups}, bias = {bias}"))
         }
         Op::TransposedConv { outputs, kernel, stride, padding } => {
             (outputs.to_string(), keys(&[("kernel", kernel), ("stride", stride), ("padding", padding)]))
         }
         Op::MaxPool(Pool { size, stride, padding }) | Op::AveragePool(Pool { size, stride, padding }) => {
-            (size.to_string(), keys(&[("stride", stride), ("padding", padding)]))
+            (sides(size), format!(", stride = {}, padding = {}", sides(stride), ends(padding)))
         }
+        Op::Pad(by) => (ends(by), String::new()),
         Op::Embedding { symbols, width } => (width.to_string(), keys(&[("symbols", symbols)])),
         Op::Upsample { factor, bilinear } => (factor.to_string(), format!(", bilinear = {bilinear}")),
         Op::Linear { outputs: number }
         | Op::Lstm { width: number }
         | Op::GroupNorm { groups: number }
         | Op::AdaptiveAveragePool { size: number }
-        | Op::Attention { heads: number }
-        | Op::Pad(number) => (number.to_string(), String::new()),
+        | Op::Attention { heads: number } => (number.to_string(), String::new()),
         Op::Slice { from, until } => (format!("[{from}, {until}]"), String::new()),
         Op::Reshape(shape) => (list(shape), String::new()),
         Op::Dropout(number) | Op::Activation(Activation::LeakyRelu(number)) => (format!("{number:?}"), String::new()),

@@ -16,11 +16,11 @@ pub struct Conv2d {
     weight: Param<Tensor<4>>,
     bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
-    stride: usize,
+    stride: [usize; 2],
     #[module(skip)]
-    padding: usize,
+    padding: [usize; 2],
     #[module(skip)]
-    dilation: usize,
+    dilation: [usize; 2],
     #[module(skip)]
     groups: usize,
 }
@@ -28,30 +28,31 @@ pub struct Conv2d {
 impl Conv2d {
     /// A square kernel of this size; weight by He's rule, bias 0.
     pub fn new(channels: [usize; 2], size: usize, rng: &mut Stream, device: &Device) -> Self {
-        Self::grouped(channels, size, 1, rng, device)
+        Self::grouped(channels, [size; 2], 1, rng, device)
     }
 
-    /// The same where output channels see the input channels of their group alone; the number of groups divides both.
-    pub fn grouped([inputs, outputs]: [usize; 2], size: usize, groups: usize, rng: &mut Stream, device: &Device) -> Self {
+    /// A kernel of this height and width, where output channels see the input channels of their group alone; the number of groups divides both.
+    pub fn grouped([inputs, outputs]: [usize; 2], [height, width]: [usize; 2], groups: usize, rng: &mut Stream, device: &Device) -> Self {
         let inputs = inputs / groups;
-        let weight = he_uniform([outputs, inputs, size, size], inputs * size * size, rng, device);
-        Self { weight, bias: Some(trained(vec![0.0; outputs], [outputs], device)), stride: 1, padding: 0, dilation: 1, groups }
+        let weight = he_uniform([outputs, inputs, height, width], inputs * height * width, rng, device);
+        let bias = Some(trained(vec![0.0; outputs], [outputs], device));
+        Self { weight, bias, stride: [1; 2], padding: [0; 2], dilation: [1; 2], groups }
     }
 
     /// With this distance between the pixels that a kernel sees.
-    pub fn with_dilation(mut self, dilation: usize) -> Self {
+    pub fn with_dilation(mut self, dilation: [usize; 2]) -> Self {
         self.dilation = dilation;
         self
     }
 
     /// With this stride.
-    pub fn with_stride(mut self, stride: usize) -> Self {
+    pub fn with_stride(mut self, stride: [usize; 2]) -> Self {
         self.stride = stride;
         self
     }
 
     /// With this many zeros around the input.
-    pub fn with_padding(mut self, padding: usize) -> Self {
+    pub fn with_padding(mut self, padding: [usize; 2]) -> Self {
         self.padding = padding;
         self
     }
@@ -75,12 +76,9 @@ impl Conv2d {
     }
 
     fn meet(&self, x: &Tensor<4>, pass: &mut Pass) -> ConvOptions<2> {
-        let kernel = self.weight.dims()[2];
-        pass.meet_images(
-            self.weight.id,
-            x,
-            Window { kernel, stride: self.stride, padding: self.padding, dilation: self.dilation, groups: self.groups },
-        );
-        ConvOptions::new([self.stride; 2], [self.padding; 2], [self.dilation; 2], self.groups)
+        let Self { stride, padding, dilation, groups, .. } = *self;
+        let [_, _, height, width] = self.weight.dims();
+        pass.meet_images(self.weight.id, x, Window { kernel: [height, width], stride, padding, dilation, groups });
+        ConvOptions::new(stride, padding, dilation, groups)
     }
 }

@@ -6,7 +6,7 @@ use lyceum_data::Extent;
 use crate::graph::{Activation, Constant, Conv, Graph, Init, LayerPlace, Op, Pool, Port, Shape};
 
 const RELU: Op = Op::Activation(Activation::Relu);
-const HALVE: Op = Op::MaxPool(Pool { size: 2, stride: 2, padding: 0 });
+const HALVE: Op = Op::MaxPool(Pool::new(2));
 
 /// A network in the making, whose operations mostly follow one another.
 struct Chain {
@@ -34,7 +34,7 @@ impl Chain {
 
     /// A convolution without bias, and batch normalisation.
     fn normed(&mut self, [conv, norm]: [&str; 2], outputs: usize, kernel: usize, stride: usize) -> Result<()> {
-        self.then(conv, Op::Conv(Conv { stride, bias: false, ..Conv::new(outputs, kernel) }))?;
+        self.then(conv, Op::Conv(Conv { stride: [stride; 2], bias: false, ..Conv::new(outputs, kernel) }))?;
         self.then(norm, Op::BatchNorm)
     }
 }
@@ -86,7 +86,7 @@ pub(super) fn cnn(extent: Extent, channels: &[usize], hidden: usize, batch_norm:
 pub(super) fn feddyn_cnn(extent: Extent, classes: usize) -> Result<Graph> {
     let mut net = Chain::images(extent);
     for number in 1..=2 {
-        net.then(&format!("conv{number}"), Op::Conv(Conv { padding: 0, ..Conv::new(64, 5) }))?;
+        net.then(&format!("conv{number}"), Op::Conv(Conv { padding: [0; 2], ..Conv::new(64, 5) }))?;
         net.then(&format!("conv{number}_relu"), RELU)?;
         net.then(&format!("pool{number}"), HALVE)?;
     }

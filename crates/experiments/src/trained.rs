@@ -1,0 +1,184 @@
+//! A trained model: an arm of a run, or an ONNX file of any origin.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use lyceum_conformal::{Known, PredictionSets, Predictor as Sets, conformal::softmax_row};
+use lyceum_core::{Error, Result, Seed};
+use lyceum_onnx::Model;
+use lyceum_train::{
+    Net, cpu,
+    graph::{Predictor, Shape},
+    onnx,
+};
+use ndarray::{Array2, ArrayView2};
+
+/// What a model's file tells of it, by key, besides [`onnx::CLASSES`]: the temperature, and the calibrated sets as JSON.
+const TEMPERATURE: &str = "lyceum.temperature";
+const SETS: &str = "lyceum.sets";
+
+/// A network with what is needed to ask it.
+#[derive(Debug)]
+pub struct Trained {
+    net: Net,
+    predictor: Predictor,
+    /// The names of the classes; numbers where the file does not tell them.
+    pub classes: Vec<String>,
+    /// Logits are divided by it before the softmax.
+    pub temperature: f64,
+    /// Calibrated prediction sets.
+    pub sets: Option<Sets>,
+}
+
+/// What a file may leave open.
+#[derive(Debug, Clone, Default)]
+pub struct Opening {
+    /// The shape of an example.
+    pub input: Option<Shape>,
+    /// The name of the output.
+    pub output: Option<String>,
+}
+
+/// What a model's file tells of temperature and sets.
+///
+/// # Errors
+///
+/// Sets that cannot be written as JSON.
+pub fn metadata(temperature: f64, sets: Option<&Sets>) -> Result<Vec<(String, String)>> {
+    let mut metadata = vec![(TEMPERATURE.to_owned(), temperature.to_string())];
+    if let Some(sets) = sets {
+        metadata.push((SETS.to_owned(), sets.to_json()?));
+    }
+    Ok(metadata)
+}
+
+/// The model's file: itself, or that of a run's arm. A run with several arms is to be told which.
+///
+/// # Errors
+///
+/// A path where there is none, and a run of several arms, which are named.
+pub fn file_of(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let own = path.join(onnx::FILE);
+    if own.is_file() {
+        return Ok(own);
+    }
+    let mut found = Vec::new();
+    let mut folders = vec![path.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(Error::io("read", &folder))?.flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                _ if entry.file_name() == onnx::FILE => found.push(entry.path()),
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    match found.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => {
+            let hint = "Runs of `train` and `certify` keep their networks there.".into();
+            Err(Error::Missing { path: own, hint })
+        }
+        several => {
+            let parts: Vec<String> = several.iter().filter_map(|file| Some(format!("{}", file.parent()?.display()))).collect();
+            Err(Error::invalid("the model", format!("{}, a run with several", path.display()), parts.join(", ")))
+        }
+    }
+}
+
+impl Trained {
+    /// Opens a model: an ONNX file, an arm's folder, or a run with one arm.
+    ///
+    /// # Errors
+    ///
+    /// Files that are no models, and models that do not fit; see [`onnx::import`].
+    pub fn open(path: &Path, opening: &Opening) -> Result<Self> {
+        let file = file_of(path)?;
+        let model = Model::read(&file)?;
+        let imported = onnx::import(&file, &model, opening.input, opening.output.as_deref())?;
+        let net = imported.net(&cpu())?;
+        let told = |key: &str| imported.metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+        let count = net.graph().output().len();
+        let wrong = |key: &str, found: &str| Error::damaged(&file, format!("`{key}` of its metadata is {found:.60}"));
+        let classes = match told(onnx::CLASSES) {
+            Some(text) => serde_json::from_str::<Vec<String>>(text)
+                .ok()
+                .filter(|names| names.len() == count)
+                .ok_or_else(|| wrong(onnx::CLASSES, text))?,
+            None => (0..count).map(|class| class.to_string()).collect(),
+        };
+        let temperature = match told(TEMPERATURE) {
+            Some(text) => {
+                text.parse().ok().filter(|value: &f64| *value > 0.0 && value.is_finite()).ok_or_else(|| wrong(TEMPERATURE, text))?
+            }
+            None => 1.0,
+        };
+        let sets = told(SETS).map(Sets::from_json).transpose()?;
+        if let Some(sets) = sets.as_ref().filter(|sets| sets.classes() != count) {
+            return Err(wrong(SETS, &format!("of {} labels", sets.classes())));
+        }
+        Ok(Self { predictor: net.predictor()?, net, classes, temperature, sets })
+    }
+
+    /// The shape of an example.
+    pub fn input(&self) -> Shape {
+        self.net.graph().input()
+    }
+
+    /// The network.
+    pub fn net(&self) -> &Net {
+        &self.net
+    }
+
+    /// The logits of examples, a row each.
+    ///
+    /// # Errors
+    ///
+    /// Rows of another width.
+    pub fn logits(&self, rows: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
+        self.predictor.logits(rows)
+    }
+
+    /// The probabilities of logits: softmax at the model's temperature.
+    ///
+    /// # Errors
+    ///
+    /// Logits that are not finite.
+    pub fn probabilities(&self, logits: &Array2<f32>) -> Result<Array2<f64>> {
+        let mut found = Array2::zeros(logits.dim());
+        for (row, (logits, mut found)) in logits.rows().into_iter().zip(found.rows_mut()).enumerate() {
+            let probabilities = logits.as_slice().and_then(|logits| softmax_row(logits, self.temperature));
+            let probabilities =
+                probabilities.ok_or_else(|| Error::Failed(format!("the network gives no finite numbers for example {row}")))?;
+            found.iter_mut().zip(probabilities).for_each(|(found, p)| *found = p);
+        }
+        Ok(found)
+    }
+
+    /// The calibrated sets of logits.
+    ///
+    /// # Errors
+    ///
+    /// A model without calibrated sets.
+    pub fn sets_of(&self, logits: &Array2<f32>, seed: u64) -> Result<PredictionSets> {
+        let sets =
+            self.sets.as_ref().ok_or_else(|| Error::invalid("the model", "no calibrated sets", "one of `certify`, or sets in a file"))?;
+        sets.predict(logits.view(), Known::default(), Seed::new(seed).child("conformal/test"))
+    }
+
+    /// Writes the model as an ONNX file, with what it tells of itself.
+    ///
+    /// # Errors
+    ///
+    /// Operations that ONNX has no form for, by name.
+    pub fn export(&self, path: &Path) -> Result<()> {
+        let metadata = metadata(self.temperature, self.sets.as_ref())?;
+        onnx::export(&self.net, onnx::with_classes(&self.classes, metadata))?.write(path)
+    }
+}

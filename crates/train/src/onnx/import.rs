@@ -1,0 +1,359 @@
+//! A model as a network.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::Arc,
+};
+
+use burn::tensor::Device;
+use lyceum_core::{Array, Error, Result, Seed};
+use lyceum_onnx::{Model, Node, Tensor, evaluate};
+
+use super::opaque::Opaque;
+use crate::{
+    ParamSpace,
+    graph::{Constant, Graph, Net, Op, Port, Shape},
+};
+
+/// A network from a model.
+#[derive(Debug)]
+pub struct Imported {
+    /// Its description.
+    pub graph: Graph,
+    /// Its weights, by the names of the parameters.
+    pub weights: Vec<Array>,
+    /// Nodes, as `NAME (OPERATOR)`, through which no gradient goes back to the weights before them.
+    pub opaque: Vec<String>,
+    /// What the file tells of the model, by key.
+    pub metadata: Vec<(String, String)>,
+}
+
+impl Imported {
+    /// The network with the model's weights.
+    ///
+    /// # Errors
+    ///
+    /// As [`Net::new`].
+    pub fn net(&self, device: &Device) -> Result<Net> {
+        let net = Net::new(self.graph.clone(), Seed::new(0), device)?;
+        let space = ParamSpace::of(&net);
+        let known: HashMap<&str, &Array> = self.weights.iter().map(|array| (array.name.as_str(), array)).collect();
+        let arrays: Vec<Array> =
+            space.arrays(&net).into_iter().map(|array| known.get(array.name.as_str()).map_or(array, |known| (*known).clone())).collect();
+        space.load(net, &arrays)
+    }
+}
+
+/// What stands for the number of examples where extents are computed: a prime that no network has as an extent.
+pub(super) const BATCH: i64 = 1_000_003;
+
+/// A value while a model is read.
+#[derive(Debug, Clone)]
+pub(super) enum Held {
+    /// The same for all examples.
+    Known(Tensor),
+    /// Of each example.
+    Given(Given),
+}
+
+/// What a node of the network gives, as the model has it. In memory the axes are the examples, then `extents`.
+#[derive(Debug, Clone)]
+pub(super) struct Given {
+    pub(super) port: Port,
+    /// How many places of the first axis belong to an example: more than 1 where the model has counted further axes with the examples.
+    pub(super) batch: usize,
+    pub(super) extents: Vec<usize>,
+    /// Of each axis that the model sees, which one it is in memory.
+    pub(super) order: Vec<usize>,
+}
+
+impl Given {
+    pub(super) fn new(port: Port, extents: &[usize]) -> Self {
+        Self { port, batch: 1, extents: extents.to_vec(), order: (0..=extents.len()).collect() }
+    }
+
+    /// The same in memory, which the network has made something else of.
+    pub(super) fn through(&self, port: Port) -> Self {
+        Self { port, ..self.clone() }
+    }
+
+    /// Extents as the model sees them.
+    pub(super) fn dims(&self) -> Vec<usize> {
+        self.order.iter().map(|axis| axis.checked_sub(1).map_or(BATCH as usize * self.batch, |axis| self.extents[axis])).collect()
+    }
+
+    /// Whether the model's axes are those in memory.
+    pub(super) fn is_plain(&self) -> bool {
+        self.order.iter().enumerate().all(|(place, axis)| place == *axis)
+    }
+
+    /// How many numbers an example has.
+    pub(super) fn len(&self) -> usize {
+        self.batch * self.extents.iter().product::<usize>()
+    }
+
+    /// Whether it lies in memory as another does.
+    pub(super) fn lies_as(&self, other: &Self) -> bool {
+        (self.batch, &self.extents, &self.order) == (other.batch, &other.extents, &other.order)
+    }
+}
+
+/// A network of a model.
+///
+/// `input` is the shape of an example, for models that leave it open, and `output` the name of the output, for those with several.
+///
+/// # Errors
+///
+/// Several inputs, an output that is not there, and nodes that mix examples or do not fit; the error names the node.
+pub fn import(path: &Path, model: &Model, input: Option<Shape>, output: Option<&str>) -> Result<Imported> {
+    Import::new(path, model, input, output)?.run()
+}
+
+pub(super) struct Import<'a> {
+    path: &'a Path,
+    pub(super) model: &'a Model,
+    nodes: Vec<&'a Node>,
+    output: &'a str,
+    pub(super) graph: Graph,
+    pub(super) weights: Vec<Array>,
+    values: HashMap<&'a str, Held>,
+    /// How many nodes read a value.
+    readers: HashMap<&'a str, usize>,
+    names: HashSet<String>,
+    opaque: Vec<String>,
+    /// The model is of one example.
+    of_one: bool,
+}
+
+impl<'a> Import<'a> {
+    fn new(path: &'a Path, model: &'a Model, input: Option<Shape>, output: Option<&str>) -> Result<Self> {
+        let wrong = |what: String| Error::damaged(path, what);
+        let listed = || model.outputs.iter().map(|output| format!("`{}`", output.name)).collect::<Vec<_>>().join(", ");
+        let output = match output {
+            Some(name) => model.outputs.iter().find(|output| output.name == name),
+            None => model.outputs.first().filter(|_| model.outputs.len() == 1),
+        };
+        let output = output.ok_or_else(|| wrong(format!("has the outputs {}; allowed: one of them, by name (`output`)", listed())))?;
+        let nodes = model.needed(&output.name);
+        let mut readers: HashMap<&str, usize> = HashMap::new();
+        nodes.iter().flat_map(|node| &node.inputs).for_each(|name| *readers.entry(name).or_default() += 1);
+        *readers.entry(&output.name).or_default() += 1;
+        let inputs: Vec<_> = model.inputs.iter().filter(|input| readers.contains_key(input.name.as_str())).collect();
+        let [given] = inputs.as_slice() else {
+            let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+            return Err(wrong(format!("reads {} inputs ({}); allowed: one", names.len(), names.join(", "))));
+        };
+        let dims = given.dims.clone().unwrap_or_default();
+        let images_last = matches!(dims.as_slice(), [_, first, _, Some(1 | 3 | 4)] if !matches!(first, Some(1 | 3 | 4)));
+        let told: Option<Vec<usize>> = dims.get(1..).and_then(|dims| dims.iter().copied().collect());
+        let open = || wrong(format!("leaves the extents of its input `{}` open; allowed: an `input` that says them", given.name));
+        let shape = match (told.as_deref(), input) {
+            (Some([width]), _) => Shape::Row(*width),
+            (Some([steps, width]), _) => Shape::Sequence([*steps, *width]),
+            (Some([height, width, channels]), _) if images_last => Shape::Images([*channels, *height, *width]),
+            (Some([channels, height, width]), _) => Shape::Images([*channels, *height, *width]),
+            (_, Some(shape)) => shape,
+            _ => return Err(open()),
+        };
+        if let Some(wanted) = input
+            && wanted != shape
+        {
+            return Err(wrong(format!("reads examples of {shape}; allowed: {wanted}, as the data have")));
+        }
+        let extents = match shape {
+            Shape::Row(width) => vec![width],
+            Shape::Sequence(extents) => extents.to_vec(),
+            Shape::Images(extents) => extents.to_vec(),
+        };
+        if !dims.is_empty() && dims.len() != extents.len() + 1 {
+            return Err(wrong(format!("reads values of {} axes; allowed: {} for examples of {shape}", dims.len(), extents.len() + 1)));
+        }
+        let order = if images_last { vec![0, 2, 3, 1] } else { (0..=extents.len()).collect() };
+        let held = Held::Given(Given { port: Port::Input, batch: 1, extents, order });
+        Ok(Self {
+            path,
+            model,
+            nodes,
+            output: &output.name,
+            graph: Graph::new(shape),
+            weights: Vec::new(),
+            values: [(given.name.as_str(), held)].into(),
+            readers,
+            names: HashSet::new(),
+            opaque: Vec::new(),
+            of_one: dims.first() == Some(&Some(1)),
+        })
+    }
+
+    fn run(mut self) -> Result<Imported> {
+        for node in self.nodes.clone() {
+            let reads: Vec<Option<Held>> = node.inputs.iter().map(|name| self.held(name)).collect();
+            let path = self.path;
+            let wrong = |what: String| Error::damaged(path, format!("the node `{}` ({}): {what}", node.name, node.op));
+            let given = self.taken(node, &reads).map_err(wrong)?;
+            for (name, held) in node.outputs.iter().zip(given) {
+                self.values.insert(name, held);
+            }
+        }
+        let Some(Held::Given(last)) = self.values.get(self.output).cloned() else {
+            return Err(Error::damaged(self.path, format!("the output `{}` is the same for all examples", self.output)));
+        };
+        let last = self.plain(&last).map_err(|what| Error::damaged(self.path, format!("the output `{}`: {what}", self.output)))?;
+        let graph = self.graph.only(last.port)?;
+        let kept: HashSet<&str> = graph.nodes().iter().map(|node| node.name.as_str()).collect();
+        let of_kept = |name: &String| kept.contains(name.split(" (").next().unwrap_or_default());
+        let opaque = self.opaque.into_iter().filter(of_kept).collect();
+        Ok(Imported { graph, weights: self.weights, opaque, metadata: self.model.metadata.clone() })
+    }
+
+    fn held(&self, name: &str) -> Option<Held> {
+        self.values.get(name).cloned().or_else(|| self.model.weights.get(name).cloned().map(Held::Known))
+    }
+
+    /// What a node gives.
+    fn taken(&mut self, node: &Node, reads: &[Option<Held>]) -> Result<Vec<Held>, String> {
+        let known: Option<Vec<Option<&Tensor>>> = reads
+            .iter()
+            .map(|read| match read {
+                None => Some(None),
+                Some(Held::Known(tensor)) => Some(Some(tensor)),
+                Some(Held::Given(_)) => None,
+            })
+            .collect();
+        if let Some(known) = known {
+            return Ok(evaluate(node, &known, self.model.opset)?.into_iter().map(Held::Known).collect());
+        }
+        if let ("Shape", Some(Some(Held::Given(given)))) = (node.op.as_str(), reads.first()) {
+            let dims: Vec<i64> = given.dims().iter().map(|dim| *dim as i64).collect();
+            let rank = dims.len() as i64;
+            let place = |number: i64| (if number < 0 { number + rank } else { number }).clamp(0, rank) as usize;
+            let part = dims.get(place(node.int("start", 0))..place(node.int("end", rank))).unwrap_or_default();
+            return Ok(vec![Held::Known(Tensor::ints(part.to_vec()))]);
+        }
+        if let Some(given) = self.lowered(node, reads)? {
+            return Ok(given.into_iter().map(Held::Given).collect());
+        }
+        let inputs: Vec<Port> =
+            reads.iter().filter_map(|read| if let Some(Held::Given(given)) = read { Some(given.port) } else { None }).collect();
+        let mut found = Vec::new();
+        for output in 0..node.outputs.len() {
+            let (operation, like) = Opaque::new(node, self.model.opset, reads, output)?;
+            let port = self.emit(&node.name, Op::Custom(operation), &inputs)?;
+            let name = self.graph.name(port).to_owned();
+            self.opaque.push(format!("{name} ({})", node.op));
+            found.push(Held::Given(like.through(port)));
+        }
+        Ok(found)
+    }
+
+    /// A name of the network for a node of the model.
+    fn named(&mut self, name: &str) -> String {
+        let letters = |letter: char| if letter.is_ascii_alphanumeric() || "-_.".contains(letter) { letter } else { '.' };
+        let name: String = name.chars().map(letters).collect();
+        let name = name.trim_matches('.');
+        let name = if name.is_empty() || name == "input" { format!("node{name}") } else { name.to_owned() };
+        let mut unique = name.clone();
+        let mut number = 2;
+        while !self.names.insert(unique.clone()) {
+            unique = format!("{name}-{number}");
+            number += 1;
+        }
+        unique
+    }
+
+    /// Adds a node to the network.
+    pub(super) fn emit(&mut self, name: &str, op: Op, inputs: &[Port]) -> Result<Port, String> {
+        let name = self.named(name);
+        self.graph.add(&name, op, inputs).map_err(|error| error.to_string())
+    }
+
+    /// Adds a node with these weights, by the last part of their names.
+    pub(super) fn emit_with(
+        &mut self,
+        name: &str,
+        op: Op,
+        input: Port,
+        weights: Vec<(&str, Vec<usize>, Vec<f32>)>,
+    ) -> Result<Port, String> {
+        let port = self.emit(name, op, &[input])?;
+        let name = self.graph.name(port).to_owned();
+        self.weights.extend(weights.into_iter().map(|(slot, shape, values)| Array::new(format!("Net.{name}.{slot}"), shape, values)));
+        Ok(port)
+    }
+
+    /// Numbers that are the same for all examples, which training may change.
+    pub(super) fn emit_learned(&mut self, name: &str, constant: Constant) -> Result<Port, String> {
+        self.emit(&format!("{name}.values"), Op::Learned(constant), &[])
+    }
+
+    /// The value in another shape of the network; what the model sees is what lies in memory.
+    pub(super) fn shaped(&mut self, given: &Given, shape: Shape) -> Result<Port, String> {
+        if self.graph.shape(given.port) == shape {
+            return Ok(given.port);
+        }
+        let op = if matches!(shape, Shape::Row(_)) { Op::Flatten } else { Op::Reshape(shape) };
+        self.emit("shape", op, &[given.port])
+    }
+
+    /// The value so that the model's axes are those in memory.
+    pub(super) fn plain(&mut self, given: &Given) -> Result<Given, String> {
+        if given.is_plain() {
+            return Ok(given.clone());
+        }
+        let rank = given.extents.len();
+        let extents: Vec<usize> = given.order.iter().filter_map(|axis| axis.checked_sub(1)).map(|axis| given.extents[axis]).collect();
+        if given.order[0] == 0 && given.batch == 1 {
+            // The last axes come first.
+            let first = given.order[1];
+            let rotated = (0..rank).all(|place| given.order[place + 1] == (first - 1 + place) % rank + 1);
+            if rotated {
+                let [rows, columns] =
+                    [&given.extents[..first - 1], &given.extents[first - 1..]].map(|extents| extents.iter().product::<usize>());
+                let port = self.shaped(given, Shape::Sequence([rows, columns]))?;
+                let port = self.emit("transpose", Op::Transpose, &[port])?;
+                return Ok(Given::new(port, &extents));
+            }
+        }
+        let node = Node {
+            name: "transpose".into(),
+            op: "Identity".into(),
+            domain: String::new(),
+            inputs: vec![String::new()],
+            outputs: vec![String::new()],
+            attributes: HashMap::new(),
+        };
+        if given.order[0] != 0 {
+            return Err("examples are not along the first axis".into());
+        }
+        let (operation, like) = Opaque::new(&node, self.model.opset, &[Some(Held::Given(given.clone()))], 0)?;
+        let operation: Arc<dyn crate::graph::Operation> = operation;
+        let port = self.emit("transpose", Op::Custom(operation), &[given.port])?;
+        let name = self.graph.name(port).to_owned();
+        self.opaque.push(format!("{name} (Transpose)"));
+        Ok(like.through(port))
+    }
+
+    /// Whether a value that a node reads is what a product of matrices gives, and no other node reads it.
+    pub(super) fn reads_product_alone(&self, node: &Node, input: usize) -> bool {
+        let Some(name) = node.inputs.get(input) else { return false };
+        let product = self.nodes.iter().any(|other| ["MatMul", "Gemm"].contains(&other.op.as_str()) && other.outputs.contains(name));
+        product && self.readers.get(name.as_str()) == Some(&1)
+    }
+
+    /// Whether what a node gives are places of rows and nothing else.
+    pub(super) fn are_symbols(&self, node: &Node) -> bool {
+        let takes_places = |reader: &&Node, name: &String| match reader.op.as_str() {
+            "Gather" => reader.inputs.get(1) == Some(name) && reader.inputs.first() != Some(name),
+            "Clip" | "Cast" | "Identity" => self.are_symbols(reader),
+            _ => false,
+        };
+        let read = |name: &String| self.nodes.iter().filter(|reader| reader.inputs.contains(name)).all(|reader| takes_places(reader, name));
+        self.output != node.outputs.first().map_or("", String::as_str) && node.outputs.iter().all(read)
+    }
+
+    /// Whether the model is written for one example.
+    pub(super) fn is_of_one(&self) -> bool {
+        self.of_one
+    }
+}

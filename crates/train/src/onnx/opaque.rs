@@ -1,0 +1,231 @@
+//! Nodes of a model for which there is no operation of ours: evaluated as the format's specification says it.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use burn::tensor::{Tensor as Burn, TensorData};
+use lyceum_onnx::{Attribute, Node, Tensor, evaluate};
+use ndarray::{ArrayD, IxDyn};
+
+use super::import::{BATCH, Given, Held};
+use crate::{
+    Pass,
+    graph::{Net, Operation, Shape},
+};
+
+/// A node with what is known of its values before any example is.
+#[derive(Debug)]
+pub(super) struct Opaque {
+    node: Node,
+    opset: i64,
+    reads: Vec<Read>,
+    /// Which of the values that the node gives.
+    output: usize,
+    /// Of that, which axis counts examples, how many of it belong to one, and the extents of the others.
+    batch_axis: usize,
+    batch: usize,
+    extents: Vec<usize>,
+    id: f64,
+}
+
+/// A value that is read.
+#[derive(Debug, Clone)]
+enum Read {
+    None,
+    Known(Tensor),
+    /// Of each example.
+    Given {
+        batch: usize,
+        extents: Vec<usize>,
+        order: Vec<usize>,
+    },
+}
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+impl Opaque {
+    /// The operation that gives one of a node's values, and what that is like; the value is an example's numbers in a row.
+    pub(super) fn new(node: &Node, opset: i64, reads: &[Option<Held>], output: usize) -> Result<(Arc<Self>, Given), String> {
+        let reads: Vec<Read> = reads
+            .iter()
+            .map(|read| match read {
+                None => Read::None,
+                Some(Held::Known(tensor)) => Read::Known(tensor.clone()),
+                Some(Held::Given(Given { batch, extents, order, .. })) => {
+                    Read::Given { batch: *batch, extents: extents.clone(), order: order.clone() }
+                }
+            })
+            .collect();
+        let id = f64::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut opaque = Self { node: node.clone(), opset, reads, output, batch_axis: 0, batch: 1, extents: Vec::new(), id };
+        // What comes of two examples, and of three, tells which axis counts them.
+        let [two, three] = [2, 3].map(|examples| opaque.evaluate(examples, &[]).map(|tensor| tensor.dims().to_vec()));
+        let (two, three) = (two?, three?);
+        if two.len() != three.len() {
+            return Err("the number of axes depends on the number of examples".into());
+        }
+        let counting: Vec<usize> = (0..two.len()).filter(|axis| two[*axis] != three[*axis]).collect();
+        match counting.as_slice() {
+            [axis] if two[*axis].is_multiple_of(2) && two[*axis] / 2 * 3 == three[*axis] => {
+                (opaque.batch_axis, opaque.batch) = (*axis, two[*axis] / 2);
+            }
+            _ => return Err(format!("gives {two:?} of two examples and {three:?} of three; allowed: as many for each example")),
+        }
+        opaque.extents = two.iter().enumerate().filter(|(axis, _)| *axis != opaque.batch_axis).map(|(_, extent)| *extent).collect();
+        let order = opaque.order();
+        let given = Given { port: crate::graph::Port::Input, batch: opaque.batch, extents: opaque.extents.clone(), order };
+        Ok((Arc::new(opaque), given))
+    }
+
+    /// Where each axis of the node's value is in what this operation gives.
+    fn order(&self) -> Vec<usize> {
+        (0..=self.extents.len())
+            .map(|axis| match axis.cmp(&self.batch_axis) {
+                std::cmp::Ordering::Less => axis + 1,
+                std::cmp::Ordering::Equal => 0,
+                std::cmp::Ordering::Greater => axis,
+            })
+            .collect()
+    }
+
+    /// The node for a model, with what it reads and gives as values of examples in a row: Reshape, Transpose, the node, Transpose, Reshape.
+    ///
+    /// # Errors
+    ///
+    /// Numbers that depend on how many examples there are, where the format has no way to say so.
+    pub(super) fn export(&self, name: &str, inputs: &[String]) -> Result<(Vec<Node>, Vec<(String, Tensor)>), String> {
+        let (mut nodes, mut weights, mut inputs) = (Vec::new(), Vec::new(), inputs.iter());
+        let push = |nodes: &mut Vec<Node>, op: &str, name: String, inputs: Vec<String>, attributes: HashMap<String, Attribute>| {
+            nodes.push(Node { name: name.clone(), op: op.into(), domain: String::new(), inputs, outputs: vec![name.clone()], attributes });
+            name
+        };
+        let order_of =
+            |order: &[usize]| HashMap::from([("perm".to_owned(), Attribute::Ints(order.iter().map(|axis| *axis as i64).collect()))]);
+        let extents_of = |extents: &[usize]| Tensor::ints([-1].into_iter().chain(extents.iter().map(|extent| *extent as i64)).collect());
+        let (node, all) = self.modern()?;
+        let mut reads = Vec::new();
+        for (number, read) in all.iter().enumerate() {
+            let called = format!("{name}.{number}");
+            reads.push(match read {
+                Read::None => String::new(),
+                Read::Known(tensor) => {
+                    let counts = tensor.as_ints().is_ok_and(|values| values.iter().any(|value| *value != 0 && value % BATCH == 0));
+                    let tensor = match tensor {
+                        Tensor::Int(values) if counts && self.node.op == "Reshape" && !values.iter().any(|value| *value == -1) => {
+                            Tensor::Int(values.mapv(|value| if value != 0 && value % BATCH == 0 { -1 } else { value }))
+                        }
+                        _ if counts => return Err("reads numbers that depend on how many examples there are".into()),
+                        tensor => tensor.clone(),
+                    };
+                    weights.push((called.clone(), tensor));
+                    called
+                }
+                Read::Given { extents, order, .. } => {
+                    weights.push((format!("{called}.extents"), extents_of(extents)));
+                    let input = inputs.next().cloned().unwrap_or_default();
+                    let apart =
+                        push(&mut nodes, "Reshape", format!("{called}.apart"), vec![input, format!("{called}.extents")], HashMap::new());
+                    push(&mut nodes, "Transpose", format!("{called}.ordered"), vec![apart], order_of(order))
+                }
+            });
+        }
+        let mut node = Node { name: format!("{name}.node"), inputs: reads, ..node };
+        node.outputs = (0..self.node.outputs.len()).map(|output| format!("{name}.node{output}")).collect();
+        let given = node.outputs[self.output].clone();
+        nodes.push(node);
+        let mut back: Vec<usize> = vec![self.batch_axis];
+        back.extend((0..=self.extents.len()).filter(|axis| *axis != self.batch_axis));
+        let ordered = push(&mut nodes, "Transpose", format!("{name}.back"), vec![given], order_of(&back));
+        weights.push((format!("{name}.width"), extents_of(&[self.batch * self.extents.iter().product::<usize>()])));
+        push(&mut nodes, "Reshape", name.to_owned(), vec![ordered, format!("{name}.width")], HashMap::new());
+        Ok((nodes, weights))
+    }
+
+    /// The node as version 17 has it: some numbers are inputs since version 13, and were attributes before, others the other way round.
+    fn modern(&self) -> Result<(Node, Vec<Read>), String> {
+        let (mut node, mut reads) = (self.node.clone(), self.reads.clone());
+        let attribute = match node.op.as_str() {
+            "Squeeze" | "Unsqueeze" | "ReduceSum" => "axes",
+            "Split" => "split",
+            _ => "",
+        };
+        if let Some(Attribute::Ints(values)) = node.attributes.remove(attribute) {
+            reads.push(Read::Known(Tensor::ints(values)));
+        }
+        let newer = match node.op.as_str() {
+            "ReduceMean" | "ReduceMax" | "ReduceMin" if reads.len() > 1 => {
+                if let Some(Read::Known(axes)) = reads.pop() {
+                    node.attributes.insert("axes".into(), Attribute::Ints(axes.as_ints()?));
+                }
+                node.attributes.remove("noop_with_empty_axes").is_some_and(|flag| flag != Attribute::Int(0))
+            }
+            "Softmax" | "LogSoftmax" => self.opset < 13,
+            "Pad" => reads.len() > 3,
+            _ => self.opset > 17 && ["Split", "Resize"].contains(&node.op.as_str()),
+        };
+        if newer { Err(format!("{} of version {}", node.op, self.opset)) } else { Ok((node, reads)) }
+    }
+
+    /// The value for so many examples; without rows, of halves.
+    fn evaluate(&self, examples: usize, rows: &[Vec<f32>]) -> Result<Tensor, String> {
+        let mut rows = rows.iter();
+        let mut values: Vec<Option<Tensor>> = Vec::new();
+        for read in &self.reads {
+            values.push(match read {
+                Read::None => None,
+                Read::Known(Tensor::Int(x)) => {
+                    Some(Tensor::Int(x.mapv(|x| if x != 0 && x % BATCH == 0 { x / BATCH * examples as i64 } else { x })))
+                }
+                Read::Known(tensor) => Some(tensor.clone()),
+                Read::Given { batch, extents, order } => {
+                    let dims = [&[examples * batch], extents.as_slice()].concat();
+                    let flat = rows.next().cloned().unwrap_or_else(|| vec![0.5; dims.iter().product()]);
+                    let array = ArrayD::from_shape_vec(IxDyn(&dims), flat).map_err(|error| error.to_string())?;
+                    Some(Tensor::Float(array.permuted_axes(IxDyn(order)).as_standard_layout().into_owned()))
+                }
+            });
+        }
+        let values: Vec<Option<&Tensor>> = values.iter().map(Option::as_ref).collect();
+        let found = evaluate(&self.node, &values, self.opset)?;
+        found.into_iter().nth(self.output).ok_or_else(|| format!("gives no value {}", self.output))
+    }
+}
+
+impl Operation for Opaque {
+    fn name(&self) -> &'static str {
+        "onnx"
+    }
+
+    fn number(&self) -> Option<f64> {
+        Some(self.id)
+    }
+
+    fn shape(&self, _: &[Shape]) -> Result<Shape, String> {
+        Ok(Shape::Row(self.batch * self.extents.iter().product::<usize>()))
+    }
+
+    fn run(&self, inputs: Vec<Burn<2>>, _: Option<&Net>, _: &mut Pass) -> Burn<2> {
+        let like = inputs[0].clone();
+        let examples = like.dims()[0];
+        let rows: Vec<Vec<f32>> = inputs
+            .into_iter()
+            .map(|input| {
+                let input = if input.is_autodiff() { input.inner() } else { input };
+                input.into_data().try_into_vec().expect("numbers of 32 bits")
+            })
+            .collect();
+        let found = self.evaluate(examples, &rows).unwrap_or_else(|error| panic!("`{}` ({}): {error}", self.node.name, self.node.op));
+        let Tensor::Float(found) = found else { panic!("`{}` gives whole numbers", self.node.name) };
+        let mut order: Vec<usize> = vec![self.batch_axis];
+        order.extend((0..found.ndim()).filter(|axis| *axis != self.batch_axis));
+        let flat: Vec<f32> = found.permuted_axes(IxDyn(&order)).iter().copied().collect();
+        let width = flat.len() / examples.max(1);
+        let given = Burn::from_data(TensorData::new(flat, [examples, width]), &like.device().inner());
+        if like.is_autodiff() { given.autodiff() } else { given }
+    }
+}
