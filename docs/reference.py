@@ -6,7 +6,7 @@ import inspect
 import re
 import typing
 
-MODULES = ["conformal", "active", "optim", "federated", "masking", "epidemic", "gymnasium", "experiments", "flower"]
+MODULES = ["model", "conformal", "active", "optim", "federated", "masking", "epidemic", "gymnasium", "experiments", "flower"]
 
 
 def prose(text: str) -> str:

@@ -45,7 +45,13 @@ def test_snippets_can_be_pasted(page, tmp_path, monkeypatch):
     """Those of a page one after the other. Files of an app for Flower, which say what they are called, are only compiled."""
     run = lyceum.run
     short = {"training.epochs": 1, "data.name": "digits", "data.limit": 300}
-    monkeypatch.setattr(lyceum, "run", lambda recipe, **options: run(ROOT / recipe, **{**options, "set": {**options.get("set", {}), **short}}))
+
+    def shortened(recipe, **options):
+        if isinstance(recipe, dict):
+            return run(recipe, **options)
+        return run(ROOT / recipe, **{**options, "set": {**options.get("set", {}), **short}})
+
+    monkeypatch.setattr(lyceum, "run", shortened)
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}
     for number, block in enumerate(SNIPPETS[page], 1):
@@ -65,7 +71,7 @@ def test_the_reference_is_what_the_docstrings_say():
 
 
 def test_everything_public_is_documented():
-    for name in ["active", "conformal", "epidemic", "experiments", "federated", "masking", "optim"]:
+    for name in ["active", "conformal", "epidemic", "experiments", "federated", "masking", "model", "optim"]:
         module = importlib.import_module(f"lyceum.{name}")
         for public in module.__all__:
             value = getattr(module, public)

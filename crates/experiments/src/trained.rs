@@ -93,7 +93,8 @@ pub fn file_of(path: &Path) -> Result<PathBuf> {
 }
 
 impl Trained {
-    /// Opens a model: an ONNX file, an arm's folder, or a run with one arm.
+    /// Opens a model: an ONNX file, an arm's folder, or a run with one arm. A softmax at the end of the network is left out, so that it
+    /// gives logits.
     ///
     /// # Errors
     ///
@@ -102,7 +103,7 @@ impl Trained {
         let file = file_of(path)?;
         let model = Model::read(&file)?;
         let imported = onnx::import(&file, &model, opening.input, opening.output.as_deref())?;
-        let net = imported.net(&cpu())?;
+        let net = imported.net(Seed::new(0), &cpu())?;
         let told = |key: &str| imported.metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
         let count = net.graph().output().len();
         let wrong = |key: &str, found: &str| Error::damaged(&file, format!("`{key}` of its metadata is {found:.60}"));
@@ -123,7 +124,8 @@ impl Trained {
         if let Some(sets) = sets.as_ref().filter(|sets| sets.classes() != count) {
             return Err(wrong(SETS, &format!("of {} labels", sets.classes())));
         }
-        Ok(Self { predictor: net.predictor()?, net, classes, temperature, sets })
+        let predictor = imported.without_softmax()?.net(Seed::new(0), &cpu())?.predictor()?;
+        Ok(Self { net, predictor, classes, temperature, sets })
     }
 
     /// The shape of an example.
@@ -131,7 +133,7 @@ impl Trained {
         self.net.graph().input()
     }
 
-    /// The network.
+    /// The network, with a softmax at its end if it has one.
     pub fn net(&self) -> &Net {
         &self.net
     }

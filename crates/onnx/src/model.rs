@@ -148,7 +148,7 @@ pub const OPERATORS: &[&str] = &[
 ];
 
 /// The versions of the operators that are read.
-pub const OPSETS: std::ops::RangeInclusive<i64> = 6..=23;
+pub const OPSETS: std::ops::RangeInclusive<i64> = 6..=25;
 
 impl Node {
     /// A whole number.

@@ -10,6 +10,7 @@ mod error;
 mod experiments;
 mod federated;
 mod masking;
+mod models;
 mod optim;
 mod schemes;
 mod threads;
@@ -55,6 +56,9 @@ mod _native {
 
     #[pymodule_export]
     use super::masking::{PyMasker, PyVocabulary, pad};
+
+    #[pymodule_export]
+    use super::models::{PyModel, run_onnx};
 
     #[pymodule_export]
     use super::optim::PyCombiner;

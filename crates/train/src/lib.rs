@@ -25,6 +25,7 @@
 //! |---|---|
 //! | [`param_space`] | [`ParamSpace`]: a module's parameters as one vector, and back |
 //! | [`pass`] | [`Pass`]: how a forward pass is made: statistics, randomness |
+//! | [`onnx`] | networks of other tools as networks, and networks as ONNX models |
 //! | [`objective`] | [`Objective`], [`CrossEntropy`] |
 //! | [`oracle`] | [`Oracle`]: losses and gradients at any point, for estimators |
 //! | [`estimator`] | [`GradientEstimator`], [`Plain`] |
@@ -73,7 +74,7 @@ pub use evaluation::{Evaluation, dropout_samples, evaluate, logits};
 pub use graph::Net;
 pub use groups::Group;
 pub use masked_tokens::{MaskedTokens, TokenBatch};
-pub use models::{Bert, BertConfig, ModelConfig, Network, NetworkFile};
+pub use models::{Bert, BertConfig, ModelConfig, Network, NetworkFile, OnnxFile};
 pub use objective::{Batch, CrossEntropy, Objective};
 pub use optimizer::OptimizerConfig;
 pub use oracle::{ModelOracle, Oracle, Slopes, WeightDecay};

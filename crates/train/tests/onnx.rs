@@ -32,7 +32,7 @@ fn comes_back(net: &Net, evaluate: bool) -> Net {
     let input = net.graph().input();
     let imported = onnx::import(Path::new("net.onnx"), &model, Some(input), None).unwrap();
     assert_eq!(imported.metadata, [("a".to_owned(), "b".to_owned())]);
-    let again = imported.net(&cpu()).unwrap();
+    let again = imported.net(Seed::new(1), &cpu()).unwrap();
     let x = rows(3, input.len());
     let expected = net.predictor().unwrap().logits(x.view()).unwrap();
     let found = again.predictor().unwrap().logits(x.view()).unwrap();

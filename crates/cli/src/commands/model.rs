@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use lyceum_core::{Error, Progress, Result, atomic, report::Table};
+use lyceum_core::{Error, Progress, Result, Seed, atomic, report::Table};
 use lyceum_data::Extent;
+use lyceum_onnx::Model as OnnxModel;
 use lyceum_train::{
-    ModelConfig,
+    ModelConfig, Net, cpu,
     graph::{Graph, Shape},
+    onnx,
 };
 use serde_json::json;
 
@@ -21,7 +23,7 @@ pub(crate) enum Model {
 /// Which network, for which examples
 #[derive(clap::Args)]
 struct Source {
-    /// The network: a TOML file, a name, or what a recipe says after `model =`
+    /// The network: a TOML file, an ONNX file, a name, or what a recipe says after `model =`
     network: String,
 
     /// The shape of an example: channels, height and width
@@ -52,6 +54,7 @@ Examples:
   lyceum model show '{ mlp = { hidden = [200, 100] } }' --input 1x28x28
   lyceum model show mobilenet-v2 --toml > net.toml
   lyceum model show net.toml --input 1x28x28 --classes 10 --svg net.svg
+  lyceum model show net.onnx --input 3x224x224
 
 A recipe trains the network with
   [model]
@@ -67,6 +70,10 @@ pub(crate) struct Show {
     /// Also draw it, as an SVG file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+
+    /// Also write it as an ONNX file, with initial weights
+    #[arg(long, value_name = "FILE")]
+    onnx: Option<PathBuf>,
 }
 
 impl Source {
@@ -79,6 +86,11 @@ impl Source {
             return Err(Error::invalid("--classes", self.classes, "1 or more"));
         }
         let [channels, height, width] = extents;
+        let path = Path::new(&self.network);
+        if path.extension().is_some_and(|extension| extension == "onnx") {
+            let imported = onnx::import(path, &OnnxModel::read(path)?, Some(Shape::Images(extents)), None);
+            return Ok((imported?.graph, None));
+        }
         match named(&self.network)? {
             Some(model) => Ok((model.graph(Extent { channels, height, width }, self.classes)?, model.text().map(|(_, text)| text))),
             None => Ok((Graph::read(Path::new(&self.network), Shape::Images(extents), self.classes)?, None)),
@@ -125,8 +137,11 @@ impl Groups {
 
 impl Show {
     fn execute(self, progress: &Progress) -> Result<()> {
-        let Self { source, toml, svg } = self;
+        let Self { source, toml, svg, onnx } = self;
         let (graph, text) = source.graph()?;
+        if let Some(path) = &onnx {
+            onnx::export(&Net::new(graph.clone(), Seed::new(0), &cpu())?, Vec::new())?.write(path)?;
+        }
         if let Some(path) = &svg {
             atomic::write(path, graph.svg().as_bytes())?;
         }

@@ -58,7 +58,11 @@ impl<'a> Call<'a> {
     fn run(self) -> Fit<Vec<Tensor>> {
         let one = |found: Fit<Tensor>| found.map(|tensor| vec![tensor]);
         match self.node.op.as_str() {
-            "Identity" | "Dropout" => one(self.input(0).cloned()),
+            "Identity" => one(self.input(0).cloned()),
+            "Dropout" => {
+                let x = self.input(0)?;
+                Ok(vec![x.clone(), Tensor::Bool(ndarray::ArrayD::from_elem(ndarray::IxDyn(x.dims()), true))])
+            }
             "Cast" => one(self.cast()),
             "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Sum" | "Mean" | "Max" | "Min" | "Equal" | "PRelu" | "Where" => one(self.broadcast()),
             "Clip" => one(self.clip()),
@@ -79,7 +83,7 @@ impl<'a> Call<'a> {
             "Softmax" | "LogSoftmax" => one(self.softmax()),
             "BatchNormalization" => one(self.batch_norm()),
             "InstanceNormalization" => one(self.instance_norm()),
-            "LayerNormalization" => one(self.layer_norm()),
+            "LayerNormalization" => self.layer_norm(),
             "LRN" => one(self.lrn()),
             "Conv" => one(self.conv()),
             "ConvTranspose" => one(self.conv_transpose()),

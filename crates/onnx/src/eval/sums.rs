@@ -62,6 +62,16 @@ impl Call<'_> {
     pub(super) fn reduce(self) -> Fit<Tensor> {
         let op = self.node.op.as_str();
         let x = self.input(0)?;
+        if let (Tensor::Bool(either), "ReduceMax" | "ReduceMin") = (x, op) {
+            let whole = Tensor::Int(either.mapv(i64::from));
+            let mut inputs = self.inputs.to_vec();
+            inputs[0] = Some(&whole);
+            let found = Call { inputs: &inputs, ..self }.reduce()?;
+            return Ok(match found {
+                Tensor::Int(x) => Tensor::Bool(x.mapv(|x| x > 0)),
+                found => found,
+            });
+        }
         if let (Tensor::Int(whole), "ReduceMax" | "ReduceMin" | "ReduceSum") = (x, op) {
             let floats = Tensor::Float(whole.mapv(|x| x as f32));
             let mut inputs = self.inputs.to_vec();
@@ -158,14 +168,18 @@ impl Call<'_> {
         Ok(Tensor::Float(found))
     }
 
-    pub(super) fn layer_norm(self) -> Fit<Tensor> {
+    /// The values, and of each row the mean and one over the deviation.
+    pub(super) fn layer_norm(self) -> Fit<Vec<Tensor>> {
         let x = self.input(0)?.as_floats()?;
         let place = axis(self.node.int("axis", -1), x.ndim())?;
         let epsilon = f64::from(self.node.float("epsilon", 1e-5));
         let each: usize = x.shape()[place..].iter().product();
         let mut values: Vec<f32> = x.iter().copied().collect();
+        let (mut means, mut scales) = (Vec::new(), Vec::new());
         for row in values.chunks_mut(each.max(1)) {
             let (mean, deviation) = mean_and_deviation(row.iter(), epsilon);
+            means.push(mean as f32);
+            scales.push((1.0 / deviation) as f32);
             row.iter_mut().for_each(|x| *x = ((f64::from(*x) - mean) / deviation) as f32);
         }
         let mut found = ArrayD::from_shape_vec(x.raw_dim(), values).map_err(|error| error.to_string())?;
@@ -181,7 +195,8 @@ impl Call<'_> {
         if let Some(shift) = shift {
             found += &shift;
         }
-        Ok(Tensor::Float(found))
+        let dims: Vec<usize> = (0..x.ndim()).map(|axis| if axis < place { x.shape()[axis] } else { 1 }).collect();
+        Ok(vec![Tensor::Float(found), Tensor::floats(&dims, means)?, Tensor::floats(&dims, scales)?])
     }
 
     pub(super) fn lrn(self) -> Fit<Tensor> {

@@ -172,18 +172,21 @@ impl Call<'_> {
             return Err("pads for other axes".into());
         }
         for axis in 0..rank {
-            let total = match (&wanted, auto.as_str()) {
+            let total: i64 = match (&wanted, auto.as_str()) {
                 (Some(wanted), _) => full(axis) - wanted.get(axis + wanted.len().saturating_sub(rank)).copied().unwrap_or(0),
                 (None, "SAME_UPPER" | "SAME_LOWER") => full(axis) - dims[axis + 2] as i64 * stride[axis],
                 _ => continue,
             };
+            let total = total.max(0);
             let (less, other) = (total / 2, total - total / 2);
             (pads[axis], pads[axis + rank]) = if auto == "SAME_UPPER" { (less, other) } else { (other, less) };
         }
-        let outputs: Vec<usize> = (0..rank)
-            .map(|axis| usize::try_from(full(axis) - pads[axis] - pads[axis + rank]))
-            .collect::<Result<_, _>>()
-            .map_err(|_| "nothing is left".to_owned())?;
+        let extent = |axis: usize| {
+            let told = wanted.as_ref().and_then(|wanted| wanted.get(axis + wanted.len().saturating_sub(rank)).copied());
+            told.unwrap_or(full(axis) - pads[axis] - pads[axis + rank])
+        };
+        let outputs: Vec<usize> =
+            (0..rank).map(|axis| usize::try_from(extent(axis))).collect::<Result<_, _>>().map_err(|_| "nothing is left".to_owned())?;
         let (each_in, each_out) = (shape[0] / groups, shape[1]);
         let channels = each_out * groups;
         let bias = self.optional(2).map(Tensor::as_floats).transpose()?;
@@ -215,6 +218,11 @@ impl Call<'_> {
     }
 
     pub(super) fn pool(self) -> Fit<Tensor> {
+        if let Tensor::Int(whole) = self.input(0)? {
+            let floats = Tensor::Float(whole.mapv(|x| x as f32));
+            let found = Call { inputs: &[Some(&floats)], ..self }.pool()?;
+            return Ok(Tensor::Int(found.as_floats()?.mapv(|x| x as i64)));
+        }
         let x = self.input(0)?.as_floats()?;
         let dims = x.shape().to_vec();
         if dims.len() < 3 {
@@ -251,21 +259,33 @@ impl Call<'_> {
         let x = self.input(0)?.as_floats()?;
         let dims = x.shape().to_vec();
         let old = self.opset < 11;
+        if self.node.int("antialias", 0) != 0 || self.says("keep_aspect_ratio_policy", "stretch") != "stretch" {
+            return Err("antialias and keep_aspect_ratio_policy; allowed: neither".into());
+        }
+        let axes: Vec<usize> = match self.node.ints("axes") {
+            Some(axes) => axes.iter().map(|number| super::axis(*number, dims.len())).collect::<Fit<_>>()?,
+            None => (0..dims.len()).collect(),
+        };
         let (sizes, scales) = (self.optional(3), if old { self.optional(1) } else { self.optional(2) });
         let sizes = sizes.filter(|sizes| !sizes.is_empty()).map(Tensor::as_ints).transpose()?;
         let given: Option<Vec<f32>> =
             scales.filter(|scales| !scales.is_empty()).map(|x| x.as_floats().map(|x| x.iter().copied().collect())).transpose()?;
-        let outputs: Vec<usize> = match (&sizes, &given) {
-            (Some(sizes), _) if sizes.len() == dims.len() => sizes.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect(),
-            (None, Some(scales)) if scales.len() == dims.len() => {
-                dims.iter().zip(scales).map(|(dim, scale)| (*dim as f32 * scale).floor() as usize).collect()
+        let (mut outputs, mut factors) = (dims.clone(), vec![1.0; dims.len()]);
+        match (&sizes, &given) {
+            (Some(sizes), _) if sizes.len() == axes.len() => {
+                for (axis, size) in axes.iter().zip(sizes) {
+                    outputs[*axis] = usize::try_from(*size).unwrap_or(0);
+                    factors[*axis] = outputs[*axis] as f64 / dims[*axis] as f64;
+                }
+            }
+            (None, Some(scales)) if scales.len() == axes.len() => {
+                for (axis, scale) in axes.iter().zip(scales) {
+                    outputs[*axis] = (dims[*axis] as f32 * scale).floor() as usize;
+                    factors[*axis] = f64::from(*scale);
+                }
             }
             _ => return Err("sizes or scales for other axes".into()),
-        };
-        let scales: Vec<f64> = match (&sizes, &given) {
-            (None, Some(scales)) => scales.iter().map(|scale| f64::from(*scale)).collect(),
-            _ => outputs.iter().zip(&dims).map(|(output, dim)| *output as f64 / *dim as f64).collect(),
-        };
+        }
         if outputs.contains(&0) || outputs.iter().product::<usize>() > 1 << 31 {
             return Err(format!("a size of {outputs:?}"));
         }
@@ -280,7 +300,7 @@ impl Call<'_> {
             if outputs[axis] == dims[axis] {
                 continue;
             }
-            let (n, m, scale) = (dims[axis] as f64, outputs[axis] as f64, scales[axis]);
+            let (n, m, scale) = (dims[axis] as f64, outputs[axis] as f64, factors[axis]);
             let terms = |place: usize| -> Fit<Vec<(usize, f64)>> {
                 let at = match where_.as_str() {
                     "asymmetric" => place as f64 / scale,

@@ -4,7 +4,8 @@ learning, collocations to mask and epidemics with contact tracing, for any model
 from . import active, conformal, epidemic, experiments, federated, masking, optim
 from ._native import __version__
 from .experiments import resume, run
+from .model import Model
 
 __all__ = [
-    "__version__", "active", "conformal", "epidemic", "experiments", "federated", "masking", "optim", "resume", "run",
+    "Model", "__version__", "active", "conformal", "epidemic", "experiments", "federated", "masking", "optim", "resume", "run",
 ]

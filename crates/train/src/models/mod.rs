@@ -14,6 +14,7 @@ use burn::{
 };
 use lyceum_core::{Error, Result, Seed, Violation, range, run::Input};
 use lyceum_data::Extent;
+use lyceum_onnx::Model;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,7 @@ use crate::{
         Graph, Net, Shape,
         file::{HINT, text_of},
     },
+    onnx::{self, Imported},
 };
 
 /// A classifier.
@@ -131,6 +133,8 @@ pub enum ModelConfig {
     Squeeze,
     /// A network of one's own: a TOML file of the form that the chapter on networks describes.
     File(NetworkFile),
+    /// A network of another tool, with its weights: an ONNX file.
+    Onnx(OnnxFile),
 }
 
 fn lstm_embedding() -> usize {
@@ -182,6 +186,7 @@ impl ModelConfig {
     pub fn inputs(&self) -> Vec<Input> {
         match self {
             Self::File(file) => vec![Input::named(&file.path, HINT)],
+            Self::Onnx(onnx) => vec![Input::named(&onnx.file, "An ONNX model was to be here.")],
             _ => Vec::new(),
         }
     }
@@ -190,7 +195,7 @@ impl ModelConfig {
     /// at `key`.
     pub fn check(&self, key: &str, extent: Extent, classes: usize) -> Result<Option<Graph>, Violation> {
         match self {
-            Self::File(_) if classes == 0 => Ok(None),
+            Self::File(_) | Self::Onnx(_) if classes == 0 => Ok(None),
             _ => self.classifier(extent, classes.max(1)).map(Some).map_err(|error| Violation::new(key, error.to_string())),
         }
     }
@@ -235,6 +240,7 @@ impl ModelConfig {
                 zoo::bert(extent, [*width, *heads, *feed_forward], *layers, *dropout, classes)
             }
             Self::File(file) => file.graph(extent, classes),
+            Self::Onnx(onnx) => onnx.imported(extent, classes).map(|imported| imported.graph),
             named => {
                 let (name, text) = named.text().expect("every other network is a text");
                 Graph::parse(name, text, Shape::Images([channels, height, width]), classes)
@@ -255,7 +261,7 @@ impl ModelConfig {
             Self::Densenet40 => ("densenet40", include_str!("../../networks/densenet40.toml")),
             Self::Unet => ("unet", include_str!("../../networks/unet.toml")),
             Self::Squeeze => ("squeeze", include_str!("../../networks/squeeze.toml")),
-            Self::Linear | Self::FeddynCnn | Self::File(_) => return None,
+            Self::Linear | Self::FeddynCnn | Self::File(_) | Self::Onnx(_) => return None,
             Self::Mlp { .. } | Self::Cnn { .. } | Self::Resnet { .. } | Self::Lstm { .. } | Self::Bert { .. } => return None,
         })
     }
@@ -271,7 +277,46 @@ impl ModelConfig {
     /// The network with initial values drawn from `seed`. Errors where it does not fit inputs of this extent, as
     /// [`graph`](Self::graph) does, or gives something else than a number for each class.
     pub fn init(&self, extent: Extent, classes: usize, seed: Seed, device: &Device) -> Result<Net> {
-        Net::new(self.classifier(extent, classes)?, seed, device)
+        let graph = self.classifier(extent, classes)?;
+        if let Self::Onnx(onnx) = self { onnx.imported(extent, classes)?.net(seed, device) } else { Net::new(graph, seed, device) }
+    }
+}
+
+/// A network of another tool.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OnnxFile {
+    /// The ONNX file, with the weights that training begins with. A softmax at its end is left out.
+    file: PathBuf,
+    /// The name of the output, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
+    /// Whether a fully connected layer for the classes of the data, its weights drawn anew, takes the place of the last one.
+    #[serde(default)]
+    new_head: bool,
+    #[serde(skip)]
+    #[schemars(skip)]
+    read: Arc<OnceLock<Model>>,
+}
+
+impl PartialEq for OnnxFile {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.file, &self.output, self.new_head) == (&other.file, &other.output, other.new_head)
+    }
+}
+
+impl OnnxFile {
+    /// The network for examples of this extent, read once: all arms have the same network though the file is changed meanwhile.
+    fn imported(&self, Extent { channels, height, width }: Extent, classes: usize) -> Result<Imported> {
+        if self.read.get().is_none() {
+            let _ = self.read.set(Model::read(&self.file)?);
+        }
+        let Some(model) = self.read.get() else { return Err(Error::Failed("a model that was read is gone".into())) };
+        let imported = onnx::import(&self.file, model, Some(Shape::Images([channels, height, width])), self.output.as_deref())?;
+        let imported = imported.without_softmax()?;
+        let imported = if self.new_head { imported.with_head(classes)? } else { imported };
+        imported.check_trainable()?;
+        Ok(imported)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 /// The version of the operators that are written: the first with layer normalisation.
 const OPSET: i64 = 17;
 
-/// The network as a model that other tools run: `input` (`batch × …`) to `logits`.
+/// The network as a model that other tools run: `input` (`batch × …`) to `logits`, or `probabilities` where it ends with a softmax.
 ///
 /// # Errors
 ///
@@ -48,8 +48,14 @@ pub fn export(net: &Net, metadata: Vec<(String, String)>) -> Result<Model> {
     }
     let last = graph.nodes().len().checked_sub(1).map_or(Port::Input, Port::Node);
     let given = export.of(last);
-    export.push("Identity", OUTPUT, &[given], vec![]);
-    export.model.outputs.push(value(OUTPUT, graph.output()));
+    let mut output = if graph.nodes().last().is_some_and(|node| node.op == Op::Softmax) { "probabilities" } else { "logits" }.to_owned();
+    if given != output {
+        while graph.nodes().iter().any(|node| node.name == output) {
+            output.push('_');
+        }
+        export.push("Identity", &output, &[given], vec![]);
+    }
+    export.model.outputs.push(value(&output, graph.output()));
     Ok(export.model)
 }
 
@@ -60,7 +66,6 @@ fn opaque(operation: &dyn Operation) -> Option<&Opaque> {
 }
 
 const INPUT: &str = "input";
-const OUTPUT: &str = "logits";
 
 /// The extents of an example as the model has them.
 fn extents(shape: Shape) -> Vec<usize> {

@@ -30,13 +30,70 @@ pub struct Imported {
 }
 
 impl Imported {
-    /// The network with the model's weights.
+    /// The same without a softmax at its end, so that it gives logits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Graph::add`].
+    pub fn without_softmax(mut self) -> Result<Self> {
+        if let Some((Op::Softmax, [before])) = self.graph.nodes().last().map(|node| (&node.op, node.inputs.as_slice()))
+            && matches!(self.graph.output(), Shape::Row(_))
+        {
+            self.graph = self.graph.only(*before)?;
+        }
+        Ok(self)
+    }
+
+    /// The same with another fully connected layer in place of the last one, for so many classes; its weights are not the model's.
+    ///
+    /// # Errors
+    ///
+    /// A network whose last operation is none.
+    pub fn with_head(mut self, classes: usize) -> Result<Self> {
+        let Some((name, Op::Linear { .. }, &[before])) =
+            self.graph.nodes().last().map(|node| (node.name.clone(), &node.op, node.inputs.as_slice()))
+        else {
+            let found = self.graph.nodes().last().map_or_else(|| "nothing".into(), |node| format!("`{}` ({})", node.name, node.op));
+            return Err(Error::invalid("the network's last operation", found, "a fully connected layer, which a new head replaces"));
+        };
+        let mut graph = self.graph.only(before)?;
+        let last = graph.nodes().len().checked_sub(1).map_or(Port::Input, Port::Node);
+        graph.add(&name, Op::Linear { outputs: classes }, &[last])?;
+        self.weights.retain(|array| !array.name.starts_with(&format!("Net.{name}.")));
+        self.graph = graph;
+        Ok(self)
+    }
+
+    /// An error if there are weights that no gradient reaches, as a node after them is only evaluated.
+    ///
+    /// # Errors
+    ///
+    /// The nodes, by name.
+    pub fn check_trainable(&self) -> Result<()> {
+        let nodes = self.graph.nodes();
+        let mut has_weights = vec![false; nodes.len()];
+        let mut stops = Vec::new();
+        for (number, node) in nodes.iter().enumerate() {
+            let before = node.inputs.iter().any(|port| if let Port::Node(input) = port { has_weights[*input] } else { false });
+            if before && matches!(node.op, Op::Custom(_)) {
+                stops.extend(self.opaque.iter().filter(|told| told.split(" (").next() == Some(node.name.as_str())).cloned());
+            }
+            has_weights[number] = before || self.graph.place_of(number).is_some();
+        }
+        if stops.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::invalid("the network", stops.join(", "), "operators that gradients go back through"))
+        }
+    }
+
+    /// The network with the model's weights; what the model has none for is drawn from `seed`.
     ///
     /// # Errors
     ///
     /// As [`Net::new`].
-    pub fn net(&self, device: &Device) -> Result<Net> {
-        let net = Net::new(self.graph.clone(), Seed::new(0), device)?;
+    pub fn net(&self, seed: Seed, device: &Device) -> Result<Net> {
+        let net = Net::new(self.graph.clone(), seed, device)?;
         let space = ParamSpace::of(&net);
         let known: HashMap<&str, &Array> = self.weights.iter().map(|array| (array.name.as_str(), array)).collect();
         let arrays: Vec<Array> =
@@ -157,7 +214,7 @@ impl<'a> Import<'a> {
             _ => return Err(open()),
         };
         if let Some(wanted) = input
-            && wanted != shape
+            && wanted.len() != shape.len()
         {
             return Err(wrong(format!("reads examples of {shape}; allowed: {wanted}, as the data have")));
         }

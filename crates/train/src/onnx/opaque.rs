@@ -46,6 +46,9 @@ enum Read {
     },
 }
 
+/// Nodes and the numbers that they read.
+type Written = (Vec<Node>, Vec<(String, Tensor)>);
+
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 impl Opaque {
@@ -98,7 +101,7 @@ impl Opaque {
     /// # Errors
     ///
     /// Numbers that depend on how many examples there are, where the format has no way to say so.
-    pub(super) fn export(&self, name: &str, inputs: &[String]) -> Result<(Vec<Node>, Vec<(String, Tensor)>), String> {
+    pub(super) fn export(&self, name: &str, inputs: &[String]) -> Result<Written, String> {
         let (mut nodes, mut weights, mut inputs) = (Vec::new(), Vec::new(), inputs.iter());
         let push = |nodes: &mut Vec<Node>, op: &str, name: String, inputs: Vec<String>, attributes: HashMap<String, Attribute>| {
             nodes.push(Node { name: name.clone(), op: op.into(), domain: String::new(), inputs, outputs: vec![name.clone()], attributes });

@@ -1,0 +1,128 @@
+//! `lyceum.Model`: trained networks, asked from Python.
+
+use std::{collections::HashMap, path::PathBuf};
+
+use lyceum_core::{Error, Result};
+use lyceum_data::{
+    Extent,
+    formats::picture::{self, Fit},
+};
+use lyceum_experiments::trained::{Opening, Trained};
+use lyceum_onnx::{Model, Tensor};
+use lyceum_train::graph::Shape;
+use numpy::{IntoPyArray, PyArray2, PyReadonlyArray2, PyReadonlyArrayDyn, ndarray::Array2};
+use pyo3::prelude::*;
+use rayon::prelude::*;
+
+use crate::{
+    conformal::{Sets, arrays},
+    error::exception,
+    threads::{detached, stoppable},
+};
+
+/// A network with what is needed to ask it.
+#[pyclass(name = "Model", module = "lyceum._native", frozen)]
+pub(crate) struct PyModel(Trained);
+
+#[pymethods]
+impl PyModel {
+    #[new]
+    #[pyo3(signature = (path, input, output))]
+    fn new(py: Python<'_>, path: PathBuf, input: Option<Vec<usize>>, output: Option<String>) -> PyResult<Self> {
+        let input = match input.as_deref() {
+            None => None,
+            Some([width]) => Some(Shape::Row(*width)),
+            Some([steps, width]) => Some(Shape::Sequence([*steps, *width])),
+            Some([channels, height, width]) => Some(Shape::Images([*channels, *height, *width])),
+            Some(other) => return Err(exception(Error::invalid("input", format!("{other:?}"), "one to three extents of an example"))),
+        };
+        detached(py, || Trained::open(&path, &Opening { input, output })).map(Self)
+    }
+
+    /// The extents of an example.
+    #[getter]
+    fn input(&self) -> Vec<usize> {
+        match self.0.input() {
+            Shape::Row(width) => vec![width],
+            Shape::Images(extents) => extents.to_vec(),
+            Shape::Sequence(extents) => extents.to_vec(),
+        }
+    }
+
+    #[getter]
+    fn classes(&self) -> Vec<String> {
+        self.0.classes.clone()
+    }
+
+    #[getter]
+    fn temperature(&self) -> f64 {
+        self.0.temperature
+    }
+
+    #[getter]
+    fn has_sets(&self) -> bool {
+        self.0.sets.is_some()
+    }
+
+    /// Parameters and multiply-adds of an example.
+    #[getter]
+    fn cost(&self) -> (u64, u64) {
+        let cost = self.0.net().graph().cost();
+        (cost.parameters, cost.multiply_adds)
+    }
+
+    fn logits<'py>(&self, py: Python<'py>, rows: PyReadonlyArray2<'py, f32>) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let rows = rows.as_array();
+        Ok(stoppable(py, || self.0.logits(rows))?.into_pyarray(py))
+    }
+
+    fn probabilities<'py>(&self, py: Python<'py>, logits: PyReadonlyArray2<'py, f32>) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        let logits = logits.as_array().to_owned();
+        Ok(detached(py, || self.0.probabilities(&logits))?.into_pyarray(py))
+    }
+
+    fn sets<'py>(&self, py: Python<'py>, logits: PyReadonlyArray2<'py, f32>, seed: u64) -> PyResult<Sets<'py>> {
+        let logits = logits.as_array().to_owned();
+        Ok(arrays(py, &detached(py, || self.0.sets_of(&logits, seed))?))
+    }
+
+    /// Pictures as rows: values from 0 to 1.
+    fn pictures<'py>(&self, py: Python<'py>, paths: Vec<PathBuf>, crop: bool) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let Shape::Images([channels, height, width]) = self.0.input() else {
+            return Err(exception(Error::invalid("X", "paths of pictures", "rows of numbers: the network reads no images")));
+        };
+        let (extent, fit) = (Extent { channels, height, width }, if crop { Fit::Crop } else { Fit::Stretch });
+        let read = || {
+            let rows: Vec<Vec<f32>> = paths.par_iter().map(|path| picture::read(path, extent, fit)).collect::<Result<_>>()?;
+            Array2::from_shape_vec((paths.len(), extent.len()), rows.concat()).map_err(|error| Error::Failed(error.to_string()))
+        };
+        Ok(stoppable(py, read)?.into_pyarray(py))
+    }
+
+    fn export(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        detached(py, || self.0.export(&path))
+    }
+}
+
+/// What an ONNX model gives, node by node, for arrays of any number of axes: slow, by the format's specification.
+#[pyfunction]
+pub(crate) fn run_onnx<'py>(py: Python<'py>, model: Vec<u8>, inputs: HashMap<String, Bound<'py, PyAny>>) -> PyResult<Vec<Py<PyAny>>> {
+    let mut tensors = HashMap::new();
+    for (name, value) in inputs {
+        let tensor = if let Ok(x) = value.extract::<PyReadonlyArrayDyn<'_, f32>>() {
+            Tensor::Float(x.as_array().to_owned())
+        } else if let Ok(x) = value.extract::<PyReadonlyArrayDyn<'_, bool>>() {
+            Tensor::Bool(x.as_array().to_owned())
+        } else {
+            Tensor::Int(value.extract::<PyReadonlyArrayDyn<'_, i64>>()?.as_array().to_owned())
+        };
+        tensors.insert(name, tensor);
+    }
+    let found = detached(py, || Model::decode(model, None).map_err(Error::Violated)?.run(tensors))?;
+    let array = |tensor: Tensor| match tensor {
+        Tensor::Float(x) => x.into_pyarray(py).into_any().unbind(),
+        Tensor::Int(x) => x.into_pyarray(py).into_any().unbind(),
+        Tensor::Bool(x) => x.into_pyarray(py).into_any().unbind(),
+    };
+    Ok(found.into_iter().map(array).collect())
+}
