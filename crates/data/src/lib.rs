@@ -17,7 +17,8 @@
 //! | [`dataset`] | [`Dataset`], [`Examples`], [`Extent`] |
 //! | [`catalog`] | the sets that have a name: digits, mnist, fashion-mnist, cifar10, cifar100 |
 //! | [`cache`] | where files are looked for, checksums |
-//! | [`formats`] | IDX, CIFAR, npy/npz, Parquet (feature `parquet`), folders of images (feature `images`) |
+//! | [`formats`] | IDX, CIFAR, npy/npz, Parquet (feature `parquet`), pictures |
+//! | [`own`] | a user's own examples: folders of pictures, arrays, tables |
 //! | [`split`] | random and stratified splits, permutations of pixels |
 //! | [`partition`] | examples spread over clients: even, Dirichlet, shards, log-normal sizes |
 //! | [`characters`] | text of many speakers, a client each |
@@ -31,6 +32,7 @@ pub mod dataset;
 pub mod formats;
 pub mod get;
 pub mod noise;
+pub mod own;
 pub mod partition;
 pub mod prepare;
 pub mod split;

@@ -1,18 +1,44 @@
 //! A data set made ready for an experiment: split, limited, spoiled.
 
+use std::path::PathBuf;
+
 use lyceum_core::{Error, Result, Seed, Violation, range, run::Input};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cache, Examples, Extent, catalog, noise, split};
+use crate::{
+    Cache, Examples, Extent, catalog, noise,
+    own::{self, Fit, Reading},
+    split,
+};
 
 /// Which data, and what is done to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// Which labelled data set; `lyceum data` lists them ([`catalog`]).
+    /// Which labelled data set; `lyceum data` lists them ([`catalog`]). Or `path`, for examples of one's own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(extend("enum" = catalog::names()))]
     pub name: String,
+    /// Examples of one's own: a folder with a folder of PNG or JPEG files for each class (or folders `train` and `test` of that kind), a
+    /// .npz file with `x` and `y` (or `x_train`, `y_train`, `x_test`, `y_test`), or a .csv or .parquet table ([`own`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Of own pictures: height and width that they are scaled to; those of the first one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<[usize; 2]>,
+    /// Of own pictures: 1 channel for grey, 3 for colour; those of the first one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<usize>,
+    /// Of own pictures: how those of other sides are made to fit.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub fit: Fit,
+    /// Of own tables: the column that has the labels; `label` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Of own pictures: whether those that cannot be read are passed over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skip_bad: bool,
     /// Share of the training labels that are replaced.
     #[serde(default, with = "range::Fraction")]
     pub label_noise: f64,
@@ -39,6 +65,11 @@ pub enum Noise {
     Symmetric,
     /// The class after the right one ([`noise::pair_flip`]).
     PairFlip,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_usual(fit: &Fit) -> bool {
+    *fit == Fit::default()
 }
 
 fn held_out() -> f64 {
@@ -69,16 +100,58 @@ pub struct Prepared {
 impl DataConfig {
     /// A data set with all defaults.
     pub fn named(name: &str) -> Self {
-        Self { name: name.into(), label_noise: 0.0, noise: Noise::default(), limit: None, held_out: held_out(), test: test() }
+        Self {
+            name: name.into(),
+            path: None,
+            size: None,
+            channels: None,
+            fit: Fit::default(),
+            label: None,
+            skip_bad: false,
+            label_noise: 0.0,
+            noise: Noise::default(),
+            limit: None,
+            held_out: held_out(),
+            test: test(),
+        }
+    }
+
+    /// What the data are called: their name, or that of the file or folder.
+    pub fn title(&self) -> String {
+        match &self.path {
+            Some(path) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+            None => self.name.clone(),
+        }
+    }
+
+    /// How own examples are read.
+    fn reading(&self) -> Reading {
+        let Self { size, channels, fit, label, skip_bad, .. } = self.clone();
+        Reading { size, channels, fit, label, skip_bad }
     }
 
     /// Rules between fields; `key` is the table's name in the recipe.
     pub fn check(&self, key: &str) -> Result<(), Violation> {
-        if let Err(Error::Invalid { found, allowed, .. }) = catalog::find(&self.name) {
+        match (&self.path, self.name.as_str()) {
+            (None, "") => {
+                return Err(Violation::new(format!("{key}.name"), "found neither `name` nor `path`; allowed: one of them"));
+            }
+            (Some(_), name) if !name.is_empty() => {
+                return Err(Violation::new(format!("{key}.path"), "found `name` too; allowed: one of them"));
+            }
+            (Some(path), _) => {
+                own::inputs(path).map_err(|error| Violation::new(format!("{key}.path"), error.to_string()))?;
+            }
+            _ => {}
+        }
+        if let (None, Err(Error::Invalid { found, allowed, .. })) = (&self.path, catalog::find(&self.name)) {
             return Err(Violation::new(format!("{key}.name"), format!("unknown data set {found}; allowed: {allowed}")));
         }
         // A data set with test examples of its own gives none away.
-        let has_test = catalog::find(&self.name).is_ok_and(|entry| entry.has_test);
+        let has_test = match &self.path {
+            Some(path) => own::has_test(path),
+            None => catalog::find(&self.name).is_ok_and(|entry| entry.has_test),
+        };
         if !has_test && self.held_out + self.test >= 1.0 {
             let found = self.held_out + self.test;
             return Err(Violation::new(format!("{key}.held_out"), format!("held_out + test is {found}; allowed: less than 1")));
@@ -88,14 +161,20 @@ impl DataConfig {
 
     /// The files that it is read from.
     pub fn inputs(&self, cache: &Cache) -> Result<Vec<Input>> {
-        Ok(catalog::find(&self.name)?.inputs(cache))
+        match &self.path {
+            Some(path) => own::inputs(path),
+            None => Ok(catalog::find(&self.name)?.inputs(cache)),
+        }
     }
 
     /// Loads, splits and spoils. The split and the noise are streams of `seed`, so they are the same for every arm.
     pub fn prepare(&self, cache: &Cache, seed: Seed) -> Result<Prepared> {
         range::check(self)?;
         self.check("data")?;
-        let dataset = catalog::load(&self.name, cache)?;
+        let dataset = match &self.path {
+            Some(path) => own::load(path, &self.reading())?,
+            None => catalog::load(&self.name, cache)?,
+        };
         let all = dataset.train;
         let test_share = if dataset.test.is_some() { 0.0 } else { self.test };
         let shares = [self.held_out, test_share, 1.0 - self.held_out - test_share];

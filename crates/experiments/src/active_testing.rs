@@ -158,7 +158,7 @@ impl Experiment for ActiveTesting {
             "The risk of a classifier on {} test examples of {} ({:.4} when every label is known), estimated from few labels in {} runs. \
              \u{201c}Labels saved\u{201d}: how many labels drawn evenly give the same error, over the labels used.",
             pool.len(),
-            config.data.name,
+            config.data.title(),
             risk,
             config.testing.runs
         );

@@ -216,7 +216,7 @@ impl Experiment for ActiveTraining {
         let lead = format!(
             "Labels acquired from an unbalanced pool of {} with {:.0} % of the labels drawn at random ({}), by {:?} with a {} proposal; means of {} \
              repetitions ± standard errors.",
-            config.data.name,
+            config.data.title(),
             100.0 * config.data.label_noise,
             toml::to_string(&config.model).unwrap_or_default().trim().replace('\n', ", "),
             config.acquisition.score,

@@ -210,7 +210,7 @@ fn report(config: &Config, data: &Prepared, arms: &[TrainedArm], certified: &[Ce
         "{} training examples of {}, {} of them with a wrong label; {} held out for temperature, tuning and calibration; {} for testing. \
          Every number below is measured on the test examples unless it says otherwise.",
         data.train.len(),
-        config.data.name,
+        config.data.title(),
         data.wrong_labels,
         data.held_out.len(),
         data.test.len()
@@ -246,7 +246,7 @@ fn report(config: &Config, data: &Prepared, arms: &[TrainedArm], certified: &[Ce
             format!("{:.0}", arm.evaluations),
         ]);
     }
-    let mut report = Report::new(format!("Certified classifiers on {}", config.data.name), lead)
+    let mut report = Report::new(format!("Certified classifiers on {}", config.data.title()), lead)
         .section("Outcome", [Block::Table(summary.table.clone()), Block::Table(training)])
         .section("Learning curves", curves(arms).map(Block::Chart))
         .section("Sharpness", spectrum(arms))

@@ -416,7 +416,7 @@ fn report(config: &Config, data: &Prepared, order: &Order, learnt: &[Learnt], su
     let mut lead = format!(
         "{count} tasks made of {} ({}), {} training examples each at most. ACC: mean accuracy on all tasks at the end; BWT: how much the \
          accuracy on a task has changed since it was learnt.",
-        config.data.name,
+        config.data.title(),
         toml::to_string(&config.stream).unwrap_or_default().trim().replace('\n', ", "),
         data.train.len()
     );

@@ -102,8 +102,12 @@ impl Experiment for DigitTuples {
         run.stop_if_requested()?;
         let test = make(&data.test, config.numbers.count, "test");
         let numbers = logits(trainer.model(), &test)?;
-        let lead =
-            format!("{} numbers of {digits} digits put together from {} test digits of {}.", test.len(), data.test.len(), config.data.name);
+        let lead = format!(
+            "{} numbers of {digits} digits put together from {} test digits of {}.",
+            test.len(),
+            data.test.len(),
+            config.data.title()
+        );
         config.comparison.run(run, &lead, numbers.view(), &test.labels)
     }
 }

@@ -269,7 +269,7 @@ mod tests {
         let key = |name: &str| keys.iter().find(|key| key.name == name).unwrap_or_else(|| panic!("{name} of {keys:#?}"));
         let epochs = key("training.epochs");
         assert_eq!((epochs.kind.as_str(), epochs.default.as_deref(), epochs.required), ("a whole number >= 1", Some("30"), false));
-        assert!(key("data.name").required && key("arm[].estimator").required);
+        assert!(key("model").required && key("arm[].estimator").required);
         assert_eq!(key("conformal.alpha").kind, "a number > 0 and < 1");
         assert_eq!(key("training.schedule").default.as_deref(), Some("\"cosine\""));
         assert!(key("training.schedule = \"cosine\"").about.contains("cos"));

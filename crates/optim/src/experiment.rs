@@ -40,12 +40,12 @@ impl Experiment for Train {
         let lead = format!(
             "{} training examples of {} ({} with a wrong label), {} held out, {} for testing.",
             data.train.len(),
-            config.data.name,
+            config.data.title(),
             data.wrong_labels,
             data.held_out.len(),
             data.test.len()
         );
-        let report = Report::new(format!("Training on {}", config.data.name), lead)
+        let report = Report::new(format!("Training on {}", config.data.title()), lead)
             .section("Outcome", [Block::Table(summary.table.clone())])
             .section("Learning curves", curves(&arms).map(Block::Chart))
             .section("Sharpness", spectrum(&arms));

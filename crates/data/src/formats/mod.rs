@@ -2,11 +2,8 @@
 //! file and what is wrong with it.
 
 pub mod cifar;
-#[cfg(feature = "images")]
-pub mod folder;
 pub mod idx;
 pub mod npy;
 #[cfg(feature = "parquet")]
 pub mod parquet;
-#[cfg(feature = "images")]
 pub mod picture;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use image::{DynamicImage, imageops::FilterType};
 use lyceum_core::{Error, Result};
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,19 +27,29 @@ pub enum Fit {
 ///
 /// A file that is no picture, and another number of channels.
 pub fn read(path: &Path, extent: Extent, fit: Fit) -> Result<Vec<f32>> {
-    let picture = image::ImageReader::open(path).map_err(Error::io("read", path))?;
-    let picture = picture.with_guessed_format().map_err(Error::io("read", path))?;
-    let picture = picture.decode().map_err(|error| Error::damaged(path, error.to_string()))?;
-    values(picture, extent, fit).map_err(|what| Error::damaged(path, what))
+    values(decoded(path)?, extent, fit).map_err(|what| Error::damaged(path, what))
 }
 
-/// The same of the bytes of a file.
+fn decoded(path: &Path) -> Result<DynamicImage> {
+    let picture = image::ImageReader::open(path).map_err(Error::io("read", path))?;
+    let picture = picture.with_guessed_format().map_err(Error::io("read", path))?;
+    picture.decode().map_err(|error| Error::damaged(path, error.to_string()))
+}
+
+/// The same of many files, on all cores.
+pub fn read_all(paths: &[&Path], extent: Extent, fit: Fit) -> Vec<Result<Vec<f32>>> {
+    paths.par_iter().map(|path| read(path, extent, fit)).collect()
+}
+
+/// The sides of a PNG or JPEG file, and its channels: 1 where it is grey, else 3.
 ///
 /// # Errors
 ///
-/// In words, as [`read`].
-pub fn decode(bytes: &[u8], extent: Extent, fit: Fit) -> Result<Vec<f32>, String> {
-    values(image::load_from_memory(bytes).map_err(|error| error.to_string())?, extent, fit)
+/// A file that is no picture.
+pub fn extent(path: &Path) -> Result<Extent> {
+    let picture = decoded(path)?;
+    let channels = if picture.color().has_color() { 3 } else { 1 };
+    Ok(Extent { channels, height: picture.height() as usize, width: picture.width() as usize })
 }
 
 fn values(picture: DynamicImage, Extent { channels, height, width }: Extent, fit: Fit) -> Result<Vec<f32>, String> {

@@ -239,8 +239,16 @@ impl Call<'_> {
         let mode = self.node.text("mode", "constant");
         let value = match self.optional(2) {
             Some(Tensor::Float(value)) => value.iter().next().copied().unwrap_or(0.0),
+            Some(Tensor::Int(value)) => value.iter().next().copied().unwrap_or(0) as f32,
             _ => self.node.float("value", 0.0),
         };
+        if let Tensor::Int(whole) = x {
+            let floats = Tensor::Float(whole.mapv(|x| x as f32));
+            let mut inputs = self.inputs.to_vec();
+            inputs[0] = Some(&floats);
+            let found = Call { inputs: &inputs, ..self }.pad()?;
+            return Ok(Tensor::Int(found.as_floats()?.mapv(|x| x as i64)));
+        }
         let mut x = x.as_floats()?.clone();
         for (number, place) in axes.iter().enumerate() {
             let (before, after) = (given[number], given[number + axes.len()]);
