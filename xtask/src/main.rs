@@ -48,7 +48,11 @@ enum Command {
         minutes: Option<f64>,
     },
     /// Build the Python wheel into target/wheels
-    Wheel,
+    Wheel {
+        /// For systems with glibc 2.28 and newer (manylinux_2_28), linked by zig, which is installed; compiles everything anew
+        #[arg(long)]
+        portable: bool,
+    },
     /// The tests of the unsafe code under valgrind and the address sanitizer
     Sanitize,
     /// Check that the binary, the wheel and the tests compile each dependency once
@@ -63,7 +67,7 @@ fn main() -> Result<()> {
         Command::Ci => test::all().and_then(|()| test::quick_start()),
         Command::Bench { name } => bench::run(&name),
         Command::Reproduce { name, missing, seeds, minutes } => reproduce::run_named(&name, reproduce::Extent { missing, seeds, minutes }),
-        Command::Wheel => wheel::build().map(|path| println!("{}", path.display())),
+        Command::Wheel { portable } => wheel::build(portable).map(|path| println!("{}", path.display())),
         Command::Sanitize => sanitize::all(),
         Command::Features => features::agree(),
         Command::Docs => docs::all(),

@@ -4,6 +4,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "Python passes its objects by value")]
 
 mod active;
+mod command;
 mod conformal;
 mod epidemic;
 mod error;
@@ -40,6 +41,9 @@ mod _native {
     use super::active::{
         PySampler, bald, batch_bald, distance, entropy, expected_loss, k_center_greedy, least_confidence, margin, variation_ratio,
     };
+    #[pymodule_export]
+    use super::command::main;
+
     #[pymodule_export]
     use super::conformal::{
         PyPredictor, calibration_scores, coverage_interval, fit_temperature, logits_from_f64, p_values, scores, sscv, tune_raps,

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 __version__: str
 
+def main(arguments: list[str]) -> int: ...
+
 class Predictor:
     scheme: str
     config: str
