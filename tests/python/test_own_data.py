@@ -47,6 +47,8 @@ def test_pictures_are_trained_on_and_predicted(tmp_path):
     paths = [line["input"] for line in lines]
     assert model.predict(paths).tolist() == [line["label"] for line in lines] and model.predict(paths[0]).tolist() == [lines[0]["label"]]
     # A picture that has changed is another run.
+    assert len(json.loads((found.folder / "run.json").read_text())["inputs"]) == 90
+    (found.folder / "summary.json").unlink()
     image.fromarray(np.zeros((14, 12, 3), np.uint8)).save(tmp_path / "pictures" / "bar" / "000.png")
     again = subprocess.run([LYCEUM, "resume", found.folder], capture_output=True, text=True)
     assert again.returncode == 2 and "000.png" in again.stderr, again.stderr
@@ -67,9 +69,9 @@ def test_every_recipe_takes_own_data(tmp_path):
         "certify": {**TRAIN, "experiment": "certify", "data": {**data, "held_out": 0.3}, "training": short},
         "continual": {
             "experiment": "continual", "data": {**data, "held_out": 0.1}, "stream": {"split": {"classes": 2}}, "model": {"mlp": {"hidden": [16]}},
-            "training": {"epochs": 2}, "arm": [{"name": "naive", "strategy": "naive"}],
+            "training": {"epochs": 2}, "strategy": [{"method": "naive"}],
         },
-        "federated": {"experiment": "federated", "data": data, "model": {"mlp": {"hidden": [8]}}, "clients": 4, "rounds": 2, "arm": [{"method": "fedavg"}]},
+        "federated": {"experiment": "federated", "data": data, "model": {"mlp": {"hidden": [8]}}, "clients": {"count": 4}, "rounds": 2, "arm": [{"method": "fedavg"}]},
         "table": {**TRAIN, "data": {"path": str(tmp_path / "set.csv"), "label": "kind"}, "model": {"mlp": {"hidden": [16]}}, "training": short},
     }
     for name, recipe in recipes.items():

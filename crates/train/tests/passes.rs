@@ -75,7 +75,11 @@ fn add(graph: &mut Graph, name: &str, op: Op, [first, second]: [Port; 2], b: usi
     match op {
         Op::Add | Op::Multiply | Op::Concatenate | Op::Mean | Op::Subtract | Op::MatrixProduct => graph.add(name, op, &[first, second]),
         Op::Divide => {
-            let positive = graph.add(&format!("{name}.positive"), Op::Activation(Activation::Sigmoid), &[second])?;
+            // Away from 0, whatever is read.
+            let share = graph.add(&format!("{name}.share"), Op::Activation(Activation::Sigmoid), &[second])?;
+            let half = Op::Constant(Constant::new(graph.shape(second), vec![0.5]).unwrap());
+            let half = graph.add(&format!("{name}.half"), half, &[])?;
+            let positive = graph.add(&format!("{name}.positive"), Op::Add, &[share, half])?;
             graph.add(name, op, &[first, positive])
         }
         Op::WeightedSum => {

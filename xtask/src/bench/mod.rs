@@ -11,6 +11,7 @@ mod federated;
 mod kernels;
 mod masking;
 mod multitask;
+mod onnx;
 mod predict;
 mod sam;
 
@@ -35,9 +36,10 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "federated" => federated::run_all(),
         "masking" => masking::run_all(),
         "multitask" => multitask::run(),
+        "onnx" => onnx::run_all(),
         "predict" => predict::run_all(),
         _ => bail!(
-            "no bench `{name}`; there are: sam, conformal, active, kernels, continual, epidemic, federated, masking, multitask, predict"
+            "no bench `{name}`; there are: sam, conformal, active, kernels, continual, epidemic, federated, masking, multitask, onnx, predict"
         ),
     }
 }

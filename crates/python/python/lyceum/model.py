@@ -37,7 +37,7 @@ class Model:
     JPEG files are scaled to what the network reads, values from 0 to 1.
     """
 
-    def __init__(self, native: Any, loaded: tuple[Any, ...]) -> None:
+    def __init__(self, native: _native.Model, loaded: tuple[Any, ...]) -> None:
         self._native = native
         self._loaded = loaded
 
@@ -91,7 +91,8 @@ class Model:
 
     def predict(self, X: Inputs, *, fit: Literal["stretch", "crop"] = "stretch") -> NDArray[np.str_]:
         """The name of the likeliest class of each row."""
-        return self.classes_[self.logits(X, fit=fit).argmax(1)]
+        found: NDArray[np.str_] = self.classes_[self.logits(X, fit=fit).argmax(1)]
+        return found
 
     def predict_sets(self, X: Inputs, *, random_state: Any = 0, fit: Literal["stretch", "crop"] = "stretch") -> PredictionSets:
         """The calibrated set of each row, of a model that ``certify`` has made."""
@@ -110,7 +111,7 @@ class Model:
         if isinstance(X, (str, PathLike)):
             X = [X]
         if isinstance(X, (list, tuple)) and X and all(isinstance(one, (str, PathLike)) for one in X):
-            return self._native.pictures([fspath(one) for one in X], fit == "crop")  # type: ignore[arg-type,type-var]
+            return self._native.pictures([fspath(one) for one in X], fit == "crop")
         values = as_numpy(X)
         width = int(np.prod(self.input_shape))
         if values.ndim < 2 or int(np.prod(values.shape[1:])) != width:
