@@ -1,7 +1,7 @@
 //! A user's own labelled examples: folders of pictures, arrays, tables.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
 };
@@ -113,7 +113,8 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Dataset> {
     if classes.len() < 2 {
         return Err(Error::damaged(path, format!("has {} classes; allowed: 2 or more", classes.len())));
     }
-    if let Some((row, _)) = train.inputs.indexed_iter().find(|(_, value)| !value.is_finite()) {
+    let parts = std::iter::once(&train).chain(&test);
+    if let Some((row, _)) = parts.flat_map(|part| part.inputs.indexed_iter()).find(|(_, value)| !value.is_finite()) {
         return Err(Error::damaged(path, format!("example {}, number {}: is not finite; allowed: finite numbers", row.0, row.1)));
     }
     Ok(Dataset { name, extent, classes, train, test })
@@ -134,7 +135,7 @@ fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for path in sorted(folder)? {
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
-        if path.is_dir() {
+        if path.is_dir() && !path.is_symlink() {
             found.extend(pictures(&path)?);
         } else if ["png", "jpg", "jpeg"].contains(&extension.as_str()) {
             found.push(path);
@@ -258,7 +259,12 @@ fn arrays(path: &Path) -> Result<Loaded> {
     let (extent, train, test) = match part("x", "y") {
         Ok((extent, train)) => (extent, train, None),
         Err(first) => {
-            let Ok((extent, train)) = part("x_train", "y_train") else { return Err(first) };
+            // What is said of `x` counts where there is one.
+            let (extent, train) = match (part("x_train", "y_train"), numbers("x")) {
+                (Ok(found), _) => found,
+                (Err(_), Ok(_)) => return Err(first),
+                (Err(second), Err(_)) => return Err(second),
+            };
             let (other, test) = part("x_test", "y_test")?;
             if other != extent {
                 return Err(Error::damaged(path, "`x_train` and `x_test` have examples of other extents"));
@@ -266,10 +272,11 @@ fn arrays(path: &Path) -> Result<Loaded> {
             (extent, train, Some(test))
         }
     };
-    let count = train.labels.iter().chain(test.iter().flat_map(|test| &test.labels)).max().map_or(0, |most| most + 1);
-    if count > 100_000 {
-        return Err(Error::damaged(path, format!("label {}; allowed: less than 100,000", count - 1)));
+    let most = train.labels.iter().chain(test.iter().flat_map(|test| &test.labels)).max().copied().unwrap_or(0);
+    if most >= 100_000 {
+        return Err(Error::damaged(path, format!("label {most}; allowed: less than 100,000")));
     }
+    let count = most + 1;
     Ok((extent, (0..count).map(|class| class.to_string()).collect(), train, test))
 }
 
@@ -280,7 +287,8 @@ fn coded(names: &[String]) -> (Vec<String>, Vec<usize>) {
     if classes.iter().all(|name| name.parse::<i64>().is_ok()) {
         classes.sort_by_key(|name| name.parse::<i64>().unwrap_or_default());
     }
-    let labels = names.iter().map(|name| classes.iter().position(|class| class == name).unwrap_or_default()).collect();
+    let places: HashMap<&str, usize> = classes.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
+    let labels = names.iter().map(|name| places.get(name.as_str()).copied().unwrap_or_default()).collect();
     (classes, labels)
 }
 

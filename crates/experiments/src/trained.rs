@@ -106,6 +106,10 @@ impl Trained {
         let net = imported.net(Seed::new(0), &cpu())?;
         let told = |key: &str| imported.metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
         let count = net.graph().output().len();
+        if count < 2 {
+            let found = "one number of each example".to_owned();
+            return Err(Error::damaged(&file, format!("gives {found}; allowed: one for each of two classes or more")));
+        }
         let wrong = |key: &str, found: &str| Error::damaged(&file, format!("`{key}` of its metadata is {found:.60}"));
         let classes = match told(onnx::CLASSES) {
             Some(text) => serde_json::from_str::<Vec<String>>(text)
@@ -156,8 +160,8 @@ impl Trained {
         let mut found = Array2::zeros(logits.dim());
         for (row, (logits, mut found)) in logits.rows().into_iter().zip(found.rows_mut()).enumerate() {
             let probabilities = logits.as_slice().and_then(|logits| softmax_row(logits, self.temperature));
-            let probabilities =
-                probabilities.ok_or_else(|| Error::Failed(format!("the network gives no finite numbers for example {row}")))?;
+            let probabilities = probabilities
+                .ok_or_else(|| Error::invalid(format!("the logits of example {row}"), "some that are not finite", "finite numbers"))?;
             found.iter_mut().zip(probabilities).for_each(|(found, p)| *found = p);
         }
         Ok(found)

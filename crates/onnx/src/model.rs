@@ -148,7 +148,7 @@ pub const OPERATORS: &[&str] = &[
 ];
 
 /// The versions of the operators that are read.
-pub const OPSETS: std::ops::RangeInclusive<i64> = 6..=25;
+pub const OPSETS: std::ops::RangeInclusive<i64> = 7..=25;
 
 impl Node {
     /// A whole number.
@@ -239,7 +239,11 @@ impl Model {
             if let Some(missing) = node.inputs.iter().find(|input| !input.is_empty() && !known.contains(input.as_str())) {
                 return Err(format!("the node `{}` reads `{missing}`, which nothing before it gives", node.name));
             }
-            known.extend(node.outputs.iter().map(String::as_str));
+            for output in node.outputs.iter().filter(|output| !output.is_empty()) {
+                if !known.insert(output) {
+                    return Err(format!("the node `{}` gives `{output}`, which there is already", node.name));
+                }
+            }
         }
         match self.outputs.iter().find(|output| !known.contains(output.name.as_str())) {
             Some(output) => Err(format!("the output `{}` is given by no node", output.name)),
@@ -254,7 +258,7 @@ impl Model {
         let mut found = Vec::new();
         for node in self.nodes.iter().rev() {
             if node.outputs.iter().any(|given| wanted.contains(given.as_str())) {
-                wanted.extend(node.inputs.iter().map(String::as_str));
+                wanted.extend(node.inputs.iter().filter(|input| !input.is_empty()).map(String::as_str));
                 found.push(node);
             }
         }

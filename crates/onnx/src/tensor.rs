@@ -19,6 +19,15 @@ pub enum Tensor {
 /// What a mistake is, in words.
 pub(crate) type Fit<T> = Result<T, String>;
 
+/// How many numbers these extents have, where one tensor may have so many: a small file can ask for more than any memory holds.
+pub fn size(dims: &[usize]) -> Result<usize, String> {
+    const MOST: usize = 1 << 28;
+    match dims.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim)) {
+        Some(product) if product <= MOST => Ok(product),
+        _ => Err(format!("extents {dims:?}; allowed: at most {MOST} numbers")),
+    }
+}
+
 /// The types of the format that are read.
 pub mod kind {
     #![allow(missing_docs, reason = "named by the format")]

@@ -29,6 +29,9 @@ impl PyModel {
     #[new]
     #[pyo3(signature = (path, input, output))]
     fn new(py: Python<'_>, path: PathBuf, input: Option<Vec<usize>>, output: Option<String>) -> PyResult<Self> {
+        if input.iter().flatten().any(|extent| *extent == 0) {
+            return Err(exception(Error::invalid("input", format!("{input:?}"), "extents of 1 or more")));
+        }
         let input = match input.as_deref() {
             None => None,
             Some([width]) => Some(Shape::Row(*width)),

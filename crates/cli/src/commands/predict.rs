@@ -191,7 +191,7 @@ impl Predict {
         }
         let mut work = Work { command: &self, trained, progress, fit, as_lines, text: Vec::new(), logits: Vec::new(), count: 0 };
         if !as_lines {
-            let more: String = (2..=self.top).map(|n| format!(",label{n},probability{n}")).collect();
+            let more: String = (2..=self.top.min(work.trained.classes.len())).map(|n| format!(",label{n},probability{n}")).collect();
             let set = if work.trained.sets.is_some() { ",set" } else { "" };
             work.text.extend(format!("input,label,probability{more}{set}\n").bytes());
         }
@@ -214,6 +214,9 @@ impl Predict {
         work.pictures(&pictures)?;
         drop(task);
         let Work { text, logits, count, trained, .. } = work;
+        if let Some(path) = &self.out {
+            lyceum_core::atomic::write(path, &text)?;
+        }
         if let Some(path) = &self.logits {
             let classes = trained.classes.len();
             let logits =
@@ -221,7 +224,6 @@ impl Predict {
             npy::write(path, &logits)?;
         }
         if let Some(path) = &self.out {
-            lyceum_core::atomic::write(path, &text)?;
             let event = json!({ "event": "end", "path": path, "examples": count });
             super::said(progress, &event, || format!("wrote {}: {count} examples", path.display()));
         }
@@ -324,6 +326,10 @@ impl Work<'_> {
 
     fn write(&mut self, names: &[String], logits: &Array2<f32>) -> Result<()> {
         let Self { trained, command, as_lines, text, .. } = self;
+        let finite = |row: ndarray::ArrayView1<'_, f32>| row.iter().all(|value| value.is_finite());
+        if let Some(row) = logits.rows().into_iter().position(|row| !finite(row)) {
+            return Err(Error::invalid(format!("the logits of {}", names[row]), "some that are not finite", "finite numbers"));
+        }
         let probabilities = trained.probabilities(logits)?;
         let sets = trained.sets.is_some().then(|| trained.sets_of(logits, command.seed)).transpose()?;
         for (row, (name, probabilities)) in names.iter().zip(probabilities.rows()).enumerate() {
@@ -336,7 +342,7 @@ impl Work<'_> {
                 let labels: Vec<_> =
                     order.iter().map(|label| json!({ "label": trained.classes[*label], "probability": probabilities[*label] })).collect();
                 let mut line = json!({ "input": name, "label": trained.classes[order[0]], "probability": probabilities[order[0]] });
-                if command.top > 1 {
+                if order.len() > 1 {
                     line["labels"] = labels.into();
                 }
                 if let Some(set) = set {
@@ -374,7 +380,8 @@ fn listed(input: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         while let Some(folder) = folders.pop() {
             let entries = fs::read_dir(&folder).map_err(Error::io("read", &folder))?;
             for path in entries.flatten().map(|entry| entry.path()) {
-                if path.is_dir() {
+                // A link could lead back to where it lies.
+                if path.is_dir() && !path.is_symlink() {
                     folders.push(path);
                 } else if is_picture(&path) {
                     files.push(path);
@@ -401,7 +408,10 @@ fn listed(input: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 fn numbers(path: &Path, width: usize, work: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
     let called = |row: usize| if path == Path::new("-") { row.to_string() } else { format!("{}:{row}", path.display()) };
     if path.extension().is_some_and(|extension| extension == "npy") {
-        let all: ArrayD<f32> = npy::read(path)?;
+        let all: ArrayD<f32> = match npy::read::<f32, _>(path) {
+            Ok(all) => all,
+            Err(error) => npy::read::<f64, ndarray::IxDyn>(path).map_err(|_| error)?.mapv(|value| value as f32),
+        };
         let found = all.shape().to_vec();
         if all.ndim() < 2 || found[1..].iter().product::<usize>() != width {
             return Err(Error::damaged(path, format!("holds {found:?} numbers; allowed: n rows of {width}")));
@@ -419,6 +429,7 @@ fn numbers(path: &Path, width: usize, work: &mut dyn FnMut(Batch) -> Result<()>)
     let mut row = 0;
     for (number, line) in std::io::BufReader::new(reader).lines().enumerate() {
         let line = line.map_err(Error::io("read", path))?;
+        let line = line.trim_start_matches('\u{feff}');
         let fields: Vec<&str> = line.split([',', ';', '\t']).map(str::trim).collect();
         if line.trim().is_empty() {
             continue;

@@ -2,16 +2,15 @@
 
 use std::{
     fs::File,
-    io::{BufReader, BufWriter, Cursor},
+    io::{BufReader, BufWriter, Cursor, Read as _},
     path::Path,
 };
 
-use lyceum_core::{Error, Result, atomic};
+use lyceum_core::{Error, Result, atomic, memory};
 use memmap2::Mmap;
 use ndarray::{Array1, Array2, ArrayView2, Dimension};
-use ndarray_npy::{
-    NpzReader, NpzWriter, ReadNpyError, ReadNpyExt, ReadableElement, ViewNpyError, ViewNpyExt, WritableElement, WriteNpyExt,
-};
+use ndarray_npy::{NpzWriter, ReadNpyError, ReadNpyExt, ReadableElement, ViewNpyError, ViewNpyExt, WritableElement, WriteNpyExt};
+use zip::ZipArchive;
 
 /// A matrix of floats, in memory or still in its file.
 pub enum Matrix {
@@ -98,9 +97,19 @@ pub fn read<A: ReadableElement, D: Dimension>(path: &Path) -> Result<ndarray::Ar
 
 /// Reads one array of a `.npz` file.
 pub fn read_npz<A: ReadableElement, D: Dimension>(path: &Path, name: &str) -> Result<ndarray::Array<A, D>> {
+    let wrong = |error: &dyn std::fmt::Display| Error::damaged(path, format!("`{name}`: {error}"));
     let file = File::open(path).map_err(Error::io("open", path))?;
-    let mut archive = NpzReader::new(BufReader::new(file)).map_err(|error| Error::damaged(path, error.to_string()))?;
-    archive.by_name(name).map_err(|error| Error::damaged(path, format!("`{name}`: {error}")))
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| Error::damaged(path, error.to_string()))?;
+    let member = [format!("{name}.npy"), name.to_owned()].into_iter().find(|member| archive.index_for_name(member).is_some());
+    let member = member
+        .ok_or_else(|| wrong(&format_args!("there is no such array; allowed: {}", archive.file_names().collect::<Vec<_>>().join(", "))))?;
+    let member = archive.by_name(&member).map_err(|error| wrong(&error))?;
+    let size = member.size();
+    memory::check("the array", &[usize::try_from(size / 4).unwrap_or(usize::MAX)])?;
+    let mut bytes = Vec::new();
+    member.take(size).read_to_end(&mut bytes).map_err(|error| wrong(&error))?;
+    check_header(&bytes).map_err(|problem| wrong(&problem))?;
+    ndarray::Array::read_npy(&bytes[..]).map_err(|error| wrong(&error))
 }
 
 /// Writes a `.npy` file, whole or not at all.

@@ -39,7 +39,7 @@ impl Model {
             let reads: Vec<Option<&Tensor>> = node.inputs.iter().map(read).collect();
             let wrong = |what: String| Error::Violated(format!("the node `{}` ({}): {what}", node.name, node.op));
             let given = evaluate(node, &reads, self.opset).map_err(wrong)?;
-            values.extend(node.outputs.iter().cloned().zip(given));
+            values.extend(node.outputs.iter().cloned().zip(given).filter(|(name, _)| !name.is_empty()));
         }
         let output = |name: &str| values.get(name).or_else(|| self.weights.get(name)).cloned().ok_or_else(|| missing(name));
         self.outputs.iter().map(|output_of| output(&output_of.name)).collect()

@@ -6,7 +6,7 @@ use ndarray::{ArrayD, IxDyn};
 use super::Call;
 use crate::{
     Tensor,
-    tensor::{Fit, kind},
+    tensor::{Fit, kind, size},
 };
 
 /// The extents of what comes of these, each axis as long as the longest or 1.
@@ -23,6 +23,7 @@ pub(super) fn broadcast_dims(all: &[&[usize]]) -> Fit<Vec<usize>> {
             }
         }
     }
+    size(&found)?;
     Ok(found)
 }
 
@@ -121,7 +122,9 @@ impl Call<'_> {
             None => Ok(self.node.float(attribute, usual)),
         };
         if let Tensor::Int(x) = self.input(0)? {
-            let bound = |input: usize, usual: i64| self.optional(input).map_or(Ok(usual), |tensor| tensor.as_ints().map(|x| x[0]));
+            let bound = |input: usize, usual: i64| {
+                self.optional(input).map_or(Ok(usual), |tensor| tensor.as_ints().map(|x| x.first().copied().unwrap_or(usual)))
+            };
             let (low, high) = (bound(1, i64::MIN)?, bound(2, i64::MAX)?);
             return Ok(Tensor::Int(x.mapv(|x| x.max(low).min(high))));
         }

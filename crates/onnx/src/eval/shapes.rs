@@ -3,10 +3,10 @@
 use ndarray::{ArrayD, Axis, IxDyn, Slice, concatenate};
 
 use super::{Call, axis, pointwise::broadcast_dims};
-use crate::{Attribute, Tensor, tensor::Fit};
-
-/// The most numbers that are made at once of extents that a file gives.
-const MOST: usize = 1 << 31;
+use crate::{
+    Attribute, Tensor,
+    tensor::{Fit, size},
+};
 
 /// The same of a tensor of any type.
 macro_rules! any {
@@ -28,10 +28,8 @@ fn with_dims<T: Clone>(x: &ArrayD<T>, dims: &[usize]) -> Fit<ArrayD<T>> {
 fn extents(dims: &[i64]) -> Fit<Vec<usize>> {
     let found: Vec<usize> =
         dims.iter().map(|dim| usize::try_from(*dim)).collect::<Result<_, _>>().map_err(|_| format!("extents {dims:?}"))?;
-    match found.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim)) {
-        Some(product) if product <= MOST => Ok(found),
-        _ => Err(format!("extents {dims:?}; allowed: at most {MOST} numbers")),
-    }
+    size(&found)?;
+    Ok(found)
 }
 
 impl Call<'_> {
@@ -148,6 +146,12 @@ impl Call<'_> {
         let first = self.input(0)?;
         let place = axis(self.node.int("axis", 1), first.dims().len())?;
         let all: Vec<&Tensor> = (0..self.inputs.len()).map(|number| self.input(number)).collect::<Fit<_>>()?;
+        if let Some(other) = all.iter().find(|x| x.dims().len() != first.dims().len()) {
+            return Err(format!("{:?} beside {:?}", other.dims(), first.dims()));
+        }
+        let mut dims = first.dims().to_vec();
+        dims[place] = all.iter().map(|x| x.dims()[place]).sum();
+        size(&dims)?;
         macro_rules! of {
             ($kind:path) => {{
                 let views: Option<Vec<_>> = all.iter().map(|x| if let $kind(x) = x { Some(x.view()) } else { None }).collect();
@@ -168,7 +172,11 @@ impl Call<'_> {
         let extent = x.dims()[place];
         let parts = self.node.outputs.len().max(1);
         let sizes = if let Some(sizes) = self.ints(1, "split")? {
-            extents(&sizes)?
+            sizes
+                .iter()
+                .map(|size| usize::try_from(*size).ok().filter(|size| *size <= extent))
+                .collect::<Option<Vec<_>>>()
+                .unwrap_or_default()
         } else {
             let each = extent.div_ceil(parts);
             (0..parts).map(|part| each.min(extent.saturating_sub(part * each))).collect()
@@ -202,6 +210,8 @@ impl Call<'_> {
             let from_end = |number: i64| if number < 0 { number.saturating_add(extent) } else { number };
             let places: Vec<usize> = match step {
                 0 => return Err("a step of 0".into()),
+                _ if extent == 0 => Vec::new(),
+                i64::MIN => return Err("a step of -2**63".into()),
                 step if step > 0 => {
                     let (start, end) = (from_end(start).clamp(0, extent), from_end(end).clamp(0, extent));
                     (start..end).step_by(usize::try_from(step).unwrap_or(usize::MAX)).map(|place| place as usize).collect()
@@ -222,6 +232,7 @@ impl Call<'_> {
         let place = axis(self.node.int("axis", 0), x.dims().len())?;
         let places: Vec<usize> = indices.iter().map(|number| axis(*number, x.dims()[place])).collect::<Fit<_>>()?;
         let dims = [&x.dims()[..place], indices.shape(), &x.dims()[place + 1..]].concat();
+        size(&dims)?;
         Ok(any!(x, x => with_dims(&x.select(Axis(place), &places), &dims)?))
     }
 
@@ -263,6 +274,7 @@ impl Call<'_> {
                 let from = match mode {
                     _ if (0..extent).contains(&from) => from,
                     "constant" => continue,
+                    _ if extent == 0 => return Err("nothing to pad with".into()),
                     "edge" => from.clamp(0, extent - 1),
                     "reflect" if extent > 1 => {
                         let period = 2 * (extent - 1);

@@ -3,7 +3,10 @@
 use ndarray::{ArrayD, ArrayView2, ArrayViewD, Axis, Ix2, IxDyn, Zip};
 
 use super::{Call, axis, pointwise::broadcast_dims};
-use crate::{Attribute, Tensor, tensor::Fit};
+use crate::{
+    Attribute, Tensor,
+    tensor::{Fit, size},
+};
 
 impl Call<'_> {
     pub(super) fn matmul(self) -> Fit<Tensor> {
@@ -22,11 +25,13 @@ impl Call<'_> {
         }
         let spread = |x: &ArrayViewD<'_, f32>, dims: [usize; 2]| {
             let dims = [batch.as_slice(), &dims].concat();
+            size(&dims)?;
             let values: Option<Vec<f32>> = x.broadcast(IxDyn(&dims)).map(|x| x.iter().copied().collect());
             values.ok_or_else(|| "extents that do not fit".to_owned())
         };
         let (left, right) = (spread(&a, [rows, inner])?, spread(&b, [inner, columns])?);
         let count: usize = batch.iter().product();
+        size(&[batch.as_slice(), &[rows, columns]].concat())?;
         let mut found = Vec::with_capacity(count * rows * columns);
         for number in 0..count {
             let part = |values: &'_ [f32], each: usize| values[number * each..(number + 1) * each].to_vec();
@@ -50,6 +55,7 @@ impl Call<'_> {
         if a.ncols() != b.nrows() {
             return Err(format!("{:?} times {:?}", a.dim(), b.dim()));
         }
+        size(&[a.nrows(), b.ncols()])?;
         let mut found = a.dot(&b) * self.node.float("alpha", 1.0);
         if let Some(c) = self.optional(2) {
             let c = c.as_floats()?;
@@ -93,6 +99,7 @@ impl Call<'_> {
         let mut sum = x.mapv(f64::from);
         let mut order = axes;
         order.sort_unstable();
+        order.dedup();
         for place in order.into_iter().rev() {
             let folded = match op {
                 "ReduceMax" | "GlobalMaxPool" => {
@@ -136,6 +143,9 @@ impl Call<'_> {
             return Err("normalisation by the batch; allowed: by running statistics".into());
         }
         let x = self.input(0)?.as_floats()?;
+        if x.ndim() < 2 {
+            return Err(format!("values of {} axes", x.ndim()));
+        }
         let [gamma, beta, mean, variance] = [1, 2, 3, 4].map(|number| self.channels(number, x));
         let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
         let epsilon = self.node.float("epsilon", 1e-5);
@@ -156,6 +166,9 @@ impl Call<'_> {
 
     pub(super) fn instance_norm(self) -> Fit<Tensor> {
         let x = self.input(0)?.as_floats()?;
+        if x.ndim() < 3 {
+            return Err(format!("images of {} axes", x.ndim()));
+        }
         let (gamma, beta) = (self.channels(1, x)?, self.channels(2, x)?);
         let epsilon = f64::from(self.node.float("epsilon", 1e-5));
         let mut found = x.clone();

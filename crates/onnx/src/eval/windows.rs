@@ -3,7 +3,10 @@
 use ndarray::{ArrayD, Dimension, IxDyn};
 
 use super::Call;
-use crate::{Node, Tensor, tensor::Fit};
+use crate::{
+    Node, Tensor,
+    tensor::{Fit, size},
+};
 
 /// So many places before and after.
 pub type Ends = [usize; 2];
@@ -122,6 +125,8 @@ impl Call<'_> {
         if frame.kernel != shape[2..] {
             return Err(format!("kernel_shape {:?} of a kernel of {shape:?}", frame.kernel));
         }
+        size(&[frame.outputs.as_slice(), &frame.kernel].concat())?;
+        size(&[&dims[..1], &shape[..1], &frame.outputs].concat())?;
         let bias = self.optional(2).map(Tensor::as_floats).transpose()?;
         let (x, w): (Vec<f32>, Vec<f32>) = (x.iter().copied().collect(), w.iter().copied().collect());
         let [pixels, taps, outputs]: [usize; 3] = [extents, &frame.kernel, &frame.outputs].map(|extents| extents.iter().product());
@@ -160,6 +165,9 @@ impl Call<'_> {
         }
         let list = |name: &str, usual: i64| self.node.ints(name).map_or_else(|| vec![usual; rank], <[i64]>::to_vec);
         let (stride, dilation, more) = (list("strides", 1), list("dilations", 1), list("output_padding", 0));
+        if [&stride, &dilation, &more].into_iter().flatten().any(|value| !(0..1 << 20).contains(value)) {
+            return Err("strides, dilations or output_padding below 0 or beyond all images".into());
+        }
         let kernel: Vec<i64> = shape[2..].iter().map(|kernel| *kernel as i64).collect();
         if [&stride, &dilation, &more].iter().any(|values| values.len() != rank) {
             return Err(format!("strides, dilations or output_padding for other than {rank} axes"));
@@ -189,6 +197,7 @@ impl Call<'_> {
             (0..rank).map(|axis| usize::try_from(extent(axis))).collect::<Result<_, _>>().map_err(|_| "nothing is left".to_owned())?;
         let (each_in, each_out) = (shape[0] / groups, shape[1]);
         let channels = each_out * groups;
+        size(&[&[dims[0], channels], outputs.as_slice()].concat())?;
         let bias = self.optional(2).map(Tensor::as_floats).transpose()?;
         let mut y = ArrayD::<f32>::zeros(IxDyn(&[&[dims[0], channels], outputs.as_slice()].concat()));
         if let Some(bias) = bias {
@@ -230,6 +239,8 @@ impl Call<'_> {
         }
         let extents = &dims[2..];
         let frame = frame(self.node, extents, None)?;
+        size(&[frame.outputs.as_slice(), &frame.kernel].concat())?;
+        size(&[&dims[..2], frame.outputs.as_slice()].concat())?;
         let largest = self.node.op == "MaxPool";
         let counts_padding = self.node.int("count_include_pad", 0) != 0;
         let pixels: usize = extents.iter().product();
@@ -286,9 +297,10 @@ impl Call<'_> {
             }
             _ => return Err("sizes or scales for other axes".into()),
         }
-        if outputs.contains(&0) || outputs.iter().product::<usize>() > 1 << 31 {
-            return Err(format!("a size of {outputs:?}"));
+        if outputs.contains(&0) || dims.contains(&0) {
+            return Err(format!("a size of {outputs:?} of {dims:?}"));
         }
+        size(&outputs)?;
         let (mode, where_, nearest) = (
             self.says("mode", "nearest"),
             self.says("coordinate_transformation_mode", "half_pixel"),

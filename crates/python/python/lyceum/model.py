@@ -114,7 +114,9 @@ class Model:
             return self._native.pictures([fspath(one) for one in X], fit == "crop")
         values = as_numpy(X)
         width = int(np.prod(self.input_shape))
-        if values.ndim < 2 or int(np.prod(values.shape[1:])) != width:
+        # Rows, or what the network reads; images of one channel without it.
+        grey = self.input_shape[:1] == (1,) and values.shape[1:] == self.input_shape[1:]
+        if values.ndim < 2 or not (values.shape[1:] in ((width,), self.input_shape) or grey):
             raise ValueError(f"X: found the extents {values.shape}; allowed: n rows of {width}, or n of {self.input_shape}")
         return array(values.reshape(len(values), width), np.float32, 2, "X")
 

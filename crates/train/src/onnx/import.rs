@@ -7,7 +7,7 @@ use std::{
 };
 
 use burn::tensor::Device;
-use lyceum_core::{Array, Error, Result, Seed};
+use lyceum_core::{Array, Error, Result, Seed, memory};
 use lyceum_onnx::{Model, Node, Tensor, evaluate};
 
 use super::opaque::Opaque;
@@ -59,7 +59,8 @@ impl Imported {
         let mut graph = self.graph.only(before)?;
         let last = graph.nodes().len().checked_sub(1).map_or(Port::Input, Port::Node);
         graph.add(&name, Op::Linear { outputs: classes }, &[last])?;
-        self.weights.retain(|array| !array.name.starts_with(&format!("Net.{name}.")));
+        let own = ["weight", "bias"].map(|slot| format!("Net.{name}.{slot}"));
+        self.weights.retain(|array| !own.contains(&array.name));
         self.graph = graph;
         Ok(self)
     }
@@ -202,7 +203,12 @@ impl<'a> Import<'a> {
             return Err(wrong(format!("reads {} inputs ({}); allowed: one", names.len(), names.join(", "))));
         };
         let dims = given.dims.clone().unwrap_or_default();
-        let images_last = matches!(dims.as_slice(), [_, first, _, Some(1 | 3 | 4)] if !matches!(first, Some(1 | 3 | 4)));
+        // What a convolution reads has its channels first, whatever their number.
+        let direct = |node: &&&Node| {
+            node.inputs.first() == Some(&given.name) && ["Conv", "MaxPool", "AveragePool", "BatchNormalization"].contains(&node.op.as_str())
+        };
+        let channels_first = nodes.iter().any(|node| direct(&node));
+        let images_last = !channels_first && matches!(dims.as_slice(), [_, first, _, Some(1 | 3 | 4)] if !matches!(first, Some(1 | 3 | 4)));
         let told: Option<Vec<usize>> = dims.get(1..).and_then(|dims| dims.iter().copied().collect());
         let open = || wrong(format!("leaves the extents of its input `{}` open; allowed: an `input` that says them", given.name));
         let shape = match (told.as_deref(), input) {
@@ -213,8 +219,11 @@ impl<'a> Import<'a> {
             (_, Some(shape)) => shape,
             _ => return Err(open()),
         };
+        // A table's rows are images of one row.
+        let is_row = |shape: Shape| matches!(shape, Shape::Row(_) | Shape::Images([1, 1, _]));
         if let Some(wanted) = input
-            && wanted.len() != shape.len()
+            && wanted != shape
+            && (wanted.len() != shape.len() || !(is_row(wanted) || is_row(shape)))
         {
             return Err(wrong(format!("reads examples of {shape}; allowed: {wanted}, as the data have")));
         }
@@ -223,6 +232,13 @@ impl<'a> Import<'a> {
             Shape::Sequence(extents) => extents.to_vec(),
             Shape::Images(extents) => extents.to_vec(),
         };
+        memory::check("the input", &extents)?;
+        let in_order = if images_last { vec![extents[1], extents[2], extents[0]] } else { extents.clone() };
+        let differs = |(told, have): (&Option<usize>, &usize)| told.is_some_and(|told| told != *have);
+        if dims.len() == extents.len() + 1 && dims[1..].iter().zip(&in_order).any(differs) {
+            let told: Vec<String> = dims[1..].iter().map(|dim| dim.map_or_else(|| "?".into(), |dim| dim.to_string())).collect();
+            return Err(wrong(format!("reads examples of {}; allowed: {shape}, as is asked for", told.join("x"))));
+        }
         if !dims.is_empty() && dims.len() != extents.len() + 1 {
             return Err(wrong(format!("reads values of {} axes; allowed: {} for examples of {shape}", dims.len(), extents.len() + 1)));
         }
@@ -249,7 +265,7 @@ impl<'a> Import<'a> {
             let path = self.path;
             let wrong = |what: String| Error::damaged(path, format!("the node `{}` ({}): {what}", node.name, node.op));
             let given = self.taken(node, &reads).map_err(wrong)?;
-            for (name, held) in node.outputs.iter().zip(given) {
+            for (name, held) in node.outputs.iter().zip(given).filter(|(name, _)| !name.is_empty()) {
                 self.values.insert(name, held);
             }
         }
@@ -265,6 +281,9 @@ impl<'a> Import<'a> {
     }
 
     fn held(&self, name: &str) -> Option<Held> {
+        if name.is_empty() {
+            return None;
+        }
         self.values.get(name).cloned().or_else(|| self.model.weights.get(name).cloned().map(Held::Known))
     }
 
@@ -279,6 +298,14 @@ impl<'a> Import<'a> {
             })
             .collect();
         if let Some(known) = known {
+            // What is the same for each example is held once.
+            let once = |tensor: &Tensor| match tensor {
+                Tensor::Int(x) => Tensor::Int(x.mapv(|x| if x != 0 && x % BATCH == 0 { 1 } else { x })),
+                tensor => tensor.clone(),
+            };
+            let spread = ["Expand", "ConstantOfShape"].contains(&node.op.as_str());
+            let held: Vec<Option<Tensor>> = known.iter().map(|tensor| tensor.filter(|_| spread).map(once)).collect();
+            let known: Vec<Option<&Tensor>> = if spread { held.iter().map(Option::as_ref).collect() } else { known };
             return Ok(evaluate(node, &known, self.model.opset)?.into_iter().map(Held::Known).collect());
         }
         if let ("Shape", Some(Some(Held::Given(given)))) = (node.op.as_str(), reads.first()) {
@@ -294,7 +321,9 @@ impl<'a> Import<'a> {
         let inputs: Vec<Port> =
             reads.iter().filter_map(|read| if let Some(Held::Given(given)) = read { Some(given.port) } else { None }).collect();
         let mut found = Vec::new();
-        for output in 0..node.outputs.len() {
+        // Those at the end that are left out are not asked for.
+        let wanted = node.outputs.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1);
+        for output in 0..wanted {
             let (operation, like) = Opaque::new(node, self.model.opset, reads, output)?;
             let port = self.emit(&node.name, Op::Custom(operation), &inputs)?;
             let name = self.graph.name(port).to_owned();
@@ -400,13 +429,41 @@ impl<'a> Import<'a> {
 
     /// Whether what a node gives are places of rows and nothing else.
     pub(super) fn are_symbols(&self, node: &Node) -> bool {
-        let takes_places = |reader: &&Node, name: &String| match reader.op.as_str() {
-            "Gather" => reader.inputs.get(1) == Some(name) && reader.inputs.first() != Some(name),
-            "Clip" | "Cast" | "Identity" => self.are_symbols(reader),
-            _ => false,
+        let (mut names, mut seen): (Vec<&str>, HashSet<&str>) = (node.outputs.iter().map(String::as_str).collect(), HashSet::new());
+        while let Some(name) = names.pop() {
+            if name == self.output {
+                return false;
+            }
+            if name.is_empty() || !seen.insert(name) {
+                continue;
+            }
+            for reader in self.nodes.iter().filter(|reader| reader.inputs.iter().any(|input| input == name)) {
+                let reads_at = |place: usize| reader.inputs.get(place).is_some_and(|input| input == name);
+                match reader.op.as_str() {
+                    "Gather" if reads_at(1) && !reads_at(0) => {}
+                    "Clip" if self.keeps_symbols(reader) => names.extend(reader.outputs.iter().map(String::as_str)),
+                    "Cast" | "Identity" => names.extend(reader.outputs.iter().map(String::as_str)),
+                    _ => return false,
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether a Clip leaves the places of all rows that are read with what it gives.
+    pub(super) fn keeps_symbols(&self, clip: &Node) -> bool {
+        let bound = |input: usize, usual: i64| match clip.inputs.get(input).and_then(|name| self.held(name)) {
+            Some(Held::Known(Tensor::Int(x))) => x.iter().next().copied(),
+            None => Some(usual),
+            Some(_) => None,
         };
-        let read = |name: &String| self.nodes.iter().filter(|reader| reader.inputs.contains(name)).all(|reader| takes_places(reader, name));
-        self.output != node.outputs.first().map_or("", String::as_str) && node.outputs.iter().all(read)
+        let rows = self.nodes.iter().filter(|reader| reader.op == "Gather" && reader.inputs.get(1) == clip.outputs.first());
+        let rows = rows.map(|reader| match self.held(&reader.inputs[0]) {
+            Some(Held::Known(vectors)) => vectors.dims().first().map(|rows| *rows as i64),
+            _ => None,
+        });
+        let (low, high) = (bound(1, i64::MIN), bound(2, i64::MAX));
+        rows.into_iter().all(|rows| matches!((rows, low, high), (Some(rows), Some(low), Some(high)) if low <= 0 && high >= rows - 1))
     }
 
     /// Whether the model is written for one example.

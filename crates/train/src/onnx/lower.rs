@@ -39,7 +39,8 @@ impl Import<'_> {
             "Identity" => Some(x),
             "Cast" if lyceum_onnx::tensor::kind::is_float(i32::try_from(node.int("to", 1)).unwrap_or(0)) => Some(x),
             // Numbers of symbols, which an embedding takes as they are.
-            "Cast" | "Clip" if self.are_symbols(node) => Some(x),
+            "Cast" if self.are_symbols(node) => Some(x),
+            "Clip" if self.are_symbols(node) && self.keeps_symbols(node) => Some(x),
             "Dropout" => {
                 let rate = match known(1) {
                     Some(tensor) => tensor.as_floats()?.iter().next().copied().unwrap_or(0.5),
@@ -66,7 +67,7 @@ impl Import<'_> {
             "Clip" => self.clip(node, &x, known(1), known(2))?,
             "PRelu" => self.prelu(node, &x, known(1))?,
             "Pow" => match known(1).map(Tensor::as_floats) {
-                Some(Ok(power)) if power.iter().all(|power| *power == 2.0) => {
+                Some(Ok(power)) if power.len() == 1 && power.ndim() <= x.order.len() && power.iter().all(|power| *power == 2.0) => {
                     Some(x.through(self.emit(&node.name, Op::Multiply, &[x.port, x.port])?))
                 }
                 _ => None,
@@ -79,8 +80,10 @@ impl Import<'_> {
                     Some(order) => order.iter().filter_map(|axis| usize::try_from(*axis).ok().filter(|axis| *axis < rank)).collect(),
                     None => (0..rank).rev().collect(),
                 };
-                if order.len() != rank {
-                    return Err(format!("an order of {} axes for {rank}", order.len()));
+                let mut sorted = order.clone();
+                sorted.sort_unstable();
+                if sorted != (0..rank).collect::<Vec<_>>() {
+                    return Err(format!("an order of {order:?} of {rank} axes"));
                 }
                 let order = order.into_iter().map(|axis| x.order[axis]).collect();
                 Some(Given { order, ..x })
@@ -153,13 +156,13 @@ impl Import<'_> {
             (0.0, 6.0) => Some(self.apply(node, Op::Activation(Activation::Relu6), x)?),
             (0.0, f32::MAX..) => Some(relu(self, x)?),
             // l + relu6(6(x − l)/(h − l))·(h − l)/6.
-            (low, high) if low.abs() < 1e6 && high.abs() < 1e6 && high > low => {
+            (low, high) if low.abs() <= 100.0 && high.abs() <= 100.0 && high > low => {
                 let scale = 6.0 / (high - low);
                 let x = self.affine(&node.name, x, scale, -low * scale)?;
                 let x = self.apply(node, Op::Activation(Activation::Relu6), &x)?;
                 Some(self.affine(&node.name, &x, 1.0 / scale, low)?)
             }
-            (low, high) if low.abs() < 1e6 && high >= 1e30 => {
+            (low, high) if low.abs() <= 100.0 && high >= 1e30 => {
                 let x = self.affine(&node.name, x, 1.0, -low)?;
                 let x = relu(self, &x)?;
                 Some(self.affine(&node.name, &x, 1.0, low)?)
@@ -183,6 +186,9 @@ impl Import<'_> {
     /// Numbers that a value meets, in a shape that the network lets them meet: one for all, one for each channel, or one for each number.
     fn constant(&mut self, x: &Given, numbers: &ArrayD<f32>) -> Result<Option<Constant>, String> {
         let (dims, shape) = (x.dims(), self.graph.shape(x.port));
+        if numbers.ndim() > dims.len() || numbers.iter().any(|number| !number.is_finite()) {
+            return Ok(None);
+        }
         if numbers.len() == 1 {
             return Constant::new(shape, numbers.iter().copied().collect()).map(Some);
         }
@@ -250,16 +256,17 @@ impl Import<'_> {
     /// A value with numbers that are the same for all examples; the numbers come first where they are subtracted or divided from.
     fn with_numbers(&mut self, node: &Node, op: Op, x: &Given, numbers: &Tensor, numbers_first: bool) -> Lowered {
         let Ok(numbers) = numbers.as_floats() else { return Ok(None) };
+        // More axes than the value has make more of it.
+        if numbers.ndim() > x.order.len() || numbers.iter().any(|number| !number.is_finite()) {
+            return Ok(None);
+        }
         if numbers.len() == 1 && !numbers_first {
             let number = numbers.iter().next().copied().unwrap_or(0.0);
-            // More axes than the value has.
-            if numbers.ndim() <= x.order.len() {
-                match op {
-                    Op::Add => return self.affine(&node.name, x, 1.0, number).map(Some),
-                    Op::Multiply => return self.affine(&node.name, x, number, 0.0).map(Some),
-                    Op::Subtract => return self.affine(&node.name, x, 1.0, -number).map(Some),
-                    _ => {}
-                }
+            match op {
+                Op::Add => return self.affine(&node.name, x, 1.0, number).map(Some),
+                Op::Multiply => return self.affine(&node.name, x, number, 0.0).map(Some),
+                Op::Subtract => return self.affine(&node.name, x, 1.0, -number).map(Some),
+                _ => {}
             }
         }
         if let Some(constant) = self.constant(x, numbers)? {
@@ -281,7 +288,11 @@ impl Import<'_> {
         let Port::Node(last) = x.port else { return false };
         let layer = &self.graph.nodes()[last];
         let Op::Linear { outputs } = layer.op else { return false };
-        let along_last = numbers.len() == outputs && numbers.shape().last() == Some(&outputs) && x.extents.last() == Some(&outputs);
+        let along_last = numbers.ndim() <= x.order.len()
+            && numbers.iter().all(|number| number.is_finite())
+            && numbers.len() == outputs
+            && numbers.shape().last() == Some(&outputs)
+            && x.extents.last() == Some(&outputs);
         let bias = format!("Net.{}.bias", layer.name);
         if !along_last || !x.is_plain() || !self.reads_product_alone(node, input) {
             return false;
@@ -297,7 +308,7 @@ impl Import<'_> {
         let shape = self.graph.shape(largest.port);
         let mut inputs = Vec::new();
         for x in &given {
-            let a_channel = matches!(shape, Shape::Images([channels, ..]) if x.batch == 1 && largest.is_plain() && x.is_plain() && x.extents == [channels, 1, 1]);
+            let a_channel = matches!(shape, Shape::Images([channels, ..]) if x.batch == 1 && largest.is_plain() && largest.extents.len() == 3 && largest.extents[0] == channels && x.is_plain() && x.extents == [channels, 1, 1]);
             inputs.push(match () {
                 () if x.lies_as(&largest) => self.shaped(x, shape)?,
                 () if a_channel && x.extents != largest.extents => self.shaped(x, Shape::Row(x.len()))?,
@@ -418,7 +429,11 @@ impl Import<'_> {
             return Err(format!("a kernel of {:?} for {}", weight.shape(), told(&x.dims())));
         }
         let extents: &[usize] = if sides.len() == 1 { &[width] } else { &[height, width] };
-        let [stride, dilation, padding] = both(&frame(node, extents, Some(&sides))?);
+        let found = frame(node, extents, Some(&sides))?;
+        if found.kernel != sides {
+            return Err(format!("kernel_shape {:?} of a kernel of {:?}", found.kernel, weight.shape()));
+        }
+        let [stride, dilation, padding] = both(&found);
         let groups = usize::try_from(node.int("group", 1)).unwrap_or(0);
         let outputs = weight.shape()[0];
         if groups == 0 || weight.shape()[1] * groups != channels {
@@ -478,6 +493,9 @@ impl Import<'_> {
             Some(bias) => bias.as_floats()?.iter().copied().collect(),
             None => vec![0.0; outputs],
         };
+        if bias.len() != outputs {
+            return Err(format!("a bias of {} numbers for {outputs} channels", bias.len()));
+        }
         let weights = vec![("weight", weight.shape().to_vec(), weight.iter().copied().collect()), ("bias", vec![outputs], bias)];
         let port = self.emit_with(&node.name, Op::TransposedConv { outputs, kernel, stride, padding }, port, weights)?;
         Ok(Some(self.of_images(port, x)))
@@ -545,7 +563,8 @@ impl Import<'_> {
     /// Rows of a matrix, by number.
     fn embedding(&mut self, node: &Node, vectors: &Tensor, places: Option<&Option<Held>>) -> Lowered {
         let (Ok(vectors), Some(Some(Held::Given(places)))) = (vectors.as_floats(), places) else { return Ok(None) };
-        let ([symbols, width], 0, [steps], true) = (vectors.shape(), node.int("axis", 0), places.extents.as_slice(), places.is_plain())
+        let ([symbols, width], 0, [steps], true) =
+            (vectors.shape(), node.int("axis", 0), places.extents.as_slice(), places.is_plain() && places.batch == 1)
         else {
             return Ok(None);
         };
@@ -559,6 +578,9 @@ impl Import<'_> {
 
     fn batch_norm(&mut self, node: &Node, x: &Given, numbers: [Option<&Tensor>; 4]) -> Lowered {
         let [Some(gamma), Some(beta), Some(mean), Some(variance)] = numbers else { return Ok(None) };
+        if node.int("training_mode", 0) != 0 {
+            return Err("normalisation by the batch; allowed: by running statistics".into());
+        }
         let port = match self.images(x)? {
             Some((port, _)) => port,
             None if x.batch == 1 && x.extents.len() == 1 && x.is_plain() => self.shaped(x, Shape::Row(x.extents[0]))?,
@@ -698,6 +720,10 @@ impl Import<'_> {
         let axis = x.order[place];
         if axis == 1 && x.extents.len() == 3 && x.batch == 1 {
             let [channels, height, width] = [x.extents[0], x.extents[1], x.extents[2]];
+            if height * width == 1 {
+                let port = self.shaped(x, Shape::Row(channels))?;
+                return Ok(Some(x.through(self.emit(&node.name, Op::Softmax, &[port])?)));
+            }
             let port = self.shaped(x, Shape::Images([channels, height, width]))?;
             return Ok(Some(x.through(self.emit(&node.name, Op::Softmax, &[port])?)));
         }
@@ -731,10 +757,27 @@ impl Import<'_> {
     }
 
     fn concat(&mut self, node: &Node, reads: &[Option<Held>]) -> Lowered {
-        let given: Option<Vec<Given>> =
-            reads.iter().map(|read| if let Some(Held::Given(given)) = read { Some(given.clone()) } else { None }).collect();
-        let Some(given) = given else { return Ok(None) };
-        let first = given[0].clone();
+        let Some(first) = reads.iter().find_map(|read| if let Some(Held::Given(given)) = read { Some(given.clone()) } else { None }) else {
+            return Ok(None);
+        };
+        let mut given = Vec::new();
+        for read in reads {
+            match read {
+                Some(Held::Given(x)) => given.push(x.clone()),
+                // The same for each example, such as the token of a class.
+                Some(Held::Known(Tensor::Float(x)))
+                    if first.is_plain() && first.batch == 1 && x.ndim() == first.order.len() && x.shape()[0] == 1 =>
+                {
+                    let extents = x.shape()[1..].to_vec();
+                    if x.iter().any(|value| !value.is_finite()) || x.is_empty() {
+                        return Ok(None);
+                    }
+                    let values = Constant::new(Shape::Row(x.len()), x.iter().copied().collect())?;
+                    given.push(Given::new(self.emit_learned(&node.name, values)?, &extents));
+                }
+                _ => return Ok(None),
+            }
+        }
         let axis = Self::axis(&first, node.int("axis", 1))?;
         if axis == 0 || given.iter().any(|x| x.order != first.order || x.batch != first.batch) {
             return Ok(None);
@@ -898,13 +941,18 @@ impl Import<'_> {
         let scales = if self.model.opset < 11 { numbers[0] } else { numbers[1] };
         let scales = scales.filter(|scales| !scales.is_empty());
         let sizes = numbers[2].filter(|sizes| !sizes.is_empty());
-        let Some((port, [_, height, width])) = self.images(x)? else { return Ok(None) };
-        if x.extents.len() != 3 || !x.is_plain() {
+        let Some((port, [channels, height, width])) = self.images(x)? else { return Ok(None) };
+        if x.extents.len() != 3 || !x.is_plain() || node.ints("axes").is_some() {
             return Ok(None);
         }
         let factor = match (sizes, scales) {
             (Some(sizes), _) => match sizes.as_ints()?.as_slice() {
-                [_, _, h, w] if h % height as i64 == 0 && w % width as i64 == 0 && h / height as i64 == w / width as i64 => {
+                [_, c, h, w]
+                    if *c == channels as i64
+                        && h % height as i64 == 0
+                        && w % width as i64 == 0
+                        && h / height as i64 == w / width as i64 =>
+                {
                     h / height as i64
                 }
                 _ => return Ok(None),

@@ -67,8 +67,11 @@ impl Opaque {
         let id = f64::from(NEXT.fetch_add(1, Ordering::Relaxed));
         let mut opaque = Self { node: node.clone(), opset, reads, output, batch_axis: 0, batch: 1, extents: Vec::new(), id };
         // What comes of two examples, and of three, tells which axis counts them.
-        let [two, three] = [2, 3].map(|examples| opaque.evaluate(examples, &[]).map(|tensor| tensor.dims().to_vec()));
-        let (two, three) = (two?, three?);
+        let dims_for = |examples: usize| match opaque.evaluate(examples, &[])? {
+            Tensor::Float(found) => Ok(found.shape().to_vec()),
+            Tensor::Int(_) | Tensor::Bool(_) => Err("gives whole numbers; allowed: floating numbers".to_owned()),
+        };
+        let (two, three) = (dims_for(2)?, dims_for(3)?);
         if two.len() != three.len() {
             return Err("the number of axes depends on the number of examples".into());
         }
@@ -80,9 +83,43 @@ impl Opaque {
             _ => return Err(format!("gives {two:?} of two examples and {three:?} of three; allowed: as many for each example")),
         }
         opaque.extents = two.iter().enumerate().filter(|(axis, _)| *axis != opaque.batch_axis).map(|(_, extent)| *extent).collect();
+        opaque.check_apart()?;
         let order = opaque.order();
         let given = Given { port: crate::graph::Port::Input, batch: opaque.batch, extents: opaque.extents.clone(), order };
         Ok((Arc::new(opaque), given))
+    }
+
+    /// Errors unless two examples give together what each gives alone.
+    fn check_apart(&self) -> Result<(), String> {
+        let lens: Vec<usize> = self
+            .reads
+            .iter()
+            .filter_map(
+                |read| if let Read::Given { batch, extents, .. } = read { Some(batch * extents.iter().product::<usize>()) } else { None },
+            )
+            .collect();
+        let example = |number: usize, len: usize| (0..len).map(move |i| ((i * 7 + number * 5 + 3) % 11) as f32 / 11.0);
+        let alone = |number: usize| self.rows_for(1, &lens.iter().map(|len| example(number, *len).collect()).collect::<Vec<Vec<f32>>>());
+        let together: Vec<Vec<f32>> = lens.iter().map(|len| example(0, *len).chain(example(1, *len)).collect()).collect();
+        let (first, second, both) = (alone(0)?, alone(1)?, self.rows_for(2, &together)?);
+        let same =
+            |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * (1.0 + a.abs()) || a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+        if both.len() == first.len() + second.len() && both.iter().zip(first.iter().chain(&second)).all(same) {
+            Ok(())
+        } else {
+            Err("what it gives of an example depends on the others; allowed: each on its own".into())
+        }
+    }
+
+    /// What it gives of so many examples, whose numbers lie in rows.
+    fn rows_for(&self, examples: usize, rows: &[Vec<f32>]) -> Result<Vec<f32>, String> {
+        let Tensor::Float(found) = self.evaluate(examples, rows)? else { return Err("gives whole numbers".into()) };
+        let mut order: Vec<usize> = vec![self.batch_axis];
+        order.extend((0..found.ndim()).filter(|axis| *axis != self.batch_axis));
+        if order.len() != found.ndim() {
+            return Err("the number of axes depends on the number of examples".into());
+        }
+        Ok(found.permuted_axes(IxDyn(&order)).iter().copied().collect())
     }
 
     /// Where each axis of the node's value is in what this operation gives.
@@ -168,7 +205,12 @@ impl Opaque {
                 node.attributes.remove("noop_with_empty_axes").is_some_and(|flag| flag != Attribute::Int(0))
             }
             "Softmax" | "LogSoftmax" => self.opset < 13,
-            "Pad" => reads.len() > 3,
+            "Pad" => reads.len() > 3 || self.opset < 11,
+            "Clip" => self.opset < 11,
+            "Slice" => self.opset < 10,
+            "Resize" => self.opset < 11 || self.opset > 17,
+            "Gelu" => true,
+            "AveragePool" => node.attributes.contains_key("dilations"),
             _ => self.opset > 17 && ["Split", "Resize"].contains(&node.op.as_str()),
         };
         if newer { Err(format!("{} of version {}", node.op, self.opset)) } else { Ok((node, reads)) }
@@ -187,6 +229,7 @@ impl Opaque {
                 Read::Known(tensor) => Some(tensor.clone()),
                 Read::Given { batch, extents, order } => {
                     let dims = [&[examples * batch], extents.as_slice()].concat();
+                    lyceum_onnx::tensor::size(&dims)?;
                     let flat = rows.next().cloned().unwrap_or_else(|| vec![0.5; dims.iter().product()]);
                     let array = ArrayD::from_shape_vec(IxDyn(&dims), flat).map_err(|error| error.to_string())?;
                     Some(Tensor::Float(array.permuted_axes(IxDyn(order)).as_standard_layout().into_owned()))
@@ -222,11 +265,7 @@ impl Operation for Opaque {
                 input.into_data().try_into_vec().expect("numbers of 32 bits")
             })
             .collect();
-        let found = self.evaluate(examples, &rows).unwrap_or_else(|error| panic!("`{}` ({}): {error}", self.node.name, self.node.op));
-        let Tensor::Float(found) = found else { panic!("`{}` gives whole numbers", self.node.name) };
-        let mut order: Vec<usize> = vec![self.batch_axis];
-        order.extend((0..found.ndim()).filter(|axis| *axis != self.batch_axis));
-        let flat: Vec<f32> = found.permuted_axes(IxDyn(&order)).iter().copied().collect();
+        let flat = self.rows_for(examples, &rows).unwrap_or_else(|error| panic!("`{}` ({}): {error}", self.node.name, self.node.op));
         let width = flat.len() / examples.max(1);
         let given = Burn::from_data(TensorData::new(flat, [examples, width]), &like.device().inner());
         if like.is_autodiff() { given.autodiff() } else { given }
