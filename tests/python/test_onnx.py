@@ -187,6 +187,27 @@ def test_odd_networks_agree_with_onnxruntime(tmp_path):
             ("x", [None, 2, 8, 9]), ("y", [None, 3]),
             [("w", w(3, 2, 3, 3)), ("lo", np.float32(-0.3)), ("hi", np.float32(0.7)), ("zero", np.int64(0)), ("z", i(0)), ("rest", i(-1)), ("k", w(36, 3))],
         ),
+        "bounds far apart": (
+            [node("Clip", ["x", "lo", "hi"], ["c"]), node("Clip", ["c", "low"], ["d"]), node("Gemm", ["d", "w"], ["y"])], ("x", [None, 6]), ("y", [None, 6]),
+            [("lo", np.float32(-65504)), ("hi", np.float32(65504)), ("low", np.float32(-1e5)), ("w", w(6, 6))],
+        ),
+        "the token of a class": (
+            [
+                node("Shape", ["x"], ["s"]), node("Gather", ["s", "zero"], ["n"]), node("Unsqueeze", ["n", "z"], ["n1"]), node("Concat", ["n1", "ones"], ["to"], axis=0),
+                node("Expand", ["token", "to"], ["t"]), node("Concat", ["t", "x"], ["c"], axis=1), node("Add", ["c", "places"], ["a"]), node("MatMul", ["a", "w"], ["y"]),
+            ],
+            ("x", [None, 4, 5]), ("y", [None, 5, 3]),
+            [("zero", np.int64(0)), ("z", i(0)), ("ones", i(1, 5)), ("token", w(1, 1, 5)), ("places", w(1, 5, 5)), ("w", w(5, 3))],
+        ),
+        "rows by number, cut": (
+            [node("Cast", ["x"], ["k"], to=TensorProto.INT64), node("Clip", ["k", "lo", "hi"], ["c"]), node("Gather", ["v", "c"], ["y"])],
+            ("x", [None, 3]), ("y", [None, 3, 4]), [("lo", np.int64(0)), ("hi", np.int64(6)), ("v", w(7, 4))],
+        ),
+        "a mask of minus infinity": (
+            [node("Add", ["x", "mask"], ["m"]), node("Softmax", ["m"], ["s"], axis=-1), node("Mul", ["s", "g"], ["y"])],
+            ("x", [None, 3, 3]), ("y", [None, 3, 3]), [("mask", np.where(np.tri(3) > 0, 0, -np.inf).astype(np.float32)), ("g", w(3))],
+        ),
+        "a number of more axes": ([node("Gemm", ["x", "w"], ["g"]), node("Add", ["g", "b"], ["y"])], ("x", [None, 4]), ("y", [1, None, 4]), [("w", w(4, 4)), ("b", w(1, 1, 1))]),
         "a series": (
             [node("Conv", ["x", "w", "b"], ["c"], kernel_shape=[3], pads=[1, 1], dilations=[1]), node("MaxPool", ["c"], ["p"], kernel_shape=[2], strides=[2]), node("Erf", ["p"], ["y"])],
             ("x", [None, 4, 10]), ("y", [None, 6, 5]), [("w", w(6, 4, 3)), ("b", w(6))],
@@ -229,6 +250,39 @@ def test_what_is_not_read_is_told(tmp_path):
     mixes = made(tmp_path, [node("ReduceMean", ["x"], ["m"], axes=[0], keepdims=1), node("Sub", ["x", "m"], ["y"])], [("x", [None, 3])], [("y", [None, 3])])
     with pytest.raises(ValueError, match="as many for each example"):
         Model.load(mixes)
+    big = 2**20
+    refused = {
+        "depends on the others": [node("Softmax", ["x"], ["y"], axis=0)],
+        "whole numbers": [node("Cast", ["x"], ["k"], to=TensorProto.INT64), node("Cast", ["k"], ["y"], to=TensorProto.FLOAT)],
+        "which there is already": [node("Relu", ["x"], ["a"]), node("Identity", ["a"], ["a"]), node("Identity", ["a"], ["y"])],
+        "at most": [node("Add", ["column", "row"], ["all"]), node("ReduceSum", ["all"], ["one"]), node("Add", ["x", "one"], ["y"])],
+        "an order": [node("Transpose", ["x"], ["y"], perm=[0, 0])],
+        "MaxPool": [node("Unsqueeze", ["x", "axes"], ["u"]), node("MaxPool", ["u"], ["p"], kernel_shape=[2, 2], pads=[2**30] * 4), node("Flatten", ["p"], ["y"])],
+        "a step of": [node("Slice", ["none", "a", "b", "c", "back"], ["e"]), node("Concat", ["x", "e"], ["y"], axis=0)],
+    }
+    weights = [
+        ("column", np.ones((big, 1), np.float32)), ("row", np.ones((1, big), np.float32)), ("axes", np.array([2, 3])), ("none", np.ones((2, 3), np.float32)),
+        ("a", np.array([0])), ("b", np.array([9])), ("c", np.array([0])), ("back", np.array([-(2**63)])),
+    ]
+    for told, nodes in refused.items():
+        used = {name for one in nodes for name in one.input}
+        path = made(tmp_path, nodes, [("x", [None, 3])], [("y", [None, 3])], [(n, w) for n, w in weights if n in used])
+        with pytest.raises(ValueError, match=told):
+            Model.load(path)
+    one = made(tmp_path, [node("Gemm", ["x", "w"], ["y"])], [("x", [None, 3])], [("y", [None, 1])], [("w", np.ones((3, 1), np.float32))])
+    with pytest.raises(ValueError, match="two classes or more"):
+        Model.load(one)
+    # Softmax of pixels that are one.
+    pooled = made(tmp_path, [node("Conv", ["x", "k"], ["c"]), node("GlobalAveragePool", ["c"], ["p"]), node("Softmax", ["p"], ["s"], axis=1), node("Flatten", ["s"], ["y"])],
+                  [("x", [None, 3, 2, 2])], [("y", [None, 3])], [("k", np.ones((3, 3, 1, 1), np.float32) * np.arange(3).reshape(3, 1, 1, 1))])
+    x = np.random.default_rng(0).normal(size=(2, 3, 2, 2)).astype(np.float32)
+    assert close(Model.load(pooled).predict_proba(x), onnxruntime.InferenceSession(pooled).run(None, {"x": x})[0])
+    with pytest.raises(ValueError, match="found the extents"):
+        Model.load(pooled).logits(x.transpose(0, 2, 3, 1))
+    rows = subprocess.run([LYCEUM, "predict", outputs, "--output", "z", "-", "--top", "9"], input="\ufeff1,2,3\n4,5,6\n", capture_output=True, text=True)
+    assert rows.returncode == 0 and [len(line.split(",")) for line in rows.stdout.splitlines()] == [5, 5, 5], rows
+    bad = subprocess.run([LYCEUM, "predict", outputs, "--output", "z", "-"], input="1,2,3\n4,NaN,6\n", capture_output=True, text=True)
+    assert bad.returncode == 2 and "the logits of 1" in bad.stderr, bad
     for command in (["predict", two, "x.npy"], ["predict", tmp_path / "none.onnx", "-"], ["export", outputs, "--to", tmp_path / "o.onnx"]):
         done = subprocess.run([LYCEUM, *command], capture_output=True, text=True)
         assert done.returncode == 2 and "error" in done.stderr, done.stderr

@@ -26,6 +26,7 @@ impl Import<'_> {
             Some(Some(Held::Known(first))) => {
                 let one = match node.op.as_str() {
                     "Add" | "Sub" | "Mul" | "Div" => self.binary(node, reads)?,
+                    "Concat" => self.concat(node, reads)?,
                     "Gather" => self.embedding(node, first, reads.get(1))?,
                     _ => None,
                 };
