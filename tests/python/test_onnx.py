@@ -140,8 +140,9 @@ def made(tmp_path, nodes, inputs, outputs, weights=(), opset=17):
     value = lambda name, dims: helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)  # noqa: E731
     graph = helper.make_graph(nodes, "g", [value(*one) for one in inputs], [value(*one) for one in outputs], [numpy_helper.from_array(w, n) for n, w in weights])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    onnx.save(model, tmp_path / "m.onnx")
-    return tmp_path / "m.onnx"
+    path = tmp_path / f"m{len(list(tmp_path.iterdir()))}.onnx"
+    onnx.save(model, path)
+    return path
 
 
 def test_odd_networks_agree_with_onnxruntime(tmp_path):
@@ -207,7 +208,7 @@ def test_odd_networks_agree_with_onnxruntime(tmp_path):
             [node("Add", ["x", "mask"], ["m"]), node("Softmax", ["m"], ["s"], axis=-1), node("Mul", ["s", "g"], ["y"])],
             ("x", [None, 3, 3]), ("y", [None, 3, 3]), [("mask", np.where(np.tri(3) > 0, 0, -np.inf).astype(np.float32)), ("g", w(3))],
         ),
-        "a number of more axes": ([node("Gemm", ["x", "w"], ["g"]), node("Add", ["g", "b"], ["y"])], ("x", [None, 4]), ("y", [1, None, 4]), [("w", w(4, 4)), ("b", w(1, 1, 1))]),
+        "a number of more axes": ([node("Gemm", ["x", "w"], ["g"]), node("Add", ["g", "b"], ["s"]), node("Squeeze", ["s", "z"], ["y"])], ("x", [None, 4]), ("y", [None, 4]), [("w", w(4, 4)), ("b", w(1, 1, 1)), ("z", i(0))]),
         "a series": (
             [node("Conv", ["x", "w", "b"], ["c"], kernel_shape=[3], pads=[1, 1], dilations=[1]), node("MaxPool", ["c"], ["p"], kernel_shape=[2], strides=[2]), node("Erf", ["p"], ["y"])],
             ("x", [None, 4, 10]), ("y", [None, 6, 5]), [("w", w(6, 4, 3)), ("b", w(6))],
@@ -274,7 +275,7 @@ def test_what_is_not_read_is_told(tmp_path):
         Model.load(one)
     # Softmax of pixels that are one.
     pooled = made(tmp_path, [node("Conv", ["x", "k"], ["c"]), node("GlobalAveragePool", ["c"], ["p"]), node("Softmax", ["p"], ["s"], axis=1), node("Flatten", ["s"], ["y"])],
-                  [("x", [None, 3, 2, 2])], [("y", [None, 3])], [("k", np.ones((3, 3, 1, 1), np.float32) * np.arange(3).reshape(3, 1, 1, 1))])
+                  [("x", [None, 3, 2, 2])], [("y", [None, 3])], [("k", (np.ones((3, 3, 1, 1)) * np.arange(3).reshape(3, 1, 1, 1)).astype(np.float32))])
     x = np.random.default_rng(0).normal(size=(2, 3, 2, 2)).astype(np.float32)
     assert close(Model.load(pooled).predict_proba(x), onnxruntime.InferenceSession(pooled).run(None, {"x": x})[0])
     with pytest.raises(ValueError, match="found the extents"):
