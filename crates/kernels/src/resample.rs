@@ -51,7 +51,7 @@ impl Resampling {
         range.map(|place| (place, 1.0 / size as f32)).collect()
     }
 
-    /// The means of windows of this size, `stride` apart, with so many zeros added before and after.
+    /// The means of windows of this size, `stride` apart, with `before` zeros in front and `after` zeros behind.
     ///
     /// # Panics
     /// Where a window does not fit, a size or stride is 0, or a window is padding alone.

@@ -9,9 +9,11 @@
 //! | [`proto`] | the messages of the format |
 //! | [`model`] | [`Model`], its nodes and their attributes; reading and writing |
 //! | [`tensor`] | [`Tensor`]: numbers with any number of axes |
+//! | [`extents`] | what nodes say of extents and axes |
 //! | [`mod@eval`] | what each operator does |
 
 pub mod eval;
+pub mod extents;
 pub mod model;
 pub mod proto;
 pub mod tensor;

@@ -1,10 +1,10 @@
 //! A model: nodes in their order, weights, inputs and outputs.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs::File,
     io::{Read as _, Seek as _, SeekFrom},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use lyceum_core::{Error, Result};
@@ -190,6 +190,15 @@ impl Model {
         Self::decode(bytes, path.parent()).map_err(|what| Error::damaged(path, what))
     }
 
+    /// The files beside a model in which weights of it lie; none where it cannot be read, which [`read`](Self::read) tells.
+    pub fn files_beside(path: &Path) -> Vec<PathBuf> {
+        let proto = std::fs::read(path).ok().and_then(|bytes| ModelProto::decode(prost::bytes::Bytes::from(bytes)).ok());
+        let tensors = proto.and_then(|proto| proto.graph).map(|graph| graph.initializer).unwrap_or_default();
+        let outside = tensors.iter().filter(|tensor| tensor.data_location == OUTSIDE);
+        let names: BTreeSet<&str> = outside.filter_map(|tensor| told(tensor, "location")).collect();
+        names.into_iter().map(|name| path.with_file_name(name)).collect()
+    }
+
     /// A model of these bytes; weights outside are looked for in `folder`.
     ///
     /// # Errors
@@ -314,15 +323,23 @@ fn is_own(domain: &str) -> bool {
     domain.is_empty() || domain == "ai.onnx"
 }
 
+/// The value of `data_location` for numbers in another file.
+const OUTSIDE: i32 = 1;
+
+/// What a tensor says of the file that holds its numbers.
+fn told<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {
+    tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str())
+}
+
 fn weight(tensor: &TensorProto, folder: Option<&Path>) -> std::result::Result<Tensor, String> {
-    if tensor.data_location != 1 {
+    if tensor.data_location != OUTSIDE {
         return Tensor::from_proto(tensor, None);
     }
-    let told = |key: &str| tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
-    let name = told("location").ok_or("lies in a file that is not named")?;
+    let name = told(tensor, "location").ok_or("lies in a file that is not named")?;
     let safe = Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_)));
     let folder = folder.filter(|_| safe).ok_or_else(|| format!("lies in `{name}`; allowed: a file beside the model"))?;
-    let number = |key: &str| told(key).map_or(Ok(None), |text| text.parse::<u64>().map(Some).map_err(|_| format!("its {key} is `{text}`")));
+    let number =
+        |key: &str| told(tensor, key).map_or(Ok(None), |text| text.parse::<u64>().map(Some).map_err(|_| format!("its {key} is `{text}`")));
     let (from, path) = (number("offset")?.unwrap_or(0), folder.join(name));
     let io = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
     let mut file = File::open(&path).map_err(io)?;

@@ -5,9 +5,7 @@ use lyceum_data::{
     Cache,
     prepare::{DataConfig, Prepared},
 };
-use lyceum_train::{
-    DeviceName, Evaluation, ModelConfig, Net, TrainConfig, Trainer, WeightDecay, evaluate, onnx, parallel::one_thread_each,
-};
+use lyceum_train::{DeviceName, Evaluation, ModelConfig, Net, TrainConfig, Trainer, WeightDecay, evaluate, parallel::one_thread_each};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -151,7 +149,6 @@ impl Comparison {
         trainer.train(&part, &data.train, Some(&data.held_out), &arm.name)?;
         run.stop_if_requested()?;
         let model = trainer.model().clone();
-        onnx::save(part.folder(), &model, &data.classes, Vec::new())?;
         let mut measured = run.progress().task(&format!("{}: measuring", arm.name), 0, 3);
         let positions: Vec<usize> = (0..data.train.len().min(self.sharpness.examples)).collect();
         let surface = LossSurface::new(&model, &data.train.subset(&positions), classes);

@@ -7,6 +7,7 @@ use lyceum_core::{
 };
 
 use lyceum_data::Cache;
+use lyceum_train::onnx;
 
 use crate::comparison::{Comparison, TrainedArm};
 
@@ -34,6 +35,9 @@ impl Experiment for Train {
 
     fn run(&self, config: &Comparison, run: &Run) -> Result<Summary> {
         let (data, arms, diverged) = config.train(run)?;
+        for arm in &arms {
+            onnx::save(&run.folder().join(&arm.name), &arm.model, &data.classes, Vec::new())?;
+        }
         let mut summary = Summary { table: table(&arms), headline: headline(), curves: measured_curves(), ..Summary::default() };
         arms.iter().for_each(|arm| summarise(arm, &mut summary));
         diverged.note(&mut summary)?;

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, path::PathBuf};
 
+use lyceum_conformal::conformal::Copies;
 use lyceum_core::{Error, Result};
 use lyceum_data::{
     Extent,
@@ -12,7 +13,6 @@ use lyceum_onnx::{Model, Tensor};
 use lyceum_train::graph::Shape;
 use numpy::{IntoPyArray, PyArray2, PyReadonlyArray2, PyReadonlyArrayDyn, ndarray::Array2};
 use pyo3::prelude::*;
-use rayon::prelude::*;
 
 use crate::{
     conformal::{Sets, arrays},
@@ -32,24 +32,15 @@ impl PyModel {
         if input.iter().flatten().any(|extent| *extent == 0) {
             return Err(exception(Error::invalid("input", format!("{input:?}"), "extents of 1 or more")));
         }
-        let input = match input.as_deref() {
-            None => None,
-            Some([width]) => Some(Shape::Row(*width)),
-            Some([steps, width]) => Some(Shape::Sequence([*steps, *width])),
-            Some([channels, height, width]) => Some(Shape::Images([*channels, *height, *width])),
-            Some(other) => return Err(exception(Error::invalid("input", format!("{other:?}"), "one to three extents of an example"))),
-        };
+        let wrong = || exception(Error::invalid("input", format!("{input:?}"), "one to three extents of an example"));
+        let input = input.as_deref().map(|extents| Shape::of(extents).ok_or_else(wrong)).transpose()?;
         detached(py, || Trained::open(&path, &Opening { input, output })).map(Self)
     }
 
     /// The extents of an example.
     #[getter]
     fn input(&self) -> Vec<usize> {
-        match self.0.input() {
-            Shape::Row(width) => vec![width],
-            Shape::Images(extents) => extents.to_vec(),
-            Shape::Sequence(extents) => extents.to_vec(),
-        }
+        self.0.input().extents().to_vec()
     }
 
     #[getter]
@@ -86,7 +77,7 @@ impl PyModel {
 
     fn sets<'py>(&self, py: Python<'py>, logits: PyReadonlyArray2<'py, f32>, seed: u64) -> PyResult<Sets<'py>> {
         let logits = logits.as_array().to_owned();
-        Ok(arrays(py, &detached(py, || self.0.sets_of(&logits, seed))?))
+        Ok(arrays(py, &detached(py, || self.0.sets_of(&mut Copies::default(), &logits, seed))?))
     }
 
     /// Pictures as rows: values from 0 to 1.
@@ -96,7 +87,7 @@ impl PyModel {
         };
         let (extent, fit) = (Extent { channels, height, width }, if crop { Fit::Crop } else { Fit::Stretch });
         let read = || {
-            let rows: Vec<Vec<f32>> = paths.par_iter().map(|path| picture::read(path, extent, fit)).collect::<Result<_>>()?;
+            let rows: Vec<Vec<f32>> = picture::read_all(&paths, extent, fit).into_iter().collect::<Result<_>>()?;
             Array2::from_shape_vec((paths.len(), extent.len()), rows.concat()).map_err(|error| Error::Failed(error.to_string()))
         };
         Ok(stoppable(py, read)?.into_pyarray(py))

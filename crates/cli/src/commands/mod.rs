@@ -13,7 +13,15 @@ pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod shell;
 
-use lyceum_core::Progress;
+use lyceum_core::{Error, Progress, Result};
+use lyceum_train::graph::Shape;
+
+/// What `--input` says: CxHxW, SxW or W.
+fn shape(text: &str) -> Result<Shape> {
+    let extents: Option<Vec<usize>> = text.split('x').map(|extent| extent.parse().ok().filter(|extent| *extent > 0)).collect();
+    let shape = extents.and_then(|extents| Shape::of(&extents));
+    shape.ok_or_else(|| Error::invalid("--input", text, "channels, height and width, such as 3x32x32"))
+}
 
 /// The end of a command: JSON where it was asked for, else a text.
 fn said(progress: &Progress, event: &serde_json::Value, text: impl FnOnce() -> String) {

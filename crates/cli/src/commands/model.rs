@@ -26,9 +26,9 @@ struct Source {
     /// The network: a TOML file, an ONNX file, a name, or what a recipe says after `model =`
     network: String,
 
-    /// The shape of an example: channels, height and width
-    #[arg(long, default_value = "3x32x32", value_name = "CxHxW")]
-    input: String,
+    /// The shape of an example: channels, height and width; 3x32x32 if absent, and of an ONNX file its own
+    #[arg(long, value_name = "CxHxW")]
+    input: Option<String>,
 
     /// How many classes there are
     #[arg(long, default_value_t = 10)]
@@ -79,18 +79,23 @@ pub(crate) struct Show {
 impl Source {
     /// The network, and what it is written as where it has a name.
     fn graph(&self) -> Result<(Graph, Option<&'static str>)> {
-        let extents: Option<Vec<usize>> = self.input.split('x').map(|extent| extent.parse().ok().filter(|extent| *extent > 0)).collect();
-        let extents = extents.and_then(|extents| <[usize; 3]>::try_from(extents).ok());
-        let extents = extents.ok_or_else(|| Error::invalid("--input", &self.input, "channels, height and width, such as 3x32x32"))?;
         if self.classes == 0 {
             return Err(Error::invalid("--classes", self.classes, "1 or more"));
         }
-        let [channels, height, width] = extents;
+        let input = self.input.as_deref().map(super::shape).transpose()?;
         let path = Path::new(&self.network);
-        if path.extension().is_some_and(|extension| extension == "onnx") {
-            let imported = onnx::import(path, &OnnxModel::read(path)?, Some(Shape::Images(extents)), None);
-            return Ok((imported?.graph, None));
+        if is_onnx(path) {
+            return Ok((onnx::import(path, &OnnxModel::read(path)?, input, None)?.graph, None));
         }
+        let extents = match (input, &self.input) {
+            (None, _) => [3, 32, 32],
+            (Some(Shape::Images(extents)), _) => extents,
+            (Some(_), text) => {
+                let found = text.as_deref().unwrap_or_default();
+                return Err(Error::invalid("--input", found, "channels, height and width, such as 3x32x32"));
+            }
+        };
+        let [channels, height, width] = extents;
         match named(&self.network)? {
             Some(model) => Ok((model.graph(Extent { channels, height, width }, self.classes)?, model.text().map(|(_, text)| text))),
             None => Ok((Graph::read(Path::new(&self.network), Shape::Images(extents), self.classes)?, None)),
@@ -138,6 +143,13 @@ impl Groups {
 impl Show {
     fn execute(self, progress: &Progress) -> Result<()> {
         let Self { source, toml, svg, onnx } = self;
+        if onnx.is_some() && is_onnx(Path::new(&source.network)) {
+            return Err(Error::invalid(
+                "--onnx",
+                "an ONNX file to show",
+                "another network: `lyceum export` writes a model with its own weights",
+            ));
+        }
         let (graph, text) = source.graph()?;
         if let Some(path) = &onnx {
             onnx::export(&Net::new(graph.clone(), Seed::new(0), &cpu())?, Vec::new())?.write(path)?;
@@ -167,6 +179,10 @@ impl Show {
         }
         Ok(())
     }
+}
+
+fn is_onnx(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "onnx")
 }
 
 /// A network that recipes know by name, with its keys where there are any; `None` for a file.

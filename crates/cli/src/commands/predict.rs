@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lyceum_conformal::Predictor as Sets;
+use lyceum_conformal::{Predictor as Sets, conformal::Copies};
 use lyceum_core::{Error, Progress, Result, interrupt};
 use lyceum_data::{
     Extent,
@@ -18,7 +18,6 @@ use lyceum_data::{
 use lyceum_experiments::trained::{Opening, Trained};
 use lyceum_train::graph::Shape;
 use ndarray::{Array2, ArrayD};
-use rayon::prelude::*;
 use serde_json::json;
 
 /// Which model
@@ -38,19 +37,8 @@ pub(crate) struct Source {
 
 impl Source {
     fn open(&self) -> Result<Trained> {
-        let input = self.input.as_deref().map(shape).transpose()?;
+        let input = self.input.as_deref().map(super::shape).transpose()?;
         Trained::open(&self.model, &Opening { input, output: self.output.clone() })
-    }
-}
-
-/// A shape as it is written: CxHxW, SxW or W.
-fn shape(text: &str) -> Result<Shape> {
-    let extents: Option<Vec<usize>> = text.split('x').map(|extent| extent.parse().ok().filter(|extent| *extent > 0)).collect();
-    match extents.as_deref() {
-        Some([channels, height, width]) => Ok(Shape::Images([*channels, *height, *width])),
-        Some([steps, width]) => Ok(Shape::Sequence([*steps, *width])),
-        Some([width]) => Ok(Shape::Row(*width)),
-        _ => Err(Error::invalid("--input", text, "channels, height and width, such as 3x32x32")),
     }
 }
 
@@ -167,6 +155,8 @@ struct Work<'a> {
     /// What is not yet written.
     text: Vec<u8>,
     logits: Vec<f32>,
+    /// Which rows there were before: equal ones have draws of their own.
+    copies: Copies,
     count: usize,
 }
 
@@ -189,7 +179,17 @@ impl Predict {
         for input in &self.inputs {
             listed(input, &mut files)?;
         }
-        let mut work = Work { command: &self, trained, progress, fit, as_lines, text: Vec::new(), logits: Vec::new(), count: 0 };
+        let mut work = Work {
+            command: &self,
+            trained,
+            progress,
+            fit,
+            as_lines,
+            text: Vec::new(),
+            logits: Vec::new(),
+            copies: Copies::default(),
+            count: 0,
+        };
         if !as_lines {
             let more: String = (2..=self.top.min(work.trained.classes.len())).map(|n| format!(",label{n},probability{n}")).collect();
             let set = if work.trained.sets.is_some() { ",set" } else { "" };
@@ -199,7 +199,7 @@ impl Predict {
         let mut pictures: Vec<PathBuf> = Vec::new();
         for file in files {
             interrupt::check()?;
-            if is_picture(&file) {
+            if picture::is_one(&file) {
                 pictures.push(file);
                 if pictures.len() == AT_ONCE {
                     work.pictures(&std::mem::take(&mut pictures))?;
@@ -289,7 +289,7 @@ impl Work<'_> {
             return Err(Error::invalid("INPUT", first.display(), allowed));
         };
         let extent = Extent { channels, height, width };
-        let read: Vec<Result<Vec<f32>>> = paths.par_iter().map(|path| picture::read(path, extent, self.fit)).collect();
+        let read = picture::read_all(paths, extent, self.fit);
         let mut batch = Batch::default();
         for (path, values) in paths.iter().zip(read) {
             match values {
@@ -325,13 +325,13 @@ impl Work<'_> {
     }
 
     fn write(&mut self, names: &[String], logits: &Array2<f32>) -> Result<()> {
-        let Self { trained, command, as_lines, text, .. } = self;
+        let Self { trained, command, as_lines, text, copies, .. } = self;
         let finite = |row: ndarray::ArrayView1<'_, f32>| row.iter().all(|value| value.is_finite());
         if let Some(row) = logits.rows().into_iter().position(|row| !finite(row)) {
             return Err(Error::invalid(format!("the logits of {}", names[row]), "some that are not finite", "finite numbers"));
         }
         let probabilities = trained.probabilities(logits)?;
-        let sets = trained.sets.is_some().then(|| trained.sets_of(logits, command.seed)).transpose()?;
+        let sets = trained.sets.is_some().then(|| trained.sets_of(copies, logits, command.seed)).transpose()?;
         for (row, (name, probabilities)) in names.iter().zip(probabilities.rows()).enumerate() {
             let mut order: Vec<usize> = (0..probabilities.len()).collect();
             order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]).then(a.cmp(b)));
@@ -365,35 +365,19 @@ fn quoted(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
-fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
-    ["png", "jpg", "jpeg"].contains(&extension.as_str())
-}
-
 /// The files of an input: itself, or the pictures of a folder in the order of their names.
 fn listed(input: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     if input == Path::new("-") {
         files.push(input.to_owned());
     } else if input.is_dir() {
         let before = files.len();
-        let mut folders = vec![input.to_owned()];
-        while let Some(folder) = folders.pop() {
-            let entries = fs::read_dir(&folder).map_err(Error::io("read", &folder))?;
-            for path in entries.flatten().map(|entry| entry.path()) {
-                // A link could lead back to where it lies.
-                if path.is_dir() && !path.is_symlink() {
-                    folders.push(path);
-                } else if is_picture(&path) {
-                    files.push(path);
-                }
-            }
-        }
-        files[before..].sort();
+        files.extend(picture::in_folder(input)?);
         if files.len() == before {
             return Err(Error::invalid("INPUT", format!("{}, a folder without pictures", input.display()), "PNG or JPEG files in it"));
         }
     } else if input.is_file() {
-        let known = is_picture(input) || ["npy", "csv"].iter().any(|known| input.extension().is_some_and(|extension| extension == *known));
+        let known =
+            picture::is_one(input) || ["npy", "csv"].iter().any(|known| input.extension().is_some_and(|extension| extension == *known));
         if !known {
             return Err(Error::invalid("INPUT", input.display(), "PNG, JPEG, .npy or .csv files, folders, or -"));
         }
@@ -454,7 +438,7 @@ fn numbers(path: &Path, width: usize, work: &mut dyn FnMut(Batch) -> Result<()>)
     if batch.names.is_empty() { Ok(()) } else { work(batch) }
 }
 
-/// The names of classes, one a line.
+/// The names of the classes, one on each line.
 fn names(path: &Path, count: usize) -> Result<Vec<String>> {
     let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
     let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();

@@ -1,6 +1,9 @@
 //! One picture as an example.
 
-use std::path::Path;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use image::{DynamicImage, imageops::FilterType};
 use lyceum_core::{Error, Result};
@@ -37,8 +40,33 @@ fn decoded(path: &Path) -> Result<DynamicImage> {
 }
 
 /// The same of many files, on all cores.
-pub fn read_all(paths: &[&Path], extent: Extent, fit: Fit) -> Vec<Result<Vec<f32>>> {
-    paths.par_iter().map(|path| read(path, extent, fit)).collect()
+pub fn read_all(paths: &[impl AsRef<Path> + Sync], extent: Extent, fit: Fit) -> Vec<Result<Vec<f32>>> {
+    paths.par_iter().map(|path| read(path.as_ref(), extent, fit)).collect()
+}
+
+/// Whether a file is called as pictures are that can be read.
+pub fn is_one(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| ["png", "jpg", "jpeg"].iter().any(|known| extension.eq_ignore_ascii_case(known)))
+}
+
+/// The pictures of a folder and of its sub-folders, in the order of their paths. Links to folders are not followed: they could lead back.
+///
+/// # Errors
+///
+/// A folder that cannot be read.
+pub fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(&folder).map_err(Error::io("read", &folder))?.flatten().map(|entry| entry.path()) {
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path);
+            } else if is_one(&path) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// The sides of a PNG or JPEG file, and its channels: 1 where it is grey, else 3.

@@ -8,12 +8,13 @@ mod windows;
 use std::collections::HashMap;
 
 use lyceum_core::{Error, Result};
+use ndarray::{ArrayD, IxDyn};
 
 use crate::{Model, Node, Tensor, tensor::Fit};
 
 pub use windows::{Ends, Frame, frame};
 
-/// What a node gives for these values; `None` stands for one that is left out.
+/// What a node gives for these values; `None` is an input that is left out.
 ///
 /// # Errors
 ///
@@ -61,7 +62,7 @@ impl<'a> Call<'a> {
             "Identity" => one(self.input(0).cloned()),
             "Dropout" => {
                 let x = self.input(0)?;
-                Ok(vec![x.clone(), Tensor::Bool(ndarray::ArrayD::from_elem(ndarray::IxDyn(x.dims()), true))])
+                Ok(vec![x.clone(), Tensor::Bool(ArrayD::from_elem(IxDyn(x.dims()), true))])
             }
             "Cast" => one(self.cast()),
             "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Sum" | "Mean" | "Max" | "Min" | "Equal" | "PRelu" | "Where" => one(self.broadcast()),
@@ -102,6 +103,17 @@ impl<'a> Call<'a> {
         self.inputs.get(number).copied().flatten()
     }
 
+    /// The same of whole numbers, as of floating ones: exact up to 2²⁴.
+    fn of_whole(self, whole: &ArrayD<i64>, run: impl Fn(Call<'_>) -> Fit<Tensor>) -> Fit<Tensor> {
+        if whole.iter().any(|x| x.unsigned_abs() > 1 << 24) {
+            return Err("whole numbers beyond 2^24".into());
+        }
+        let floats = Tensor::Float(whole.mapv(|x| x as f32));
+        let mut inputs = self.inputs.to_vec();
+        inputs[0] = Some(&floats);
+        Ok(Tensor::Int(run(Call { inputs: &inputs, ..self })?.as_floats()?.mapv(|x| x as i64)))
+    }
+
     /// Whole numbers from an input or, in older versions, from an attribute.
     fn ints(self, input: usize, attribute: &str) -> Fit<Option<Vec<i64>>> {
         match self.optional(input) {
@@ -109,10 +121,4 @@ impl<'a> Call<'a> {
             None => Ok(self.node.ints(attribute).map(<[i64]>::to_vec)),
         }
     }
-}
-
-/// The place of an axis that may be counted from the end.
-fn axis(number: i64, rank: usize) -> Fit<usize> {
-    let place = if number < 0 { number + rank as i64 } else { number };
-    usize::try_from(place).ok().filter(|place| *place < rank).ok_or_else(|| format!("axis {number} of {rank}"))
 }

@@ -2,9 +2,10 @@
 
 use ndarray::{ArrayD, Axis, IxDyn, Slice, concatenate};
 
-use super::{Call, axis, pointwise::broadcast_dims};
+use super::{Call, pointwise::broadcast_dims};
 use crate::{
-    Attribute, Tensor,
+    Attribute, Tensor, extents,
+    extents::axis,
     tensor::{Fit, size},
 };
 
@@ -25,7 +26,7 @@ fn with_dims<T: Clone>(x: &ArrayD<T>, dims: &[usize]) -> Fit<ArrayD<T>> {
 }
 
 /// Extents of a file as they are used.
-fn extents(dims: &[i64]) -> Fit<Vec<usize>> {
+fn checked(dims: &[i64]) -> Fit<Vec<usize>> {
     let found: Vec<usize> =
         dims.iter().map(|dim| usize::try_from(*dim)).collect::<Result<_, _>>().map_err(|_| format!("extents {dims:?}"))?;
     size(&found)?;
@@ -47,15 +48,11 @@ impl Call<'_> {
     }
 
     pub(super) fn shape(self) -> Fit<Tensor> {
-        let dims = self.input(0)?.dims();
-        let rank = dims.len() as i64;
-        let place = |number: i64| (if number < 0 { number + rank } else { number }).clamp(0, rank) as usize;
-        let (start, end) = (place(self.node.int("start", 0)), place(self.node.int("end", rank)));
-        Ok(Tensor::ints(dims.get(start..end).unwrap_or_default().iter().map(|dim| *dim as i64).collect()))
+        Ok(extents::shape(self.node, self.input(0)?.dims()))
     }
 
     pub(super) fn constant_of_shape(self) -> Fit<Tensor> {
-        let dims = extents(&self.input(0)?.as_ints()?)?;
+        let dims = checked(&self.input(0)?.as_ints()?)?;
         match self.node.attributes.get("value") {
             Some(Attribute::Tensor(Tensor::Int(x))) => {
                 Ok(Tensor::Int(ArrayD::from_elem(IxDyn(&dims), x.iter().next().copied().unwrap_or(0))))
@@ -68,77 +65,16 @@ impl Call<'_> {
         }
     }
 
-    /// The extents that Reshape, Flatten, Squeeze and Unsqueeze give.
-    pub(super) fn new_dims(self) -> Fit<Vec<usize>> {
-        let x = self.input(0)?;
-        let (dims, rank) = (x.dims(), x.dims().len());
-        match self.node.op.as_str() {
-            "Flatten" => {
-                let number = self.node.int("axis", 1);
-                let place = if number < 0 { number + rank as i64 } else { number };
-                let place = usize::try_from(place).ok().filter(|place| *place <= rank).ok_or_else(|| format!("axis {number} of {rank}"))?;
-                Ok(vec![dims[..place].iter().product(), dims[place..].iter().product()])
-            }
-            "Squeeze" => {
-                let axes = self.ints(1, "axes")?;
-                let axes: Option<Vec<usize>> = axes.map(|axes| axes.iter().map(|number| axis(*number, rank)).collect()).transpose()?;
-                if let Some(place) = axes.iter().flatten().find(|place| dims[**place] != 1) {
-                    return Err(format!("axis {place} of {dims:?} is not 1"));
-                }
-                let gone = |place: usize| axes.as_ref().map_or(dims[place] == 1, |axes| axes.contains(&place));
-                Ok((0..rank).filter(|place| !gone(*place)).map(|place| dims[place]).collect())
-            }
-            "Unsqueeze" => {
-                let axes = self.ints(1, "axes")?.ok_or("axes are left out")?;
-                let rank = rank + axes.len();
-                let axes: Vec<usize> = axes.iter().map(|number| axis(*number, rank)).collect::<Fit<_>>()?;
-                let mut rest = dims.iter();
-                Ok((0..rank).map(|place| if axes.contains(&place) { 1 } else { rest.next().copied().unwrap_or(1) }).collect())
-            }
-            _ => {
-                let wanted = self.ints(1, "shape")?.ok_or("the new extents are left out")?;
-                let keeps_zero = self.node.int("allowzero", 0) != 0;
-                let mut found = Vec::new();
-                let mut open = None;
-                for (place, want) in wanted.iter().enumerate() {
-                    match *want {
-                        0 if !keeps_zero => found.push(*dims.get(place).ok_or_else(|| format!("extents {wanted:?} of {dims:?}"))?),
-                        -1 if open.is_none() => {
-                            open = Some(place);
-                            found.push(1);
-                        }
-                        want => found.push(usize::try_from(want).map_err(|_| format!("extents {wanted:?}"))?),
-                    }
-                }
-                if let Some(place) = open {
-                    let known: usize = found.iter().product();
-                    if known == 0 || !x.len().is_multiple_of(known) {
-                        return Err(format!("{dims:?} as {wanted:?}"));
-                    }
-                    found[place] = x.len() / known;
-                }
-                Ok(found)
-            }
-        }
-    }
-
     pub(super) fn reshaped(self) -> Fit<Tensor> {
-        let dims = self.new_dims()?;
-        Ok(any!(self.input(0)?, x => with_dims(x, &dims)?))
+        let x = self.input(0)?;
+        let given = self.ints(1, if self.node.op == "Reshape" { "shape" } else { "axes" })?;
+        let dims = extents::reshaped(self.node, x.dims(), given.as_deref())?;
+        Ok(any!(x, x => with_dims(x, &dims)?))
     }
 
     pub(super) fn transpose(self) -> Fit<Tensor> {
         let x = self.input(0)?;
-        let rank = x.dims().len();
-        let order: Vec<usize> = match self.node.ints("perm") {
-            Some(perm) => perm.iter().map(|number| axis(*number, rank)).collect::<Fit<_>>()?,
-            None => (0..rank).rev().collect(),
-        };
-        let mut sorted = order.clone();
-        sorted.sort_unstable();
-        if sorted != (0..rank).collect::<Vec<_>>() {
-            return Err(format!("an order {order:?} of {rank} axes"));
-        }
+        let order = extents::order(self.node, x.dims().len())?;
         Ok(any!(x, x => x.view().permuted_axes(IxDyn(&order)).as_standard_layout().into_owned()))
     }
 
@@ -170,20 +106,7 @@ impl Call<'_> {
         let x = self.input(0)?;
         let place = axis(self.node.int("axis", 0), x.dims().len())?;
         let extent = x.dims()[place];
-        let parts = self.node.outputs.len().max(1);
-        let sizes = if let Some(sizes) = self.ints(1, "split")? {
-            sizes
-                .iter()
-                .map(|size| usize::try_from(*size).ok().filter(|size| *size <= extent))
-                .collect::<Option<Vec<_>>>()
-                .unwrap_or_default()
-        } else {
-            let each = extent.div_ceil(parts);
-            (0..parts).map(|part| each.min(extent.saturating_sub(part * each))).collect()
-        };
-        if sizes.iter().sum::<usize>() != extent {
-            return Err(format!("{extent} in parts of {sizes:?}"));
-        }
+        let sizes = extents::parts(self.node, extent, self.ints(1, "split")?.as_deref())?;
         let mut from = 0;
         let part = |size: usize| {
             let until = from + size;
@@ -254,20 +177,16 @@ impl Call<'_> {
             _ => self.node.float("value", 0.0),
         };
         if let Tensor::Int(whole) = x {
-            let floats = Tensor::Float(whole.mapv(|x| x as f32));
-            let mut inputs = self.inputs.to_vec();
-            inputs[0] = Some(&floats);
-            let found = Call { inputs: &inputs, ..self }.pad()?;
-            return Ok(Tensor::Int(found.as_floats()?.mapv(|x| x as i64)));
+            return self.of_whole(whole, |call| call.pad());
         }
         let mut x = x.as_floats()?.clone();
         for (number, place) in axes.iter().enumerate() {
             let (before, after) = (given[number], given[number + axes.len()]);
             let extent = x.shape()[*place] as i64;
-            let total = extents(&[extent.saturating_add(before).saturating_add(after)])?[0];
+            let total = checked(&[extent.saturating_add(before).saturating_add(after)])?[0];
             let mut dims = x.shape().to_vec();
             dims[*place] = total;
-            extents(&dims.iter().map(|dim| *dim as i64).collect::<Vec<_>>())?;
+            size(&dims)?;
             let mut padded = ArrayD::from_elem(IxDyn(&dims), value);
             for to in 0..total {
                 let from = to as i64 - before;
@@ -292,7 +211,7 @@ impl Call<'_> {
 
     pub(super) fn expand(self) -> Fit<Tensor> {
         let x = self.input(0)?;
-        let dims = broadcast_dims(&[x.dims(), &extents(&self.input(1)?.as_ints()?)?])?;
+        let dims = broadcast_dims(&[x.dims(), &checked(&self.input(1)?.as_ints()?)?])?;
         let none = || format!("{:?} as {dims:?}", x.dims());
         Ok(any!(x, x => x.broadcast(IxDyn(&dims)).ok_or_else(none)?.to_owned()))
     }

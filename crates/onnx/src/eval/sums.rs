@@ -2,9 +2,10 @@
 
 use ndarray::{ArrayD, ArrayView2, ArrayViewD, Axis, Ix2, IxDyn, Zip};
 
-use super::{Call, axis, pointwise::broadcast_dims};
+use super::{Call, pointwise::broadcast_dims};
 use crate::{
-    Attribute, Tensor,
+    Tensor,
+    extents::axis,
     tensor::{Fit, size},
 };
 
@@ -69,21 +70,13 @@ impl Call<'_> {
         let op = self.node.op.as_str();
         let x = self.input(0)?;
         if let (Tensor::Bool(either), "ReduceMax" | "ReduceMin") = (x, op) {
-            let whole = Tensor::Int(either.mapv(i64::from));
-            let mut inputs = self.inputs.to_vec();
-            inputs[0] = Some(&whole);
-            let found = Call { inputs: &inputs, ..self }.reduce()?;
-            return Ok(match found {
-                Tensor::Int(x) => Tensor::Bool(x.mapv(|x| x > 0)),
-                found => found,
-            });
+            let Tensor::Int(found) = self.of_whole(&either.mapv(i64::from), |call| call.reduce())? else {
+                return Err("no whole numbers".into());
+            };
+            return Ok(Tensor::Bool(found.mapv(|x| x > 0)));
         }
         if let (Tensor::Int(whole), "ReduceMax" | "ReduceMin" | "ReduceSum") = (x, op) {
-            let floats = Tensor::Float(whole.mapv(|x| x as f32));
-            let mut inputs = self.inputs.to_vec();
-            inputs[0] = Some(&floats);
-            let found = Call { inputs: &inputs, ..self }.reduce()?;
-            return Ok(Tensor::Int(found.as_floats()?.mapv(|x| x as i64)));
+            return self.of_whole(whole, |call| call.reduce());
         }
         let x = x.as_floats()?;
         let rank = x.ndim();
@@ -226,14 +219,6 @@ impl Call<'_> {
             Zip::from(&mut part).and(&sum).for_each(|x, sum| *x /= (bias + alpha / size as f32 * sum).powf(beta));
         }
         Ok(Tensor::Float(found))
-    }
-
-    /// The text of an attribute that is one.
-    pub(super) fn says(self, name: &str, usual: &'static str) -> String {
-        match self.node.attributes.get(name) {
-            Some(Attribute::Text(text)) => text.clone(),
-            _ => usual.to_owned(),
-        }
     }
 }
 

@@ -5,6 +5,7 @@ use ndarray::{ArrayD, Dimension, IxDyn};
 use super::Call;
 use crate::{
     Node, Tensor,
+    extents::axis,
     tensor::{Fit, size},
 };
 
@@ -175,12 +176,12 @@ impl Call<'_> {
         let full = |axis: usize| (dims[axis + 2] as i64 - 1) * stride[axis] + dilation[axis] * (kernel[axis] - 1) + 1 + more[axis];
         let mut pads = self.node.ints("pads").map_or_else(|| vec![0; 2 * rank], <[i64]>::to_vec);
         let wanted = self.node.ints("output_shape").map(<[i64]>::to_vec);
-        let auto = self.says("auto_pad", "NOTSET");
+        let auto = self.node.text("auto_pad", "NOTSET");
         if pads.len() != 2 * rank {
             return Err("pads for other axes".into());
         }
         for axis in 0..rank {
-            let total: i64 = match (&wanted, auto.as_str()) {
+            let total: i64 = match (&wanted, auto) {
                 (Some(wanted), _) => full(axis) - wanted.get(axis + wanted.len().saturating_sub(rank)).copied().unwrap_or(0),
                 (None, "SAME_UPPER" | "SAME_LOWER") => full(axis) - dims[axis + 2] as i64 * stride[axis],
                 _ => continue,
@@ -228,9 +229,7 @@ impl Call<'_> {
 
     pub(super) fn pool(self) -> Fit<Tensor> {
         if let Tensor::Int(whole) = self.input(0)? {
-            let floats = Tensor::Float(whole.mapv(|x| x as f32));
-            let found = Call { inputs: &[Some(&floats)], ..self }.pool()?;
-            return Ok(Tensor::Int(found.as_floats()?.mapv(|x| x as i64)));
+            return self.of_whole(whole, |call| call.pool());
         }
         let x = self.input(0)?.as_floats()?;
         let dims = x.shape().to_vec();
@@ -270,11 +269,11 @@ impl Call<'_> {
         let x = self.input(0)?.as_floats()?;
         let dims = x.shape().to_vec();
         let old = self.opset < 11;
-        if self.node.int("antialias", 0) != 0 || self.says("keep_aspect_ratio_policy", "stretch") != "stretch" {
+        if self.node.int("antialias", 0) != 0 || self.node.text("keep_aspect_ratio_policy", "stretch") != "stretch" {
             return Err("antialias and keep_aspect_ratio_policy; allowed: neither".into());
         }
         let axes: Vec<usize> = match self.node.ints("axes") {
-            Some(axes) => axes.iter().map(|number| super::axis(*number, dims.len())).collect::<Fit<_>>()?,
+            Some(axes) => axes.iter().map(|number| axis(*number, dims.len())).collect::<Fit<_>>()?,
             None => (0..dims.len()).collect(),
         };
         let (sizes, scales) = (self.optional(3), if old { self.optional(1) } else { self.optional(2) });
@@ -302,11 +301,11 @@ impl Call<'_> {
         }
         size(&outputs)?;
         let (mode, where_, nearest) = (
-            self.says("mode", "nearest"),
-            self.says("coordinate_transformation_mode", "half_pixel"),
-            self.says("nearest_mode", "round_prefer_floor"),
+            self.node.text("mode", "nearest"),
+            self.node.text("coordinate_transformation_mode", "half_pixel"),
+            self.node.text("nearest_mode", "round_prefer_floor"),
         );
-        let where_ = if old { "asymmetric".to_owned() } else { where_ };
+        let where_ = if old { "asymmetric" } else { where_ };
         let mut found = x.clone();
         for axis in 0..dims.len() {
             if outputs[axis] == dims[axis] {
@@ -314,7 +313,7 @@ impl Call<'_> {
             }
             let (n, m, scale) = (dims[axis] as f64, outputs[axis] as f64, factors[axis]);
             let terms = |place: usize| -> Fit<Vec<(usize, f64)>> {
-                let at = match where_.as_str() {
+                let at = match where_ {
                     "asymmetric" => place as f64 / scale,
                     "half_pixel" => (place as f64 + 0.5) / scale - 0.5,
                     "pytorch_half_pixel" => {
@@ -334,7 +333,7 @@ impl Call<'_> {
                     other => return Err(format!("coordinates `{other}`")),
                 };
                 let clamp = |at: f64| at.clamp(0.0, n - 1.0) as usize;
-                Ok(match (mode.as_str(), nearest.as_str()) {
+                Ok(match (mode, nearest) {
                     ("nearest", _) if old => vec![(clamp(at.floor()), 1.0)],
                     ("nearest", "round_prefer_floor") => vec![(clamp((at - 0.5).ceil()), 1.0)],
                     ("nearest", "round_prefer_ceil") => vec![(clamp((at + 0.5).floor()), 1.0)],

@@ -444,11 +444,9 @@ impl<'a> Reader<'a> {
             DeValue::Array(all) => all.iter().map(number).collect::<Result<Vec<_>>>(),
             _ => Err(self.file.wrong(value.span(), "allowed: a list of numbers".into(), None)),
         };
-        let shape = |value: &Value<'_>| match *numbers(value)?.as_slice() {
-            [width] => Ok(Shape::Row(width)),
-            [steps, width] => Ok(Shape::Sequence([steps, width])),
-            [channels, height, width] => Ok(Shape::Images([channels, height, width])),
-            _ => Err(self.file.wrong(value.span(), "allowed: [width], [steps, width] or [channels, height, width]".into(), None)),
+        let shape = |value: &Value<'_>| {
+            let wrong = || self.file.wrong(value.span(), "allowed: [width], [steps, width] or [channels, height, width]".into(), None);
+            Shape::of(&numbers(value)?).ok_or_else(wrong)
         };
         let constant = || {
             let value = main("0.5")?;

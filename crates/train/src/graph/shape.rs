@@ -27,6 +27,25 @@ impl Shape {
         }
     }
 
+    /// The shape of these extents: of one a row, of two a sequence, of three images.
+    pub fn of(extents: &[usize]) -> Option<Self> {
+        match *extents {
+            [width] => Some(Self::Row(width)),
+            [steps, width] => Some(Self::Sequence([steps, width])),
+            [channels, height, width] => Some(Self::Images([channels, height, width])),
+            _ => None,
+        }
+    }
+
+    /// The extents that [`of`](Self::of) takes.
+    pub fn extents(&self) -> &[usize] {
+        match self {
+            Self::Row(width) => std::slice::from_ref(width),
+            Self::Sequence(extents) => extents,
+            Self::Images(extents) => extents,
+        }
+    }
+
     /// Whether there are none.
     pub fn is_empty(self) -> bool {
         self.len() == 0

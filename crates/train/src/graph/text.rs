@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Activation, Conv, Graph, Op, Pool, Port, Shape,
+    Activation, Conv, Graph, Op, Pool, Port,
     shape::{ends, sides},
 };
 
@@ -47,7 +47,7 @@ fn written(op: &Op) -> (String, String) {
                 [value] => format!("{value:?}"),
                 values => format!("{values:?}"),
             };
-            (values, format!(", shape = {}", list(constant.shape())))
+            (values, format!(", shape = {:?}", constant.shape().extents()))
         }
         Op::Gather(ref channels) => (format!("{channels:?}"), String::new()),
         Op::Custom(ref operation) => (operation.number().map_or_else(|| "true".into(), |number| format!("{number:?}")), String::new()),
@@ -71,17 +71,8 @@ fn written(op: &Op) -> (String, String) {
         | Op::AdaptiveAveragePool { size: number }
         | Op::Attention { heads: number } => (number.to_string(), String::new()),
         Op::Slice { from, until } => (format!("[{from}, {until}]"), String::new()),
-        Op::Reshape(shape) => (list(shape), String::new()),
+        Op::Reshape(shape) => (format!("{:?}", shape.extents()), String::new()),
         Op::Dropout(number) | Op::Activation(Activation::LeakyRelu(number)) => (format!("{number:?}"), String::new()),
         _ => ("true".into(), String::new()),
-    }
-}
-
-/// The extents of a shape as a list.
-fn list(shape: Shape) -> String {
-    match shape {
-        Shape::Row(width) => format!("[{width}]"),
-        Shape::Images(extents) => format!("{extents:?}"),
-        Shape::Sequence(extents) => format!("{extents:?}"),
     }
 }

@@ -186,7 +186,10 @@ impl ModelConfig {
     pub fn inputs(&self) -> Vec<Input> {
         match self {
             Self::File(file) => vec![Input::named(&file.path, HINT)],
-            Self::Onnx(onnx) => vec![Input::named(&onnx.file, "An ONNX model was to be here.")],
+            Self::Onnx(onnx) => {
+                let beside = Model::files_beside(&onnx.file);
+                std::iter::once(onnx.file.clone()).chain(beside).map(|file| Input::named(file, "An ONNX model was to be here.")).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -269,17 +272,27 @@ impl ModelConfig {
     /// The same of a network that gives one number a class.
     fn classifier(&self, extent: Extent, classes: usize) -> Result<Graph> {
         let graph = self.graph(extent, classes)?;
-        let (found, expected) = (graph.output(), Shape::Row(classes));
-        let message = || format!("the network's output: found {found}; allowed: {classes} numbers in a row, one for each class");
-        if found == expected { Ok(graph) } else { Err(Error::Violated(message())) }
+        check_output(&graph, classes)?;
+        Ok(graph)
     }
 
     /// The network with initial values drawn from `seed`. Errors where it does not fit inputs of this extent, as
     /// [`graph`](Self::graph) does, or gives something else than a number for each class.
     pub fn init(&self, extent: Extent, classes: usize, seed: Seed, device: &Device) -> Result<Net> {
-        let graph = self.classifier(extent, classes)?;
-        if let Self::Onnx(onnx) = self { onnx.imported(extent, classes)?.net(seed, device) } else { Net::new(graph, seed, device) }
+        if let Self::Onnx(onnx) = self {
+            let imported = onnx.imported(extent, classes)?;
+            check_output(&imported.graph, classes)?;
+            return imported.net(seed, device);
+        }
+        Net::new(self.classifier(extent, classes)?, seed, device)
     }
+}
+
+/// Errors unless a network gives one number a class.
+fn check_output(graph: &Graph, classes: usize) -> Result<()> {
+    let found = graph.output();
+    let message = || format!("the network's output: found {found}; allowed: {classes} numbers in a row, one for each class");
+    if found == Shape::Row(classes) { Ok(()) } else { Err(Error::Violated(message())) }
 }
 
 /// A network of another tool.
@@ -313,7 +326,7 @@ impl OnnxFile {
         }
         let Some(model) = self.read.get() else { return Err(Error::Failed("a model that was read is gone".into())) };
         let imported = onnx::import(&self.file, model, Some(Shape::Images([channels, height, width])), self.output.as_deref())?;
-        let imported = imported.without_softmax()?;
+        let imported = imported.without_softmax()?.unwrap_or(imported);
         let imported = if self.new_head { imported.with_head(classes)? } else { imported };
         imported.check_trainable()?;
         Ok(imported)

@@ -1,6 +1,6 @@
 //! A network as a model.
 
-use std::{any::Any, collections::HashMap};
+use std::collections::HashMap;
 
 use lyceum_core::{Array, Error, Result};
 use lyceum_onnx::{Attribute, Model, Node, Tensor, Value};
@@ -8,7 +8,7 @@ use lyceum_onnx::{Attribute, Model, Node, Tensor, Value};
 use super::opaque::Opaque;
 use crate::{
     ParamSpace,
-    graph::{Activation, Net, Op, Operation, Port, Shape},
+    graph::{Activation, Net, Op, Port, Shape},
     layers::{BatchNorm, GroupNorm},
 };
 
@@ -24,7 +24,7 @@ pub fn export(net: &Net, metadata: Vec<(String, String)>) -> Result<Model> {
     let graph = net.graph();
     let has_form = |op: &Op| match op {
         Op::Lstm { .. } | Op::AdaptiveAveragePool { .. } => false,
-        Op::Custom(operation) => opaque(operation.as_ref()).is_some(),
+        Op::Custom(_) => Opaque::of(op).is_some(),
         _ => true,
     };
     let without: Vec<String> =
@@ -39,7 +39,7 @@ pub fn export(net: &Net, metadata: Vec<(String, String)>) -> Result<Model> {
     export.model.metadata = metadata;
     let value = |name: &str, shape: Shape| {
         let mut dims = vec![None];
-        dims.extend(extents(shape).into_iter().map(Some));
+        dims.extend(shape.extents().iter().copied().map(Some));
         Value { name: name.into(), is_float: true, dims: Some(dims) }
     };
     export.model.inputs.push(value(INPUT, graph.input()));
@@ -59,22 +59,7 @@ pub fn export(net: &Net, metadata: Vec<(String, String)>) -> Result<Model> {
     Ok(export.model)
 }
 
-/// What stays as its model had it.
-fn opaque(operation: &dyn Operation) -> Option<&Opaque> {
-    let operation: &dyn Any = operation;
-    operation.downcast_ref()
-}
-
 const INPUT: &str = "input";
-
-/// The extents of an example as the model has them.
-fn extents(shape: Shape) -> Vec<usize> {
-    match shape {
-        Shape::Row(width) => vec![width],
-        Shape::Images(extents) => extents.to_vec(),
-        Shape::Sequence(extents) => extents.to_vec(),
-    }
-}
 
 struct Export<'a> {
     graph: &'a crate::graph::Graph,
@@ -290,7 +275,7 @@ impl Export<'_> {
                 self.push("Gather", name, &[first(), places], vec![("axis", Attribute::Int(axis))]);
             }
             Op::Flatten => drop(self.push("Flatten", name, &inputs, vec![])),
-            Op::Reshape(shape) => drop(self.reshaped(name, first(), &extents(*shape))),
+            Op::Reshape(shape) => drop(self.reshaped(name, first(), shape.extents())),
             Op::Transpose => {
                 let order: &[usize] = if matches!(shapes[0], Shape::Images(_)) { &[0, 1, 3, 2] } else { &[0, 2, 1] };
                 self.push("Transpose", name, &inputs, vec![("perm", ints(order))]);
@@ -304,8 +289,8 @@ impl Export<'_> {
                 let rate = self.floats(&format!("{name}.rate"), &[], vec![*rate as f32])?;
                 self.push("Dropout", name, &[first(), rate], vec![]);
             }
-            Op::Custom(operation) => {
-                let opaque = opaque(operation.as_ref()).ok_or_else(|| Error::Failed(format!("`{name}` has no form")))?;
+            Op::Custom(_) => {
+                let opaque = Opaque::of(&node.op).ok_or_else(|| Error::Failed(format!("`{name}` has no form")))?;
                 let wrong = |what: String| Error::invalid(format!("`{name}`"), what, "operations that ONNX has a form for");
                 let (nodes, weights) = opaque.export(name, &inputs).map_err(wrong)?;
                 self.model.nodes.extend(nodes);
@@ -328,14 +313,14 @@ impl Export<'_> {
     fn spread(&mut self, name: &str, input: String, shape: Shape) -> String {
         let attributes = vec![("start", Attribute::Int(0)), ("end", Attribute::Int(1))];
         let examples = self.push("Shape", &format!("{name}.examples"), &[INPUT.to_owned()], attributes);
-        let rest = self.weight(&format!("{name}.rest"), Tensor::ints(extents(shape).iter().map(|extent| *extent as i64).collect()));
+        let rest = self.weight(&format!("{name}.rest"), Tensor::ints(shape.extents().iter().map(|extent| *extent as i64).collect()));
         let dims = self.push("Concat", &format!("{name}.extents"), &[examples, rest], vec![("axis", Attribute::Int(0))]);
         self.push("Expand", &format!("{name}.spread"), &[input, dims], vec![])
     }
 
     /// Numbers that are the same for each example.
     fn of_all(&mut self, name: &str, shape: Shape, values: Vec<f32>) -> Result<()> {
-        let dims = [&[1], extents(shape).as_slice()].concat();
+        let dims = [&[1], shape.extents()].concat();
         let numbers = self.floats(&format!("{name}.values"), &dims, values)?;
         self.push("Identity", name, &[numbers], vec![]);
         Ok(())
@@ -425,7 +410,7 @@ impl Export<'_> {
         let ones = self.floats(&format!("{name}.ones"), &[steps * groups], vec![1.0; steps * groups])?;
         let zeros = self.floats(&format!("{name}.zeros"), &[steps * groups], vec![0.0; steps * groups])?;
         let normed = self.push("InstanceNormalization", &format!("{name}.normed"), &[rows, ones, zeros], vec![epsilon]);
-        let back = self.reshaped(&format!("{name}.back"), normed, &extents(shape));
+        let back = self.reshaped(&format!("{name}.back"), normed, shape.extents());
         let dims: Vec<usize> = if matches!(shape, Shape::Images(_)) { vec![channels, 1, 1] } else { vec![channels] };
         let (gamma, beta) = (self.floats(&format!("{name}.gamma"), &dims, gamma)?, self.floats(&format!("{name}.beta"), &dims, beta)?);
         let scaled = self.push("Mul", &format!("{name}.scaled"), &[back, gamma], vec![]);
@@ -467,7 +452,7 @@ impl Export<'_> {
             );
             let axis = self.weight(&format!("{name}.axis{number}"), Tensor::ints(vec![1]));
             let weight = self.push("Slice", &format!("{name}.weight{number}"), &[weights.clone(), from, until, axis], vec![]);
-            let weight = self.reshaped(&format!("{name}.spread{number}"), weight, &vec![1; extents(shape).len()]);
+            let weight = self.reshaped(&format!("{name}.spread{number}"), weight, &vec![1; shape.extents().len()]);
             let last = number + 1 == values.len();
             let called = if last && sum.is_none() { name.to_owned() } else { format!("{name}.term{number}") };
             let term = self.push("Mul", &called, &[value.clone(), weight], vec![]);

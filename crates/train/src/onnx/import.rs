@@ -8,7 +8,7 @@ use std::{
 
 use burn::tensor::Device;
 use lyceum_core::{Array, Error, Result, Seed, memory};
-use lyceum_onnx::{Model, Node, Tensor, evaluate};
+use lyceum_onnx::{Model, Node, Tensor, evaluate, extents};
 
 use super::opaque::Opaque;
 use crate::{
@@ -17,31 +17,29 @@ use crate::{
 };
 
 /// A network from a model.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Imported {
     /// Its description.
     pub graph: Graph,
     /// Its weights, by the names of the parameters.
     pub weights: Vec<Array>,
-    /// Nodes, as `NAME (OPERATOR)`, through which no gradient goes back to the weights before them.
-    pub opaque: Vec<String>,
     /// What the file tells of the model, by key.
     pub metadata: Vec<(String, String)>,
 }
 
 impl Imported {
-    /// The same without a softmax at its end, so that it gives logits.
+    /// The same without the softmax at its end, so that it gives logits; `None` where it has none.
     ///
     /// # Errors
     ///
     /// As [`Graph::add`].
-    pub fn without_softmax(mut self) -> Result<Self> {
-        if let Some((Op::Softmax, [before])) = self.graph.nodes().last().map(|node| (&node.op, node.inputs.as_slice()))
-            && matches!(self.graph.output(), Shape::Row(_))
-        {
-            self.graph = self.graph.only(*before)?;
+    pub fn without_softmax(&self) -> Result<Option<Self>> {
+        match self.graph.nodes().last().map(|node| (&node.op, node.inputs.as_slice())) {
+            Some((Op::Softmax, [before])) if matches!(self.graph.output(), Shape::Row(_)) => {
+                Ok(Some(Self { graph: self.graph.only(*before)?, ..self.clone() }))
+            }
+            _ => Ok(None),
         }
-        Ok(self)
     }
 
     /// The same with another fully connected layer in place of the last one, for so many classes; its weights are not the model's.
@@ -76,8 +74,8 @@ impl Imported {
         let mut stops = Vec::new();
         for (number, node) in nodes.iter().enumerate() {
             let before = node.inputs.iter().any(|port| if let Port::Node(input) = port { has_weights[*input] } else { false });
-            if before && matches!(node.op, Op::Custom(_)) {
-                stops.extend(self.opaque.iter().filter(|told| told.split(" (").next() == Some(node.name.as_str())).cloned());
+            if let (true, Some(opaque)) = (before, Opaque::of(&node.op)) {
+                stops.push(format!("`{}` ({})", node.name, opaque.operator()));
             }
             has_weights[number] = before || self.graph.place_of(number).is_some();
         }
@@ -179,7 +177,6 @@ pub(super) struct Import<'a> {
     /// How many nodes read a value.
     readers: HashMap<&'a str, usize>,
     names: HashSet<String>,
-    opaque: Vec<String>,
     /// The model is of one example.
     of_one: bool,
 }
@@ -211,14 +208,12 @@ impl<'a> Import<'a> {
         let images_last = !channels_first && matches!(dims.as_slice(), [_, first, _, Some(1 | 3 | 4)] if !matches!(first, Some(1 | 3 | 4)));
         let told: Option<Vec<usize>> = dims.get(1..).and_then(|dims| dims.iter().copied().collect());
         let open = || wrong(format!("leaves the extents of its input `{}` open; allowed: an `input` that says them", given.name));
-        let shape = match (told.as_deref(), input) {
-            (Some([width]), _) => Shape::Row(*width),
-            (Some([steps, width]), _) => Shape::Sequence([*steps, *width]),
-            (Some([height, width, channels]), _) if images_last => Shape::Images([*channels, *height, *width]),
-            (Some([channels, height, width]), _) => Shape::Images([*channels, *height, *width]),
-            (_, Some(shape)) => shape,
-            _ => return Err(open()),
+        let shape = match (told, input) {
+            (Some(told), _) if images_last => Shape::of(&[told[2], told[0], told[1]]),
+            (Some(told), _) => Shape::of(&told),
+            (None, input) => input,
         };
+        let shape = shape.ok_or_else(open)?;
         // A table's rows are images of one row.
         let is_row = |shape: Shape| matches!(shape, Shape::Row(_) | Shape::Images([1, 1, _]));
         if let Some(wanted) = input
@@ -227,11 +222,7 @@ impl<'a> Import<'a> {
         {
             return Err(wrong(format!("reads examples of {shape}; allowed: {wanted}, as the data have")));
         }
-        let extents = match shape {
-            Shape::Row(width) => vec![width],
-            Shape::Sequence(extents) => extents.to_vec(),
-            Shape::Images(extents) => extents.to_vec(),
-        };
+        let extents = shape.extents().to_vec();
         memory::check("the input", &extents)?;
         let in_order = if images_last { vec![extents[1], extents[2], extents[0]] } else { extents.clone() };
         let differs = |(told, have): (&Option<usize>, &usize)| told.is_some_and(|told| told != *have);
@@ -254,7 +245,6 @@ impl<'a> Import<'a> {
             values: [(given.name.as_str(), held)].into(),
             readers,
             names: HashSet::new(),
-            opaque: Vec::new(),
             of_one: dims.first() == Some(&Some(1)),
         })
     }
@@ -274,10 +264,7 @@ impl<'a> Import<'a> {
         };
         let last = self.plain(&last).map_err(|what| Error::damaged(self.path, format!("the output `{}`: {what}", self.output)))?;
         let graph = self.graph.only(last.port)?;
-        let kept: HashSet<&str> = graph.nodes().iter().map(|node| node.name.as_str()).collect();
-        let of_kept = |name: &String| kept.contains(name.split(" (").next().unwrap_or_default());
-        let opaque = self.opaque.into_iter().filter(of_kept).collect();
-        Ok(Imported { graph, weights: self.weights, opaque, metadata: self.model.metadata.clone() })
+        Ok(Imported { graph, weights: self.weights, metadata: self.model.metadata.clone() })
     }
 
     fn held(&self, name: &str) -> Option<Held> {
@@ -309,28 +296,28 @@ impl<'a> Import<'a> {
             return Ok(evaluate(node, &known, self.model.opset)?.into_iter().map(Held::Known).collect());
         }
         if let ("Shape", Some(Some(Held::Given(given)))) = (node.op.as_str(), reads.first()) {
-            let dims: Vec<i64> = given.dims().iter().map(|dim| *dim as i64).collect();
-            let rank = dims.len() as i64;
-            let place = |number: i64| (if number < 0 { number + rank } else { number }).clamp(0, rank) as usize;
-            let part = dims.get(place(node.int("start", 0))..place(node.int("end", rank))).unwrap_or_default();
-            return Ok(vec![Held::Known(Tensor::ints(part.to_vec()))]);
+            return Ok(vec![Held::Known(extents::shape(node, &given.dims()))]);
         }
         if let Some(given) = self.lowered(node, reads)? {
             return Ok(given.into_iter().map(Held::Given).collect());
         }
-        let inputs: Vec<Port> =
-            reads.iter().filter_map(|read| if let Some(Held::Given(given)) = read { Some(given.port) } else { None }).collect();
         let mut found = Vec::new();
         // Those at the end that are left out are not asked for.
         let wanted = node.outputs.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1);
         for output in 0..wanted {
-            let (operation, like) = Opaque::new(node, self.model.opset, reads, output)?;
-            let port = self.emit(&node.name, Op::Custom(operation), &inputs)?;
-            let name = self.graph.name(port).to_owned();
-            self.opaque.push(format!("{name} ({})", node.op));
-            found.push(Held::Given(like.through(port)));
+            found.push(Held::Given(self.evaluated(node, reads, output)?));
         }
         Ok(found)
+    }
+
+    /// One of the values that a node gives, by the format's specification.
+    fn evaluated(&mut self, node: &Node, reads: &[Option<Held>], output: usize) -> Result<Given, String> {
+        let inputs: Vec<Port> =
+            reads.iter().filter_map(|read| if let Some(Held::Given(given)) = read { Some(given.port) } else { None }).collect();
+        // The same number for the same model, whatever else there is.
+        let id = self.graph.nodes().len();
+        let (operation, like) = Opaque::new(id, node, self.model.opset, reads, output)?;
+        Ok(like.through(self.emit(&node.name, Op::Custom(Arc::new(operation)), &inputs)?))
     }
 
     /// A name of the network for a node of the model.
@@ -412,12 +399,7 @@ impl<'a> Import<'a> {
         if given.order[0] != 0 {
             return Err("examples are not along the first axis".into());
         }
-        let (operation, like) = Opaque::new(&node, self.model.opset, &[Some(Held::Given(given.clone()))], 0)?;
-        let operation: Arc<dyn crate::graph::Operation> = operation;
-        let port = self.emit("transpose", Op::Custom(operation), &[given.port])?;
-        let name = self.graph.name(port).to_owned();
-        self.opaque.push(format!("{name} (Transpose)"));
-        Ok(like.through(port))
+        self.evaluated(&node, &[Some(Held::Given(given.clone()))], 0)
     }
 
     /// Whether a value that a node reads is what a product of matrices gives, and no other node reads it.
@@ -463,7 +445,11 @@ impl<'a> Import<'a> {
             _ => None,
         });
         let (low, high) = (bound(1, i64::MIN), bound(2, i64::MAX));
-        rows.into_iter().all(|rows| matches!((rows, low, high), (Some(rows), Some(low), Some(high)) if low <= 0 && high >= rows - 1))
+        let all = |rows: Vec<Option<i64>>| {
+            !rows.is_empty()
+                && rows.iter().all(|rows| matches!((rows, low, high), (Some(rows), Some(low), Some(high)) if low <= 0 && high >= rows - 1))
+        };
+        all(rows.collect())
     }
 
     /// Whether the model is written for one example.

@@ -3,6 +3,7 @@
 use lyceum_onnx::{
     Node, Tensor,
     eval::{Ends, Frame, frame},
+    extents,
 };
 use ndarray::{ArrayD, IxDyn};
 
@@ -76,16 +77,7 @@ impl Import<'_> {
             "Add" | "Sub" | "Mul" | "Div" | "Sum" | "Mean" => self.binary(node, reads)?,
             "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => self.reshape(node, &x, reads)?,
             "Transpose" => {
-                let rank = x.order.len();
-                let order: Vec<usize> = match node.ints("perm") {
-                    Some(order) => order.iter().filter_map(|axis| usize::try_from(*axis).ok().filter(|axis| *axis < rank)).collect(),
-                    None => (0..rank).rev().collect(),
-                };
-                let mut sorted = order.clone();
-                sorted.sort_unstable();
-                if sorted != (0..rank).collect::<Vec<_>>() {
-                    return Err(format!("an order of {order:?} of {rank} axes"));
-                }
+                let order = extents::order(node, x.order.len())?;
                 let order = order.into_iter().map(|axis| x.order[axis]).collect();
                 Some(Given { order, ..x })
             }
@@ -193,9 +185,8 @@ impl Import<'_> {
         if numbers.len() == 1 {
             return Constant::new(shape, numbers.iter().copied().collect()).map(Some);
         }
-        let Some(missing) = dims.len().checked_sub(numbers.ndim()) else { return Ok(None) };
         let mut aligned = numbers.view().into_dyn();
-        for _ in 0..missing {
+        for _ in numbers.ndim()..dims.len() {
             aligned = aligned.insert_axis(ndarray::Axis(0));
         }
         // In memory's order: the axis of the examples first.
@@ -327,62 +318,18 @@ impl Import<'_> {
 
     fn reshape(&mut self, node: &Node, x: &Given, reads: &[Option<Held>]) -> Lowered {
         let dims = x.dims();
-        let total: usize = dims.iter().product();
-        let wanted: Vec<usize> = match node.op.as_str() {
-            "Reshape" => {
-                let mut wanted = match (reads.get(1), node.ints("shape")) {
-                    (Some(Some(Held::Known(shape))), _) => shape.as_ints()?,
-                    (_, Some(shape)) => shape.to_vec(),
-                    _ => return Ok(None),
-                };
-                if self.is_of_one() && wanted.first() == Some(&1) && !wanted.contains(&BATCH) {
-                    wanted[0] = BATCH;
-                }
-                // Examples are not lost where the file says how many there are of something.
-                let keeps = node.int("allowzero", 0) == 0;
-                let at = |(place, want): (usize, &i64)| match *want {
-                    0 if keeps => dims.get(place).copied(),
-                    want => usize::try_from(want).ok(),
-                };
-                let known: Vec<Option<usize>> = wanted.iter().enumerate().map(at).collect();
-                let product: usize = known.iter().flatten().product();
-                if product == 0 || !total.is_multiple_of(product) || known.iter().filter(|known| known.is_none()).count() > 1 {
-                    return Err(format!("extents {wanted:?} of {}", told(&dims)));
-                }
-                known.into_iter().map(|known| known.unwrap_or(total / product)).collect()
-            }
-            "Flatten" => {
-                let number = node.int("axis", 1);
-                let place = usize::try_from(if number < 0 { number + dims.len() as i64 } else { number }).unwrap_or(0).min(dims.len());
-                vec![dims[..place].iter().product(), dims[place..].iter().product()]
-            }
-            name => {
-                let axes = match (reads.get(1), node.ints("axes")) {
-                    (Some(Some(Held::Known(axes))), _) => Some(axes.as_ints()?),
-                    (_, Some(axes)) => Some(axes.to_vec()),
-                    _ => None,
-                };
-                let rank = dims.len() + if name == "Unsqueeze" { axes.as_ref().map_or(0, Vec::len) } else { 0 };
-                let places = |axes: &[i64]| -> Vec<usize> {
-                    axes.iter().filter_map(|axis| usize::try_from(if *axis < 0 { axis + rank as i64 } else { *axis }).ok()).collect()
-                };
-                let places = axes.as_deref().map(places);
-                match (name, places) {
-                    ("Squeeze", Some(places)) => {
-                        dims.iter().enumerate().filter(|(axis, _)| !places.contains(axis)).map(|(_, dim)| *dim).collect()
-                    }
-                    ("Squeeze", None) => dims.iter().copied().filter(|dim| *dim != 1).collect(),
-                    (_, Some(places)) => {
-                        let mut rest = dims.iter().copied();
-                        (0..rank).map(|axis| if places.contains(&axis) { 1 } else { rest.next().unwrap_or(1) }).collect()
-                    }
-                    _ => return Ok(None),
-                }
-            }
+        let mut given = match reads.get(1) {
+            Some(Some(Held::Given(_))) => return Ok(None),
+            Some(Some(Held::Known(given))) => Some(given.as_ints()?),
+            _ => node.ints(if node.op == "Reshape" { "shape" } else { "axes" }).map(<[i64]>::to_vec),
         };
-        if wanted.iter().product::<usize>() != total {
-            return Err(format!("extents {wanted:?} of {}", told(&dims)));
+        // A model of one example says 1 where it means all.
+        if let ("Reshape", true, Some([first @ 1, rest @ ..])) = (node.op.as_str(), self.is_of_one(), given.as_deref_mut())
+            && !rest.contains(&BATCH)
+        {
+            *first = BATCH;
         }
+        let wanted = extents::reshaped(node, &dims, given.as_deref())?;
         if !x.is_plain() && node.op != "Reshape" && node.op != "Flatten" {
             return Ok(squeezed(x, &dims, &wanted));
         }
@@ -675,12 +622,7 @@ impl Import<'_> {
             Some(axes) => axes.as_ints()?,
             None => node.ints("axes").map(<[i64]>::to_vec).unwrap_or_default(),
         };
-        let rank = x.order.len() as i64;
-        let mut places: Vec<usize> = Vec::new();
-        for axis in axes {
-            let place = usize::try_from(if axis < 0 { axis + rank } else { axis }).ok().filter(|place| *place < x.order.len());
-            places.push(x.order[place.ok_or_else(|| format!("axis {axis} of {rank}"))?]);
-        }
+        let mut places: Vec<usize> = axes.into_iter().map(|axis| Self::axis(x, axis)).collect::<Result<_, _>>()?;
         places.sort_unstable();
         let keeps = node.int("keepdims", 1) != 0;
         match (places.as_slice(), x.extents.len(), x.batch) {
@@ -706,9 +648,7 @@ impl Import<'_> {
     fn softmax(&mut self, node: &Node, x: &Given) -> Lowered {
         let rank = x.order.len();
         let old = self.model.opset < 13;
-        let number = node.int("axis", if old { 1 } else { -1 });
-        let place = usize::try_from(if number < 0 { number + rank as i64 } else { number }).ok().filter(|place| *place < rank);
-        let Some(place) = place else { return Err(format!("axis {number} of {rank}")) };
+        let place = extents::axis(node.int("axis", if old { 1 } else { -1 }), rank)?;
         if old && place + 1 != rank {
             // Until version 12 all axes from this one on are one.
             if place != 1 || x.batch != 1 {
@@ -721,11 +661,8 @@ impl Import<'_> {
         let axis = x.order[place];
         if axis == 1 && x.extents.len() == 3 && x.batch == 1 {
             let [channels, height, width] = [x.extents[0], x.extents[1], x.extents[2]];
-            if height * width == 1 {
-                let port = self.shaped(x, Shape::Row(channels))?;
-                return Ok(Some(x.through(self.emit(&node.name, Op::Softmax, &[port])?)));
-            }
-            let port = self.shaped(x, Shape::Images([channels, height, width]))?;
+            let one_pixel = height * width == 1;
+            let port = self.shaped(x, if one_pixel { Shape::Row(channels) } else { Shape::Images([channels, height, width]) })?;
             return Ok(Some(x.through(self.emit(&node.name, Op::Softmax, &[port])?)));
         }
         if axis == 0 || axis != x.extents.len() {
@@ -751,10 +688,9 @@ impl Import<'_> {
         }
     }
 
+    /// Where an axis of the model is in memory.
     fn axis(x: &Given, number: i64) -> Result<usize, String> {
-        let rank = x.order.len();
-        let place = usize::try_from(if number < 0 { number + rank as i64 } else { number }).ok().filter(|place| *place < rank);
-        place.map(|place| x.order[place]).ok_or_else(|| format!("axis {number} of {rank}"))
+        extents::axis(number, x.order.len()).map(|place| x.order[place])
     }
 
     fn concat(&mut self, node: &Node, reads: &[Option<Held>]) -> Lowered {
@@ -812,17 +748,13 @@ impl Import<'_> {
         if axis == 0 {
             return Ok(None);
         }
-        let (extent, parts) = (x.extents[axis - 1], node.outputs.len());
-        let sizes: Vec<usize> = match (sizes, node.ints("split")) {
-            (Some(sizes), _) => sizes.as_ints()?.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect(),
-            (None, Some(sizes)) => sizes.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect(),
-            (None, None) => {
-                let each = extent.div_ceil(parts.max(1));
-                (0..parts).map(|part| each.min(extent.saturating_sub(part * each))).collect()
-            }
+        let given = match sizes {
+            Some(sizes) => Some(sizes.as_ints()?),
+            None => node.ints("split").map(<[i64]>::to_vec),
         };
-        if sizes.len() != parts || sizes.iter().sum::<usize>() != extent || sizes.contains(&0) {
-            return Err(format!("{extent} in parts of {sizes:?}"));
+        let sizes = extents::parts(node, x.extents[axis - 1], given.as_deref())?;
+        if sizes.contains(&0) {
+            return Err("a part of nothing".into());
         }
         let (mut found, mut from) = (Vec::new(), 0);
         for size in sizes {

@@ -1,12 +1,6 @@
 //! Nodes of a model for which there is no operation of ours: evaluated as the format's specification says it.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-};
+use std::{any::Any, cmp::Ordering, collections::HashMap};
 
 use burn::tensor::{Tensor as Burn, TensorData};
 use lyceum_onnx::{Attribute, Node, Tensor, evaluate};
@@ -15,7 +9,7 @@ use ndarray::{ArrayD, IxDyn};
 use super::import::{BATCH, Given, Held};
 use crate::{
     Pass,
-    graph::{Net, Operation, Shape},
+    graph::{Net, Op, Operation, Port, Shape},
 };
 
 /// A node with what is known of its values before any example is.
@@ -23,7 +17,8 @@ use crate::{
 pub(super) struct Opaque {
     node: Node,
     opset: i64,
-    reads: Vec<Read>,
+    /// What it reads; ports are not looked at.
+    reads: Vec<Option<Held>>,
     /// Which of the values that the node gives.
     output: usize,
     /// Of that, which axis counts examples, how many of it belong to one, and the extents of the others.
@@ -33,39 +28,14 @@ pub(super) struct Opaque {
     id: f64,
 }
 
-/// A value that is read.
-#[derive(Debug, Clone)]
-enum Read {
-    None,
-    Known(Tensor),
-    /// Of each example.
-    Given {
-        batch: usize,
-        extents: Vec<usize>,
-        order: Vec<usize>,
-    },
-}
-
 /// Nodes and the numbers that they read.
 type Written = (Vec<Node>, Vec<(String, Tensor)>);
 
-static NEXT: AtomicU32 = AtomicU32::new(0);
-
 impl Opaque {
     /// The operation that gives one of a node's values, and what that is like; the value is an example's numbers in a row.
-    pub(super) fn new(node: &Node, opset: i64, reads: &[Option<Held>], output: usize) -> Result<(Arc<Self>, Given), String> {
-        let reads: Vec<Read> = reads
-            .iter()
-            .map(|read| match read {
-                None => Read::None,
-                Some(Held::Known(tensor)) => Read::Known(tensor.clone()),
-                Some(Held::Given(Given { batch, extents, order, .. })) => {
-                    Read::Given { batch: *batch, extents: extents.clone(), order: order.clone() }
-                }
-            })
-            .collect();
-        let id = f64::from(NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut opaque = Self { node: node.clone(), opset, reads, output, batch_axis: 0, batch: 1, extents: Vec::new(), id };
+    pub(super) fn new(id: usize, node: &Node, opset: i64, reads: &[Option<Held>], output: usize) -> Result<(Self, Given), String> {
+        let (node, reads) = (node.clone(), reads.to_vec());
+        let mut opaque = Self { node, opset, reads, output, batch_axis: 0, batch: 1, extents: Vec::new(), id: id as f64 };
         // What comes of two examples, and of three, tells which axis counts them.
         let dims_for = |examples: usize| match opaque.evaluate(examples, &[])? {
             Tensor::Float(found) => Ok(found.shape().to_vec()),
@@ -85,19 +55,33 @@ impl Opaque {
         opaque.extents = two.iter().enumerate().filter(|(axis, _)| *axis != opaque.batch_axis).map(|(_, extent)| *extent).collect();
         opaque.check_apart()?;
         let order = opaque.order();
-        let given = Given { port: crate::graph::Port::Input, batch: opaque.batch, extents: opaque.extents.clone(), order };
-        Ok((Arc::new(opaque), given))
+        let given = Given { port: Port::Input, batch: opaque.batch, extents: opaque.extents.clone(), order };
+        Ok((opaque, given))
+    }
+
+    /// The operation of a network's node, if it is one of these.
+    pub(super) fn of(op: &Op) -> Option<&Self> {
+        let Op::Custom(operation) = op else { return None };
+        let operation: &dyn Any = operation.as_ref();
+        operation.downcast_ref()
+    }
+
+    /// What the model calls it.
+    pub(super) fn operator(&self) -> &str {
+        &self.node.op
+    }
+
+    /// The axes of the node's value with that of the examples first.
+    fn examples_first(&self) -> Vec<usize> {
+        let mut order = vec![self.batch_axis];
+        order.extend((0..=self.extents.len()).filter(|axis| *axis != self.batch_axis));
+        order
     }
 
     /// Errors unless two examples give together what each gives alone.
     fn check_apart(&self) -> Result<(), String> {
-        let lens: Vec<usize> = self
-            .reads
-            .iter()
-            .filter_map(
-                |read| if let Read::Given { batch, extents, .. } = read { Some(batch * extents.iter().product::<usize>()) } else { None },
-            )
-            .collect();
+        let lens: Vec<usize> =
+            self.reads.iter().filter_map(|read| if let Some(Held::Given(given)) = read { Some(given.len()) } else { None }).collect();
         let example = |number: usize, len: usize| (0..len).map(move |i| ((i * 7 + number * 5 + 3) % 11) as f32 / 11.0);
         let alone = |number: usize| self.rows_for(1, &lens.iter().map(|len| example(number, *len).collect()).collect::<Vec<Vec<f32>>>());
         let together: Vec<Vec<f32>> = lens.iter().map(|len| example(0, *len).chain(example(1, *len)).collect()).collect();
@@ -114,8 +98,7 @@ impl Opaque {
     /// What it gives of so many examples, whose numbers lie in rows.
     fn rows_for(&self, examples: usize, rows: &[Vec<f32>]) -> Result<Vec<f32>, String> {
         let Tensor::Float(found) = self.evaluate(examples, rows)? else { return Err("gives whole numbers".into()) };
-        let mut order: Vec<usize> = vec![self.batch_axis];
-        order.extend((0..found.ndim()).filter(|axis| *axis != self.batch_axis));
+        let order = self.examples_first();
         if order.len() != found.ndim() {
             return Err("the number of axes depends on the number of examples".into());
         }
@@ -126,9 +109,9 @@ impl Opaque {
     fn order(&self) -> Vec<usize> {
         (0..=self.extents.len())
             .map(|axis| match axis.cmp(&self.batch_axis) {
-                std::cmp::Ordering::Less => axis + 1,
-                std::cmp::Ordering::Equal => 0,
-                std::cmp::Ordering::Greater => axis,
+                Ordering::Less => axis + 1,
+                Ordering::Equal => 0,
+                Ordering::Greater => axis,
             })
             .collect()
     }
@@ -152,8 +135,8 @@ impl Opaque {
         for (number, read) in all.iter().enumerate() {
             let called = format!("{name}.{number}");
             reads.push(match read {
-                Read::None => String::new(),
-                Read::Known(tensor) => {
+                None => String::new(),
+                Some(Held::Known(tensor)) => {
                     let counts = tensor.as_ints().is_ok_and(|values| values.iter().any(|value| *value != 0 && value % BATCH == 0));
                     let tensor = match tensor {
                         Tensor::Int(values) if counts && self.node.op == "Reshape" && !values.iter().any(|value| *value == -1) => {
@@ -165,7 +148,7 @@ impl Opaque {
                     weights.push((called.clone(), tensor));
                     called
                 }
-                Read::Given { extents, order, .. } => {
+                Some(Held::Given(Given { extents, order, .. })) => {
                     weights.push((format!("{called}.extents"), extents_of(extents)));
                     let input = inputs.next().cloned().unwrap_or_default();
                     let apart =
@@ -178,16 +161,14 @@ impl Opaque {
         node.outputs = (0..self.node.outputs.len()).map(|output| format!("{name}.node{output}")).collect();
         let given = node.outputs[self.output].clone();
         nodes.push(node);
-        let mut back: Vec<usize> = vec![self.batch_axis];
-        back.extend((0..=self.extents.len()).filter(|axis| *axis != self.batch_axis));
-        let ordered = push(&mut nodes, "Transpose", format!("{name}.back"), vec![given], order_of(&back));
+        let ordered = push(&mut nodes, "Transpose", format!("{name}.back"), vec![given], order_of(&self.examples_first()));
         weights.push((format!("{name}.width"), extents_of(&[self.batch * self.extents.iter().product::<usize>()])));
         push(&mut nodes, "Reshape", name.to_owned(), vec![ordered, format!("{name}.width")], HashMap::new());
         Ok((nodes, weights))
     }
 
     /// The node as version 17 has it: some numbers are inputs since version 13, and were attributes before, others the other way round.
-    fn modern(&self) -> Result<(Node, Vec<Read>), String> {
+    fn modern(&self) -> Result<(Node, Vec<Option<Held>>), String> {
         let (mut node, mut reads) = (self.node.clone(), self.reads.clone());
         let attribute = match node.op.as_str() {
             "Squeeze" | "Unsqueeze" | "ReduceSum" => "axes",
@@ -195,11 +176,11 @@ impl Opaque {
             _ => "",
         };
         if let Some(Attribute::Ints(values)) = node.attributes.remove(attribute) {
-            reads.push(Read::Known(Tensor::ints(values)));
+            reads.push(Some(Held::Known(Tensor::ints(values))));
         }
         let newer = match node.op.as_str() {
             "ReduceMean" | "ReduceMax" | "ReduceMin" if reads.len() > 1 => {
-                if let Some(Read::Known(axes)) = reads.pop() {
+                if let Some(Some(Held::Known(axes))) = reads.pop() {
                     node.attributes.insert("axes".into(), Attribute::Ints(axes.as_ints()?));
                 }
                 node.attributes.remove("noop_with_empty_axes").is_some_and(|flag| flag != Attribute::Int(0))
@@ -208,10 +189,11 @@ impl Opaque {
             "Pad" => reads.len() > 3 || self.opset < 11,
             "Clip" => self.opset < 11,
             "Slice" => self.opset < 10,
-            "Resize" => self.opset < 11 || self.opset > 17,
+            "Resize" => !(11..=17).contains(&self.opset),
+            "Split" => self.opset > 17,
             "Gelu" => true,
             "AveragePool" => node.attributes.contains_key("dilations"),
-            _ => self.opset > 17 && ["Split", "Resize"].contains(&node.op.as_str()),
+            _ => false,
         };
         if newer { Err(format!("{} of version {}", node.op, self.opset)) } else { Ok((node, reads)) }
     }
@@ -222,12 +204,12 @@ impl Opaque {
         let mut values: Vec<Option<Tensor>> = Vec::new();
         for read in &self.reads {
             values.push(match read {
-                Read::None => None,
-                Read::Known(Tensor::Int(x)) => {
+                None => None,
+                Some(Held::Known(Tensor::Int(x))) => {
                     Some(Tensor::Int(x.mapv(|x| if x != 0 && x % BATCH == 0 { x / BATCH * examples as i64 } else { x })))
                 }
-                Read::Known(tensor) => Some(tensor.clone()),
-                Read::Given { batch, extents, order } => {
+                Some(Held::Known(tensor)) => Some(tensor.clone()),
+                Some(Held::Given(Given { batch, extents, order, .. })) => {
                     let dims = [&[examples * batch], extents.as_slice()].concat();
                     lyceum_onnx::tensor::size(&dims)?;
                     let flat = rows.next().cloned().unwrap_or_else(|| vec![0.5; dims.iter().product()]);
