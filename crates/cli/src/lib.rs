@@ -66,7 +66,7 @@ enum Command {
     #[command(subcommand)]
     Model(commands::model::Model),
     Predict(commands::predict::Predict),
-    Export(commands::predict::Export),
+    Export(commands::export::Export),
     #[command(subcommand)]
     Conformal(commands::conformal::Conformal),
     #[command(subcommand)]

@@ -78,7 +78,7 @@ pub use cross::CrossConformal;
 pub use mondrian::{ClassConditional, Clustering, Mondrian};
 pub use online::{Adaptive, Online};
 pub use predictive::Predictive;
-pub use predictor::{Known, Predictor};
+pub use predictor::{Known, Names, Predictor};
 pub use scheme::Scheme;
 pub use score::ScoreConfig;
 pub use sets::PredictionSets;

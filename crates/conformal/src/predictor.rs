@@ -101,11 +101,21 @@ impl Predictor {
 
     /// Writes the predictor as JSON.
     pub fn save(&self, path: &Path) -> Result<()> {
-        run::write_json(path, &self.saved()?)
+        self.save_named(&Names::default(), path)
+    }
+
+    /// The same with what its labels and groups are called.
+    pub fn save_named(&self, names: &Names, path: &Path) -> Result<()> {
+        run::write_json(path, &self.saved(names)?)
     }
 
     /// Reads a predictor that [`save`](Self::save) wrote.
     pub fn load(path: &Path) -> Result<Self> {
+        Self::load_named(path).map(|(predictor, _)| predictor)
+    }
+
+    /// The same with what its labels and groups are called.
+    pub fn load_named(path: &Path) -> Result<(Self, Names)> {
         let hint = "`lyceum conformal calibrate` makes such a file.";
         let value: Value = run::read_json(path)?.ok_or_else(|| Error::Missing { path: path.into(), hint: hint.into() })?;
         Self::from_value(value).map_err(|error| Error::damaged(path, error))
@@ -113,25 +123,49 @@ impl Predictor {
 
     /// The predictor as JSON, with the version of the rules that calibrated it.
     pub fn to_json(&self) -> Result<String> {
-        Ok(self.saved()?.to_string())
+        Ok(self.saved(&Names::default())?.to_string())
     }
 
     /// Reads what [`to_json`](Self::to_json) gave.
     pub fn from_json(text: &str) -> Result<Self> {
-        let model: Self = opened(text)?;
-        model.config().check()?;
-        Ok(model)
+        let value = serde_json::from_str(text).map_err(|error| error.to_string());
+        let model = value.and_then(Self::from_value).map_err(|error| Error::invalid("model", error, "a model that this version wrote"))?;
+        Ok(model.0)
     }
 
-    fn from_value(value: Value) -> Result<Self, String> {
-        let model: Self = unsealed(value)?;
+    fn from_value(value: Value) -> Result<(Self, Names), String> {
+        let mut value: Value = unsealed(value)?;
+        let names = value.as_object_mut().and_then(|fields| fields.remove(NAMES));
+        let names: Names = names.map(serde_json::from_value).transpose().map_err(|error| error.to_string())?.unwrap_or_default();
+        let model: Self = serde_json::from_value(value).map_err(|error| error.to_string())?;
         model.config().check().map_err(|error| error.to_string())?;
-        Ok(model)
+        if !(names.classes.is_empty() || names.classes.len() == model.classes()) {
+            return Err(format!("it names {} labels and has {}", names.classes.len(), model.classes()));
+        }
+        Ok((model, names))
     }
 
-    fn saved(&self) -> Result<Value> {
-        sealed(self)
+    fn saved(&self, names: &Names) -> Result<Value> {
+        let failed = |error: serde_json::Error| Error::Failed(error.to_string());
+        let mut value = serde_json::to_value(self).map_err(failed)?;
+        if let Some(fields) = value.as_object_mut().filter(|_| *names != Names::default()) {
+            fields.insert(NAMES.into(), serde_json::to_value(names).map_err(failed)?);
+        }
+        sealed(&value)
     }
+}
+
+/// The field of a file that has the [`Names`].
+const NAMES: &str = "names";
+
+/// What the numbers of labels and groups are called; nothing where they are only numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Names {
+    /// Of each label.
+    pub classes: Vec<String>,
+    /// Of each group.
+    pub groups: Vec<String>,
 }
 
 /// What [`sealed`] gave, from its text.

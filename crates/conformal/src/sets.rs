@@ -48,6 +48,17 @@ impl PredictionSets {
         self.len() == 0
     }
 
+    /// The sets of these points, in this order.
+    pub fn select(&self, points: &[usize]) -> Self {
+        let mut starts = vec![0];
+        let mut labels = Vec::new();
+        for &point in points {
+            labels.extend(self.get(point));
+            starts.push(labels.len());
+        }
+        Self { starts, labels }
+    }
+
     /// The labels of one point, most likely first.
     pub fn get(&self, point: usize) -> &[u32] {
         &self.labels[self.starts[point]..self.starts[point + 1]]

@@ -309,8 +309,7 @@ impl Learner {
                 let mut rows = RowsBuilder::new(self.outputs.0, self.outputs.1);
                 for &position in positions {
                     let label = task.train.labels[position];
-                    let input = task.train.inputs.row(position);
-                    rows.push(input, label, 1.0, &task.own(label));
+                    rows.push(&task.train.inputs.row(position), label, 1.0, &task.own(label));
                 }
                 shared.0.extend(&mut rows, task, number, positions, &mut drawn);
                 parts.push(shared.0.finish(rows.build(&device), task)?);

@@ -53,8 +53,8 @@ impl RowsBuilder {
     }
 
     /// Adds an example with its label's weight; `own` are the outputs of its task.
-    pub fn push(&mut self, input: ArrayView1<'_, f32>, label: usize, weight: f32, own: &Range<usize>) {
-        append(&mut self.inputs, input);
+    pub fn push(&mut self, input: &[f32], label: usize, weight: f32, own: &Range<usize>) {
+        self.inputs.extend_from_slice(input);
         let start = self.targets.len();
         self.targets.resize(start + self.outputs, 0.0);
         self.targets[start + label] = weight;

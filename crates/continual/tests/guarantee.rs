@@ -23,7 +23,7 @@ fn task(number: usize, rank: usize, seed: u64) -> Task {
     let directions = Array2::from_shape_fn((rank, EXTENT.len()), |_| rng.random::<f32>() - 0.5);
     let inputs = Array2::from_shape_fn((120, rank), |_| rng.random::<f32>() - 0.3).dot(&directions);
     let labels = (0..120).map(|i| (i * 7 + number) % 4).collect();
-    Task { number, outputs: 0..4, heads: None, train: Examples { inputs, labels } }
+    Task { number, outputs: 0..4, heads: None, train: Examples::new(inputs, labels) }
 }
 
 fn context<'a>(model: &'a Net, space: &'a ParamSpace, heads: bool) -> Context<'a> {
@@ -33,7 +33,7 @@ fn context<'a>(model: &'a Net, space: &'a ParamSpace, heads: bool) -> Context<'a
 fn batch(gpm: &mut Gpm, task: &Task, positions: &[usize]) -> StageBatch {
     let mut rows = RowsBuilder::new(4, false);
     for &position in positions {
-        rows.push(task.train.inputs.row(position), task.train.labels[position], 1.0, &task.outputs);
+        rows.push(&task.train.inputs.row(position), task.train.labels[position], 1.0, &task.outputs);
     }
     gpm.extend(&mut rows, task, 0, positions, &mut Seed::new(0).stream("batch"));
     StageBatch { tasks: vec![rows.build(&cpu())] }
@@ -115,10 +115,11 @@ fn spectral_norm(matrix: &[f32]) -> f64 {
 #[test]
 fn a_layer_moves_no_more_than_by_the_energy_that_was_not_kept() {
     let mut first = task(0, 20, 1);
-    first.train.inputs.fill(0.0);
+    let mut inputs = ndarray::Array2::zeros(first.train.inputs.dim());
     for (place, size) in [3.0, 2.0, 1.0].into_iter().enumerate() {
-        first.train.inputs[[place, place]] = size;
+        inputs[[place, place]] = size;
     }
+    first.train.inputs = inputs.into();
     let second = task(1, 25, 2);
     let config = GpmConfig { thresholds: vec![0.9], samples: 120, ..GpmConfig::default() };
     let (model, space, mut gpm) = learnt(&ModelConfig::Linear, config, &first);
@@ -129,7 +130,7 @@ fn a_layer_moves_no_more_than_by_the_energy_that_was_not_kept() {
     assert!(weight.shape.len() == 2 && weight.range.is_some());
     let change = vector::to_vec(&(space.vector(&then) - space.vector(&model)))[weight.range.clone().unwrap()].to_vec();
     let norm = |x: ndarray::ArrayView1<f32>| x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-    let (total, size) = (norm(moved.flatten().view()), norm(first.train.inputs.flatten().view()));
+    let (total, size) = (norm(moved.flatten().view()), norm(first.train.inputs.array().flatten().view()));
     let bound = spectral_norm(&change) * 0.1_f64.sqrt() * size;
     assert!(total > 0.0 && total <= bound, "{total} {bound}");
     let [of_first, of_second, of_third] = [0, 1, 2].map(|row| norm(moved.row(row)));

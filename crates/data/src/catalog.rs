@@ -6,7 +6,7 @@ use lyceum_core::{Error, Result, run::Input};
 use ndarray::Array2;
 
 use crate::{
-    Cache, Dataset, Examples, Extent,
+    Cache, Dataset, Examples, Extent, Inputs,
     cache::Known,
     formats::{cifar, idx},
 };
@@ -155,8 +155,7 @@ fn digits(entry: &Entry, _: &Cache) -> Result<Dataset> {
         labels.push(numbers.next().unwrap_or(f32::NAN) as usize);
     }
     let inputs = Array2::from_shape_vec((labels.len(), 64), values).map_err(|error| Error::damaged(path, error.to_string()))?;
-    let train = Examples { inputs, labels };
-    Ok(Dataset { name: entry.name.into(), extent: entry.extent, classes: digit_names(), train, test: None })
+    Ok(Dataset::new(entry.name, entry.extent, digit_names(), Examples::new(inputs, labels), None))
 }
 
 fn idx_pairs(entry: &Entry, cache: &Cache) -> Result<Dataset> {
@@ -166,7 +165,7 @@ fn idx_pairs(entry: &Entry, cache: &Cache) -> Result<Dataset> {
     let examples = |x: &Known, y: &Known| -> Result<(Extent, Examples)> {
         let (extent, inputs) = idx::images(&path(x), &read(x)?)?;
         let labels = idx::labels(&path(y), &read(y)?)?;
-        Ok((extent, Examples { inputs, labels }))
+        Ok((extent, Examples::new(inputs, labels)))
     };
     let (extent, train) = examples(train_x, train_y)?;
     let (_, test) = examples(test_x, test_y)?;
@@ -174,7 +173,7 @@ fn idx_pairs(entry: &Entry, cache: &Cache) -> Result<Dataset> {
         "fashion-mnist" => texts(&["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]),
         _ => digit_names(),
     };
-    Ok(Dataset { name: entry.name.into(), extent, classes, train, test: Some(test) })
+    Ok(Dataset::new(entry.name, extent, classes, train, Some(test)))
 }
 
 fn cifar(entry: &Entry, cache: &Cache) -> Result<Dataset> {
@@ -185,11 +184,10 @@ fn cifar(entry: &Entry, cache: &Cache) -> Result<Dataset> {
     };
     let mut parts: Vec<Examples> = entry.files.iter().map(read).collect::<Result<_>>()?;
     let test = parts.pop();
-    let views: Vec<_> = parts.iter().map(|part| part.inputs.view()).collect();
-    let inputs = ndarray::concatenate(ndarray::Axis(0), &views).map_err(|e| Error::damaged(cache.folder(entry.name), e.to_string()))?;
-    let train = Examples { inputs, labels: parts.iter().flat_map(|part| part.labels.clone()).collect() };
+    let inputs = Inputs::concatenated(&parts.iter().map(|part| &part.inputs).collect::<Vec<_>>());
+    let train = Examples::new(inputs, parts.iter().flat_map(|part| part.labels.clone()).collect());
     let classes = (0..classes).map(|class| class.to_string()).collect();
-    Ok(Dataset { name: entry.name.into(), extent: cifar::EXTENT, classes, train, test })
+    Ok(Dataset::new(entry.name, cifar::EXTENT, classes, train, test))
 }
 
 fn digit_names() -> Vec<String> {
@@ -209,7 +207,7 @@ mod tests {
         let digits = load("digits", &Cache::at("/nowhere")).unwrap();
         assert_eq!((digits.train.len(), digits.train.inputs.dim()), (1797, (1797, 64)));
         // scikit-learn: load_digits().images.sum() == 561718, target[:5] == [0, 1, 2, 3, 4].
-        assert_eq!(digits.train.inputs.sum() * 16.0, 561_718.0);
+        assert_eq!(digits.train.inputs.array().sum() * 16.0, 561_718.0);
         assert_eq!(digits.train.labels[..5], [0, 1, 2, 3, 4]);
     }
 

@@ -89,15 +89,9 @@ impl Characters {
             }
         }
         let train = train.examples(self.window);
-        let prepared = Prepared {
-            extent: Extent { channels: 1, height: 1, width: self.window },
-            classes: ALPHABET.chars().map(String::from).collect(),
-            wrong_labels: 0,
-            held_out: train.subset(&[]),
-            test: test.examples(self.window),
-            train,
-        };
-        Ok((prepared, parts))
+        let extent = Extent { channels: 1, height: 1, width: self.window };
+        let classes = ALPHABET.chars().map(String::from).collect();
+        Ok((Prepared::new(extent, classes, train, test.examples(self.window)), parts))
     }
 }
 
@@ -110,7 +104,7 @@ struct Rows {
 impl Rows {
     fn examples(self, window: usize) -> Examples {
         let inputs = Array2::from_shape_vec((self.labels.len(), window), self.inputs).expect("a window an example");
-        Examples { inputs, labels: self.labels }
+        Examples::new(inputs, self.labels)
     }
 }
 

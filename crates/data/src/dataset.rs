@@ -1,6 +1,6 @@
 //! Labelled examples in memory.
 
-use ndarray::{Array2, Axis};
+use crate::Inputs;
 
 /// The extent of one image: channels, rows, columns. Plain features are `1 × 1 × d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,9 +17,11 @@ pub struct Extent {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Examples {
     /// `n × (channels · height · width)`, values in \[0, 1\] for images, each image channel by channel, row by row.
-    pub inputs: Array2<f32>,
+    pub inputs: Inputs,
     /// `n` class numbers.
     pub labels: Vec<usize>,
+    /// `n` group numbers (clients, sites, patients), where there are groups.
+    pub groups: Vec<usize>,
 }
 
 /// A data set as it is published.
@@ -31,10 +33,21 @@ pub struct Dataset {
     pub extent: Extent,
     /// The names of the classes.
     pub classes: Vec<String>,
+    /// The names of the groups, where there are groups.
+    pub groups: Vec<String>,
+    /// What the training examples are called, where they have names.
+    pub names: Vec<String>,
     /// The training examples, or all of them where there is no official test set.
     pub train: Examples,
     /// The official test set.
     pub test: Option<Examples>,
+}
+
+impl Dataset {
+    /// Examples without groups and names.
+    pub fn new(name: &str, extent: Extent, classes: Vec<String>, train: Examples, test: Option<Examples>) -> Self {
+        Self { name: name.into(), extent, classes, groups: Vec::new(), names: Vec::new(), train, test }
+    }
 }
 
 impl Extent {
@@ -50,6 +63,11 @@ impl Extent {
 }
 
 impl Examples {
+    /// Inputs with their labels.
+    pub fn new(inputs: impl Into<Inputs>, labels: Vec<usize>) -> Self {
+        Self { inputs: inputs.into(), labels, groups: Vec::new() }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -62,6 +80,7 @@ impl Examples {
 
     /// The examples at these positions, in this order.
     pub fn subset(&self, positions: &[usize]) -> Self {
-        Self { inputs: self.inputs.select(Axis(0), positions), labels: positions.iter().map(|&i| self.labels[i]).collect() }
+        let of = |values: &[usize]| positions.iter().filter_map(|&i| values.get(i).copied()).collect();
+        Self { inputs: self.inputs.select(positions), labels: of(&self.labels), groups: of(&self.groups) }
     }
 }

@@ -15,6 +15,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`dataset`] | [`Dataset`], [`Examples`], [`Extent`] |
+//! | [`inputs`] | [`Inputs`]: numbers, or pictures that stay bytes |
 //! | [`catalog`] | the sets that have a name: digits, mnist, fashion-mnist, cifar10, cifar100 |
 //! | [`cache`] | where files are looked for, checksums |
 //! | [`formats`] | IDX, CIFAR, npy/npz, Parquet (feature `parquet`), pictures |
@@ -23,14 +24,17 @@
 //! | [`partition`] | examples spread over clients: even, Dirichlet, shards, log-normal sizes |
 //! | [`characters`] | text of many speakers, a client each |
 //! | [`synthetic`] | logistic regression on clients that differ in known ways |
+//! | [`augment`] | training pictures changed at random: crop, flip, rotate, colour, mixup |
 //! | [`noise`] | wrong labels, symmetric or by pairs |
 
+pub mod augment;
 pub mod cache;
 pub mod catalog;
 pub mod characters;
 pub mod dataset;
 pub mod formats;
 pub mod get;
+pub mod inputs;
 pub mod noise;
 pub mod own;
 pub mod partition;
@@ -41,4 +45,5 @@ pub mod synthetic;
 pub use cache::Cache;
 pub use characters::Characters;
 pub use dataset::{Dataset, Examples, Extent};
+pub use inputs::Inputs;
 pub use synthetic::SyntheticLogistic;

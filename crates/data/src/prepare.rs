@@ -1,14 +1,17 @@
 //! A data set made ready for an experiment: split, limited, spoiled.
 
-use std::path::PathBuf;
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
-use lyceum_core::{Error, Result, Seed, Violation, range, run::Input};
+use lyceum_core::{Error, Result, Run, Seed, Violation, range, run::Input};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Cache, Examples, Extent, catalog, noise,
-    own::{self, Fit, Reading},
+    own::{self, Fit, Layout, Reading},
     split,
 };
 
@@ -20,8 +23,8 @@ pub struct DataConfig {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(extend("enum" = catalog::names()))]
     pub name: String,
-    /// Examples of one's own: a folder with a folder of PNG or JPEG files for each class (or folders `train` and `test` of that kind), a
-    /// .npz file with `x` and `y` (or `x_train`, `y_train`, `x_test`, `y_test`), or a .csv or .parquet table ([`own`]).
+    /// Examples of one's own: a folder with a folder of PNG or JPEG files for each class (or folders `train` and `test` of that kind, or a
+    /// `metadata.csv` with `file_name` and `label`), a .npz file with `x` and `y` (or `x_train`, `y_train`, `x_test`, `y_test`), or a .csv or .parquet table ([`own`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
     /// Of own pictures: height and width that they are scaled to; those of the first one if absent.
@@ -31,11 +34,23 @@ pub struct DataConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
     /// Of own pictures: how those of other sides are made to fit.
-    #[serde(default, skip_serializing_if = "is_usual")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub fit: Fit,
-    /// Of own tables: the column that has the labels; `label` if absent.
+    /// Of own pictures: what their folders stand for.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub layout: Layout,
+    /// Of own tables, and of `metadata.csv`: the column that has the labels; `label` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// Of own tables, and of `metadata.csv`: the column that has the groups (clients, sites, patients), or the array of a .npz file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Of own examples: the classes, in their order; those that are found, in the order of their names, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<String>>,
+    /// Whether a group is split, so that it may have examples in every part, or stays whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole_groups: bool,
     /// Of own pictures: whether those that cannot be read are passed over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skip_bad: bool,
@@ -67,9 +82,8 @@ pub enum Noise {
     PairFlip,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_usual(fit: &Fit) -> bool {
-    *fit == Fit::default()
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn held_out() -> f64 {
@@ -95,6 +109,62 @@ pub struct Prepared {
     pub held_out: Examples,
     /// For testing.
     pub test: Examples,
+    /// The names of the groups, where there are groups.
+    pub groups: Vec<String>,
+    /// Where each of the examples went that were split.
+    pub split: Split,
+}
+
+/// Where each example went.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Split {
+    /// What the examples are called; their numbers where they have no names.
+    names: Vec<String>,
+    /// Of each example.
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Train,
+    HeldOut,
+    Test,
+    /// Beyond the limit.
+    LeftOut,
+}
+
+impl Split {
+    /// Writes a table: `example` (the name of a picture, the number of a row) and `part` (train, held-out, test, left-out).
+    ///
+    /// # Errors
+    ///
+    /// A disk that is full.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let mut text = String::from("example,part\n");
+        for (row, part) in self.parts.iter().enumerate() {
+            let part = match part {
+                Part::Train => "train",
+                Part::HeldOut => "held-out",
+                Part::Test => "test",
+                Part::LeftOut => "left-out",
+            };
+            match self.names.get(row) {
+                Some(name) if name.contains([',', '"']) => writeln!(text, "\"{}\",{part}", name.replace('"', "\"\"")),
+                Some(name) => writeln!(text, "{name},{part}"),
+                None => writeln!(text, "{row},{part}"),
+            }
+            .ok();
+        }
+        lyceum_core::atomic::write(path, text.as_bytes())
+    }
+}
+
+impl Prepared {
+    /// Examples for training and testing, none of them held out.
+    pub fn new(extent: Extent, classes: Vec<String>, train: Examples, test: Examples) -> Self {
+        let held_out = train.subset(&[]);
+        Self { extent, classes, wrong_labels: 0, held_out, test, train, groups: Vec::new(), split: Split::default() }
+    }
 }
 
 impl DataConfig {
@@ -106,7 +176,11 @@ impl DataConfig {
             size: None,
             channels: None,
             fit: Fit::default(),
+            layout: Layout::default(),
             label: None,
+            group: None,
+            classes: None,
+            whole_groups: false,
             skip_bad: false,
             label_noise: 0.0,
             noise: Noise::default(),
@@ -125,9 +199,14 @@ impl DataConfig {
     }
 
     /// How own examples are read.
-    fn reading(&self) -> Reading {
-        let Self { size, channels, fit, label, skip_bad, .. } = self.clone();
-        Reading { size, channels, fit, label, skip_bad }
+    fn reading(&self, cache: &Cache) -> Reading {
+        let Self { size, channels, fit, layout, label, group, classes, skip_bad, .. } = self.clone();
+        Reading { size, channels, fit, layout, label, group, classes, skip_bad, spill: cache.folder("") }
+    }
+
+    /// Whether examples may have groups.
+    pub fn has_groups(&self) -> bool {
+        self.group.is_some() || self.layout == Layout::GroupClass
     }
 
     /// Rules between fields; `key` is the table's name in the recipe.
@@ -140,6 +219,10 @@ impl DataConfig {
                 return Err(Violation::new(format!("{key}.path"), "found `name` too; allowed: one of them"));
             }
             _ => {}
+        }
+        if self.whole_groups && !self.has_groups() {
+            let message = "found true, and no groups; allowed: together with `group` or `layout`";
+            return Err(Violation::new(format!("{key}.whole_groups"), message));
         }
         // A data set with test examples of its own gives none away.
         let has_test = match &self.path {
@@ -167,24 +250,44 @@ impl DataConfig {
         }
     }
 
+    /// As [`prepare`](Self::prepare), for a run: own examples leave `split.csv` in its folder, which says where each went. `known` are
+    /// classes that a model knows by name; those of own data are these then, unless the configuration names them.
+    pub fn prepare_for(&self, run: &Run, known: Option<Vec<String>>) -> Result<Prepared> {
+        let mut config = self.clone();
+        if self.path.is_some() && self.classes.is_none() {
+            config.classes = known;
+        }
+        let prepared = config.prepare(&Cache::locate(), run.seed())?;
+        if self.path.is_some() {
+            prepared.split.write(&run.folder().join("split.csv"))?;
+        }
+        Ok(prepared)
+    }
+
     /// Loads, splits and spoils. The split and the noise are streams of `seed`, so they are the same for every arm.
     pub fn prepare(&self, cache: &Cache, seed: Seed) -> Result<Prepared> {
         range::check(self)?;
         self.check("data")?;
         let dataset = match &self.path {
-            Some(path) => own::load(path, &self.reading())?,
+            Some(path) => own::load(path, &self.reading(cache))?,
             None => catalog::load(&self.name, cache)?,
         };
         let all = dataset.train;
         let test_share = if dataset.test.is_some() { 0.0 } else { self.test };
         let shares = [self.held_out, test_share, 1.0 - self.held_out - test_share];
-        let parts = split::stratified(&all.labels, &shares, &mut seed.stream("data/split"));
+        let rng = &mut seed.stream("data/split");
+        let parts =
+            if self.whole_groups { split::of_groups(&all.groups, &shares, rng) } else { split::stratified(&all.labels, &shares, rng) };
         let [held_out, test, mut train] = <[Vec<usize>; 3]>::try_from(parts).unwrap_or_default();
         if let Some(limit) = self.limit {
             if limit > train.len() {
                 return Err(Error::invalid("data.limit", limit, format!("at most {} (what is left for training)", train.len())));
             }
             train.truncate(limit);
+        }
+        let mut split = Split { names: dataset.names, parts: vec![Part::LeftOut; all.len()] };
+        for (part, rows) in [(Part::HeldOut, &held_out), (Part::Test, &test), (Part::Train, &train)] {
+            rows.iter().for_each(|&row| split.parts[row] = part);
         }
         let mut spoiled = all.subset(&train);
         let rng = &mut seed.stream("data/noise");
@@ -206,6 +309,8 @@ impl DataConfig {
             wrong_labels: wrong.len(),
             held_out: all.subset(&held_out),
             test,
+            groups: dataset.groups,
+            split,
         })
     }
 }
@@ -226,7 +331,8 @@ mod tests {
         let differ = spoiled.train.labels.iter().zip(&clean.train.labels).filter(|(a, b)| a != b).count();
         assert_eq!(differ, spoiled.wrong_labels);
         assert!(differ > 270 && differ < 360, "{differ}");
-        let rows = |e: &Examples| e.inputs.rows().into_iter().map(|r| r.iter().map(|v| v.to_bits()).collect()).collect::<Vec<Vec<u32>>>();
+        let rows =
+            |e: &Examples| e.inputs.array().rows().into_iter().map(|r| r.iter().map(|v| v.to_bits()).collect()).collect::<Vec<Vec<u32>>>();
         let mut all = [rows(&clean.train), rows(&clean.held_out), rows(&clean.test)].concat();
         all.sort();
         all.dedup();

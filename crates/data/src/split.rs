@@ -33,6 +33,24 @@ pub fn stratified(labels: &[usize], shares: &[f64], rng: &mut impl Rng) -> Vec<V
     parts
 }
 
+/// Splits positions at random so that no group is in two parts; parts have these shares as nearly as whole groups can.
+pub fn of_groups(groups: &[usize], shares: &[f64], rng: &mut impl Rng) -> Vec<Vec<usize>> {
+    let mut members = vec![Vec::new(); groups.iter().max().map_or(0, |max| max + 1)];
+    groups.iter().enumerate().for_each(|(position, &group)| members[group].push(position));
+    // The largest groups first, each to the part that lacks most.
+    members.shuffle(rng);
+    members.sort_by_key(|members| std::cmp::Reverse(members.len()));
+    let mut parts: Vec<Vec<usize>> = vec![Vec::new(); shares.len()];
+    for members in members {
+        let lack = |part: usize| shares[part] * groups.len() as f64 - parts[part].len() as f64;
+        if let Some(part) = (0..shares.len()).max_by(|a, b| lack(*a).total_cmp(&lack(*b))) {
+            parts[part].extend(members);
+        }
+    }
+    parts.iter_mut().for_each(|part| part.shuffle(rng));
+    parts
+}
+
 /// A random order of `0..n`, for example of pixels.
 pub fn permutation(n: usize, rng: &mut impl Rng) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
@@ -65,6 +83,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn groups_stay_whole(groups in proptest::collection::vec(0_usize..12, 0..80), seed: u64) {
+            let parts = of_groups(&groups, &[0.2, 0.3, 0.5], &mut Seed::new(seed).stream("groups"));
+            let mut all = parts.concat();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..groups.len()).collect::<Vec<_>>());
+            for group in 0..12 {
+                let with = parts.iter().filter(|part| part.iter().any(|&row| groups[row] == group)).count();
+                prop_assert!(with <= 1);
+            }
+        }
+
         #[test]
         fn parts_are_disjoint_and_of_the_asked_size(seed: u64, n in 0_usize..300, a in 0.0..0.5_f64, b in 0.0..0.5_f64) {
             let labels: Vec<usize> = (0..n).map(|i| i % 3).collect();

@@ -91,16 +91,9 @@ impl SyntheticLogistic {
                 labels.push(best);
             }
         }
-        let train = Examples { inputs: Array2::from_shape_vec((labels.len(), d), inputs).expect("d numbers an example"), labels };
-        let prepared = Prepared {
-            extent: Extent { channels: 1, height: 1, width: d },
-            classes: (0..c).map(|class| class.to_string()).collect(),
-            wrong_labels: 0,
-            held_out: train.subset(&[]),
-            test: train.clone(),
-            train,
-        };
-        Ok((prepared, parts))
+        let train = Examples::new(Array2::from_shape_vec((labels.len(), d), inputs).expect("d numbers an example"), labels);
+        let classes = (0..c).map(|class| class.to_string()).collect();
+        Ok((Prepared::new(Extent { channels: 1, height: 1, width: d }, classes, train.clone(), train), parts))
     }
 }
 
@@ -115,7 +108,7 @@ mod tests {
         let means = |(data, parts): &(Prepared, Vec<Vec<usize>>)| -> Vec<f64> {
             parts
                 .iter()
-                .map(|part| part.iter().map(|&row| f64::from(data.train.inputs[[row, 29]])).sum::<f64>() / part.len() as f64)
+                .map(|part| part.iter().map(|&row| f64::from(data.train.inputs.row(row)[29])).sum::<f64>() / part.len() as f64)
                 .collect()
         };
         let spread = |values: &[f64]| {

@@ -113,7 +113,7 @@ impl Experiment for ActiveTesting {
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
-        let data = config.data.prepare(&Cache::locate(), run.seed())?;
+        let data = config.data.prepare_for(run, config.model.class_names()?)?;
         let pool = test_pool(&data.test, &config.testing, run)?;
         let model = trained(config, (&config.model, &config.training), &data, &data.train, &run.child("model")?)?;
         let f = probabilities(&model, &pool)?;

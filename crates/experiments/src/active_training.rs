@@ -180,7 +180,7 @@ impl Experiment for ActiveTraining {
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
-        let data = config.data.prepare(&Cache::locate(), run.seed())?;
+        let data = config.data.prepare_for(run, config.model.class_names()?)?;
         if config.acquisition.class_shares.len() != data.classes.len() {
             let found = config.acquisition.class_shares.len();
             return Err(Error::invalid("acquisition.class_shares", found, format!("one share for each of {} classes", data.classes.len())));

@@ -22,7 +22,7 @@ use lyceum_optim::{
     comparison::{ArmConfig, Comparison, SharpnessConfig, TrainedArm},
     experiment::{curves, measured_curves, percent, spectrum, summarise, with_network},
 };
-use lyceum_train::{DeviceName, ModelConfig, TrainConfig, logits, onnx};
+use lyceum_train::{DeviceName, Evaluation, ModelConfig, TrainConfig, logits, onnx};
 use ndarray::{Array2, Axis as Dimension};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -254,6 +254,7 @@ fn report(config: &Config, data: &Prepared, arms: &[TrainedArm], certified: &[Ce
             "Prediction sets",
             [Block::Text(sets_text), Block::Table(set_table(certified, labels)), Block::Chart(size_histogram(certified))],
         )
+        .section("Classes and groups", within(certified, data))
         .section("Reliability", reliability(certified, labels));
     report = with_network(report, arms);
     if let Some(last) = certified.last() {
@@ -282,6 +283,42 @@ fn set_table(certified: &[Certified<'_>], labels: &[usize]) -> Table {
         }
     }
     table
+}
+
+/// More classes or groups than this make no table to read.
+const MOST_ROWS: usize = 60;
+
+/// Accuracy and RAPS sets within each class and each group: the guarantee is for all test examples together.
+fn within(certified: &[Certified<'_>], data: &Prepared) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    for (what, names, numbers) in [("class", &data.classes, &data.test.labels), ("group", &data.groups, &data.test.groups)] {
+        if numbers.is_empty() || names.len() > MOST_ROWS {
+            continue;
+        }
+        let mut table = Table::new(["", what, "test examples", "accuracy", "RAPS coverage (95 % interval)", "mean size"]);
+        for one in certified {
+            let Some((_, _, sets)) = one.sets.last() else { continue };
+            for (number, name) in names.iter().enumerate() {
+                let rows: Vec<usize> = (0..numbers.len()).filter(|&row| numbers[row] == number).collect();
+                let labels: Vec<usize> = rows.iter().map(|&row| data.test.labels[row]).collect();
+                if rows.is_empty() {
+                    continue;
+                }
+                let own = sets.select(&rows);
+                let accuracy = Evaluation::of(&one.test_logits.select(Dimension(0), &rows), &labels).accuracy;
+                table.push([
+                    one.arm.name.clone(),
+                    name.clone(),
+                    rows.len().to_string(),
+                    percent(accuracy),
+                    share(metrics::coverage(&own, &labels)),
+                    format!("{:.2}", metrics::mean_size(&own)),
+                ]);
+            }
+        }
+        blocks.push(Block::Table(table));
+    }
+    blocks
 }
 
 fn size_histogram(certified: &[Certified<'_>]) -> Chart {

@@ -8,18 +8,18 @@ use lyceum_continual::{
     metrics,
 };
 use lyceum_core::{
-    Error, Experiment, Measure, Report, Result, Run, Seed, Summary, Violation, range,
+    Experiment, Measure, Report, Result, Run, Seed, Summary, Violation, range,
     report::{Axis, Block, Chart, Heatmap, Series, Table},
     run::{Input, check_names},
 };
 use lyceum_data::{
-    Cache, Examples,
+    Cache, Examples, Inputs,
     prepare::{DataConfig, Prepared},
 };
 use lyceum_multitask::Method;
 use lyceum_optim::{EstimatorConfig, Multitask, multitask::Granularity};
 use lyceum_train::{DeviceName, ModelConfig, TrainConfig};
-use ndarray::{Array2, Axis as Dimension, concatenate};
+use ndarray::Array2;
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 use schemars::JsonSchema;
@@ -163,10 +163,23 @@ impl Experiment for Continual {
                 return wrong("strategy.method", format!("found `{}`, which must know the task; allowed with `free`: others", arm.name()));
             }
         }
+        if matches!(config.stream, StreamConfig::Groups) && !config.data.has_groups() {
+            return wrong("stream", "found `groups`, and data without any; allowed: together with `data.group` or `data.layout`".into());
+        }
+        if !config.stream.tells_task()
+            && let Some(arm) = config.strategy.iter().find(|arm| matches!(arm.method, StrategyConfig::Hat(_)))
+        {
+            return wrong(
+                "strategy.method",
+                format!("found `{}`, which must know the task; allowed where none is told: others", arm.name()),
+            );
+        }
         if config.together > 1 && config.strategy.iter().any(|arm| matches!(arm.method, StrategyConfig::Hat(_))) {
             return wrong("together", format!("found {} with HAT, which learns one task at a time; allowed: 1", config.together));
         }
-        let TrainConfig { warmup_epochs, label_smoothing, patience, checkpoint_seconds, weight_decay, group, .. } = &config.training;
+        let TrainConfig {
+            warmup_epochs, label_smoothing, patience, checkpoint_seconds, weight_decay, group, augment, class_weights, ..
+        } = &config.training;
         let usual = TrainConfig::default();
         let without_effect = [
             ("warmup_epochs", *warmup_epochs != usual.warmup_epochs),
@@ -175,6 +188,8 @@ impl Experiment for Continual {
             ("checkpoint_seconds", *checkpoint_seconds != usual.checkpoint_seconds),
             ("weight_decay", *weight_decay != usual.weight_decay),
             ("group", *group != usual.group),
+            ("augment", *augment != usual.augment),
+            ("class_weights", *class_weights != usual.class_weights),
         ];
         if let Some((key, _)) = without_effect.iter().find(|(_, set)| *set) {
             let text = "has no effect in this experiment; allowed: epochs, batch_size, learning_rate, schedule, optimizer, clip_norm";
@@ -198,12 +213,12 @@ impl Experiment for Continual {
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
-        let data = config.data.prepare(&Cache::locate(), run.seed())?;
+        let data = config.data.prepare_for(run, config.model.class_names()?)?;
         let classes = data.classes.len();
         config.stream.check("stream", classes)?;
         let graph = config.model.graph(data.extent, config.stream.outputs(classes))?;
         config.strategy.iter().try_for_each(|arm| arm.method.check_network(&graph))?;
-        let count = config.stream.tasks(classes);
+        let count = config.stream.tasks(&data);
         let tests = (0..count)
             .map(|number| {
                 let (mut test, own) = config.stream.test(&data, number, run.seed())?;
@@ -304,17 +319,19 @@ impl Config {
         };
         let examples = &sequence.examples[stage * chunk..((stage + 1) * chunk).min(sequence.examples.len())];
         let outputs = 0..self.stream.outputs(data.classes.len());
-        let mut train = Examples { inputs: Array2::zeros((examples.len(), data.extent.len())), labels: vec![0; examples.len()] };
+        let (mut inputs, mut labels) = (Array2::zeros((examples.len(), data.extent.len())), vec![0; examples.len()]);
         for number in 0..order.count as u32 {
             if !examples.iter().any(|(task, _)| *task == number) {
                 continue;
             }
             let task = self.task(data, number as usize, run)?;
             for (row, (_, position)) in examples.iter().enumerate().filter(|(_, (task, _))| *task == number) {
-                train.inputs.row_mut(row).assign(&task.train.inputs.row(*position as usize));
-                train.labels[row] = task.train.labels[*position as usize];
+                let own = task.train.inputs.row(*position as usize);
+                inputs.row_mut(row).iter_mut().zip(own.iter()).for_each(|(to, from)| *to = *from);
+                labels[row] = task.train.labels[*position as usize];
             }
         }
+        let train = Examples::new(inputs, labels);
         Ok(vec![Task { number: stage, outputs, heads: None, train }])
     }
 
@@ -326,19 +343,18 @@ impl Config {
 
     fn normalise(&self, examples: &mut Examples) {
         if let Some([mean, deviation]) = self.normalization {
-            examples.inputs.mapv_inplace(|x| ((f64::from(x) - mean) / deviation) as f32);
+            examples.inputs = examples.inputs.map(|x| ((f64::from(x) - mean) / deviation) as f32);
         }
     }
 
     /// All tasks as one.
     fn joint(&self, data: &Prepared, count: usize, run: &Run) -> Result<Task> {
         let tasks = (0..count).map(|number| self.task(data, number, run)).collect::<Result<Vec<Task>>>()?;
-        let inputs: Vec<_> = tasks.iter().map(|task| task.train.inputs.view()).collect();
-        let inputs = concatenate(Dimension(0), &inputs).map_err(|error| Error::Failed(error.to_string()))?;
+        let inputs = Inputs::concatenated(&tasks.iter().map(|task| &task.train.inputs).collect::<Vec<_>>());
         let labels = tasks.iter().flat_map(|task| task.train.labels.iter().copied()).collect();
-        let heads = self.stream.heads().then(|| tasks[0].outputs.len());
+        let heads = self.stream.heads().then(|| tasks.iter().map(|task| task.outputs.clone()).collect());
         let outputs = 0..self.stream.outputs(data.classes.len());
-        Ok(Task { number: count - 1, outputs, heads, train: Examples { inputs, labels } })
+        Ok(Task { number: count - 1, outputs, heads, train: Examples::new(inputs, labels) })
     }
 }
 

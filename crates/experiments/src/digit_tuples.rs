@@ -7,7 +7,7 @@
 use lyceum_core::{Experiment, Result, Run, Seed, Summary, Violation, memory, range, run::Input};
 use lyceum_data::{Cache, Examples, Extent, prepare::DataConfig};
 use lyceum_train::{DeviceName, ModelConfig, Plain, TrainConfig, Trainer, logits};
-use ndarray::{Array2, s};
+use ndarray::Array2;
 use rand::RngExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -89,7 +89,7 @@ impl Experiment for DigitTuples {
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
-        let data = config.data.prepare(&Cache::locate(), run.seed())?;
+        let data = config.data.prepare_for(run, None)?;
         let digits = config.numbers.digits;
         let extent = side_by_side(data.extent, digits);
         let classes = data.classes.len().pow(digits as u32);
@@ -126,11 +126,11 @@ fn numbers(from: &Examples, extent: Extent, classes: usize, digits: usize, count
         let drawn: Vec<usize> = (0..digits).map(|_| rng.random_range(0..from.len())).collect();
         for line in 0..extent.channels * extent.height {
             for &digit in &drawn {
-                inputs.extend(from.inputs.row(digit).slice(s![line * extent.width..(line + 1) * extent.width]));
+                inputs.extend_from_slice(&from.inputs.row(digit)[line * extent.width..(line + 1) * extent.width]);
             }
         }
         labels.push(drawn.iter().fold(0, |number, &digit| number * classes + from.labels[digit]));
     }
     let inputs = Array2::from_shape_vec((count, digits * extent.len()), inputs).unwrap_or_default();
-    Examples { inputs, labels }
+    Examples::new(inputs, labels)
 }

@@ -113,11 +113,9 @@ impl Trained {
             return Err(Error::damaged(&file, "gives one number of each example; allowed: one for each of two classes or more"));
         }
         let wrong = |key: &str, found: &str| Error::damaged(&file, format!("`{key}` of its metadata is {found:.60}"));
-        let classes = match told(onnx::CLASSES) {
-            Some(text) => serde_json::from_str::<Vec<String>>(text)
-                .ok()
-                .filter(|names| names.len() == count)
-                .ok_or_else(|| wrong(onnx::CLASSES, text))?,
+        let classes = match onnx::class_names(&file, &model)? {
+            Some(names) if names.len() == count => names,
+            Some(names) => return Err(wrong(onnx::CLASSES, &format!("a list of {} names; allowed: {count}", names.len()))),
             None => (0..count).map(|class| class.to_string()).collect(),
         };
         let temperature = match told(TEMPERATURE) {
@@ -172,15 +170,16 @@ impl Trained {
         Ok(found)
     }
 
-    /// The calibrated sets of the next part of some logits: the parts, with one `copies`, have the sets of the whole.
+    /// The calibrated sets of the next part of some logits: the parts, with one `copies`, have the sets of the whole. `known` is what sets by
+    /// group need.
     ///
     /// # Errors
     ///
     /// A model without calibrated sets.
-    pub fn sets_of(&self, copies: &mut Copies, logits: &Array2<f32>, seed: u64) -> Result<PredictionSets> {
+    pub fn sets_of(&self, copies: &mut Copies, logits: &Array2<f32>, known: Known<'_>, seed: u64) -> Result<PredictionSets> {
         let sets =
             self.sets.as_ref().ok_or_else(|| Error::invalid("the model", "no calibrated sets", "one of `certify`, or sets in a file"))?;
-        sets.predict_part(copies, logits.view(), Known::default(), Seed::new(seed).child("conformal/test"))
+        sets.predict_part(copies, logits.view(), known, Seed::new(seed).child("conformal/test"))
     }
 
     /// Writes the model as an ONNX file with its metadata.

@@ -15,7 +15,7 @@ const EXTENT: Extent = Extent { channels: 1, height: 6, width: 6 };
 fn examples() -> Examples {
     // Each class has a brightness and a scale of its own.
     let value = |i: usize, j: usize| (i % 3) as f32 * 2.0 + 3.0 + ((i * 31 + j * 7) as f32 * 0.37).sin() * (1.0 + (i % 3) as f32);
-    Examples { inputs: Array2::from_shape_fn((60, EXTENT.len()), |(i, j)| value(i, j)), labels: (0..60).map(|i| i % 3).collect() }
+    Examples::new(Array2::from_shape_fn((60, EXTENT.len()), |(i, j)| value(i, j)), (0..60).map(|i| i % 3).collect())
 }
 
 fn with_trainer(work: impl FnOnce(&NetworkTrainer<'_>, &Examples, &[Client])) {

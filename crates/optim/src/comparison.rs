@@ -1,10 +1,7 @@
 //! Arms of training, compared on the same data from the same initial values.
 
 use lyceum_core::{DivergedArms, Error, Result, Run, Violation, range, run::check_names};
-use lyceum_data::{
-    Cache,
-    prepare::{DataConfig, Prepared},
-};
+use lyceum_data::prepare::{DataConfig, Prepared};
 use lyceum_train::{DeviceName, Evaluation, ModelConfig, Net, TrainConfig, Trainer, WeightDecay, evaluate, parallel::one_thread_each};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -127,7 +124,7 @@ impl Comparison {
     /// Prepares the data and trains every arm, each with a thread and a part of the run of its own. All arms start
     /// from the same initial values and see the examples in the same order. An arm that diverges is left out.
     pub fn train(&self, run: &Run) -> Result<(Prepared, Vec<TrainedArm>, DivergedArms)> {
-        let data = self.data.prepare(&Cache::locate(), run.seed())?;
+        let data = self.data.prepare_for(run, self.model.class_names()?)?;
         let outcomes = one_thread_each(&self.arm, |arm| match self.train_arm(arm, &data, run) {
             Err(Error::Diverged(reason)) => Ok(Err(Error::Diverged(reason))),
             outcome => outcome.map(Ok),

@@ -52,7 +52,7 @@ fn examples(network: &PyNetwork, x: &PyReadonlyArray2<'_, f32>, y: &PyReadonlyAr
     if let Some(label) = labels.iter().find(|label| usize::try_from(**label).map_or(true, |label| label >= network.classes)) {
         return wrong("y", format!("label {label}"), format!("0 to {}", network.classes - 1));
     }
-    Ok(Examples { inputs: inputs.to_owned(), labels: labels.iter().map(|label| *label as usize).collect() })
+    Ok(Examples::new(inputs.to_owned(), labels.iter().map(|label| *label as usize).collect()))
 }
 
 /// A network of Lyceum.
@@ -92,7 +92,7 @@ impl PyNetwork {
         let model = self.placed(&parameters)?;
         self.check_inputs(x.as_array()).map_err(exception)?;
         let labels = vec![0; x.as_array().nrows()];
-        let inputs = Examples { inputs: x.as_array().to_owned(), labels };
+        let inputs = Examples::new(x.as_array().to_owned(), labels);
         let found = stoppable(py, || logits(&model, &inputs))?;
         let n = inputs.len();
         Ok(if n == 0 { Array2::zeros((0, self.classes)) } else { found }.into_pyarray(py))

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::PathBuf};
 
-use lyceum_conformal::conformal::Copies;
+use lyceum_conformal::{Known, conformal::Copies};
 use lyceum_core::{Error, Result};
 use lyceum_data::{
     Extent,
@@ -77,7 +77,7 @@ impl PyModel {
 
     fn sets<'py>(&self, py: Python<'py>, logits: PyReadonlyArray2<'py, f32>, seed: u64) -> PyResult<Sets<'py>> {
         let logits = logits.as_array().to_owned();
-        Ok(arrays(py, &detached(py, || self.0.sets_of(&mut Copies::default(), &logits, seed))?))
+        Ok(arrays(py, &detached(py, || self.0.sets_of(&mut Copies::default(), &logits, Known::default(), seed))?))
     }
 
     /// Pictures as rows: values from 0 to 1.

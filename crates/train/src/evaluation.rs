@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, TensorData};
 use lyceum_core::{Error, Result, Seed, interrupt};
 use lyceum_data::Examples;
-use ndarray::{Array2, Array3, ArrayViewMut1, Axis, concatenate, s};
+use ndarray::{Array2, Array3, ArrayViewMut1, Axis, concatenate};
 
 use crate::{Network, ParamSpace, Pass};
 
@@ -71,8 +71,8 @@ fn logits_by(
     let mut values = Vec::new();
     for start in (0..n).step_by(ROWS) {
         asked()?;
-        let rows = examples.inputs.slice(s![start..(start + ROWS).min(n), ..]);
-        let inputs = TensorData::new(rows.iter().copied().collect::<Vec<f32>>(), [rows.nrows(), d]);
+        let rows = start..(start + ROWS).min(n);
+        let inputs = TensorData::new(examples.inputs.block(rows.clone()).into_owned(), [rows.len(), d]);
         let out = plain.forward(Tensor::from_data(inputs, &device), &mut pass(start));
         let out: Vec<f32> = out.try_into_vec_as().map_err(|error| Error::Failed(format!("the device gave no logits: {error}")))?;
         values.extend(out);

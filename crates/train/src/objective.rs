@@ -61,14 +61,33 @@ pub struct LabelledBatch {
 impl LabelledBatch {
     /// The examples at these positions. Label smoothing `s` gives the label 1 − s + s/k and every other class s/k.
     pub fn new(examples: &Examples, positions: &[usize], classes: usize, smoothing: f64, device: &Device) -> Self {
+        let mut inputs = Vec::with_capacity(positions.len() * examples.inputs.ncols());
+        positions.iter().for_each(|&position| examples.inputs.append_row(position, &mut inputs));
+        Self::of_rows(inputs, examples, positions, classes, smoothing, device)
+    }
+
+    /// The same with each picture changed by `change`, which gets its position.
+    pub fn changed(
+        examples: &Examples,
+        positions: &[usize],
+        classes: usize,
+        smoothing: f64,
+        device: &Device,
+        change: impl Fn(usize, &mut Vec<f32>),
+    ) -> Self {
+        let row = |&position: &usize| {
+            let mut row = examples.inputs.row(position).into_owned();
+            change(position, &mut row);
+            row
+        };
+        let inputs = positions.iter().flat_map(row).collect();
+        Self::of_rows(inputs, examples, positions, classes, smoothing, device)
+    }
+
+    fn of_rows(inputs: Vec<f32>, examples: &Examples, positions: &[usize], classes: usize, smoothing: f64, device: &Device) -> Self {
         let d = examples.inputs.ncols();
-        let mut inputs = Vec::with_capacity(positions.len() * d);
         let mut targets = vec![(smoothing / classes as f64) as f32; positions.len() * classes];
         for (row, &position) in positions.iter().enumerate() {
-            match examples.inputs.row(position).as_slice() {
-                Some(row) => inputs.extend_from_slice(row),
-                None => inputs.extend(examples.inputs.row(position)),
-            }
             targets[row * classes + examples.labels[position]] += (1.0 - smoothing) as f32;
         }
         let tensor = |values, width| Tensor::from_data(TensorData::new(values, [positions.len(), width]), device);
@@ -81,6 +100,15 @@ impl LabelledBatch {
         // A target distribution times w gives w times the cross-entropy.
         self.targets = self.targets * Tensor::from_data(TensorData::new(weights, [n, 1]), &self.inputs.device());
         self
+    }
+}
+
+impl LabelledBatch {
+    /// λ of each example and 1 − λ of the one at its place of `order`, inputs and targets alike.
+    pub fn mixed(self, share: f32, order: &[usize]) -> Self {
+        let other = self.select(order);
+        let mix = |one: Tensor<2>, other: Tensor<2>| one * share + other * (1.0 - share);
+        Self { inputs: mix(self.inputs, other.inputs), targets: mix(self.targets, other.targets) }
     }
 }
 

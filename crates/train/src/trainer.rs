@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use burn::tensor::Device;
 use lyceum_core::{Array, Error, Result, Run, Seed, interrupt, range, run::Cadence};
-use lyceum_data::{Examples, split};
+use lyceum_data::{Examples, Extent, augment::Augment, split};
 use lyceum_kernels::vector;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     ClipNorm, CrossEntropy, Evaluation, GradientEstimator, Group, Net, OptimizerConfig, Pipeline, Schedule, State, WeightDecay, evaluate,
-    objective::LabelledBatch, pipeline::Saved, schedule::Rate,
+    graph::Shape, objective::LabelledBatch, pipeline::Saved, schedule::Rate,
 };
 
 /// How a classifier is trained.
@@ -48,6 +49,12 @@ pub struct TrainConfig {
     /// An L2 penalty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<WeightDecay>,
+    /// How training pictures are changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub augment: Option<Augment>,
+    /// What the loss of an example of each class is multiplied by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<ClassWeights>,
     /// Parameters that are trained otherwise than the rest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub group: Vec<Group>,
@@ -67,7 +74,39 @@ impl Default for TrainConfig {
             schedule: Schedule::Cosine,
             optimizer: OptimizerConfig::default(),
             weight_decay: None,
+            augment: None,
+            class_weights: None,
             group: Vec::new(),
+        }
+    }
+}
+
+/// Weights of classes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClassWeights {
+    /// n/(k nⱼ) for a class with nⱼ of the n training examples, of k classes.
+    Balanced,
+    /// These.
+    Given(Vec<f64>),
+}
+
+impl ClassWeights {
+    fn of(&self, train: &Examples, classes: usize) -> Result<Vec<f32>> {
+        match self {
+            Self::Balanced => {
+                let mut counts = vec![0_usize; classes];
+                train.labels.iter().for_each(|&label| counts[label] += 1);
+                Ok(counts.iter().map(|&count| (train.len() as f64 / (classes * count.max(1)) as f64) as f32).collect())
+            }
+            Self::Given(weights) if weights.len() == classes && weights.iter().all(|weight| *weight >= 0.0 && weight.is_finite()) => {
+                Ok(weights.iter().map(|weight| *weight as f32).collect())
+            }
+            Self::Given(weights) => Err(Error::invalid(
+                "training.class_weights",
+                format!("{weights:?}"),
+                format!("{classes} finite numbers from 0 on, one for each class"),
+            )),
         }
     }
 }
@@ -105,6 +144,11 @@ impl Trainer {
     /// allow is an error.
     pub fn new(config: TrainConfig, model: Net, classes: usize, estimator: Box<dyn GradientEstimator>, seed: Seed) -> Result<Self> {
         range::check(&config)?;
+        if let Some(augment) = &config.augment {
+            augment
+                .check("training.augment")
+                .map_err(|wrong| Error::invalid(wrong.key, wrong.message, "as the keys' documentation says"))?;
+        }
         if config.warmup_epochs > config.epochs as f64 {
             let allowed = format!("at most {}, the epochs", config.epochs);
             return Err(Error::invalid("training.warmup_epochs", config.warmup_epochs, allowed));
@@ -217,11 +261,20 @@ impl Trainer {
         let order = split::permutation(train.len(), &mut self.seed.stream_at("train/order", self.progress.epoch as u64));
         let device = self.pipeline.parameters().device();
         let objective = CrossEntropy::default();
+        let class_weights = self.config.class_weights.as_ref().map(|weights| weights.of(train, self.classes)).transpose()?;
         for positions in order.chunks(self.config.batch_size).skip(self.progress.within) {
             interrupt::check()?;
-            let mut batch = LabelledBatch::new(train, positions, self.classes, self.config.label_smoothing, &device);
-            if let Some(weights) = &self.weights {
-                batch = batch.weighted(positions.iter().map(|&position| weights[position]).collect());
+            let mut batch = self.batch(train, positions, &device)?;
+            if self.weights.is_some() || class_weights.is_some() {
+                let own = |position: usize| self.weights.as_ref().map_or(1.0, |weights| weights[position]);
+                let of_class = |position: usize| class_weights.as_ref().map_or(1.0, |weights| weights[train.labels[position]]);
+                batch = batch.weighted(positions.iter().map(|&position| own(position) * of_class(position)).collect());
+            }
+            if let Some(augment) = &self.config.augment {
+                let rng = &mut self.seed.stream_at("train/mixup", self.progress.step);
+                if let Some(share) = augment.share(rng) {
+                    batch = batch.mixed(share, &split::permutation(positions.len(), rng));
+                }
             }
             let rate = self.rate(train.len(), self.progress.step);
             let seed = self.seed.child(&format!("train/step/{}", self.progress.step));
@@ -233,6 +286,23 @@ impl Trainer {
         }
         self.model = self.pipeline.model();
         Ok(())
+    }
+
+    /// A batch, its pictures changed where that is asked for: by the seed, the epoch and the example alone.
+    fn batch(&self, train: &Examples, positions: &[usize], device: &Device) -> Result<LabelledBatch> {
+        let smoothing = self.config.label_smoothing;
+        let Some(augment) = &self.config.augment else {
+            return Ok(LabelledBatch::new(train, positions, self.classes, smoothing, device));
+        };
+        let Shape::Images([channels, height, width]) = self.model.graph().input() else {
+            let allowed = "a network that reads pictures";
+            return Err(Error::invalid("training.augment", format!("a network that reads {}", self.model.graph().input()), allowed));
+        };
+        let (extent, first) = (Extent { channels, height, width }, self.progress.epoch * train.len());
+        let change = |position: usize, picture: &mut Vec<f32>| {
+            augment.change(picture, extent, &mut self.seed.stream_at("train/augment", (first + position) as u64));
+        };
+        Ok(LabelledBatch::changed(train, positions, self.classes, smoothing, device, change))
     }
 
     /// Ends an epoch whose steps are behind; the mean loss of its examples.

@@ -22,7 +22,7 @@ const INPUT: Shape = Shape::Images([3, 20, 18]);
 
 fn batch(extent: Extent) -> LabelledBatch {
     let inputs = Array2::from_shape_fn((5, extent.len()), |(i, j)| ((i * 31 + j * 7) as f32 * 0.37).sin());
-    let examples = Examples { inputs, labels: (0..5).map(|i| i % 4).collect() };
+    let examples = Examples::new(inputs, (0..5).map(|i| i % 4).collect());
     LabelledBatch::new(&examples, &(0..5).collect::<Vec<_>>(), 4, 0.0, &cpu())
 }
 

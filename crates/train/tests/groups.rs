@@ -24,7 +24,7 @@ fn model() -> Net {
 
 fn batch(step: usize) -> LabelledBatch {
     let inputs = Array2::from_shape_fn((9, EXTENT.len()), |(i, j)| ((i * 31 + j * 7 + step * 3) as f32 * 0.37).sin());
-    let examples = Examples { inputs, labels: (0..9).map(|i| i % 3).collect() };
+    let examples = Examples::new(inputs, (0..9).map(|i| i % 3).collect());
     LabelledBatch::new(&examples, &(0..9).collect::<Vec<_>>(), 3, 0.0, &cpu())
 }
 

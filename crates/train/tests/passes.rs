@@ -160,7 +160,7 @@ fn inputs(graph: &Graph, rows: usize) -> Array2<f32> {
 /// Logits of an evaluation; loss and gradient of a training step.
 fn all_of(net: &Net) -> (Vec<f32>, f64, Vec<f32>) {
     let inputs = inputs(net.graph(), 6);
-    let examples = Examples { inputs, labels: (0..6).map(|i| i % CLASSES).collect() };
+    let examples = Examples::new(inputs, (0..6).map(|i| i % CLASSES).collect());
     let batch = LabelledBatch::new(&examples, &(0..6).collect::<Vec<_>>(), CLASSES, 0.0, &cpu());
     let (space, objective) = (ParamSpace::of(net), CrossEntropy::default());
     let mut oracle = ModelOracle::new(&objective, net, &space, &batch, Seed::new(7));

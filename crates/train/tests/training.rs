@@ -46,7 +46,7 @@ fn random_batch(extent: Extent, n: usize) -> LabelledBatch {
     let symbol = |i: usize, j: usize| ((i * 5 + j * j + 1) % 3) as f32;
     let wave = |i: usize, j: usize| ((i * 31 + j * 7) as f32 * 0.37).sin();
     let inputs = Array2::from_shape_fn((n, extent.len()), |(i, j)| if extent == SYMBOLS { symbol(i, j) } else { wave(i, j) });
-    let examples = Examples { inputs, labels: (0..n).map(|i| i % 3).collect() };
+    let examples = Examples::new(inputs, (0..n).map(|i| i % 3).collect());
     LabelledBatch::new(&examples, &(0..n).collect::<Vec<_>>(), 3, 0.1, &cpu())
 }
 

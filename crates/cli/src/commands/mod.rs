@@ -5,6 +5,7 @@ pub(crate) mod conformal;
 pub(crate) mod data;
 pub(crate) mod epidemic;
 pub(crate) mod explain;
+pub(crate) mod export;
 pub(crate) mod list;
 pub(crate) mod masking;
 pub(crate) mod model;

@@ -41,7 +41,7 @@ impl Strategy for AGem {
         }
         let mut rows = RowsBuilder::new(context.outputs, context.heads);
         for item in self.memory.draw(self.reference, &mut context.seed.stream("a-gem")) {
-            rows.push(item.input.as_slice().into(), item.label, 1.0, &item.outputs);
+            rows.push(&item.input, item.label, 1.0, &item.outputs);
         }
         let batch = StageBatch { tasks: vec![rows.build(&gradient.device())] };
         let r = gradient_at(context, parameters, &batch)?;

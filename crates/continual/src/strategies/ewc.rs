@@ -73,7 +73,7 @@ impl Strategy for Ewc {
 pub(super) fn example_gradient(task: &Task, position: usize, point: &Vector, context: Context<'_>) -> Result<Vector> {
     let mut rows = RowsBuilder::new(context.outputs, context.heads);
     let input = task.train.inputs.row(position);
-    rows.push(input, task.train.labels[position], 1.0, &task.outputs);
+    rows.push(&input, task.train.labels[position], 1.0, &task.outputs);
     let context = Context { seed: Seed::new(0), ..context };
     gradient_at(context, point, &StageBatch { tasks: vec![rows.build(&point.device())] })
 }
@@ -106,7 +106,7 @@ mod tests {
         let model = ModelConfig::Linear.init(Extent { channels: 1, height: 1, width: 2 }, 2, Seed::new(0), &device).unwrap();
         let space = ParamSpace::of(&model);
         let context = Context { model: &model, space: &space, outputs: 2, heads: false, seed: Seed::new(0), rate: 0.1, part: 0.0 };
-        let train = Examples { inputs: array![[1.0, 0.5], [-2.0, 1.0]], labels: vec![0, 1] };
+        let train = Examples::new(array![[1.0, 0.5], [-2.0, 1.0]], vec![0, 1]);
         let task = Task { number: 0, outputs: 0..2, heads: None, train };
         let point = space.vector(&model);
         let gradients: Vec<Vec<f32>> = (0..2).map(|row| vector::to_vec(&example_gradient(&task, row, &point, context).unwrap())).collect();

@@ -188,7 +188,7 @@ impl Strategy for Gpm {
         self.projected.clear();
         if let Some((projector, true)) = self.first.and_then(|first| projectors.get(&first)) {
             for task in tasks {
-                self.projected.push(projector.project(&task.train.inputs, &device)?);
+                self.projected.push(projector.project(&task.train.inputs.array(), &device)?);
             }
         }
         self.projectors = Arc::new(Projectors(projectors));
@@ -234,7 +234,7 @@ impl Strategy for Gpm {
         let mut rows: Vec<f32> = Vec::new();
         for task in tasks {
             let order = split::permutation(task.train.len(), &mut rng);
-            order.iter().take(share).for_each(|&position| rows.extend(task.train.inputs.row(position)));
+            order.iter().take(share).for_each(|&position| task.train.inputs.append_row(position, &mut rows));
         }
         let width = tasks.first().map_or(0, |task| task.train.inputs.ncols());
         let (inputs, recorded) = Self::record(rows, width, context);

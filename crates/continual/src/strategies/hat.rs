@@ -293,13 +293,13 @@ mod tests {
     fn task(number: usize) -> Task {
         let mut rng = Seed::new(number as u64).stream("task");
         let inputs = Array2::from_shape_fn((40, 36), |_| rng.random::<f32>() - 0.3);
-        Task { number, outputs: 0..3, heads: None, train: Examples { inputs, labels: (0..40).map(|i| i % 3).collect() } }
+        Task { number, outputs: 0..3, heads: None, train: Examples::new(inputs, (0..40).map(|i| i % 3).collect()) }
     }
 
     fn batch(task: &Task) -> StageBatch {
         let mut rows = RowsBuilder::new(3, false);
-        for (row, &label) in task.train.inputs.rows().into_iter().zip(&task.train.labels) {
-            rows.push(row, label, 1.0, &task.outputs);
+        for (row, &label) in task.train.labels.iter().enumerate() {
+            rows.push(&task.train.inputs.row(row), label, 1.0, &task.outputs);
         }
         StageBatch { tasks: vec![rows.build(&cpu())] }
     }

@@ -27,7 +27,7 @@ impl Replay {
 impl Strategy for Replay {
     fn extend(&mut self, batch: &mut RowsBuilder, _: &Task, _: usize, positions: &[usize], rng: &mut Stream) {
         for item in self.memory.draw(positions.len(), rng) {
-            batch.push(item.input.as_slice().into(), item.label, 1.0, &item.outputs);
+            batch.push(&item.input, item.label, 1.0, &item.outputs);
         }
     }
 
@@ -83,11 +83,11 @@ impl Strategy for DarkReplay {
         let all = (own + first.len() + second.len()) as f64;
         batch.scale(all / own as f64);
         for item in &first {
-            batch.push(item.input.as_slice().into(), item.label, 0.0, &item.outputs);
+            batch.push(&item.input, item.label, 0.0, &item.outputs);
             batch.with_kept(&item.logits, (self.logits * all / (first.len() * item.logits.len()) as f64) as f32);
         }
         for item in &second {
-            batch.push(item.input.as_slice().into(), item.label, (self.labels * all / second.len() as f64) as f32, &item.outputs);
+            batch.push(&item.input, item.label, (self.labels * all / second.len() as f64) as f32, &item.outputs);
         }
     }
 
@@ -124,6 +124,6 @@ impl Strategy for DarkReplay {
 
 /// An example of a task as it is kept.
 pub(super) fn item(task: &Task, position: usize, logits: Vec<f32>) -> Item {
-    let Examples { inputs, labels } = &task.train;
+    let Examples { inputs, labels, .. } = &task.train;
     Item { input: inputs.row(position).to_vec(), label: labels[position], outputs: task.outputs.clone(), logits }
 }

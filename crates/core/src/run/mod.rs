@@ -320,7 +320,7 @@ fn discard(folder: &Path, whole: bool) {
     for entry in folder.read_dir().into_iter().flatten().flatten() {
         let name = entry.file_name();
         let is_ours = name.to_str().is_some_and(|name| {
-            ["recipe.toml", "run.json", "metrics.jsonl", "lock"].contains(&name) || name.starts_with("events.out.tfevents.")
+            ["recipe.toml", "run.json", "metrics.jsonl", "lock", "split.csv"].contains(&name) || name.starts_with("events.out.tfevents.")
         });
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             discard(&entry.path(), true);

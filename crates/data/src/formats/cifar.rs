@@ -4,9 +4,8 @@
 use std::path::Path;
 
 use lyceum_core::{Error, Result};
-use ndarray::Array2;
 
-use crate::{Examples, Extent};
+use crate::{Examples, Extent, Inputs};
 
 const PIXELS: usize = 3 * 32 * 32;
 /// The extent of every picture.
@@ -27,10 +26,9 @@ pub fn examples(path: &Path, bytes: &[u8], label_bytes: usize, classes: usize) -
             return Err(Error::damaged(path, format!("record {index}: label {label}; allowed: 0 to {}", classes - 1)));
         }
         labels.push(label);
-        values.extend(record[label_bytes..].iter().map(|&v| f32::from(v) / 255.0));
+        values.extend_from_slice(&record[label_bytes..]);
     }
-    let inputs = Array2::from_shape_vec((n, PIXELS), values).map_err(|error| Error::damaged(path, error.to_string()))?;
-    Ok(Examples { inputs, labels })
+    Ok(Examples::new(Inputs::bytes(values, PIXELS), labels))
 }
 
 #[cfg(test)]
@@ -43,7 +41,7 @@ mod tests {
         bytes.extend((0..PIXELS).map(|i| (i / 1024 * 100) as u8));
         let read = examples(Path::new("x"), &bytes, 1, 10).unwrap();
         assert_eq!(read.labels, [7]);
-        assert_eq!((read.inputs[[0, 0]], read.inputs[[0, 1024]], read.inputs[[0, 2048]]), (0.0, 100.0 / 255.0, 200.0 / 255.0));
+        assert_eq!((read.inputs.row(0)[0], read.inputs.row(0)[1024], read.inputs.row(0)[2048]), (0.0, 100.0 / 255.0, 200.0 / 255.0));
         assert!(examples(Path::new("x"), &bytes[1..], 1, 10).is_err());
         assert!(examples(Path::new("x"), &bytes, 1, 5).unwrap_err().to_string().contains("label 7"));
     }

@@ -4,15 +4,13 @@
 use std::path::Path;
 
 use lyceum_core::{Error, Result};
-use ndarray::Array2;
 
-use crate::Extent;
+use crate::{Extent, Inputs};
 
-/// Images (`n × rows × columns`) as `n × (rows · columns)` numbers in \[0, 1\].
-pub fn images(path: &Path, bytes: &[u8]) -> Result<(Extent, Array2<f32>)> {
-    let ([n, height, width], values) = parse::<3>(path, bytes)?;
-    let inputs = Array2::from_shape_vec((n, height * width), values.iter().map(|&v| f32::from(v) / 255.0).collect());
-    Ok((Extent { channels: 1, height, width }, inputs.map_err(|error| Error::damaged(path, error.to_string()))?))
+/// Images (`n × rows × columns`) as `n × (rows · columns)` bytes, which stand for numbers in \[0, 1\].
+pub fn images(path: &Path, bytes: &[u8]) -> Result<(Extent, Inputs)> {
+    let ([_, height, width], values) = parse::<3>(path, bytes)?;
+    Ok((Extent { channels: 1, height, width }, Inputs::bytes(values.to_vec(), height * width)))
 }
 
 /// Labels.
@@ -62,7 +60,7 @@ mod tests {
             let (extent, inputs) = images(Path::new("x"), &encode(&[n, height, width], &values)).unwrap();
             prop_assert_eq!(extent, Extent { channels: 1, height, width });
             prop_assert_eq!(inputs.dim(), (n, height * width));
-            prop_assert!(inputs.iter().all(|&v| v == f32::from(byte) / 255.0));
+            prop_assert!(inputs.array().iter().all(|&v| v == f32::from(byte) / 255.0));
         }
 
         #[test]

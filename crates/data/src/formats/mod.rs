@@ -7,3 +7,4 @@ pub mod npy;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 pub mod picture;
+pub mod table;

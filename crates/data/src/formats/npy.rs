@@ -81,6 +81,29 @@ pub fn labels(path: &Path) -> Result<Vec<usize>> {
     Err(Error::damaged(path, "its type is not a whole number; allowed: int8 to int64, uint8 to uint64"))
 }
 
+/// Reads class numbers: an array of a `.npz` file with any whole type.
+pub fn labels_of_npz(path: &Path, name: &str) -> Result<Vec<usize>> {
+    let mut first = None;
+    macro_rules! attempt {
+        ($($type:ty),*) => { $(
+            match read_npz::<$type, ndarray::IxDyn>(path, name) {
+                Ok(array) => return array.iter().enumerate().map(|(row, &value)| usize::try_from(value).map_err(|_| {
+                    Error::damaged(path, format!("`{name}`, row {row}: label {value}; allowed: 0 and above"))
+                })).collect(),
+                Err(error) => first = first.or(Some(error)),
+            }
+        )* };
+    }
+    attempt!(i64, i32, u8, u32, u64, i16, u16, i8);
+    // Were it only the type, an array of reals could be read.
+    match read_npz::<f64, ndarray::IxDyn>(path, name)
+        .or_else(|_| read_npz::<f32, ndarray::IxDyn>(path, name).map(|array| array.mapv(f64::from)))
+    {
+        Ok(_) => Err(Error::damaged(path, format!("`{name}` is no array of whole numbers"))),
+        Err(error) => Err(first.unwrap_or(error)),
+    }
+}
+
 /// Reads numbers: a `.npy` file of one axis with float64 or float32.
 pub fn numbers(path: &Path) -> Result<Vec<f64>> {
     let bytes = map(path)?;

@@ -42,6 +42,11 @@ impl Rows {
         Ok(Self { path: path.into(), reader, wanted, names })
     }
 
+    /// The names of its columns.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.wanted.iter().map(|&index| self.names[index].as_str())
+    }
+
     /// Rows and columns.
     pub fn dim(&self) -> (usize, usize) {
         (self.reader.metadata().file_metadata().num_rows() as usize, self.wanted.len())
@@ -127,13 +132,7 @@ pub fn write_matrix(path: &Path, values: &Array2<f32>, labels: Option<&[usize]>)
 pub fn write_sets(path: &Path, starts: &[usize], labels: &[u32]) -> Result<()> {
     let schema = "required group labels (LIST) { repeated group list { required int32 element; } }";
     let values: Vec<i32> = labels.iter().map(|&label| label as i32).collect();
-    let (mut definition, mut repetition) = (Vec::new(), Vec::new());
-    for row in starts.windows(2) {
-        let size = row[1] - row[0];
-        // An empty list is one entry that is not defined; a list of n is n entries of which the first starts the row.
-        definition.extend(std::iter::repeat_n(i16::from(size > 0), size.max(1)));
-        repetition.extend((0..size.max(1)).map(|at| i16::from(at > 0)));
-    }
+    let (definition, repetition) = list_levels(starts.windows(2).map(|row| row[1] - row[0]));
     write(path, schema, |group| {
         let mut writer = group.next_column()?.ok_or_else(too_few)?;
         writer.typed::<Int32Type>().write_batch(&values, Some(&definition), Some(&repetition))?;
@@ -148,8 +147,16 @@ fn too_few() -> parquet::errors::ParquetError {
 }
 
 fn write(path: &Path, fields: &str, fill: impl FnOnce(&mut Group<'_>) -> parquet::errors::Result<()>) -> Result<()> {
+    write_group(path, || parse_message_type(&format!("message schema {{ {fields} }}")).map(Arc::new), fill)
+}
+
+fn write_group(
+    path: &Path,
+    schema: impl FnOnce() -> parquet::errors::Result<Arc<parquet::schema::types::Type>>,
+    fill: impl FnOnce(&mut Group<'_>) -> parquet::errors::Result<()>,
+) -> Result<()> {
     let build = || -> parquet::errors::Result<Vec<u8>> {
-        let schema = Arc::new(parse_message_type(&format!("message schema {{ {fields} }}"))?);
+        let schema = schema()?;
         let properties = Arc::new(WriterProperties::builder().set_compression(Compression::SNAPPY).build());
         let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties)?;
         let mut group = writer.next_row_group()?;
@@ -234,6 +241,111 @@ fn read_some(path: &Path, column: &mut ColumnReader, count: usize, (optional, un
         return Err(Error::damaged(path, format!("column `{name}`: {} of {count} values are missing", count - values.len())));
     }
     Ok(values)
+}
+
+/// A column to write.
+pub enum Column {
+    /// A text a row.
+    Texts(Vec<String>),
+    /// A number a row.
+    Numbers(Vec<f64>),
+    /// A list of texts a row.
+    Lists(Vec<Vec<String>>),
+}
+
+/// Writes a table: columns with their names, each with as many rows.
+pub fn write_table(path: &Path, columns: &[(String, Column)]) -> Result<()> {
+    use parquet::{
+        basic::Repetition,
+        data_type::{ByteArray, ByteArrayType, DoubleType},
+        schema::types::Type as Field,
+    };
+    let text = |name: &str| {
+        let builder = Field::primitive_type_builder(name, Type::BYTE_ARRAY).with_repetition(Repetition::REQUIRED);
+        builder.with_logical_type(Some(LogicalType::String)).with_converted_type(ConvertedType::UTF8).build()
+    };
+    let bytes = |texts: &[String]| texts.iter().map(|text| ByteArray::from(text.as_str())).collect::<Vec<_>>();
+    let field = |(name, column): &(String, Column)| -> parquet::errors::Result<Arc<Field>> {
+        Ok(Arc::new(match column {
+            Column::Texts(_) => text(name)?,
+            Column::Numbers(_) => Field::primitive_type_builder(name, Type::DOUBLE).with_repetition(Repetition::REQUIRED).build()?,
+            Column::Lists(_) => {
+                let element = Arc::new(text("element")?);
+                let list = Field::group_type_builder("list").with_repetition(Repetition::REPEATED).with_fields(vec![element]).build()?;
+                Field::group_type_builder(name)
+                    .with_repetition(Repetition::REQUIRED)
+                    .with_logical_type(Some(LogicalType::List))
+                    .with_converted_type(ConvertedType::LIST)
+                    .with_fields(vec![Arc::new(list)])
+                    .build()?
+            }
+        }))
+    };
+    let schema = || -> parquet::errors::Result<Arc<Field>> {
+        let fields = columns.iter().map(field).collect::<parquet::errors::Result<_>>()?;
+        Ok(Arc::new(Field::group_type_builder("schema").with_fields(fields).build()?))
+    };
+    write_group(path, schema, |group| {
+        for (_, column) in columns {
+            let mut writer = group.next_column()?.ok_or_else(too_few)?;
+            match column {
+                Column::Texts(texts) => writer.typed::<ByteArrayType>().write_batch(&bytes(texts), None, None)?,
+                Column::Numbers(numbers) => writer.typed::<DoubleType>().write_batch(numbers, None, None)?,
+                Column::Lists(lists) => {
+                    let (definition, repetition) = list_levels(lists.iter().map(Vec::len));
+                    writer.typed::<ByteArrayType>().write_batch(&bytes(&lists.concat()), Some(&definition), Some(&repetition))?
+                }
+            };
+            writer.close()?;
+        }
+        Ok(())
+    })
+}
+
+/// Definition and repetition levels of lists of these lengths: an empty list is one entry that is not defined; a list of n is n entries of
+/// which the first starts the row.
+fn list_levels(lengths: impl Iterator<Item = usize>) -> (Vec<i16>, Vec<i16>) {
+    let (mut definition, mut repetition) = (Vec::new(), Vec::new());
+    for length in lengths {
+        definition.extend(std::iter::repeat_n(i16::from(length > 0), length.max(1)));
+        repetition.extend((0..length.max(1)).map(|at| i16::from(at > 0)));
+    }
+    (definition, repetition)
+}
+
+/// One column of texts; none where the file has no such column, or it holds something else.
+pub fn texts(path: &Path, column: &str) -> Result<Option<Vec<String>>> {
+    let reader = open(path)?;
+    let Some(index) = columns(&reader).iter().position(|name| name == column) else { return Ok(None) };
+    let descriptor = reader.metadata().file_metadata().schema_descr().column(index);
+    if descriptor.physical_type() != Type::BYTE_ARRAY || descriptor.max_rep_level() > 0 {
+        return Ok(None);
+    }
+    let damaged = |what: String| Error::damaged(path, format!("column `{column}`: {what}"));
+    let mut found = Vec::new();
+    for group in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(group).map_err(|error| damaged(error.to_string()))?;
+        let rows = group.metadata().num_rows() as usize;
+        let ColumnReader::ByteArrayColumnReader(mut values) = group.get_column_reader(index).map_err(|error| damaged(error.to_string()))?
+        else {
+            return Ok(None);
+        };
+        let (mut bytes, mut levels) = (Vec::new(), Vec::new());
+        let optional = descriptor.max_def_level() > 0;
+        while bytes.len() < rows {
+            let before = bytes.len();
+            let read = values.read_records(rows - before, optional.then_some(&mut levels), None, &mut bytes);
+            read.map_err(|error| damaged(error.to_string()))?;
+            if bytes.len() == before {
+                return Err(damaged(format!("{} of {rows} values are missing", rows - before)));
+            }
+        }
+        for value in bytes {
+            let text = std::str::from_utf8(value.data()).map_err(|_| damaged("a text that is not UTF-8".into()))?;
+            found.push(text.to_owned());
+        }
+    }
+    Ok(Some(found))
 }
 
 /// One column of numbers.

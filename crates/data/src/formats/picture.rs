@@ -30,7 +30,17 @@ pub enum Fit {
 ///
 /// A file that is no picture, and another number of channels.
 pub fn read(path: &Path, extent: Extent, fit: Fit) -> Result<Vec<f32>> {
+    Ok(bytes(path, extent, fit)?.into_iter().map(|value| f32::from(value) / 255.0).collect())
+}
+
+/// The same as bytes, from 0 to 255.
+fn bytes(path: &Path, extent: Extent, fit: Fit) -> Result<Vec<u8>> {
     values(decoded(path)?, extent, fit).map_err(|what| Error::damaged(path, what))
+}
+
+/// The bytes of many files, read on all cores.
+pub fn bytes_of_all(paths: &[&Path], extent: Extent, fit: Fit) -> Vec<Result<Vec<u8>>> {
+    paths.par_iter().map(|path| bytes(path, extent, fit)).collect()
 }
 
 fn decoded(path: &Path) -> Result<DynamicImage> {
@@ -80,7 +90,7 @@ pub fn extent(path: &Path) -> Result<Extent> {
     Ok(Extent { channels, height: picture.height() as usize, width: picture.width() as usize })
 }
 
-fn values(picture: DynamicImage, Extent { channels, height, width }: Extent, fit: Fit) -> Result<Vec<f32>, String> {
+fn values(picture: DynamicImage, Extent { channels, height, width }: Extent, fit: Fit) -> Result<Vec<u8>, String> {
     let (Ok(wide), Ok(high), 1..) = (u32::try_from(width), u32::try_from(height), width.min(height)) else {
         return Err(format!("is to be {height}x{width}; allowed: 1 or more of each"));
     };
@@ -97,5 +107,5 @@ fn values(picture: DynamicImage, Extent { channels, height, width }: Extent, fit
     };
     let bytes = picture.as_bytes();
     // Pixel by pixel becomes channel by channel.
-    Ok((0..channels).flat_map(|c| bytes.iter().skip(c).step_by(channels)).map(|&value| f32::from(value) / 255.0).collect())
+    Ok((0..channels).flat_map(|c| bytes.iter().skip(c).step_by(channels)).copied().collect())
 }

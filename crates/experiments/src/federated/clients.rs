@@ -1,7 +1,10 @@
 //! Where examples come from and which client has which.
 
-use lyceum_core::{Error, Result, Seed, Violation, range};
-use lyceum_data::{Cache, Extent, catalog, partition, prepare::Prepared};
+use lyceum_core::{Error, Result, Run, Seed, Violation, range};
+use lyceum_data::{
+    Cache, Examples, Extent, catalog, partition,
+    prepare::{DataConfig, Prepared},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +14,9 @@ use super::Config;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClientsConfig {
-    /// m.
-    #[serde(with = "range::AtLeastOne")]
-    pub(super) count: usize,
+    /// m; with the split `groups` as many as there are groups.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
+    pub(super) count: Option<usize>,
     /// Which classes they have.
     #[serde(default)]
     pub(super) split: Split,
@@ -33,24 +36,51 @@ pub(super) enum Split {
     Dirichlet(#[serde(with = "range::Positive")] f64),
     /// So many pieces of the examples sorted by class.
     Shards(#[serde(with = "range::AtLeastOne")] usize),
+    /// Each the examples of one group of the data.
+    Groups,
 }
 
 impl ClientsConfig {
+    fn check(&self, data: &DataConfig) -> Result<(), Violation> {
+        let wrong = |key: &str, message: &str| Err(Violation::new(format!("clients.{key}"), message));
+        match (self.split, self.count) {
+            (Split::Groups, Some(_)) => {
+                wrong("count", "found together with the split `groups`, whose groups are the clients; allowed: none")
+            }
+            (Split::Groups, None) if !data.has_groups() => {
+                wrong("split", "found `groups`, and data without any; allowed: together with `data.group` or `data.layout`")
+            }
+            (Split::Groups, None) if self.size_deviation > 0.0 => {
+                wrong("size_deviation", "found together with the split `groups`, which has sizes of its own; allowed: none")
+            }
+            (Split::Groups, None) | (_, Some(_)) => Ok(()),
+            (_, None) => wrong("count", "absent; allowed: how many clients there are"),
+        }
+    }
+
     /// Which examples each client has.
-    pub(super) fn parts(&self, labels: &[usize], seed: Seed) -> Result<Vec<Vec<usize>>> {
+    fn parts(&self, train: &Examples, groups: usize, seed: Seed) -> Result<Vec<Vec<usize>>> {
         let rng = &mut seed.stream("federated/partition");
-        if labels.len() < self.count {
-            return Err(Error::invalid("clients.count", self.count, format!("at most the {} training examples", labels.len())));
+        let (labels, count) = (&train.labels, self.count.unwrap_or(groups));
+        if labels.len() < count {
+            return Err(Error::invalid("clients.count", count, format!("at most the {} training examples", labels.len())));
         }
         let sizes = |rng: &mut _| -> Result<Vec<usize>> {
-            Ok(partition::log_normal(labels.len(), self.count, self.size_deviation, rng)?.iter().map(Vec::len).collect())
+            Ok(partition::log_normal(labels.len(), count, self.size_deviation, rng)?.iter().map(Vec::len).collect())
         };
         match self.split {
-            Split::Even if self.size_deviation > 0.0 => partition::log_normal(labels.len(), self.count, self.size_deviation, rng),
-            Split::Even => Ok(partition::even(labels.len(), self.count, rng)),
+            Split::Even if self.size_deviation > 0.0 => partition::log_normal(labels.len(), count, self.size_deviation, rng),
+            Split::Even => Ok(partition::even(labels.len(), count, rng)),
             Split::Dirichlet(alpha) if self.size_deviation > 0.0 => partition::dirichlet_of_sizes(labels, &sizes(rng)?, alpha, rng),
-            Split::Dirichlet(alpha) => partition::dirichlet(labels, self.count, alpha, rng),
-            Split::Shards(shards) => Ok(partition::shards(labels, self.count, shards, rng)),
+            Split::Dirichlet(alpha) => partition::dirichlet(labels, count, alpha, rng),
+            Split::Shards(shards) => Ok(partition::shards(labels, count, shards, rng)),
+            Split::Groups => {
+                let mut parts = vec![Vec::new(); groups];
+                train.groups.iter().enumerate().for_each(|(row, &group)| parts[group].push(row));
+                // Of a group, all may be held out.
+                parts.retain(|part| !part.is_empty());
+                Ok(parts)
+            }
         }
     }
 }
@@ -71,7 +101,8 @@ impl Config {
         let wrong = |key: &str, message: String| Err(Violation::new(key, message));
         match (given.as_slice(), &self.clients) {
             (["data"], None) => wrong("clients", "absent; allowed: a table that spreads the examples of `data` over clients".into()),
-            (["data"], Some(_)) | ([_], None) => Ok(()),
+            (["data"], Some(clients)) => self.data.as_ref().map_or(Ok(()), |data| clients.check(data)),
+            ([_], None) => Ok(()),
             ([other], Some(_)) => wrong("clients", format!("found together with `{other}`, which has clients of its own; allowed: none")),
             _ => wrong("data", format!("found {} of the tables data, synthetic, characters; allowed: one", given.len())),
         }
@@ -87,7 +118,8 @@ impl Config {
     }
 
     /// Makes or loads the examples and spreads them.
-    pub(super) fn federation(&self, seed: Seed) -> Result<Federation> {
+    pub(super) fn federation(&self, run: &Run) -> Result<Federation> {
+        let seed = run.seed();
         let cache = Cache::locate();
         let (mut data, parts, origin) = if let Some(synthetic) = &self.synthetic {
             let (data, parts) = synthetic.generate(&mut seed.stream("federated/synthetic"))?;
@@ -98,15 +130,15 @@ impl Config {
             (data, parts, origin)
         } else {
             let config = self.data.as_ref().ok_or_else(|| Error::invalid("data", "nothing", "a table"))?;
-            let data = config.prepare(&cache, seed)?;
+            let data = config.prepare_for(run, self.model.class_names()?)?;
             let clients = self.clients.as_ref().ok_or_else(|| Error::invalid("clients", "nothing", "a table"))?;
-            let parts = clients.parts(&data.train.labels, seed)?;
-            (data, parts, config.name.clone())
+            let parts = clients.parts(&data.train, data.groups.len(), seed)?;
+            (data, parts, config.title())
         };
         if let Some([mean, deviation]) = self.normalization {
             let normalise = |x: f32| ((f64::from(x) - mean) / deviation) as f32;
-            data.train.inputs.mapv_inplace(normalise);
-            data.test.inputs.mapv_inplace(normalise);
+            data.train.inputs = data.train.inputs.map(normalise);
+            data.test.inputs = data.test.inputs.map(normalise);
         }
         Ok(Federation { data, parts, origin })
     }

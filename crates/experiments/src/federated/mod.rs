@@ -218,7 +218,7 @@ impl Experiment for Federated {
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
-        let federation = config.federation(run.seed())?;
+        let federation = config.federation(run)?;
         let mut learnt = Vec::new();
         for arm in &config.arm {
             let part = run.child(arm.name())?;

@@ -194,6 +194,18 @@ impl ModelConfig {
         }
     }
 
+    /// The names of the classes that a model was trained for, where it tells them and keeps its last layer.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read.
+    pub fn class_names(&self) -> Result<Option<Vec<String>>> {
+        match self {
+            Self::Onnx(onnx) if !onnx.new_head => onnx::class_names(&onnx.file, onnx.model()?),
+            _ => Ok(None),
+        }
+    }
+
     /// The network for examples of this extent, and this many classes if they are known (else 0: a file is not read yet); an error points
     /// at `key`.
     pub fn check(&self, key: &str, extent: Extent, classes: usize) -> Result<Option<Graph>, Violation> {
@@ -319,12 +331,17 @@ impl PartialEq for OnnxFile {
 }
 
 impl OnnxFile {
-    /// The network for examples of this extent, read once: all arms have the same network though the file is changed meanwhile.
-    fn imported(&self, Extent { channels, height, width }: Extent, classes: usize) -> Result<Imported> {
+    /// The file, read once.
+    fn model(&self) -> Result<&Model> {
         if self.read.get().is_none() {
             let _ = self.read.set(Model::read(&self.file)?);
         }
-        let Some(model) = self.read.get() else { return Err(Error::Failed("a model that was read is gone".into())) };
+        self.read.get().ok_or_else(|| Error::Failed("a model that was read is gone".into()))
+    }
+
+    /// The network for examples of this extent, read once: all arms have the same network though the file is changed meanwhile.
+    fn imported(&self, Extent { channels, height, width }: Extent, classes: usize) -> Result<Imported> {
+        let model = self.model()?;
         let imported = onnx::import(&self.file, model, Some(Shape::Images([channels, height, width])), self.output.as_deref())?;
         let imported = imported.without_softmax()?.unwrap_or(imported);
         let imported = if self.new_head { imported.with_head(classes)? } else { imported };

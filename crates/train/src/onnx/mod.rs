@@ -8,6 +8,7 @@ mod opaque;
 use std::path::Path;
 
 use lyceum_core::{Error, Result};
+use lyceum_onnx::Model;
 
 pub use self::{
     export::export,
@@ -19,6 +20,17 @@ use crate::graph::Net;
 pub const FILE: &str = "model.onnx";
 /// The key of a model's metadata that has the names of the classes, a JSON list.
 pub const CLASSES: &str = "lyceum.classes";
+
+/// The names of the classes that a model's metadata tells; none where it does not.
+///
+/// # Errors
+///
+/// An entry that is no list of names.
+pub fn class_names(file: &Path, model: &Model) -> Result<Option<Vec<String>>> {
+    let Some((_, text)) = model.metadata.iter().find(|(key, _)| key == CLASSES) else { return Ok(None) };
+    let wrong = |_| Error::damaged(file, format!("`{CLASSES}` of its metadata is {text:.60}; allowed: a JSON list of names"));
+    serde_json::from_str(text).map(Some).map_err(wrong)
+}
 
 /// Metadata with the names of the classes.
 pub fn with_classes(classes: &[String], mut metadata: Vec<(String, String)>) -> Vec<(String, String)> {

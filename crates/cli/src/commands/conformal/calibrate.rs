@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use lyceum_conformal::{
-    ClassConditional, Clustering, Conformal, ConformalConfig, Mondrian, Predictor, Weighted,
+    ClassConditional, Clustering, Conformal, ConformalConfig, Mondrian, Names, Predictor, Weighted,
     conformal::{Copies, scores_of_part},
     temperature,
     tune::{self, Criterion},
@@ -29,10 +29,11 @@ Temperature, --lambda and --k-reg are fitted on a part of the examples unless th
 
 Examples:
   lyceum conformal calibrate --logits cal.npy --labels y.npy --alpha 0.1 --out model.json
-  lyceum conformal calibrate --logits cal.parquet --labels cal.parquet --score raps --tune adaptiveness --out model.json
+  lyceum conformal calibrate --logits cal.csv --score raps --tune adaptiveness --out model.json
   lyceum conformal calibrate --logits cal.npy --labels y.npy --score raps --lambda 0.01 --k-reg 5 --temperature 1 --out model.json
   lyceum conformal calibrate --logits cal.npy --labels y.npy --scheme clustered --clusters 8 --out model.json
-  lyceum conformal calibrate --logits cal.npy --labels y.npy --scheme groups --groups site.npy --out model.json")]
+  lyceum conformal calibrate --logits cal.npy --labels y.npy --scheme groups --groups site.npy --out model.json
+  lyceum conformal calibrate --logits cal.csv --scheme groups --groups cal.csv --out model.json")]
 pub(crate) struct Calibrate {
     #[command(flatten)]
     labelled: Labelled,
@@ -98,7 +99,7 @@ impl Calibrate {
     pub(super) fn execute(self, progress: &Progress) -> Result<()> {
         let mut config = self.scoring.config()?;
         let seed = Seed::new(self.seed);
-        let known = self.known.open()?;
+        let known = self.known.open(None)?;
         for (option, given, wanted) in [
             ("--groups", known.groups.is_some(), self.scheme == SchemeName::Groups),
             ("--weights", known.weights.is_some(), self.scheme == SchemeName::Weighted),
@@ -125,7 +126,8 @@ impl Calibrate {
         })?;
         let count = scores.len();
         let model = self.model(config, scores, &labels, &rows, &known, logits.dim().1, seed)?;
-        model.save(&self.out)?;
+        let names = Names { classes: logits.classes, groups: known.names };
+        model.save_named(&names, &self.out)?;
         said(progress, &json!({ "event": "end", "model": model, "path": self.out }), || {
             format!(
                 "{}, temperature {:.4}: {} from {count} examples of {} classes\nmodel: {}",

@@ -9,7 +9,7 @@ use lyceum_data::formats::npy;
 use ndarray::Ix3;
 
 use super::{
-    files::{Labelled, whole, writer_of_sets},
+    files::{Labelled, SetsFile, whole},
     scoring::Scoring,
     test_seed,
 };
@@ -31,7 +31,7 @@ pub(crate) struct Cross {
     #[command(flatten)]
     scoring: Scoring,
 
-    /// The fold of each example, from 0: .npy, or the column `fold` of a .parquet file
+    /// The fold of each example, from 0: .npy, or what is called `fold` in a .npz, .csv or .parquet file
     #[arg(long)]
     folds: PathBuf,
 
@@ -43,14 +43,14 @@ pub(crate) struct Cross {
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Where the sets are written: .npz or .parquet
+    /// Where the sets are written: .npz, .parquet, .csv or .jsonl; the standard output, as CSV, if absent
     #[arg(long, short)]
-    out: PathBuf,
+    out: Option<PathBuf>,
 }
 
 impl Cross {
     pub(super) fn execute(self, progress: &Progress) -> Result<()> {
-        let write = writer_of_sets(&self.out)?;
+        let out = SetsFile::new(self.out.as_deref())?;
         let config = self.scoring.config()?;
         let (out_of_fold, labels) = self.labelled.open()?;
         let folds = whole("--folds", &self.folds, "fold")?;
@@ -59,6 +59,6 @@ impl Cross {
         let wide = npy::read::<f64, Ix3>(&self.test).map(|test| logits::from_f64(test.view()));
         let test = wide.or_else(|_| npy::read::<f32, Ix3>(&self.test))?;
         let sets = model.predict(test.view(), test_seed(self.seed))?;
-        write(&sets, progress)
+        out.write(&sets, &out_of_fold.classes, &[], progress)
     }
 }

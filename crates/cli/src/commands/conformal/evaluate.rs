@@ -33,10 +33,10 @@ pub(crate) struct Evaluate {
 
 impl Evaluate {
     pub(super) fn execute(self, progress: &Progress) -> Result<()> {
-        let model = Predictor::load(&self.model)?;
+        let (model, names) = Predictor::load_named(&self.model)?;
         let (logits, labels) = self.labelled.open()?;
         let mut ranks: Vec<usize> = Vec::with_capacity(labels.len());
-        let sets = sets(&model, &logits, &self.known, self.seed, |first, block| {
+        let sets = sets(&model, &names, &logits, &self.known, self.seed, |first, block| {
             ranks.extend(places(block, &labels[first..first + block.nrows()], 1.0)?.iter().map(|place| place.rank));
             Ok(())
         })?;

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lyceum_conformal::{Known, PredictionSets, logits, metrics};
+use lyceum_conformal::{Known, Names, PredictionSets, logits, metrics};
 use lyceum_core::{Error, Progress, Result};
 use lyceum_data::formats::{
     npy::{self, MatrixView},
-    parquet,
+    parquet, table,
 };
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::{Array2, ArrayView2, Axis, Ix1, Ix2, s};
 use serde_json::json;
 
 use crate::commands::said;
@@ -18,36 +18,79 @@ use crate::commands::said;
 const BLOCK: usize = 8 << 20;
 
 /// Logits of a file, looked at in blocks of rows.
-pub(super) enum Logits {
-    Npy(npy::Matrix),
-    Parquet(parquet::Rows),
+pub(super) struct Logits {
+    held: Held,
+    /// What the columns are called; nothing where they are only numbers.
+    pub(super) classes: Vec<String>,
+    /// What the rows are called; nothing where they have no names.
+    pub(super) inputs: Vec<String>,
 }
 
+enum Held {
+    Npy(npy::Matrix),
+    Parquet(parquet::Rows),
+    Memory(Array2<f32>),
+}
+
+/// Columns of tables that are no logits.
+const INPUT: &str = "input";
+pub(super) const LABEL: &str = "label";
+pub(super) const GROUP: &str = "group";
+pub(super) const WEIGHT: &str = "weight";
+
 impl Logits {
-    /// Opens a file; columns of a .parquet file called `except` are not logits.
-    pub(super) fn open(path: &Path, except: &[&str]) -> Result<Self> {
-        match extension(path) {
-            "npy" => npy::Matrix::open(path).map(Self::Npy),
-            "parquet" => parquet::Rows::open(path, except).map(Self::Parquet),
-            _ => Err(wrong_name("--logits", path)),
-        }
+    /// Opens a file; of a table, the columns `input`, `group`, `weight` and that of the labels are not logits.
+    pub(super) fn open(option: &str, path: &Path, label: &str) -> Result<Self> {
+        let except = [INPUT, label, GROUP, WEIGHT];
+        let (held, columns, inputs) = match extension(path) {
+            "npy" => (Held::Npy(npy::Matrix::open(path)?), Vec::new(), None),
+            "npz" => {
+                let narrow = npy::read_npz::<f32, Ix2>(path, "logits");
+                let wide = |error| Ok::<_, Error>(logits::from_f64(npy::read_npz::<f64, Ix2>(path, "logits").map_err(|_| error)?.view()));
+                (Held::Memory(narrow.or_else(wide)?), Vec::new(), None)
+            }
+            "parquet" => {
+                let rows = parquet::Rows::open(path, &except)?;
+                let columns = rows.columns().map(str::to_owned).collect();
+                (Held::Parquet(rows), columns, parquet::texts(path, INPUT)?)
+            }
+            "csv" => {
+                let mut table = table::read(path, &except)?;
+                (Held::Memory(table.numbers), table.columns, table.texts[0].take())
+            }
+            _ => return Err(wrong_name(option, path)),
+        };
+        let numbers = |prefix: &str| columns.iter().enumerate().all(|(number, name)| *name == format!("{prefix}{number}"));
+        let classes = if numbers("") || numbers("c") { Vec::new() } else { columns };
+        Ok(Self { held, classes, inputs: inputs.unwrap_or_default() })
     }
 
     /// Rows and columns.
     pub(super) fn dim(&self) -> (usize, usize) {
-        match self {
-            Self::Npy(matrix) => matrix.dim(),
-            Self::Parquet(rows) => rows.dim(),
+        match &self.held {
+            Held::Npy(matrix) => matrix.dim(),
+            Held::Parquet(rows) => rows.dim(),
+            Held::Memory(matrix) => matrix.dim(),
         }
+    }
+
+    /// Errors unless the columns have the names of a model's labels, where both have names.
+    pub(super) fn check_classes(&self, names: &Names) -> Result<()> {
+        if self.classes.is_empty() || names.classes.is_empty() || self.classes == names.classes {
+            return Ok(());
+        }
+        let allowed = format!("those of the model, in their order: {}", names.classes.join(", "));
+        Err(Error::invalid("the columns of the logits", self.classes.join(", "), allowed))
     }
 
     /// All rows in order: `each` gets the number of a block's first row, and the block.
     pub(super) fn blocks(&self, mut each: impl FnMut(usize, ArrayView2<'_, f32>) -> Result<()>) -> Result<()> {
         let (rows, columns) = self.dim();
         let size = (BLOCK / columns.max(1)).max(1);
-        match self {
-            Self::Parquet(file) => file.blocks(size, |first, block| each(first, logits::from_f64(block).view())),
-            Self::Npy(matrix) => (0..rows).step_by(size).try_for_each(|start| {
+        match &self.held {
+            Held::Parquet(file) => file.blocks(size, |first, block| each(first, logits::from_f64(block).view())),
+            Held::Memory(matrix) => each(0, matrix.view()),
+            Held::Npy(matrix) => (0..rows).step_by(size).try_for_each(|start| {
                 let range = s![start..(start + size).min(rows), ..];
                 match matrix.view() {
                     MatrixView::Float32(view) => each(start, view.slice(range)),
@@ -87,24 +130,28 @@ impl Logits {
 /// Logits with labels.
 #[derive(Args)]
 pub(super) struct Labelled {
-    /// The logits: .npy or .parquet
+    /// The logits: .npy, .npz (the array `logits`), .csv or .parquet (a column for each class)
     #[arg(long)]
     logits: PathBuf,
 
-    /// The labels: .npy or .parquet
+    /// The labels, numbers from 0 or names of the logits' columns: .npy, .npz, .csv or .parquet; the file of the logits if absent
     #[arg(long)]
-    labels: PathBuf,
+    labels: Option<PathBuf>,
 
-    /// The column of the labels in a .parquet file
-    #[arg(long, default_value = "label")]
+    /// The column of the labels in a .csv or .parquet file, or the array of a .npz file
+    #[arg(long, default_value = LABEL)]
     label_column: String,
 }
 
 impl Labelled {
     /// The logits, one label a row.
     pub(super) fn open(&self) -> Result<(Logits, Vec<usize>)> {
-        let logits = Logits::open(&self.logits, &[&self.label_column, GROUP, WEIGHT])?;
-        let labels = whole("--labels", &self.labels, &self.label_column)?;
+        let logits = Logits::open("--logits", &self.logits, &self.label_column)?;
+        let path = self.labels.as_deref().unwrap_or(&self.logits);
+        if self.labels.is_none() && extension(path) == "npy" {
+            return Err(Error::invalid("--labels", "nothing", "a file: a .npy file of logits holds no labels"));
+        }
+        let labels = numbered("--labels", path, &self.label_column, &logits.classes)?;
         if labels.len() != logits.dim().0 {
             let allowed = format!("as many as rows of logits: {}", logits.dim().0);
             return Err(Error::invalid("labels", labels.len(), allowed));
@@ -113,29 +160,34 @@ impl Labelled {
     }
 }
 
-/// Columns of .parquet files.
-pub(super) const GROUP: &str = "group";
-pub(super) const WEIGHT: &str = "weight";
-
 /// What some schemes know of each row.
 #[derive(Args)]
 pub(super) struct KnownFiles {
-    /// Scheme `groups`: the group of each row, from 0: .npy, or the column `group` of a .parquet file
+    /// Scheme `groups`: the group of each row, a number from 0 or a name: .npy, or what is called `group` in a .npz, .csv or .parquet file
     #[arg(long)]
     groups: Option<PathBuf>,
 
     /// Scheme `weighted`: the weight of each row, the likelihood ratio of the new distribution to that of the calibration
-    /// data, up to a constant: .npy, or the column `weight` of a .parquet file
+    /// data, up to a constant: .npy, or what is called `weight` in a .npz, .csv or .parquet file
     #[arg(long)]
     weights: Option<PathBuf>,
 }
 
 impl KnownFiles {
-    /// Groups and weights, where they are given.
-    pub(super) fn open(&self) -> Result<OpenKnown> {
-        let groups = self.groups.as_deref().map(|path| whole("--groups", path, GROUP)).transpose()?;
-        let weights = self.weights.as_deref().map(|path| numbers("--weights", path, WEIGHT)).transpose()?;
-        Ok(OpenKnown { groups, weights })
+    /// Groups and weights, where they are given, and the names of the groups: those of a model, or those that are found.
+    pub(super) fn open(&self, names: Option<&Names>) -> Result<OpenKnown> {
+        let mut known = OpenKnown { groups: None, weights: None, names: names.map(|names| names.groups.clone()).unwrap_or_default() };
+        if let Some(path) = &self.groups {
+            if names.is_none() {
+                let mut found = texts(path, GROUP)?.unwrap_or_default();
+                found.sort();
+                found.dedup();
+                known.names = if found.iter().all(|name| name.parse::<usize>().is_ok()) { Vec::new() } else { found };
+            }
+            known.groups = Some(numbered("--groups", path, GROUP, &known.names)?);
+        }
+        known.weights = self.weights.as_deref().map(|path| numbers("--weights", path, WEIGHT)).transpose()?;
+        Ok(known)
     }
 }
 
@@ -143,6 +195,8 @@ impl KnownFiles {
 pub(super) struct OpenKnown {
     pub(super) groups: Option<Vec<usize>>,
     pub(super) weights: Option<Vec<f64>>,
+    /// What groups are called; nothing where they are numbers.
+    pub(super) names: Vec<String>,
 }
 
 impl OpenKnown {
@@ -153,10 +207,34 @@ impl OpenKnown {
 
 /// Whole numbers from 0, one a row.
 pub(super) fn whole(option: &str, path: &Path, column: &str) -> Result<Vec<usize>> {
+    numbered(option, path, column, &[])
+}
+
+/// Whole numbers from 0, or places among `names`, one a row.
+fn numbered(option: &str, path: &Path, column: &str, names: &[String]) -> Result<Vec<usize>> {
     match extension(path) {
-        "npy" => npy::labels(path),
-        "parquet" => parquet::labels(path, column),
-        _ => Err(wrong_name(option, path)),
+        "npy" => return npy::labels(path),
+        "npz" => return npy::labels_of_npz(path, column),
+        "csv" | "parquet" => {}
+        _ => return Err(wrong_name(option, path)),
+    }
+    let Some(texts) = texts(path, column)? else {
+        return if extension(path) == "parquet" { parquet::labels(path, column) } else { Err(no_column(path, column)) };
+    };
+    let place = |(row, text): (usize, &String)| {
+        let place = names.iter().position(|name| name == text).or_else(|| text.parse().ok());
+        let allowed = if names.is_empty() { "whole numbers from 0".to_owned() } else { format!("one of {}", names.join(", ")) };
+        place.ok_or_else(|| Error::damaged(path, format!("row {row}, column `{column}`: found `{text:.40}`; allowed: {allowed}")))
+    };
+    texts.iter().enumerate().map(place).collect()
+}
+
+/// A column of texts; none where a table has no such column, or it holds numbers that are no texts.
+fn texts(path: &Path, column: &str) -> Result<Option<Vec<String>>> {
+    match extension(path) {
+        "csv" => table::column(path, column),
+        "parquet" => parquet::texts(path, column),
+        _ => Ok(None),
     }
 }
 
@@ -164,26 +242,73 @@ pub(super) fn whole(option: &str, path: &Path, column: &str) -> Result<Vec<usize
 pub(super) fn numbers(option: &str, path: &Path, column: &str) -> Result<Vec<f64>> {
     match extension(path) {
         "npy" => npy::numbers(path),
+        "npz" => {
+            let narrow = |error| Ok::<_, Error>(npy::read_npz::<f32, Ix1>(path, column).map_err(|_| error)?.mapv(f64::from));
+            Ok(npy::read_npz::<f64, Ix1>(path, column).or_else(narrow)?.to_vec())
+        }
         "parquet" => parquet::numbers(path, column),
+        "csv" => {
+            let number = |(row, text): (usize, &String)| {
+                text.parse()
+                    .map_err(|_| Error::damaged(path, format!("row {row}, column `{column}`: found `{text:.40}`; allowed: a number")))
+            };
+            table::column(path, column)?.ok_or_else(|| no_column(path, column))?.iter().enumerate().map(number).collect()
+        }
         _ => Err(wrong_name(option, path)),
     }
 }
 
-/// How sets are written to this file, and told of; asked before any work is done.
-pub(super) fn writer_of_sets(path: &Path) -> Result<impl FnOnce(&PredictionSets, &Progress) -> Result<()>> {
-    let write: fn(&Path, &[usize], &[u32]) -> Result<()> = match extension(path) {
-        "npz" => npy::write_sets,
-        "parquet" => parquet::write_sets,
-        _ => return Err(Error::invalid("--out", path.display(), "a name that ends in .npz or .parquet")),
-    };
-    Ok(move |sets: &PredictionSets, progress: &Progress| {
-        write(path, sets.starts(), sets.labels())?;
+fn no_column(path: &Path, column: &str) -> Error {
+    Error::damaged(path, format!("has no column `{column}`"))
+}
+
+/// How sets are written.
+pub(super) struct SetsFile<'a> {
+    pub(super) path: Option<&'a Path>,
+}
+
+impl<'a> SetsFile<'a> {
+    /// To this file, or to the standard output; asked before any work is done.
+    pub(super) fn new(path: Option<&'a Path>) -> Result<Self> {
+        match path {
+            Some(path) if !["npz", "parquet", "csv", "jsonl"].contains(&extension(path)) => {
+                Err(Error::invalid("--out", path.display(), "a name that ends in .npz, .parquet, .csv or .jsonl"))
+            }
+            _ => Ok(Self { path }),
+        }
+    }
+
+    /// Writes sets and tells of it. Numbers go to .npz and .parquet files, names, where labels and rows have them, to texts.
+    pub(super) fn write(&self, sets: &PredictionSets, classes: &[String], inputs: &[String], progress: &Progress) -> Result<()> {
+        let text = |lines: bool| {
+            let name = |label: &u32| classes.get(*label as usize).cloned().unwrap_or_else(|| label.to_string());
+            let mut text = String::from(if lines { "" } else { "input,set\n" });
+            for (row, set) in sets.iter().enumerate() {
+                let input = inputs.get(row).cloned().unwrap_or_else(|| row.to_string());
+                let set: Vec<String> = set.iter().map(name).collect();
+                text += &if lines {
+                    format!("{}\n", json!({ "input": input, "set": set }))
+                } else {
+                    format!("{},{}\n", table::field(&input), table::field(&set.join(" ")))
+                };
+            }
+            text
+        };
+        let Some(path) = self.path else {
+            crate::output::text(&text(progress.is_json()));
+            return Ok(());
+        };
+        match extension(path) {
+            "npz" => npy::write_sets(path, sets.starts(), sets.labels())?,
+            "parquet" => parquet::write_sets(path, sets.starts(), sets.labels())?,
+            kind => lyceum_core::atomic::write(path, text(kind == "jsonl").as_bytes())?,
+        }
         let size = metrics::mean_size(sets);
         said(progress, &json!({ "event": "end", "path": path, "rows": sets.len(), "mean_size": size }), || {
             format!("{} sets, {size:.3} labels on average\nsets: {}", sets.len(), path.display())
         });
         Ok(())
-    })
+    }
 }
 
 /// Errors unless an output's name ends in .npy.
@@ -192,7 +317,7 @@ pub(super) fn check_npy(path: &Path) -> Result<()> {
 }
 
 fn wrong_name(option: &str, path: &Path) -> Error {
-    Error::invalid(option, path.display(), "a name that ends in .npy or .parquet")
+    Error::invalid(option, path.display(), "a name that ends in .npy, .npz, .csv or .parquet")
 }
 
 fn extension(path: &Path) -> &str {

@@ -10,7 +10,7 @@ use ndarray::{Array2, Axis};
 use serde_json::json;
 
 use super::{
-    files::{GROUP, Labelled, Logits, WEIGHT, check_npy},
+    files::{LABEL, Labelled, Logits, check_npy},
     scoring::Scoring,
     test_seed,
 };
@@ -30,7 +30,7 @@ pub(crate) struct PValues {
     #[command(flatten)]
     scoring: Scoring,
 
-    /// The logits of new examples: .npy or .parquet
+    /// The logits of new examples: .npy, .npz, .csv or .parquet
     #[arg(long)]
     test: PathBuf,
 
@@ -48,7 +48,7 @@ impl PValues {
         check_npy(&self.out)?;
         let config = self.scoring.config()?;
         let (logits, labels) = self.labelled.open()?;
-        let test = Logits::open(&self.test, &["label", GROUP, WEIGHT])?;
+        let test = Logits::open("--test", &self.test, LABEL)?;
         if test.dim().1 != logits.dim().1 {
             let allowed = format!("as many columns as --logits: {}", logits.dim().1);
             return Err(Error::invalid("--test", format!("{} columns", test.dim().1), allowed));

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lyceum_conformal::{PredictionSets, Predictor, conformal::Copies};
+use lyceum_conformal::{Names, PredictionSets, Predictor, conformal::Copies};
 use lyceum_core::{Progress, Result};
 
 use super::{
-    files::{GROUP, KnownFiles, Logits, WEIGHT, writer_of_sets},
+    files::{KnownFiles, LABEL, Logits, SetsFile},
     test_seed,
 };
 
@@ -17,15 +17,17 @@ use super::{
 Examples:
   lyceum conformal predict --model model.json --logits test.npy --out sets.npz
   lyceum conformal predict --model model.json --logits test.parquet --out sets.parquet
+  lyceum conformal predict --model model.json --logits test.csv > sets.csv
 
 A .npz file holds `indptr` and `indices`: the labels of row i are indices[indptr[i]:indptr[i+1]], most likely first.
-A .parquet file holds one list of labels a row. A column `label`, `group` or `weight` of the logits' .parquet file is no class.")]
+A .parquet file holds one list of labels a row; a .csv or .jsonl file, and the standard output, the names of the labels. Columns called
+`input`, `label`, `group` and `weight` of the logits' table are no classes.")]
 pub(crate) struct Predict {
     /// The model that `calibrate` wrote
     #[arg(long, short)]
     model: PathBuf,
 
-    /// The logits: .npy or .parquet
+    /// The logits: .npy, .npz (the array `logits`), .csv or .parquet (a column for each class)
     #[arg(long)]
     logits: PathBuf,
 
@@ -36,30 +38,33 @@ pub(crate) struct Predict {
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Where the sets are written: .npz or .parquet
+    /// Where the sets are written: .npz, .parquet, .csv or .jsonl; the standard output, as CSV, if absent
     #[arg(long, short)]
-    out: PathBuf,
+    out: Option<PathBuf>,
 }
 
 impl Predict {
     pub(super) fn execute(self, progress: &Progress) -> Result<()> {
-        let write = writer_of_sets(&self.out)?;
-        let model = Predictor::load(&self.model)?;
-        let logits = Logits::open(&self.logits, &["label", GROUP, WEIGHT])?;
-        let sets = sets(&model, &logits, &self.known, self.seed, |_, _| Ok(()))?;
-        write(&sets, progress)
+        let out = SetsFile::new(self.out.as_deref())?;
+        let (model, names) = Predictor::load_named(&self.model)?;
+        let logits = Logits::open("--logits", &self.logits, LABEL)?;
+        let sets = sets(&model, &names, &logits, &self.known, self.seed, |_, _| Ok(()))?;
+        let classes = if names.classes.is_empty() { &logits.classes } else { &names.classes };
+        out.write(&sets, classes, &logits.inputs, progress)
     }
 }
 
 /// The sets of all rows; `each` sees every block too.
 pub(super) fn sets(
     model: &Predictor,
+    names: &Names,
     logits: &Logits,
     known: &KnownFiles,
     seed: u64,
     mut each: impl FnMut(usize, ndarray::ArrayView2<'_, f32>) -> Result<()>,
 ) -> Result<PredictionSets> {
-    let known = known.open()?;
+    logits.check_classes(names)?;
+    let known = known.open(Some(names))?;
     model.check(known.view(), logits.dim().0)?;
     let (mut copies, mut sets) = (Copies::default(), PredictionSets::default());
     logits.blocks(|first, block| {

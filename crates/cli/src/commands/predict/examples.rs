@@ -1,0 +1,166 @@
+//! What is predicted: pictures, and rows of numbers.
+
+use std::{
+    fs,
+    io::{BufRead, Read},
+    path::{Path, PathBuf},
+};
+
+use lyceum_core::{Error, Result};
+use lyceum_data::{
+    formats::{npy, parquet, picture},
+    own::{self, Layout, Reading},
+};
+use ndarray::{ArrayD, IxDyn};
+
+use super::{AT_ONCE, extension};
+
+/// An example, and what is known of it.
+pub(super) struct Example {
+    /// The path of a picture, the file and number of a row.
+    pub(super) name: String,
+    /// Its class.
+    pub(super) truth: Option<String>,
+    /// Its group.
+    pub(super) group: Option<String>,
+}
+
+/// Something to predict.
+pub(super) enum Input {
+    /// One picture.
+    Picture(Example),
+    /// A file of rows, or - for the standard input.
+    Numbers(PathBuf),
+}
+
+/// What an input holds: itself, or the pictures of a folder in the order of their names.
+pub(super) fn listed(input: &Path, layout: Option<&(Layout, Option<String>)>, found: &mut Vec<Input>) -> Result<()> {
+    let unknown = |file: PathBuf| Input::Picture(Example { name: file.display().to_string(), truth: None, group: None });
+    if input == Path::new("-") {
+        found.push(Input::Numbers(input.to_owned()));
+    } else if input.is_dir() {
+        let before = found.len();
+        match layout {
+            Some((layout, group)) => {
+                let reading = Reading { layout: *layout, group: group.clone(), ..Reading::default() };
+                found.extend(own::told(input, &reading)?.into_iter().map(|picture| {
+                    let name = picture.file.display().to_string();
+                    Input::Picture(Example { name, truth: Some(picture.label), group: picture.group })
+                }));
+            }
+            None => found.extend(picture::in_folder(input)?.into_iter().map(unknown)),
+        }
+        if found.len() == before {
+            return Err(Error::invalid("INPUT", format!("{}, a folder without pictures", input.display()), "PNG or JPEG files in it"));
+        }
+    } else if input.is_file() {
+        if picture::is_one(input) {
+            found.push(unknown(input.to_owned()));
+        } else if ["npy", "npz", "csv", "parquet"].contains(&extension(input)) {
+            found.push(Input::Numbers(input.to_owned()));
+        } else {
+            return Err(Error::invalid("INPUT", input.display(), "PNG, JPEG, .npy, .npz, .csv or .parquet files, folders, or -"));
+        }
+    } else {
+        let hint = "A picture, a folder, a .npy, .npz, .csv or .parquet file was to be here.".into();
+        return Err(Error::Missing { path: input.to_owned(), hint });
+    }
+    Ok(())
+}
+
+/// Columns of tables that are no numbers of the examples.
+const KNOWN: [&str; 2] = ["label", "group"];
+
+/// Rows of numbers, some at a time.
+pub(super) fn numbers(path: &Path, width: usize, work: &mut dyn FnMut(Vec<Example>, Vec<f32>) -> Result<()>) -> Result<()> {
+    match extension(path) {
+        "npy" => array(path, single(npy::read::<f32, IxDyn>(path), || npy::read::<f64, IxDyn>(path))?, width, work),
+        "npz" => {
+            let wide = || npy::read_npz::<f64, IxDyn>(path, "x");
+            let real = match npy::read_npz::<u8, IxDyn>(path, "x") {
+                Ok(bytes) => bytes.mapv(|byte| f32::from(byte) / 255.0),
+                Err(_) => single(npy::read_npz::<f32, IxDyn>(path, "x"), wide)?,
+            };
+            array(path, real, width, work)
+        }
+        "parquet" => columns(path, width, work),
+        _ => lines(path, width, work),
+    }
+}
+
+fn single(narrow: Result<ArrayD<f32>>, wide: impl FnOnce() -> Result<ArrayD<f64>>) -> Result<ArrayD<f32>> {
+    narrow.or_else(|error| Ok(wide().map_err(|_| error)?.mapv(|value| value as f32)))
+}
+
+fn called(path: &Path, row: usize) -> String {
+    if path == Path::new("-") { row.to_string() } else { format!("{}:{row}", path.display()) }
+}
+
+fn array(path: &Path, all: ArrayD<f32>, width: usize, work: &mut dyn FnMut(Vec<Example>, Vec<f32>) -> Result<()>) -> Result<()> {
+    let found = all.shape().to_vec();
+    if all.ndim() < 2 || found[1..].iter().product::<usize>() != width {
+        return Err(Error::damaged(path, format!("holds {found:?} numbers; allowed: n rows of {width}")));
+    }
+    let values: Vec<f32> = all.iter().copied().collect();
+    for (batch, rows) in values.chunks(AT_ONCE * width).enumerate() {
+        let example = |row| Example { name: called(path, batch * AT_ONCE + row), truth: None, group: None };
+        work((0..rows.len() / width).map(example).collect(), rows.to_vec())?;
+    }
+    Ok(())
+}
+
+fn columns(path: &Path, width: usize, work: &mut dyn FnMut(Vec<Example>, Vec<f32>) -> Result<()>) -> Result<()> {
+    let [labels, groups] = KNOWN.map(|column| -> Result<Option<Vec<String>>> {
+        let whole = |labels: Vec<usize>| labels.iter().map(ToString::to_string).collect();
+        Ok(parquet::texts(path, column)?.or_else(|| parquet::labels(path, column).ok().map(whole)))
+    });
+    let (labels, groups) = (labels?, groups?);
+    let rows = parquet::Rows::open(path, &KNOWN)?;
+    if rows.dim().1 != width {
+        return Err(Error::damaged(path, format!("has {} columns of numbers; allowed: {width}", rows.dim().1)));
+    }
+    rows.blocks(AT_ONCE, |first, block| {
+        let of = |texts: &Option<Vec<String>>, row: usize| texts.as_ref().and_then(|texts| texts.get(row).cloned());
+        let example = |row| Example { name: called(path, row), truth: of(&labels, row), group: of(&groups, row) };
+        work((first..first + block.nrows()).map(example).collect(), block.iter().map(|value| *value as f32).collect())
+    })
+}
+
+fn lines(path: &Path, width: usize, work: &mut dyn FnMut(Vec<Example>, Vec<f32>) -> Result<()>) -> Result<()> {
+    let reader: Box<dyn Read> =
+        if path == Path::new("-") { Box::new(std::io::stdin()) } else { Box::new(fs::File::open(path).map_err(Error::io("read", path))?) };
+    let (mut examples, mut rows) = (Vec::new(), Vec::new());
+    // The places of labels and groups, if a header tells of them.
+    let mut known: [Option<usize>; 2] = [None; 2];
+    let mut row = 0;
+    for (number, line) in std::io::BufReader::new(reader).lines().enumerate() {
+        let line = line.map_err(Error::io("read", path))?;
+        let line = line.trim_start_matches('\u{feff}');
+        let fields: Vec<&str> = line.split([',', ';', '\t']).map(|field| field.trim().trim_matches('"')).collect();
+        if line.trim().is_empty() {
+            continue;
+        }
+        let is_number = |place: &usize| !known.contains(&Some(*place));
+        let values: Option<Vec<f32>> = (0..fields.len()).filter(is_number).map(|place| fields[place].parse().ok()).collect();
+        let values = match values {
+            Some(values) => values,
+            // A header.
+            None if number == 0 => {
+                known = KNOWN.map(|name| fields.iter().position(|field| *field == name));
+                continue;
+            }
+            None => return Err(Error::damaged(path, format!("line {}: found `{line:.60}`; allowed: numbers", number + 1))),
+        };
+        if values.len() != width {
+            return Err(Error::damaged(path, format!("line {}: found {} numbers; allowed: {width}", number + 1, values.len())));
+        }
+        let [truth, group] = known.map(|place| place.and_then(|place| fields.get(place)).map(|&field| field.to_owned()));
+        examples.push(Example { name: called(path, row), truth, group });
+        rows.extend(values);
+        row += 1;
+        if examples.len() == AT_ONCE {
+            work(std::mem::take(&mut examples), std::mem::take(&mut rows))?;
+        }
+    }
+    work(examples, rows)
+}

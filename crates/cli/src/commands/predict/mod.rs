@@ -1,0 +1,431 @@
+//! `lyceum predict`.
+
+mod examples;
+mod rows;
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use lyceum_conformal::{Known, Names, Predictor as Sets, conformal::Copies, metrics};
+use lyceum_core::{Error, Progress, Result, interrupt, report::Table};
+use lyceum_data::{
+    Extent,
+    formats::{npy, picture},
+    own::{Fit, Layout},
+};
+use lyceum_experiments::trained::{Opening, Trained};
+use lyceum_train::graph::Shape;
+use ndarray::{Array2, ArrayView1};
+use serde_json::json;
+
+use self::{
+    examples::{Example, Input, numbers},
+    rows::{Row, Writer},
+};
+
+/// Which model
+#[derive(clap::Args)]
+pub(crate) struct Source {
+    /// The model: a run, an arm of one (RUN/ARM), or an ONNX file
+    model: PathBuf,
+
+    /// The shape of an example, for ONNX files that leave it open: channels, height and width
+    #[arg(long, value_name = "CxHxW")]
+    input: Option<String>,
+
+    /// Which output of an ONNX file that has several
+    #[arg(long, value_name = "NAME")]
+    output: Option<String>,
+}
+
+impl Source {
+    pub(crate) fn open(&self) -> Result<Trained> {
+        let input = self.input.as_deref().map(super::shape).transpose()?;
+        Trained::open(&self.model, &Opening { input, output: self.output.clone() })
+    }
+}
+
+/// Predict labels, probabilities and calibrated sets of images, or of rows of numbers
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  lyceum predict runs/quickstart/seed-1/SAM pictures/ --out labels.csv
+  lyceum predict net.onnx cat.png dog.jpg --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+  lyceum predict net.onnx labelled/ --layout class --out predictions.csv --logits logits.csv
+  lyceum predict net.onnx rows.npy --sets model.json
+  head -3 rows.csv | lyceum predict net.onnx -
+
+Pictures are scaled to what the network reads, values from 0 to 1. A .npy file, or the array `x` of a .npz file, holds an example a row, or
+images n x C x H x W; a .csv or .parquet file, or the standard input (-), numbers, an example a line. Columns called `label` and `group` are
+no numbers of the example: what is predicted is compared with them.")]
+pub(crate) struct Predict {
+    #[command(flatten)]
+    source: Source,
+
+    /// Pictures, folders of pictures (with their sub-folders), .npy, .npz, .csv or .parquet files, or - for lines of numbers
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+
+    /// Where to write: .csv, .jsonl or .parquet; by default the standard output, as CSV (with --json as JSON Lines)
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// What folders of pictures stand for, as in recipes: `class`, or `group-class` (a folder for each group, with one for each class in
+    /// it); or `list`: they have a metadata.csv with file_name and label
+    #[arg(long)]
+    layout: Option<String>,
+
+    /// With `--layout list`: the column of the groups
+    #[arg(long, value_name = "COLUMN", requires = "layout")]
+    group: Option<String>,
+
+    /// How many labels of each example to tell, the likeliest first
+    #[arg(long, default_value_t = 1)]
+    top: usize,
+
+    /// Sets that `lyceum conformal calibrate` has calibrated on logits of this model; a run of `certify` has its own
+    #[arg(long, value_name = "FILE")]
+    sets: Option<PathBuf>,
+
+    /// The seed of the sets' draws
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// What is subtracted from the values of each channel
+    #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
+    mean: Vec<f32>,
+
+    /// What the values of each channel are divided by then
+    #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
+    std: Vec<f32>,
+
+    /// How pictures of other sides are made to fit: stretch or crop
+    #[arg(long, default_value = "stretch")]
+    fit: String,
+
+    /// A file with the name of a class in each line
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
+
+    /// Leave out what cannot be read, with a warning, instead of stopping there
+    #[arg(long)]
+    skip_bad: bool,
+
+    /// Also write the logits, for `lyceum conformal`: .npy, an example a row, or .csv or .parquet, with the names of the examples and the
+    /// labels and groups that are known
+    #[arg(long, value_name = "FILE")]
+    logits: Option<PathBuf>,
+}
+
+/// Examples that are predicted together.
+const AT_ONCE: usize = 256;
+
+/// What is under way.
+struct Work<'a> {
+    command: &'a Predict,
+    trained: Trained,
+    /// The groups of sets by group, with their numbers.
+    groups: HashMap<String, usize>,
+    progress: &'a Progress,
+    fit: Fit,
+    writer: Writer,
+    logits: Logits,
+    /// Which rows there were before: equal ones have draws of their own.
+    copies: Copies,
+    tally: Tally,
+}
+
+/// Logits that are kept.
+#[derive(Default)]
+struct Logits {
+    values: Vec<f32>,
+    examples: Vec<Example>,
+}
+
+/// How right predictions are, where labels are known.
+#[derive(Default)]
+struct Tally {
+    count: usize,
+    /// By group: examples, right labels, sets that hold the label, labels in all sets.
+    groups: std::collections::BTreeMap<String, [usize; 4]>,
+}
+
+impl Predict {
+    pub(crate) fn execute(self, progress: &Progress) -> Result<()> {
+        let (trained, names) = self.trained()?;
+        let fit = match self.fit.as_str() {
+            "stretch" => Fit::Stretch,
+            "crop" => Fit::Crop,
+            other => return Err(Error::invalid("--fit", other, "stretch or crop")),
+        };
+        self.check(trained.input())?;
+        let writer = Writer::new(self.out.as_deref(), progress.is_json(), self.top.min(trained.classes.len()), trained.sets.is_some())?;
+        let layout = match (self.layout.as_deref(), &self.group) {
+            (None, _) => None,
+            (Some("list"), group) => Some((Layout::Class, group.clone())),
+            (Some("class"), None) => Some((Layout::Class, None)),
+            (Some("group-class"), None) => Some((Layout::GroupClass, None)),
+            (Some("class" | "group-class"), Some(_)) => {
+                return Err(Error::invalid("--group", "a column", "none with this layout: only `list` has columns"));
+            }
+            (Some(other), _) => return Err(Error::invalid("--layout", other, "class, group-class or list")),
+        };
+        let mut inputs = Vec::new();
+        for path in &self.inputs {
+            examples::listed(path, layout.as_ref(), &mut inputs)?;
+        }
+        let groups = names.groups.into_iter().enumerate().map(|(number, name)| (name, number)).collect();
+        let (logits, copies, tally) = (Logits::default(), Copies::default(), Tally::default());
+        let mut work = Work { command: &self, trained, groups, progress, fit, writer, logits, copies, tally };
+        let mut task = progress.task("predicting", 0, inputs.len() as u64);
+        let mut pictures: Vec<Example> = Vec::new();
+        for input in inputs {
+            interrupt::check()?;
+            match input {
+                Input::Picture(picture) => {
+                    pictures.push(picture);
+                    if pictures.len() == AT_ONCE {
+                        work.pictures(std::mem::take(&mut pictures))?;
+                    }
+                }
+                Input::Numbers(file) => {
+                    work.pictures(std::mem::take(&mut pictures))?;
+                    let width = work.trained.input().len();
+                    numbers(&file, width, &mut |examples, rows| work.batch(examples, rows))?;
+                }
+            }
+            task.advance("");
+        }
+        work.pictures(pictures)?;
+        drop(task);
+        work.finish()
+    }
+
+    /// The model with what the command says of it, and what the numbers of its sets are called.
+    fn trained(&self) -> Result<(Trained, Names)> {
+        let mut trained = self.source.open()?;
+        let count = trained.classes.len();
+        if let Some(path) = &self.classes {
+            trained.classes = class_names(path, count)?;
+        }
+        let Some(path) = &self.sets else { return Ok((trained, Names::default())) };
+        let (sets, names) = Sets::load_named(path)?;
+        if sets.classes() != count {
+            return Err(Error::invalid("--sets", format!("sets of {} labels", sets.classes()), format!("{count}, as the model has")));
+        }
+        if !names.classes.is_empty() && names.classes != trained.classes {
+            let allowed = format!("those of the model: {}", trained.classes.join(", "));
+            return Err(Error::invalid("--sets", format!("sets of the labels {}", names.classes.join(", ")), allowed));
+        }
+        if let Sets::Weighted(_) = sets {
+            return Err(Error::invalid("--sets", "sets by weight", "others: `lyceum conformal predict` takes weights"));
+        }
+        trained.sets = Some(sets);
+        Ok((trained, names))
+    }
+
+    fn check(&self, input: Shape) -> Result<()> {
+        if self.top == 0 {
+            return Err(Error::invalid("--top", 0, "1 or more"));
+        }
+        if let Some(path) = &self.logits
+            && !["npy", "csv", "parquet"].contains(&extension(path))
+        {
+            return Err(Error::invalid("--logits", path.display(), "a .npy, .csv or .parquet file"));
+        }
+        let channels = input.channels();
+        for (what, values) in [("--mean", &self.mean), ("--std", &self.std)] {
+            let valid = values.iter().all(|value| value.is_finite() && (what == "--mean" || *value != 0.0));
+            if !(values.is_empty() || values.len() == 1 || values.len() == channels) || !valid {
+                let allowed = format!("one finite number (of --std not 0), or one for each of {channels} channels");
+                return Err(Error::invalid(what, format!("{values:?}"), allowed));
+            }
+        }
+        Ok(())
+    }
+
+    /// (x − mean)/std of each channel.
+    fn normalise(&self, rows: &mut [f32], input: Shape) {
+        if self.mean.is_empty() && self.std.is_empty() {
+            return;
+        }
+        let (channels, each) = match input {
+            Shape::Images([channels, height, width]) => (channels, height * width),
+            other => (other.channels(), 1),
+        };
+        let of = |values: &[f32], channel: usize, usual: f32| values.get(channel).or(values.first()).copied().unwrap_or(usual);
+        for (place, values) in rows.chunks_mut(each).enumerate() {
+            let channel = place % channels;
+            let (mean, std) = (of(&self.mean, channel, 0.0), of(&self.std, channel, 1.0));
+            values.iter_mut().for_each(|value| *value = (*value - mean) / std);
+        }
+    }
+}
+
+impl Work<'_> {
+    /// Reads pictures on all cores, and predicts them.
+    fn pictures(&mut self, pictures: Vec<Example>) -> Result<()> {
+        let Some(first) = pictures.first() else { return Ok(()) };
+        let Shape::Images([channels, height, width]) = self.trained.input() else {
+            let allowed = format!("rows of {} numbers: the network reads no images", self.trained.input().len());
+            return Err(Error::invalid("INPUT", &first.name, allowed));
+        };
+        let extent = Extent { channels, height, width };
+        let paths: Vec<&Path> = pictures.iter().map(|picture| Path::new(&picture.name)).collect();
+        let read = picture::read_all(&paths, extent, self.fit);
+        let (mut examples, mut rows) = (Vec::new(), Vec::new());
+        for (example, values) in pictures.into_iter().zip(read) {
+            match values {
+                Ok(values) => {
+                    examples.push(example);
+                    rows.extend(values);
+                }
+                Err(error) if self.command.skip_bad => self.progress.warn(&error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        self.batch(examples, rows)
+    }
+
+    fn batch(&mut self, examples: Vec<Example>, mut rows: Vec<f32>) -> Result<()> {
+        interrupt::check()?;
+        if examples.is_empty() {
+            return Ok(());
+        }
+        self.command.normalise(&mut rows, self.trained.input());
+        let rows =
+            Array2::from_shape_vec((examples.len(), self.trained.input().len()), rows).map_err(|error| Error::Failed(error.to_string()))?;
+        let logits = self.trained.logits(rows.view())?;
+        let finite = |row: ArrayView1<'_, f32>| row.iter().all(|value| value.is_finite());
+        if let Some(row) = logits.rows().into_iter().position(|row| !finite(row)) {
+            return Err(Error::invalid(format!("the logits of {}", examples[row].name), "some that are not finite", "finite numbers"));
+        }
+        let probabilities = self.trained.probabilities(&logits)?;
+        let groups = self.groups_of(&examples)?;
+        let Self { trained, copies, command, .. } = self;
+        let known = Known { groups: groups.as_deref(), weights: None };
+        let sets = trained.sets.is_some().then(|| trained.sets_of(copies, &logits, known, command.seed)).transpose()?;
+        for (row, (example, probabilities)) in examples.iter().zip(probabilities.rows()).enumerate() {
+            let mut order: Vec<usize> = (0..probabilities.len()).collect();
+            order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]).then(a.cmp(b)));
+            order.truncate(command.top);
+            let set: Option<Vec<&str>> =
+                sets.as_ref().map(|sets| sets.get(row).iter().map(|label| trained.classes[*label as usize].as_str()).collect());
+            let labels: Vec<(&str, f64)> = order.iter().map(|label| (trained.classes[*label].as_str(), probabilities[*label])).collect();
+            self.tally.add(example, labels[0].0, set.as_deref());
+            self.writer.push(&Row { example, labels, set });
+        }
+        if command.logits.is_some() {
+            self.logits.values.extend(&logits);
+            self.logits.examples.extend(examples);
+        }
+        self.writer.flush();
+        Ok(())
+    }
+
+    /// The numbers of the groups, where sets are by group.
+    fn groups_of(&self, examples: &[Example]) -> Result<Option<Vec<usize>>> {
+        let Some(Sets::Groups(_)) = &self.trained.sets else { return Ok(None) };
+        let number = |example: &Example| {
+            let Some(group) = &example.group else {
+                return Err(Error::invalid(
+                    "--sets",
+                    "sets by group",
+                    format!("others, or groups of the examples: {} has none", example.name),
+                ));
+            };
+            let by_name = self.groups.get(group).copied();
+            let number = by_name.or_else(|| if self.groups.is_empty() { group.parse().ok() } else { None });
+            number.ok_or_else(|| Error::invalid(format!("the group of {}", example.name), group, "a group that sets were calibrated for"))
+        };
+        examples.iter().map(number).collect::<Result<Vec<usize>>>().map(Some)
+    }
+
+    fn finish(self) -> Result<()> {
+        let Self { command, trained, writer, logits, tally, progress, .. } = self;
+        if let Some(path) = &command.logits {
+            logits.write(path, &trained.classes)?;
+        }
+        let Some(path) = &command.out else { return Ok(()) };
+        writer.finish(path)?;
+        let event = json!({ "event": "end", "path": path, "examples": tally.count, "groups": tally.json() });
+        super::said(progress, &event, || {
+            let table = tally.table(trained.sets.is_some()).map(|table| format!("\n{}", table.markdown())).unwrap_or_default();
+            format!("wrote {}: {} examples{table}", path.display(), tally.count)
+        });
+        Ok(())
+    }
+}
+
+impl Logits {
+    fn write(self, path: &Path, classes: &[String]) -> Result<()> {
+        let values =
+            Array2::from_shape_vec((self.examples.len(), classes.len()), self.values).map_err(|error| Error::Failed(error.to_string()))?;
+        if extension(path) == "npy" { npy::write(path, &values) } else { rows::write_logits(path, &self.examples, &values, classes) }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, example: &Example, label: &str, set: Option<&[&str]>) {
+        self.count += 1;
+        let Some(truth) = &example.truth else { return };
+        let counts = self.groups.entry(example.group.clone().unwrap_or_default()).or_default();
+        counts[0] += 1;
+        counts[1] += usize::from(label == truth);
+        counts[2] += usize::from(set.is_some_and(|set| set.contains(&truth.as_str())));
+        counts[3] += set.map_or(0, <[_]>::len);
+    }
+
+    /// All together, and each group where there are several.
+    fn parts(&self) -> Vec<(&str, [usize; 4])> {
+        let mut all = [0; 4];
+        self.groups.values().for_each(|counts| all.iter_mut().zip(counts).for_each(|(all, count)| *all += count));
+        let groups = self.groups.iter().filter(|_| self.groups.len() > 1).map(|(name, counts)| (name.as_str(), *counts));
+        if all[0] == 0 { Vec::new() } else { groups.chain([("all", all)]).collect() }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let part = |(name, [count, right, covered, size]): (&str, [usize; 4])| {
+            (name.to_owned(), json!({ "examples": count, "right": right, "covered": covered, "labels_in_sets": size }))
+        };
+        self.parts().into_iter().map(part).collect::<serde_json::Map<_, _>>().into()
+    }
+
+    fn table(&self, sets: bool) -> Option<Table> {
+        let parts = self.parts();
+        if parts.is_empty() {
+            return None;
+        }
+        let columns = ["", "examples", "right", "sets with the label (95 % interval)", "labels a set"];
+        let mut table = Table::new(columns[..if sets { 5 } else { 3 }].iter().copied());
+        for (name, [count, right, covered, size]) in parts {
+            let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+            let mut row = vec![name.to_owned(), count.to_string(), percent(right as f64 / count as f64)];
+            if sets {
+                let share = metrics::Share::new(covered, count);
+                row.push(format!("{} ({} to {})", percent(share.share), percent(share.low), percent(share.high)));
+                row.push(format!("{:.2}", size as f64 / count as f64));
+            }
+            table.push(row);
+        }
+        Some(table)
+    }
+}
+
+fn extension(path: &Path) -> &str {
+    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
+}
+
+/// The names of the classes, one on each line.
+fn class_names(path: &Path, count: usize) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    if names.len() == count {
+        Ok(names)
+    } else {
+        Err(Error::damaged(path, format!("has {} names; allowed: {count}, one for each class", names.len())))
+    }
+}

@@ -1,0 +1,167 @@
+//! What is written: a row for each example.
+
+use std::{io::Write as _, path::Path};
+
+use lyceum_core::{Error, Result};
+use lyceum_data::formats::{
+    parquet::{self, Column},
+    table::field,
+};
+use ndarray::Array2;
+use serde_json::json;
+
+use super::{Example, extension};
+
+/// What is said of an example.
+pub(super) struct Row<'a> {
+    pub(super) example: &'a Example,
+    /// Likeliest first, with their probabilities.
+    pub(super) labels: Vec<(&'a str, f64)>,
+    pub(super) set: Option<Vec<&'a str>>,
+}
+
+/// Rows on their way to a file or to the standard output.
+pub(super) struct Writer {
+    format: Format,
+    to_output: bool,
+    text: Vec<u8>,
+}
+
+enum Format {
+    /// Which columns of what is known there are, once a row has come.
+    Csv {
+        known: Option<[bool; 2]>,
+        top: usize,
+        sets: bool,
+    },
+    Lines,
+    /// Columns, held until all are known: input, truth and group, label and probability of each place, sets.
+    Parquet {
+        known: [Vec<String>; 3],
+        top: Vec<(Vec<String>, Vec<f64>)>,
+        sets: Option<Vec<Vec<String>>>,
+    },
+}
+
+impl Writer {
+    pub(super) fn new(out: Option<&Path>, json: bool, top: usize, sets: bool) -> Result<Self> {
+        let csv = Format::Csv { known: None, top, sets };
+        let format = match out.map(|path| (path, extension(path))) {
+            Some((_, "csv")) => csv,
+            Some((_, "jsonl")) => Format::Lines,
+            Some((_, "parquet")) => {
+                Format::Parquet { known: Default::default(), top: vec![Default::default(); top], sets: sets.then(Vec::new) }
+            }
+            Some((path, _)) => return Err(Error::invalid("--out", path.display(), "a .csv, .jsonl or .parquet file")),
+            None if json => Format::Lines,
+            None => csv,
+        };
+        Ok(Self { format, to_output: out.is_none(), text: Vec::new() })
+    }
+
+    pub(super) fn push(&mut self, Row { example, labels, set }: &Row<'_>) {
+        let text_of = |text: &Option<String>| text.clone().unwrap_or_default();
+        match &mut self.format {
+            Format::Csv { known, top, sets } => {
+                let told = [&example.truth, &example.group];
+                let known = *known.get_or_insert_with(|| {
+                    let known = told.map(Option::is_some);
+                    self.text.extend(header(known, *top, *sets).bytes());
+                    known
+                });
+                let labels: String = labels.iter().map(|(label, p)| format!(",{},{p:.6}", field(label))).collect();
+                let set = set.as_ref().map(|set| format!(",{}", field(&set.join(" ")))).unwrap_or_default();
+                let told = told.into_iter().zip(known).filter(|(_, known)| *known);
+                let told: String = told.map(|(text, _)| format!(",{}", field(&text_of(text)))).collect();
+                writeln!(self.text, "{}{told}{labels}{set}", field(&example.name)).ok();
+            }
+            Format::Lines => {
+                let mut line = json!({ "input": example.name, "label": labels[0].0, "probability": labels[0].1 });
+                for (key, known) in [("truth", &example.truth), ("group", &example.group)] {
+                    if let Some(known) = known {
+                        line[key] = json!(known);
+                    }
+                }
+                if labels.len() > 1 {
+                    line["labels"] = labels.iter().map(|(label, p)| json!({ "label": label, "probability": p })).collect();
+                }
+                if let Some(set) = set {
+                    line["set"] = json!(set);
+                }
+                writeln!(self.text, "{line}").ok();
+            }
+            Format::Parquet { known, top, sets } => {
+                let texts = [example.name.clone(), text_of(&example.truth), text_of(&example.group)];
+                known.iter_mut().zip(texts).for_each(|(column, text)| column.push(text));
+                for ((names, probabilities), (label, p)) in top.iter_mut().zip(labels) {
+                    names.push((*label).to_owned());
+                    probabilities.push(*p);
+                }
+                if let (Some(sets), Some(set)) = (sets, set) {
+                    sets.push(set.iter().map(|&label| label.to_owned()).collect());
+                }
+            }
+        }
+    }
+
+    /// What is written to the standard output goes there at once.
+    pub(super) fn flush(&mut self) {
+        if self.to_output {
+            crate::output::text(&String::from_utf8_lossy(&std::mem::take(&mut self.text)));
+        }
+    }
+
+    pub(super) fn finish(self, path: &Path) -> Result<()> {
+        let Format::Parquet { known, top, sets } = self.format else {
+            let none = match self.format {
+                Format::Csv { known: None, top, sets } => header([false; 2], top, sets),
+                _ => String::new(),
+            };
+            return lyceum_core::atomic::write(path, &[none.as_bytes(), &self.text].concat());
+        };
+        let mut columns: Vec<(String, Column)> =
+            ["input", "truth", "group"].iter().zip(known).map(|(name, texts)| ((*name).to_owned(), Column::Texts(texts))).collect();
+        for (place, (labels, probabilities)) in top.into_iter().enumerate() {
+            let number = if place == 0 { String::new() } else { (place + 1).to_string() };
+            columns.push((format!("label{number}"), Column::Texts(labels)));
+            columns.push((format!("probability{number}"), Column::Numbers(probabilities)));
+        }
+        columns.extend(sets.map(|sets| ("set".to_owned(), Column::Lists(sets))));
+        parquet::write_table(path, &columns)
+    }
+}
+
+/// The first line of a .csv file.
+fn header(known: [bool; 2], top: usize, sets: bool) -> String {
+    let told: String = known.iter().zip([",truth", ",group"]).filter(|(known, _)| **known).map(|(_, name)| name).collect();
+    let more: String = (2..=top).map(|n| format!(",label{n},probability{n}")).collect();
+    format!("input{told},label,probability{more}{}\n", if sets { ",set" } else { "" })
+}
+
+/// Logits with the names of the examples, and the labels and groups that are known: a column for each class.
+pub(super) fn write_logits(path: &Path, examples: &[Example], logits: &Array2<f32>, classes: &[String]) -> Result<()> {
+    if let Some(name) = classes.iter().find(|name| ["input", "label", "group", "weight"].contains(&name.as_str())) {
+        let allowed = "names other than input, label, group and weight, which are columns of the table, or a .npy file";
+        return Err(Error::invalid("--logits", format!("a class called `{name}`"), allowed));
+    }
+    let texts =
+        |of: fn(&Example) -> Option<&String>| -> Option<Vec<String>> { examples.iter().map(|example| of(example).cloned()).collect() };
+    let known = [("label", texts(|example| example.truth.as_ref())), ("group", texts(|example| example.group.as_ref()))];
+    let names = ("input", examples.iter().map(|example| example.name.clone()).collect());
+    let known: Vec<(&str, Vec<String>)> =
+        std::iter::once(names).chain(known.into_iter().filter_map(|(column, texts)| Some((column, texts?)))).collect();
+    if extension(path) == "parquet" {
+        let known = known.into_iter().map(|(column, texts)| (column.to_owned(), Column::Texts(texts)));
+        let numbers = classes.iter().zip(logits.columns());
+        let numbers =
+            numbers.map(|(class, column)| (class.clone(), Column::Numbers(column.iter().map(|&logit| f64::from(logit)).collect())));
+        return parquet::write_table(path, &known.chain(numbers).collect::<Vec<_>>());
+    }
+    let header = known.iter().map(|(column, _)| field(column)).chain(classes.iter().map(|class| field(class)));
+    let mut text = header.collect::<Vec<_>>().join(",") + "\n";
+    for (row, logits) in logits.rows().into_iter().enumerate() {
+        let fields = known.iter().map(|(_, texts)| field(&texts[row])).chain(logits.iter().map(ToString::to_string));
+        text += &(fields.collect::<Vec<_>>().join(",") + "\n");
+    }
+    lyceum_core::atomic::write(path, text.as_bytes())
+}

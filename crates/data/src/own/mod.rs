@@ -1,0 +1,264 @@
+//! A user's own labelled examples: folders of pictures, arrays, tables.
+
+mod arrays;
+mod folder;
+mod table;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+};
+
+use lyceum_core::{Error, Result, run::Input};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use crate::formats::picture::Fit;
+use crate::{Dataset, Examples, Extent, Inputs, formats::picture};
+
+/// How own examples are read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reading {
+    /// Height and width that pictures are scaled to; those of the first one if absent.
+    pub size: Option<[usize; 2]>,
+    /// Channels of pictures: 1 for grey, 3 for colour; those of the first one if absent.
+    pub channels: Option<usize>,
+    /// How pictures of other sides are made to fit.
+    pub fit: Fit,
+    /// What the folders of pictures stand for.
+    pub layout: Layout,
+    /// The column that has the labels; `label` if absent.
+    pub label: Option<String>,
+    /// The column that has the groups; none if absent.
+    pub group: Option<String>,
+    /// The classes, in their order; those that are found, in the order of their names, if absent.
+    pub classes: Option<Vec<String>>,
+    /// Whether pictures that cannot be read are passed over.
+    pub skip_bad: bool,
+    /// Where a file goes for pictures that memory should not hold.
+    pub spill: PathBuf,
+}
+
+/// What the folders of pictures stand for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// A folder for each class.
+    #[default]
+    Class,
+    /// A folder for each group (a client, a site, a patient), with a folder for each class in it.
+    GroupClass,
+}
+
+/// A file that tells of the pictures beside it and below: `file_name`, and columns for labels and groups.
+const LISTED: &str = "metadata.csv";
+
+/// What a path holds.
+#[derive(Clone, Copy)]
+enum Source {
+    /// A folder of pictures.
+    Folder,
+    /// A folder with folders `train` and `test` of that kind.
+    Parts,
+    Npz,
+    Csv,
+    Parquet,
+}
+
+fn source(path: &Path) -> Result<Source> {
+    if path.is_dir() {
+        let parts = ["train", "test"].iter().all(|part| path.join(part).is_dir());
+        return Ok(if parts { Source::Parts } else { Source::Folder });
+    }
+    if !path.exists() {
+        return Err(Error::Missing { path: path.into(), hint: "`data.path` of the recipe names it.".into() });
+    }
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("npz") => Ok(Source::Npz),
+        Some("csv") => Ok(Source::Csv),
+        Some("parquet") => Ok(Source::Parquet),
+        _ => Err(Error::invalid("data.path", path.display(), "a folder of pictures, or a .npz, .csv or .parquet file")),
+    }
+}
+
+/// The files that are read.
+///
+/// # Errors
+///
+/// A path where there is nothing, and files of other kinds.
+pub fn inputs(path: &Path) -> Result<Vec<Input>> {
+    const HINT: &str = "`data.path` of the recipe names it.";
+    let folders = match source(path)? {
+        Source::Folder => vec![path.to_owned()],
+        Source::Parts => vec![path.join("train"), path.join("test")],
+        _ => return Ok(vec![Input::named(path, HINT)]),
+    };
+    let mut found = Vec::new();
+    for folder in folders {
+        let listed = folder.join(LISTED);
+        found.extend(listed.is_file().then_some(listed));
+        found.extend(picture::in_folder(&folder)?);
+    }
+    Ok(found.into_iter().map(|file| Input::named(file, HINT)).collect())
+}
+
+/// Whether there may be test examples of their own.
+///
+/// # Errors
+///
+/// A path where there is nothing, and files of other kinds.
+pub fn has_test(path: &Path) -> Result<bool> {
+    Ok(matches!(source(path)?, Source::Parts | Source::Npz))
+}
+
+/// The class and, where there is one, the group of each picture of a folder, as predictions are compared with.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn told(folder: &Path, reading: &Reading) -> Result<Vec<Picture>> {
+    folder::pictures(folder, reading)
+}
+
+pub use folder::Picture;
+
+/// Reads all examples.
+///
+/// # Errors
+///
+/// Files that are not what they should be, and more than fits into memory.
+pub fn load(path: &Path, reading: &Reading) -> Result<Dataset> {
+    let named = match source(path)? {
+        Source::Folder => folder::read(&[path], reading)?,
+        Source::Parts => folder::read(&[&path.join("train"), &path.join("test")], reading)?,
+        Source::Npz => arrays::read(path, reading)?,
+        Source::Csv => table::read(path, reading)?,
+        #[cfg(feature = "parquet")]
+        Source::Parquet => table::columns(path, reading)?,
+        #[cfg(not(feature = "parquet"))]
+        Source::Parquet => return Err(Error::invalid("data.path", path.display(), "another file: this program is built without Parquet")),
+    };
+    let Named { extent, parts } = named;
+    let order = |names: &mut dyn Iterator<Item = &String>| -> Vec<String> {
+        let mut names: Vec<String> = names.collect::<BTreeSet<_>>().into_iter().cloned().collect();
+        // Numbers have the order of numbers.
+        if names.iter().all(|name| name.parse::<i64>().is_ok()) {
+            names.sort_by_key(|name| name.parse::<i64>().unwrap_or_default());
+        }
+        names
+    };
+    let classes = match &reading.classes {
+        Some(classes) => classes.clone(),
+        None => order(&mut parts.iter().flat_map(|part| &part.labels)),
+    };
+    let groups = order(&mut parts.iter().flat_map(|part| &part.groups));
+    if classes.len() < 2 {
+        return Err(Error::damaged(path, format!("has {} classes; allowed: 2 or more", classes.len())));
+    }
+    let [class_numbers, group_numbers] = [&classes, &groups]
+        .map(|names| -> HashMap<&str, usize> { names.iter().enumerate().map(|(number, name)| (name.as_str(), number)).collect() });
+    if class_numbers.len() < classes.len() {
+        return Err(Error::invalid("data.classes", classes.join(", "), "each name once"));
+    }
+    let mut found = Vec::new();
+    for part in parts {
+        let number = |(row, name): (usize, &String)| {
+            class_numbers.get(name.as_str()).copied().ok_or_else(|| {
+                let allowed = format!("one of data.classes: {}", classes.join(", "));
+                Error::damaged(path, format!("{}: class `{name:.40}`; allowed: {allowed}", part.name(row)))
+            })
+        };
+        if let Some((row, place)) = part.inputs.not_finite() {
+            let name = part.name(row);
+            return Err(Error::damaged(path, format!("{name}, number {place}: is not finite; allowed: finite numbers")));
+        }
+        let labels = part.labels.iter().enumerate().map(number).collect::<Result<_>>()?;
+        let groups = part.groups.iter().filter_map(|name| group_numbers.get(name.as_str()).copied()).collect();
+        found.push((Examples { inputs: part.inputs, labels, groups }, part.names));
+    }
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let mut found = found.into_iter();
+    let (train, names) = found.next().unwrap_or_else(|| (Examples::new(Inputs::bytes(Vec::new(), 0), Vec::new()), Vec::new()));
+    Ok(Dataset { name, extent, classes, groups, names, train, test: found.next().map(|(test, _)| test) })
+}
+
+/// Examples whose labels are still names.
+struct Named {
+    extent: Extent,
+    /// All, or those for training and those for testing.
+    parts: Vec<NamedPart>,
+}
+
+struct NamedPart {
+    inputs: Inputs,
+    labels: Vec<String>,
+    /// Of each example, where they are asked for.
+    groups: Vec<String>,
+    /// Of each example, where it has one.
+    names: Vec<String>,
+}
+
+impl NamedPart {
+    fn name(&self, row: usize) -> String {
+        self.names.get(row).cloned().unwrap_or_else(|| format!("example {row}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (class, color) in [("cat", [255, 0, 0]), ("ant", [0, 0, 255])] {
+            fs::create_dir(folder.path().join(class)).unwrap();
+            image::RgbImage::from_pixel(5, 3, image::Rgb(color)).save(folder.path().join(class).join("a.png")).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn folders_of_pictures() {
+        let folder = folder();
+        let set = load(folder.path(), &Reading { size: Some([2, 2]), ..Reading::default() }).unwrap();
+        assert_eq!((set.classes, set.extent), (vec!["ant".to_owned(), "cat".to_owned()], Extent { channels: 3, height: 2, width: 2 }));
+        assert_eq!(set.train.labels, [0, 1]);
+        assert_eq!(*set.train.inputs.row(0), [0., 0., 0., 0., 0., 0., 0., 0., 1., 1., 1., 1.]);
+        let as_they_are = load(folder.path(), &Reading::default()).unwrap();
+        assert_eq!(as_they_are.extent, Extent { channels: 3, height: 3, width: 5 });
+        assert_eq!(inputs(folder.path()).unwrap().len(), 2);
+        fs::write(folder.path().join("cat/b.png"), b"not a picture").unwrap();
+        assert!(load(folder.path(), &Reading::default()).unwrap_err().to_string().contains("b.png"));
+        assert_eq!(load(folder.path(), &Reading { skip_bad: true, ..Reading::default() }).unwrap().train.len(), 2);
+        let grey = load(folder.path(), &Reading { skip_bad: true, channels: Some(1), ..Reading::default() }).unwrap();
+        assert_eq!(grey.extent.channels, 1);
+        assert!(load(folder.path(), &Reading { channels: Some(2), ..Reading::default() }).is_err());
+    }
+
+    #[test]
+    fn tables_and_their_mistakes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.csv");
+        let with = |text: &str| {
+            fs::write(&file, text).unwrap();
+            load(&file, &Reading { label: Some("kind".into()), ..Reading::default() })
+        };
+        let set = with("\u{feff}a,kind,b\n1,10,2.5\n3,9,4\n\n5,10,-6\n").unwrap();
+        assert_eq!((set.classes, set.train.labels), (vec!["9".to_owned(), "10".to_owned()], vec![1, 0, 1]));
+        assert_eq!(set.train.inputs, Inputs::from(ndarray::array![[1.0, 2.5], [3.0, 4.0], [5.0, -6.0]]));
+        for (text, told) in [
+            ("", "allowed: one called `kind`"),
+            ("a,b\n1,2", "allowed: one called `kind`"),
+            ("a,kind\n1,x,2", "line 2: found 3 fields"),
+            ("a,kind\nx,1", "line 2, column `a`: found `x`"),
+            ("a,kind\n1,x", "has 1 classes"),
+            ("a,kind\n1,x\nNaN,y", "is not finite"),
+        ] {
+            let error = with(text).unwrap_err();
+            assert!(error.to_string().contains(told) && error.exit_code() == 2, "{error}");
+        }
+        assert!(load(&folder.path().join("none"), &Reading::default()).is_err());
+    }
+}

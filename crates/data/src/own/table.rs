@@ -1,0 +1,45 @@
+//! Tables: an example a row, with a column of labels.
+
+use std::path::Path;
+
+use lyceum_core::{Error, Result};
+use ndarray::Array2;
+
+use super::{Named, NamedPart, Reading};
+use crate::{Extent, Inputs, formats::table};
+
+/// A .csv file with a header.
+pub(super) fn read(path: &Path, reading: &Reading) -> Result<Named> {
+    let label = reading.label.as_deref().unwrap_or("label");
+    let wanted: Vec<&str> = std::iter::once(label).chain(reading.group.as_deref()).collect();
+    let table = table::read(path, &wanted)?;
+    let mut texts = table.texts.into_iter().zip(&wanted).zip(["data.label", "data.group"]).map(|((texts, column), key)| {
+        let text = || format!("has the columns {}; allowed: one called `{column}` ({key})", table.columns.join(", "));
+        texts.ok_or_else(|| Error::damaged(path, text()))
+    });
+    let labels = texts.next().transpose()?.unwrap_or_default();
+    let groups = texts.next().transpose()?.unwrap_or_default();
+    Ok(named(table.numbers, labels, groups))
+}
+
+/// A .parquet file, whose labels and groups are texts or whole numbers.
+#[cfg(feature = "parquet")]
+pub(super) fn columns(path: &Path, reading: &Reading) -> Result<Named> {
+    use crate::formats::parquet;
+    let whole = |column: &str| -> Result<Vec<String>> {
+        match parquet::texts(path, column)? {
+            Some(texts) => Ok(texts),
+            None => Ok(parquet::labels(path, column)?.iter().map(ToString::to_string).collect()),
+        }
+    };
+    let label = reading.label.as_deref().unwrap_or("label");
+    let groups = reading.group.as_deref().map(whole).transpose()?.unwrap_or_default();
+    let except: Vec<&str> = std::iter::once(label).chain(reading.group.as_deref()).collect();
+    let values = parquet::Rows::open(path, &except)?.read()?.mapv(|value| value as f32);
+    Ok(named(values, whole(label)?, groups))
+}
+
+fn named(values: Array2<f32>, labels: Vec<String>, groups: Vec<String>) -> Named {
+    let extent = Extent { channels: 1, height: 1, width: values.ncols() };
+    Named { extent, parts: vec![NamedPart { inputs: Inputs::from(values), labels, groups, names: Vec::new() }] }
+}
