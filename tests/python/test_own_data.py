@@ -109,3 +109,160 @@ def test_the_package_brings_the_command(tmp_path):
         wrong = subprocess.run([*command, "--json", "predict", tmp_path / "none.onnx", "-"], capture_output=True, text=True)
         assert wrong.returncode == 2 and json.loads(wrong.stdout.splitlines()[-1])["event"] == "error", wrong
         assert subprocess.run([*command, "explain", "train"], capture_output=True).returncode == 0
+
+
+def sites(folder, per_class=12):
+    """Pictures in one folder, with a table that tells what they show and where they were taken."""
+    pictures(folder / "by-class", per_class)
+    rows = ["file_name,label,site"]
+    (folder / "flat").mkdir()
+    for number, file in enumerate(sorted((folder / "by-class").rglob("*.png"))):
+        name = f"{file.parent.name}-{file.name}"
+        file.rename(folder / "flat" / name)
+        rows.append(f"{name},{file.parent.name},{['leeds', 'york', 'hull'][number % 3]}")
+        grouped = folder / "grouped" / ["leeds", "york", "hull"][number % 3] / file.parent.name
+        grouped.mkdir(parents=True, exist_ok=True)
+        (grouped / file.name).write_bytes((folder / "flat" / name).read_bytes())
+    (folder / "flat" / "metadata.csv").write_text("\n".join(rows))
+    return folder / "flat", folder / "grouped"
+
+
+def split_of(found):
+    rows = [line.rsplit(",", 1) for line in (found.folder / "split.csv").read_text().splitlines()[1:]]
+    return {name: part for name, part in rows}
+
+
+def test_groups(tmp_path):
+    flat, grouped = sites(tmp_path)
+    data = {"path": str(flat), "group": "site", "whole_groups": True, "held_out": 0.34, "test": 0.33}
+    found = run({**TRAIN, "data": data}, out=tmp_path / "whole")
+    site = dict(line.split(",")[::2] for line in (flat / "metadata.csv").read_text().splitlines()[1:])
+    parts = {}
+    for name, part in split_of(found).items():
+        parts.setdefault(site[name], set()).add(part)
+    assert len(parts) == 3 and all(len(part) == 1 for part in parts.values()), parts
+    only = run({**TRAIN, "data": {"path": str(grouped), "layout": "group-class", "groups": ["york", "hull"], "classes": ["frame", "bar", "cross"]}}, out=tmp_path / "only")
+    assert len(split_of(only)) == 24 and Model.load(only.folder).classes_.tolist() == ["frame", "bar", "cross"]
+    # Each site is a client, or a task.
+    federated = {
+        "experiment": "federated", "seed": 1, "rounds": 2, "targets": [0.5], "data": {"path": str(grouped), "layout": "group-class", "held_out": 0.0},
+        "model": "linear", "clients": {"split": "groups"}, "local": {"epochs": 1, "learning_rate": 0.1}, "arm": [{"method": "fedavg"}],
+    }
+    told = run(federated, out=tmp_path / "federated")
+    assert Model.load(told.folder).predict(str(flat / "bar-000.png")).shape == (1,)
+    continual = {
+        "experiment": "continual", "seed": 1, "data": {"path": str(flat), "group": "site", "held_out": 0.0}, "model": {"mlp": {"hidden": [8]}},
+        "stream": "groups", "training": {"epochs": 1, "learning_rate": 0.05}, "strategy": [{"method": "naive"}],
+    }
+    assert run(continual, out=tmp_path / "continual").values
+    certify = {**TRAIN, "experiment": "certify", "data": {"path": str(flat), "group": "site", "held_out": 0.4}}
+    report = (run(certify, out=tmp_path / "certify").folder / "report.html").read_text()
+    assert "Classes and groups" in report and "leeds" in report
+    for wrong, told in [
+        ({"group": "town"}, "one called `town` (data.group)"),
+        ({"group": "site", "groups": ["paris"]}, "no example of the group `paris`"),
+        ({"groups": ["york"]}, "data.groups"),
+        ({"whole_groups": True}, "data.whole_groups"),
+        ({"classes": ["bar", "cross"]}, "class `frame`"),
+        ({"classes": ["bar", "bar", "cross", "frame"]}, "each name once"),
+        ({"label": "kind"}, "one called `kind` (data.label)"),
+    ]:
+        with pytest.raises(ValueError, match=__import__("re").escape(told)):
+            run({**TRAIN, "data": {"path": str(flat), **wrong}}, out=tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()
+    with pytest.raises(ValueError, match="allowed: together with"):
+        run({**federated, "data": {"path": str(tmp_path / "by-class")}}, out=tmp_path / "wrong")
+
+
+def test_class_incremental_streams(tmp_path):
+    pictures(tmp_path / "pictures", 20)
+    recipe = {
+        "experiment": "continual", "seed": 1, "data": {"path": str(tmp_path / "pictures"), "held_out": 0.0}, "model": {"mlp": {"hidden": [8]}},
+        "stream": {"split": {"classes": [2, 1], "scenario": "class-incremental", "shuffle": True}}, "training": {"epochs": 2, "learning_rate": 0.05},
+        "strategy": [{"method": "naive"}, {"method": {"replay": {"memory": 20}}}],
+    }
+    found = run(recipe, out=tmp_path / "run")
+    model = Model.load(found.folder / "naive")
+    assert sorted(model.classes_) == ["bar", "cross", "frame"] and len(Model.load(found.folder / "replay").classes_) == 3
+    # What was learnt last is all that is left without a strategy.
+    files = [str(file) for file in sorted((tmp_path / "pictures").rglob("*.png"))]
+    assert (model.predict(files) == model.classes_[2]).mean() > 0.9
+    with pytest.raises(ValueError, match="which must know the task"):
+        run({**recipe, "strategy": [{"method": {"hat": {}}}]}, out=tmp_path / "hat")
+    for classes in ([2, 2], 2, 0):
+        with pytest.raises(ValueError, match="stream.split.classes"):
+            run({**recipe, "stream": {"split": {"classes": classes}}}, out=tmp_path / "wrong")
+
+
+def test_augmentation_and_class_weights(tmp_path):
+    pictures(tmp_path / "pictures", 20)
+    everything = {"crop": 1, "flip": True, "rotate": 5, "zoom": 0.8, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "mixup": 0.2}
+    recipe = {**TRAIN, "data": {"path": str(tmp_path / "pictures")}, "training": {"epochs": 6, "batch_size": 16, "augment": everything, "class_weights": "balanced"}}
+    values = [run(recipe, out=tmp_path / name).values for name in "ab"]
+    assert values[0] == values[1]
+    plain = run({**recipe, "training": {"epochs": 6, "batch_size": 16}}, out=tmp_path / "plain").values
+    assert plain["a/test_log_loss"] != values[0]["a/test_log_loss"] if "a/test_log_loss" in plain else plain != values[0]
+    # One class counts alone: all are taken for it.
+    one = run({**recipe, "training": {"epochs": 10, "batch_size": 16, "class_weights": {"given": [0.0, 1.0, 0.0]}}}, out=tmp_path / "one")
+    files = [str(file) for file in (tmp_path / "pictures").rglob("*.png")]
+    assert set(Model.load(one.folder).predict(files)) == {"cross"}
+    for wrong, told in [({"augment": {"zoom": 2.0}}, "zoom"), ({"augment": {"mixup": -1.0}}, "mixup"), ({"class_weights": {"given": [1.0]}}, "3 finite numbers")]:
+        with pytest.raises(ValueError, match=told):
+            run({**recipe, "training": wrong}, out=tmp_path / "wrong")
+    rows = {**TRAIN, "model": {"mlp": {"hidden": [4]}}, "data": {"name": "digits", "limit": 50}, "training": {"epochs": 1, "augment": {"flip": True}}}
+    assert run(rows, out=tmp_path / "digits").values
+
+
+def test_predictions_are_compared_with_what_is_known(tmp_path):
+    flat, grouped = sites(tmp_path)
+    found = run({**TRAIN, "data": {"path": str(grouped), "layout": "group-class"}}, out=tmp_path / "run")
+    predict = [LYCEUM, "--quiet", "predict", found.folder]
+    out = [tmp_path / f"p.{kind}" for kind in ("csv", "jsonl", "parquet")]
+    for file, source in zip(out, ([grouped, "--layout", "group-class"], [flat, "--layout", "list", "--group", "site"], [grouped, "--layout", "group-class"])):
+        done = subprocess.run([*predict, *source, "--out", file, "--logits", tmp_path / "logits.csv"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "leeds" in done.stdout and "| all " in done.stdout, done.stdout
+    pandas = pytest.importorskip("pandas")
+    rows = pandas.read_csv(out[0])
+    assert rows.columns.tolist() == ["input", "truth", "group", "label", "probability"] and len(rows) == 36
+    table = pandas.read_parquet(out[2])
+    assert table.label.tolist() == rows.label.tolist() and np.allclose(table.probability, rows.probability, atol=1e-6)
+    lines = [json.loads(line) for line in out[1].read_text().splitlines()]
+    assert sorted((line["truth"], line["group"], line["label"]) for line in lines) == sorted(zip(rows.truth, rows.group, rows.label))
+    # Sets by class and by site, from the table of logits alone.
+    for scheme, more in [("class-conditional", []), ("groups", ["--groups", tmp_path / "logits.csv"])]:
+        command = [LYCEUM, "conformal", "calibrate", "--logits", tmp_path / "logits.csv", "--scheme", scheme, *more, "--alpha", "0.3", "--out", tmp_path / "sets.json"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        done = subprocess.run([*predict, grouped, "--layout", "group-class", "--sets", tmp_path / "sets.json", "--out", out[0]], capture_output=True, text=True)
+        assert done.returncode == 0 and "labels a set" in done.stdout, done.stderr
+    # Sets by group need groups, and go with the model.
+    done = subprocess.run([*predict, tmp_path / "flat", "--sets", tmp_path / "sets.json"], capture_output=True, text=True)
+    assert done.returncode == 2 and "groups of the examples" in done.stderr, done.stderr
+    exported = subprocess.run([LYCEUM, "export", found.folder, "--sets", tmp_path / "sets.json", "--to", tmp_path / "with.onnx"], capture_output=True, text=True)
+    assert exported.returncode == 0, exported.stderr
+    again = subprocess.run([LYCEUM, "--quiet", "predict", tmp_path / "with.onnx", grouped, "--layout", "group-class", "--out", tmp_path / "q.csv"], capture_output=True, text=True)
+    assert again.returncode == 0 and (tmp_path / "q.csv").read_text() == out[0].read_text(), again.stderr
+
+
+def test_tables_of_numbers_are_predicted(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(120, 4)).astype(np.float32), rng.integers(0, 2, 120)
+    x[:, 0] += 4 * y
+    np.savez(tmp_path / "t.npz", x=x, y=y)
+    recipe = {**TRAIN, "model": {"mlp": {"hidden": [8]}}, "data": {"path": str(tmp_path / "t.npz")}}
+    found = run(recipe, out=tmp_path / "run")
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(x, columns=list("abcd")).assign(label=y.astype(str), group=np.where(x[:, 1] > 0, "up", "down"))
+    frame.to_parquet(tmp_path / "t.parquet", index=False)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    told = []
+    for source in ("t.npz", "t.parquet", "t.csv"):
+        done = subprocess.run([LYCEUM, "--quiet", "predict", found.folder, tmp_path / source, "--out", tmp_path / "p.csv"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        rows = pandas.read_csv(tmp_path / "p.csv")
+        told.append(rows[["label", "probability"]].to_numpy().tolist())
+        assert ("truth" in rows) == (source != "t.npz") == ("| up " in done.stdout)
+    assert told[0] == told[1] == told[2]
+    own = {**recipe, "data": {"path": str(tmp_path / "t.parquet"), "group": "group"}}
+    assert run(own, out=tmp_path / "parquet").values["a/test_accuracy"] > 0.8

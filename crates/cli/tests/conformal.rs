@@ -161,7 +161,9 @@ fn mistakes_are_told_and_nothing_is_written() {
     assert!(refused(at, "conformal calibrate --logits none.npy --labels cal-y.npy --out model.json").contains("none.npy"));
     assert!(refused(at, "conformal calibrate --logits cal-y.npy --labels cal-y.npy --out model.json").contains("cal-y.npy"));
     assert!(refused(at, "conformal calibrate --logits cal.npy --labels cal.npy --out model.json").contains("cal.npy"));
-    assert!(refused(at, "conformal calibrate --logits cal.csv --labels cal-y.npy --out model.json").contains(".parquet"));
+    assert!(refused(at, "conformal calibrate --logits cal.txt --labels cal-y.npy --out model.json").contains(".parquet"));
+    assert!(refused(at, "conformal calibrate --logits none.csv --out model.json").contains("none.csv"));
+    assert!(refused(at, "conformal calibrate --logits cal.npy --out model.json").contains("--labels"));
     let mut logits: Array2<f32> = Array2::zeros((1_000, 10));
     logits[[17, 3]] = f32::NAN;
     npy::write(&at.join("nan.npy"), &logits).unwrap();
@@ -176,4 +178,53 @@ fn mistakes_are_told_and_nothing_is_written() {
     npy::write(&at.join("narrow.npy"), &Array2::<f32>::zeros((5, 3))).unwrap();
     assert!(refused(at, "conformal predict --model model.json --logits narrow.npy --out sets.npz").contains("10 classes"));
     assert!(!at.join("sets.npz").exists());
+}
+
+/// Tables with names of examples, labels and groups give what arrays of numbers give, and names come back.
+#[test]
+fn tables_have_names() {
+    let folder = files();
+    let at = folder.path();
+    let logits: Array2<f32> = npy::read(&at.join("cal.npy")).unwrap();
+    let labels = npy::labels(&at.join("cal-y.npy")).unwrap();
+    let classes = ["ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibex", "jay"];
+    let mut table = format!("input,label,site,group,{}\n", classes.join(",")).replace("site,", "");
+    for (row, label) in logits.rows().into_iter().zip(&labels) {
+        let numbers: Vec<String> = row.iter().map(ToString::to_string).collect();
+        let group = ["leeds", "york"][label % 2];
+        table += &format!("\"example {label}, x\",{},{group},{}\n", classes[*label], numbers.join(","));
+    }
+    fs::write(at.join("cal.csv"), &table).unwrap();
+    let mut zip = ndarray_npy::NpzWriter::new(fs::File::create(at.join("cal.npz")).unwrap());
+    zip.add_array("logits", &logits).unwrap();
+    zip.add_array("label", &ndarray::Array1::from_iter(labels.iter().map(|&label| label as i64))).unwrap();
+    zip.finish().unwrap();
+    succeeds(at, "conformal calibrate --logits cal.npy --labels cal-y.npy --out a.json");
+    succeeds(at, "conformal calibrate --logits cal.csv --out b.json");
+    succeeds(at, "conformal calibrate --logits cal.npz --labels cal.npz --out c.json");
+    let threshold =
+        |file: &str| serde_json::from_slice::<serde_json::Value>(&fs::read(at.join(file)).unwrap()).unwrap()["threshold"].clone();
+    assert!(threshold("a.json").is_number() && threshold("a.json") == threshold("b.json") && threshold("a.json") == threshold("c.json"));
+    let sets = succeeds(at, "conformal predict --model b.json --logits cal.csv");
+    let first = sets.lines().nth(1).unwrap();
+    assert!(sets.starts_with("input,set\n\"example ") && classes.iter().any(|class| first.contains(class)), "{first}");
+    assert_eq!(sets.lines().count(), labels.len() + 1);
+    // Groups by name, also of a file that has some of them only.
+    succeeds(at, "conformal calibrate --logits cal.csv --scheme groups --groups cal.csv --out g.json");
+    let york: String =
+        table.lines().enumerate().filter(|(row, line)| *row == 0 || line.contains(",york,")).map(|(_, line)| format!("{line}\n")).collect();
+    fs::write(at.join("york.csv"), &york).unwrap();
+    let all = succeeds(at, "conformal predict --model g.json --logits cal.csv --groups cal.csv");
+    let some = succeeds(at, "conformal predict --model g.json --logits york.csv --groups york.csv");
+    let size = |text: &str, places: &dyn Fn(usize) -> bool| -> usize {
+        text.lines().skip(1).enumerate().filter(|(row, _)| places(*row)).map(|(_, line)| line.split_whitespace().count()).sum()
+    };
+    let (of_york, of_some) = (size(&all, &|row| labels[row] % 2 == 1) as f64, size(&some, &|_| true) as f64);
+    assert!((of_york / of_some - 1.0).abs() < 0.02, "{of_york} {of_some}: thresholds are alike, draws differ");
+    fs::write(at.join("hull.csv"), york.replace(",york,", ",hull,")).unwrap();
+    assert!(refused(at, "conformal predict --model g.json --logits hull.csv --groups hull.csv").contains("allowed: one of leeds, york"));
+    fs::write(at.join("other.csv"), table.replacen("ant,bee", "bee,ant", 1)).unwrap();
+    assert!(refused(at, "conformal predict --model b.json --logits other.csv").contains("in their order: ant, bee"));
+    fs::write(at.join("wrong.csv"), table.replace("x\",ant,", "x\",unicorn,")).unwrap();
+    assert!(refused(at, "conformal calibrate --logits wrong.csv --out d.json").contains("allowed: one of ant"));
 }

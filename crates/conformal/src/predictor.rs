@@ -123,14 +123,23 @@ impl Predictor {
 
     /// The predictor as JSON, with the version of the rules that calibrated it.
     pub fn to_json(&self) -> Result<String> {
-        Ok(self.saved(&Names::default())?.to_string())
+        self.to_json_named(&Names::default())
+    }
+
+    /// The same with what its labels and groups are called.
+    pub fn to_json_named(&self, names: &Names) -> Result<String> {
+        Ok(self.saved(names)?.to_string())
     }
 
     /// Reads what [`to_json`](Self::to_json) gave.
     pub fn from_json(text: &str) -> Result<Self> {
+        Self::from_json_named(text).map(|(predictor, _)| predictor)
+    }
+
+    /// The same with what its labels and groups are called.
+    pub fn from_json_named(text: &str) -> Result<(Self, Names)> {
         let value = serde_json::from_str(text).map_err(|error| error.to_string());
-        let model = value.and_then(Self::from_value).map_err(|error| Error::invalid("model", error, "a model that this version wrote"))?;
-        Ok(model.0)
+        value.and_then(Self::from_value).map_err(|error| Error::invalid("model", error, "a model that this version wrote"))
     }
 
     fn from_value(value: Value) -> Result<(Self, Names), String> {

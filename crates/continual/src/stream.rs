@@ -124,6 +124,23 @@ impl StreamConfig {
         matches!(self, Self::Split { scenario: Scenario::TaskIncremental, .. })
     }
 
+    /// What the outputs are called: the classes, in the order of a stream that has its own; numbers where tasks share outputs.
+    pub fn output_names(&self, data: &Prepared, seed: Seed) -> Vec<String> {
+        match self {
+            Self::Split { scenario: Scenario::DomainIncremental, .. } => {
+                (0..self.outputs(data.classes.len())).map(|output| output.to_string()).collect()
+            }
+            Self::Split { shuffle: true, .. } => {
+                let mut names = data.classes.clone();
+                for (class, place) in places(data.classes.len(), true, seed).into_iter().enumerate() {
+                    names[place].clone_from(&data.classes[class]);
+                }
+                names
+            }
+            _ => data.classes.clone(),
+        }
+    }
+
     /// Whether it is told at test time which task an example is of, or makes no difference.
     pub fn tells_task(&self) -> bool {
         !matches!(self, Self::Split { scenario: Scenario::ClassIncremental, .. } | Self::Groups)
@@ -167,9 +184,7 @@ impl StreamConfig {
             Self::Split { classes: some, scenario, shuffle } => {
                 let classes = data.classes.len();
                 let mine = some.parts(classes)[number].clone();
-                // The place of each class in their order.
-                let places: Vec<usize> =
-                    if *shuffle { split::permutation(classes, &mut seed.stream("stream/classes")) } else { (0..classes).collect() };
+                let places = places(classes, *shuffle, seed);
                 let rows: Vec<usize> = (0..from.len()).filter(|&row| mine.contains(&places[from.labels[row]])).collect();
                 let mut part = from.subset(&rows);
                 let first = if *scenario == Scenario::DomainIncremental { mine.start } else { 0 };
@@ -182,6 +197,11 @@ impl StreamConfig {
             }
         })
     }
+}
+
+/// The place of each class in their order.
+fn places(classes: usize, shuffle: bool, seed: Seed) -> Vec<usize> {
+    if shuffle { split::permutation(classes, &mut seed.stream("stream/classes")) } else { (0..classes).collect() }
 }
 
 impl Classes {

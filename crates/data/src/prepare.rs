@@ -45,6 +45,9 @@ pub struct DataConfig {
     /// Of own tables, and of `metadata.csv`: the column that has the groups (clients, sites, patients), or the array of a .npz file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// Of own examples with groups: those whose examples are used; all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<String>>,
     /// Of own examples: the classes, in their order; those that are found, in the order of their names, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
@@ -179,6 +182,7 @@ impl DataConfig {
             layout: Layout::default(),
             label: None,
             group: None,
+            groups: None,
             classes: None,
             whole_groups: false,
             skip_bad: false,
@@ -200,8 +204,8 @@ impl DataConfig {
 
     /// How own examples are read.
     fn reading(&self, cache: &Cache) -> Reading {
-        let Self { size, channels, fit, layout, label, group, classes, skip_bad, .. } = self.clone();
-        Reading { size, channels, fit, layout, label, group, classes, skip_bad, spill: cache.folder("") }
+        let Self { size, channels, fit, layout, label, group, groups, classes, skip_bad, .. } = self.clone();
+        Reading { size, channels, fit, layout, label, group, groups, classes, skip_bad, spill: cache.folder("") }
     }
 
     /// Whether examples may have groups.
@@ -220,9 +224,11 @@ impl DataConfig {
             }
             _ => {}
         }
-        if self.whole_groups && !self.has_groups() {
-            let message = "found true, and no groups; allowed: together with `group` or `layout`";
-            return Err(Violation::new(format!("{key}.whole_groups"), message));
+        for (name, found) in [("whole_groups", self.whole_groups), ("groups", self.groups.is_some())] {
+            if found && !self.has_groups() {
+                let message = "found, and no groups; allowed: together with `group` or `layout`";
+                return Err(Violation::new(format!("{key}.{name}"), message));
+            }
         }
         // A data set with test examples of its own gives none away.
         let has_test = match &self.path {

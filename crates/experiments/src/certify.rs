@@ -117,7 +117,7 @@ impl Experiment for Certify {
         for one in &certified {
             // RAPS is what a user asks for.
             let sets = one.sets.last().map(|(_, conformal, _)| Predictor::Marginal(conformal.clone()));
-            let metadata = trained::metadata(one.temperature, sets.as_ref())?;
+            let metadata = trained::metadata(one.temperature, sets.as_ref(), &[])?;
             onnx::save(&run.folder().join(&one.arm.name), &one.arm.model, &data.classes, metadata)?;
         }
         let headline = vec![

@@ -18,12 +18,14 @@ use lyceum_data::{
 };
 use lyceum_multitask::Method;
 use lyceum_optim::{EstimatorConfig, Multitask, multitask::Granularity};
-use lyceum_train::{DeviceName, ModelConfig, TrainConfig};
+use lyceum_train::{DeviceName, ModelConfig, TrainConfig, onnx};
 use ndarray::Array2;
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::trained::Normalization;
 
 /// Learns a stream with each strategy.
 #[derive(Debug, Clone, Copy)]
@@ -257,11 +259,16 @@ impl Experiment for Continual {
             // The same beginning, the same stream and the same batches for all.
             let model = config.model.init(data.extent, outputs.0, run.seed(), &config.device.device())?;
             let joint = arm.method == StrategyConfig::Multitask;
-            let (_, progress) = if joint {
+            let (model, progress) = if joint {
                 learner.learn(&part, model, 1, |_| Ok(vec![config.joint(&data, count, run)?]), &tests)?
             } else {
                 learner.learn(&part, model, schedule.stages(), |stage| config.stage(&data, &schedule, stage, run), &tests)?
             };
+            // With HAT, what the network says depends on the task's masks.
+            if !matches!(arm.method, StrategyConfig::Hat(_)) && progress.diverged.is_none() {
+                let normalization = config.normalization.map(|numbers| Normalization::from(numbers).metadata()).unwrap_or_default();
+                onnx::save(part.folder(), &model, &config.stream.output_names(&data, run.seed()), normalization)?;
+            }
             learnt.push(Learnt { name: arm.name().to_owned(), joint, progress });
         }
         let summary = summarise(&schedule, &learnt);

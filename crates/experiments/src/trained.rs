@@ -6,7 +6,7 @@ use std::{
 };
 
 use lyceum_conformal::{
-    Known, PredictionSets, Predictor as Sets,
+    Known, Names, PredictionSets, Predictor as Sets,
     conformal::{Copies, softmax_row},
 };
 use lyceum_core::{Error, Result, Seed};
@@ -18,9 +18,65 @@ use lyceum_train::{
 };
 use ndarray::{Array2, ArrayView2};
 
-/// Keys of a model's metadata, besides [`onnx::CLASSES`]: the temperature, and the calibrated sets as JSON.
+/// Keys of a model's metadata, besides [`onnx::CLASSES`]: the temperature, the calibrated sets as JSON, and what inputs are normalised by.
 const TEMPERATURE: &str = "lyceum.temperature";
 const SETS: &str = "lyceum.sets";
+const MEAN: &str = "lyceum.mean";
+const STD: &str = "lyceum.std";
+
+/// (x − mean)/std of the numbers of each channel, which comes before the network.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Normalization {
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+impl Normalization {
+    /// One number for all channels, or one for each; none leaves a side out.
+    ///
+    /// # Errors
+    ///
+    /// Another count, numbers that are not finite, and deviations of 0.
+    pub fn new(mean: Vec<f32>, std: Vec<f32>, channels: usize) -> Result<Self> {
+        for (what, values) in [("mean", &mean), ("std", &std)] {
+            let valid = values.iter().all(|value| value.is_finite() && (what == "mean" || *value != 0.0));
+            if !(values.is_empty() || values.len() == 1 || values.len() == channels) || !valid {
+                let allowed = format!("one finite number (of std not 0), or one for each of {channels} channels");
+                return Err(Error::invalid(what, format!("{values:?}"), allowed));
+            }
+        }
+        Ok(Self { mean, std })
+    }
+
+    /// Whether nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        self.mean.is_empty() && self.std.is_empty()
+    }
+
+    fn apply(&self, rows: &mut Array2<f32>, input: Shape) {
+        let (channels, each) = match input {
+            Shape::Images([channels, height, width]) => (channels, height * width),
+            other => (other.channels(), 1),
+        };
+        let of = |values: &[f32], channel: usize, usual: f32| values.get(channel).or(values.first()).copied().unwrap_or(usual);
+        for (place, value) in rows.iter_mut().enumerate() {
+            let channel = place / each % channels;
+            *value = (*value - of(&self.mean, channel, 0.0)) / of(&self.std, channel, 1.0);
+        }
+    }
+
+    /// The entries of a model's metadata.
+    pub fn metadata(&self) -> Vec<(String, String)> {
+        let entries = [(MEAN, &self.mean), (STD, &self.std)].into_iter().filter(|(_, values)| !values.is_empty());
+        entries.map(|(key, values)| (key.to_owned(), serde_json::json!(values).to_string())).collect()
+    }
+}
+
+impl From<[f64; 2]> for Normalization {
+    fn from([mean, std]: [f64; 2]) -> Self {
+        Self { mean: vec![mean as f32], std: vec![std as f32] }
+    }
+}
 
 /// A network with what is needed to ask it.
 #[derive(Debug)]
@@ -33,6 +89,10 @@ pub struct Trained {
     pub temperature: f64,
     /// Calibrated prediction sets.
     pub sets: Option<Sets>,
+    /// What the groups of sets by group are called, where they have names.
+    pub groups: Vec<String>,
+    /// What inputs are normalised by.
+    pub normalization: Normalization,
 }
 
 /// What a file may leave open.
@@ -49,10 +109,11 @@ pub struct Opening {
 /// # Errors
 ///
 /// Sets that cannot be written as JSON.
-pub fn metadata(temperature: f64, sets: Option<&Sets>) -> Result<Vec<(String, String)>> {
+pub fn metadata(temperature: f64, sets: Option<&Sets>, groups: &[String]) -> Result<Vec<(String, String)>> {
     let mut metadata = vec![(TEMPERATURE.to_owned(), temperature.to_string())];
     if let Some(sets) = sets {
-        metadata.push((SETS.to_owned(), sets.to_json()?));
+        let names = Names { classes: Vec::new(), groups: groups.to_vec() };
+        metadata.push((SETS.to_owned(), sets.to_json_named(&names)?));
     }
     Ok(metadata)
 }
@@ -124,7 +185,14 @@ impl Trained {
             }
             None => 1.0,
         };
-        let sets = told(SETS).map(Sets::from_json).transpose()?;
+        let (sets, names) = told(SETS).map(Sets::from_json_named).transpose()?.unzip();
+        let numbers = |key: &str| match told(key) {
+            Some(text) => serde_json::from_str::<Vec<f32>>(text).map_err(|_| wrong(key, text)),
+            None => Ok(Vec::new()),
+        };
+        let channels = net.graph().input().channels();
+        let normalization =
+            Normalization::new(numbers(MEAN)?, numbers(STD)?, channels).map_err(|error| Error::damaged(&file, error.to_string()))?;
         if let Some(sets) = sets.as_ref().filter(|sets| sets.classes() != count) {
             return Err(wrong(SETS, &format!("of {} labels", sets.classes())));
         }
@@ -132,7 +200,7 @@ impl Trained {
             Some(logits) => logits.net(Seed::new(0), &cpu())?.predictor()?,
             None => net.predictor()?,
         };
-        Ok(Self { net, predictor, classes, temperature, sets })
+        Ok(Self { net, predictor, classes, temperature, sets, groups: names.unwrap_or_default().groups, normalization })
     }
 
     /// The shape of an example.
@@ -145,13 +213,18 @@ impl Trained {
         &self.net
     }
 
-    /// The logits of examples, a row each.
+    /// The logits of examples, a row each, as they are before they are normalised.
     ///
     /// # Errors
     ///
     /// Rows of another width.
     pub fn logits(&self, rows: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
-        self.predictor.logits(rows)
+        if self.normalization.is_empty() {
+            return self.predictor.logits(rows);
+        }
+        let mut rows = rows.to_owned();
+        self.normalization.apply(&mut rows, self.input());
+        self.predictor.logits(rows.view())
     }
 
     /// The probabilities of logits: softmax at the model's temperature.
@@ -188,7 +261,8 @@ impl Trained {
     ///
     /// Operations that ONNX has no form for, by name.
     pub fn export(&self, path: &Path) -> Result<()> {
-        let metadata = metadata(self.temperature, self.sets.as_ref())?;
+        let mut metadata = metadata(self.temperature, self.sets.as_ref(), &self.groups)?;
+        metadata.extend(self.normalization.metadata());
         onnx::export(&self.net, onnx::with_classes(&self.classes, metadata))?.write(path)
     }
 }

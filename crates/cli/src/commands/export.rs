@@ -7,12 +7,13 @@ use serde_json::json;
 
 use super::predict::Source;
 
-/// Write a model as an ONNX file, with the names of its classes, its temperature and its sets
+/// Write a model as an ONNX file, with the names of its classes, what inputs are normalised by, its temperature and its sets
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   lyceum export runs/quickstart/seed-1/SAM --to net.onnx
-  lyceum export net.onnx --input 3x224x224 --to fixed.onnx")]
+  lyceum export net.onnx --input 3x224x224 --to fixed.onnx
+  lyceum export net.onnx --sets model.json --classes names.txt --mean 0.5 --std 0.25 --to complete.onnx")]
 pub(crate) struct Export {
     #[command(flatten)]
     source: Source,

@@ -28,7 +28,12 @@ pub(super) fn read(folders: &[&Path], reading: &Reading) -> Result<Named> {
     if reading.channels.is_some_and(|channels| channels != 1 && channels != 3) {
         return Err(Error::invalid("data.channels", reading.channels.unwrap_or(0), "1 (grey) or 3 (colour)"));
     }
-    let listed = folders.iter().map(|folder| pictures(folder, reading)).collect::<Result<Vec<_>>>()?;
+    let mut listed = folders.iter().map(|folder| pictures(folder, reading)).collect::<Result<Vec<_>>>()?;
+    if let Some(groups) = &reading.groups {
+        // Others need not be decoded.
+        let wanted = |picture: &Picture| picture.group.as_ref().is_some_and(|group| groups.contains(group));
+        listed.iter_mut().for_each(|pictures| pictures.retain(wanted));
+    }
     let extent = extent(folders[0], &listed[0], reading)?;
     let parts = folders.iter().zip(listed).map(|(folder, listed)| part(folder, listed, extent, reading)).collect::<Result<_>>()?;
     Ok(Named { extent, parts })

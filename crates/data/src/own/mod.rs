@@ -31,6 +31,8 @@ pub struct Reading {
     pub label: Option<String>,
     /// The column that has the groups; none if absent.
     pub group: Option<String>,
+    /// The groups whose examples are read; all if absent.
+    pub groups: Option<Vec<String>>,
     /// The classes, in their order; those that are found, in the order of their names, if absent.
     pub classes: Option<Vec<String>>,
     /// Whether pictures that cannot be read are passed over.
@@ -138,7 +140,13 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Dataset> {
         #[cfg(not(feature = "parquet"))]
         Source::Parquet => return Err(Error::invalid("data.path", path.display(), "another file: this program is built without Parquet")),
     };
-    let Named { extent, parts } = named;
+    let Named { extent, mut parts } = named;
+    if let Some(wanted) = &reading.groups {
+        if let Some(none) = wanted.iter().find(|group| !parts.iter().any(|part| part.groups.contains(group))) {
+            return Err(Error::damaged(path, format!("has no example of the group `{none}` (data.groups)")));
+        }
+        parts.iter_mut().for_each(|part| part.keep(wanted));
+    }
     let order = |names: &mut dyn Iterator<Item = &String>| -> Vec<String> {
         let mut names: Vec<String> = names.collect::<BTreeSet<_>>().into_iter().cloned().collect();
         // Numbers have the order of numbers.
@@ -199,6 +207,17 @@ struct NamedPart {
 }
 
 impl NamedPart {
+    /// Keeps the examples of these groups.
+    fn keep(&mut self, groups: &[String]) {
+        let rows: Vec<usize> = (0..self.groups.len()).filter(|&row| groups.contains(&self.groups[row])).collect();
+        if rows.len() < self.groups.len() {
+            self.inputs = self.inputs.select(&rows);
+            for texts in [&mut self.labels, &mut self.groups, &mut self.names] {
+                *texts = rows.iter().filter_map(|&row| texts.get(row).cloned()).collect();
+            }
+        }
+    }
+
     fn name(&self, row: usize) -> String {
         self.names.get(row).cloned().unwrap_or_else(|| format!("example {row}"))
     }

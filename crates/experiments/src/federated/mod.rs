@@ -14,9 +14,11 @@ use lyceum_federated::{
     simulation::{Saved, World},
 };
 use lyceum_optim::EstimatorConfig;
-use lyceum_train::{DeviceName, Evaluation, ModelConfig, evaluate};
+use lyceum_train::{DeviceName, Evaluation, ModelConfig, evaluate, onnx};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::trained::Normalization;
 
 use clients::{ClientsConfig, Federation, Split};
 
@@ -313,6 +315,9 @@ impl Config {
                 cadence.save(|| save(run, &mut world, &mut progress))?;
             }
         }
+        let model = trainer.model(world.ledger.server.model(), world.ledger.server.statistics())?;
+        let normalization = self.normalization.map(|numbers| Normalization::from(numbers).metadata()).unwrap_or_default();
+        onnx::save(run.folder(), &model, &data.classes, normalization)?;
         Ok(progress)
     }
 

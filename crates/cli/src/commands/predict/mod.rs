@@ -9,14 +9,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lyceum_conformal::{Known, Names, Predictor as Sets, conformal::Copies, metrics};
+use lyceum_conformal::{Known, Predictor as Sets, conformal::Copies, metrics};
 use lyceum_core::{Error, Progress, Result, interrupt, report::Table};
 use lyceum_data::{
     Extent,
     formats::{npy, picture},
     own::{Fit, Layout},
 };
-use lyceum_experiments::trained::{Opening, Trained};
+use lyceum_experiments::trained::{Normalization, Opening, Trained};
 use lyceum_train::graph::Shape;
 use ndarray::{Array2, ArrayView1};
 use serde_json::json;
@@ -39,12 +39,50 @@ pub(crate) struct Source {
     /// Which output of an ONNX file that has several
     #[arg(long, value_name = "NAME")]
     output: Option<String>,
+
+    /// A file with the name of a class in each line
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
+
+    /// What is subtracted from the values of each channel; that of the model if absent
+    #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
+    mean: Vec<f32>,
+
+    /// What the values of each channel are divided by then; that of the model if absent
+    #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
+    std: Vec<f32>,
+
+    /// Sets that `lyceum conformal calibrate` has calibrated on logits of this model; a run of `certify` has its own
+    #[arg(long, value_name = "FILE")]
+    sets: Option<PathBuf>,
 }
 
 impl Source {
+    /// The model with what the command says of it.
     pub(crate) fn open(&self) -> Result<Trained> {
         let input = self.input.as_deref().map(super::shape).transpose()?;
-        Trained::open(&self.model, &Opening { input, output: self.output.clone() })
+        let mut trained = Trained::open(&self.model, &Opening { input, output: self.output.clone() })?;
+        let count = trained.classes.len();
+        if let Some(path) = &self.classes {
+            trained.classes = class_names(path, count)?;
+        }
+        if !(self.mean.is_empty() && self.std.is_empty()) {
+            trained.normalization = Normalization::new(self.mean.clone(), self.std.clone(), trained.input().channels())?;
+        }
+        if let Some(path) = &self.sets {
+            let (sets, names) = Sets::load_named(path)?;
+            if sets.classes() != count {
+                return Err(Error::invalid("--sets", format!("sets of {} labels", sets.classes()), format!("{count}, as the model has")));
+            }
+            if !names.classes.is_empty() && names.classes != trained.classes {
+                let allowed = format!("those of the model: {}", trained.classes.join(", "));
+                return Err(Error::invalid("--sets", format!("sets of the labels {}", names.classes.join(", ")), allowed));
+            }
+            // Logits are divided by the temperature that they were calibrated with.
+            trained.temperature = sets.config().temperature;
+            (trained.sets, trained.groups) = (Some(sets), names.groups);
+        }
+        Ok(trained)
     }
 }
 
@@ -86,29 +124,13 @@ pub(crate) struct Predict {
     #[arg(long, default_value_t = 1)]
     top: usize,
 
-    /// Sets that `lyceum conformal calibrate` has calibrated on logits of this model; a run of `certify` has its own
-    #[arg(long, value_name = "FILE")]
-    sets: Option<PathBuf>,
-
     /// The seed of the sets' draws
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// What is subtracted from the values of each channel
-    #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
-    mean: Vec<f32>,
-
-    /// What the values of each channel are divided by then
-    #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
-    std: Vec<f32>,
-
     /// How pictures of other sides are made to fit: stretch or crop
     #[arg(long, default_value = "stretch")]
     fit: String,
-
-    /// A file with the name of a class in each line
-    #[arg(long, value_name = "FILE")]
-    classes: Option<PathBuf>,
 
     /// Leave out what cannot be read, with a warning, instead of stopping there
     #[arg(long)]
@@ -155,13 +177,16 @@ struct Tally {
 
 impl Predict {
     pub(crate) fn execute(self, progress: &Progress) -> Result<()> {
-        let (trained, names) = self.trained()?;
+        let trained = self.source.open()?;
+        if let Some(Sets::Weighted(_)) = &trained.sets {
+            return Err(Error::invalid("--sets", "sets by weight", "others: `lyceum conformal predict` takes weights"));
+        }
         let fit = match self.fit.as_str() {
             "stretch" => Fit::Stretch,
             "crop" => Fit::Crop,
             other => return Err(Error::invalid("--fit", other, "stretch or crop")),
         };
-        self.check(trained.input())?;
+        self.check()?;
         let writer = Writer::new(self.out.as_deref(), progress.is_json(), self.top.min(trained.classes.len()), trained.sets.is_some())?;
         let layout = match (self.layout.as_deref(), &self.group) {
             (None, _) => None,
@@ -177,7 +202,7 @@ impl Predict {
         for path in &self.inputs {
             examples::listed(path, layout.as_ref(), &mut inputs)?;
         }
-        let groups = names.groups.into_iter().enumerate().map(|(number, name)| (name, number)).collect();
+        let groups = trained.groups.iter().cloned().enumerate().map(|(number, name)| (name, number)).collect();
         let (logits, copies, tally) = (Logits::default(), Copies::default(), Tally::default());
         let mut work = Work { command: &self, trained, groups, progress, fit, writer, logits, copies, tally };
         let mut task = progress.task("predicting", 0, inputs.len() as u64);
@@ -204,30 +229,7 @@ impl Predict {
         work.finish()
     }
 
-    /// The model with what the command says of it, and what the numbers of its sets are called.
-    fn trained(&self) -> Result<(Trained, Names)> {
-        let mut trained = self.source.open()?;
-        let count = trained.classes.len();
-        if let Some(path) = &self.classes {
-            trained.classes = class_names(path, count)?;
-        }
-        let Some(path) = &self.sets else { return Ok((trained, Names::default())) };
-        let (sets, names) = Sets::load_named(path)?;
-        if sets.classes() != count {
-            return Err(Error::invalid("--sets", format!("sets of {} labels", sets.classes()), format!("{count}, as the model has")));
-        }
-        if !names.classes.is_empty() && names.classes != trained.classes {
-            let allowed = format!("those of the model: {}", trained.classes.join(", "));
-            return Err(Error::invalid("--sets", format!("sets of the labels {}", names.classes.join(", ")), allowed));
-        }
-        if let Sets::Weighted(_) = sets {
-            return Err(Error::invalid("--sets", "sets by weight", "others: `lyceum conformal predict` takes weights"));
-        }
-        trained.sets = Some(sets);
-        Ok((trained, names))
-    }
-
-    fn check(&self, input: Shape) -> Result<()> {
+    fn check(&self) -> Result<()> {
         if self.top == 0 {
             return Err(Error::invalid("--top", 0, "1 or more"));
         }
@@ -236,32 +238,7 @@ impl Predict {
         {
             return Err(Error::invalid("--logits", path.display(), "a .npy, .csv or .parquet file"));
         }
-        let channels = input.channels();
-        for (what, values) in [("--mean", &self.mean), ("--std", &self.std)] {
-            let valid = values.iter().all(|value| value.is_finite() && (what == "--mean" || *value != 0.0));
-            if !(values.is_empty() || values.len() == 1 || values.len() == channels) || !valid {
-                let allowed = format!("one finite number (of --std not 0), or one for each of {channels} channels");
-                return Err(Error::invalid(what, format!("{values:?}"), allowed));
-            }
-        }
         Ok(())
-    }
-
-    /// (x − mean)/std of each channel.
-    fn normalise(&self, rows: &mut [f32], input: Shape) {
-        if self.mean.is_empty() && self.std.is_empty() {
-            return;
-        }
-        let (channels, each) = match input {
-            Shape::Images([channels, height, width]) => (channels, height * width),
-            other => (other.channels(), 1),
-        };
-        let of = |values: &[f32], channel: usize, usual: f32| values.get(channel).or(values.first()).copied().unwrap_or(usual);
-        for (place, values) in rows.chunks_mut(each).enumerate() {
-            let channel = place % channels;
-            let (mean, std) = (of(&self.mean, channel, 0.0), of(&self.std, channel, 1.0));
-            values.iter_mut().for_each(|value| *value = (*value - mean) / std);
-        }
     }
 }
 
@@ -290,12 +267,11 @@ impl Work<'_> {
         self.batch(examples, rows)
     }
 
-    fn batch(&mut self, examples: Vec<Example>, mut rows: Vec<f32>) -> Result<()> {
+    fn batch(&mut self, examples: Vec<Example>, rows: Vec<f32>) -> Result<()> {
         interrupt::check()?;
         if examples.is_empty() {
             return Ok(());
         }
-        self.command.normalise(&mut rows, self.trained.input());
         let rows =
             Array2::from_shape_vec((examples.len(), self.trained.input().len()), rows).map_err(|error| Error::Failed(error.to_string()))?;
         let logits = self.trained.logits(rows.view())?;
