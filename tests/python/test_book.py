@@ -35,7 +35,7 @@ ROOT = BOOK.parents[1]
 SNIPPETS = {
     page: [block for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)]
     for page in [ROOT / "README.md", ROOT / "crates/python/README.md", *sorted(BOOK.glob("*.md"))]
-    if page.stem not in ("python", *(walk.stem for walk in PAGES))
+    if page.stem not in ("python", "chess-python", *(walk.stem for walk in PAGES))
 }
 SNIPPETS = {page: blocks for page, blocks in SNIPPETS.items() if blocks}
 

@@ -65,13 +65,18 @@ impl Recipe {
             std::io::ErrorKind::InvalidData => Error::damaged(path, "a recipe is text in UTF-8; this file is not"),
             _ => Error::Io { path: path.to_path_buf(), action: "read", source },
         })?;
-        let changed = if overrides.is_empty() { text.clone() } else { apply(&name, &text, overrides)? };
-        Self::parse_changed(&name, changed, text)
+        Self::parse_with(&name, &text, overrides)
     }
 
     /// Parses the text of a recipe; `name` is what errors call it.
     pub fn parse(name: &str, text: &str) -> Result<Self> {
-        Self::parse_changed(name, text.into(), text.into())
+        Self::parse_with(name, text, &[])
+    }
+
+    /// The same with other values for some keys, as `--set` has them.
+    pub fn parse_with(name: &str, text: &str, overrides: &[String]) -> Result<Self> {
+        let changed = if overrides.is_empty() { text.to_owned() } else { apply(name, text, overrides)? };
+        Self::parse_changed(name, changed, text.into())
     }
 
     fn parse_changed(name: &str, text: String, file: String) -> Result<Self> {

@@ -190,7 +190,7 @@ fn trained(
 ) -> Result<Net> {
     let classes = data.classes.len();
     let model = model.init(data.extent, classes, run.seed(), &config.device.device())?;
-    let mut trainer = Trainer::new(training.clone(), model, classes, Box::new(Plain), run.seed())?;
+    let mut trainer = Trainer::new(training.clone(), model, classes, Box::new(Plain), run.seed())?.with_pictures(data.extent);
     trainer.train(run, examples, None, "training")?;
     Ok(trainer.model().clone())
 }

@@ -318,7 +318,8 @@ impl Trial<'_> {
         let model = self.config.model.init(self.extent, self.classes, seed, &self.config.device.device())?;
         acquires(&self.config.acquisition, model.graph())?;
         let weights = log.weights(estimator).into_iter().map(|weight| weight as f32).collect();
-        let mut trainer = Trainer::new(training, model, self.classes, Box::new(Plain), seed)?.with_weights(weights);
+        let mut trainer =
+            Trainer::new(training, model, self.classes, Box::new(Plain), seed)?.with_weights(weights).with_pictures(self.extent);
         trainer.run_epochs(&labelled)?;
         Ok(trainer.model().clone())
     }

@@ -267,7 +267,7 @@ impl Experiment for Continual {
             // With HAT, what the network says depends on the task's masks.
             if !matches!(arm.method, StrategyConfig::Hat(_)) && progress.diverged.is_none() {
                 let normalization = config.normalization.map(|numbers| Normalization::from(numbers).metadata()).unwrap_or_default();
-                onnx::save(part.folder(), &model, &config.stream.output_names(&data, run.seed()), normalization)?;
+                onnx::save(part.folder(), &model, &config.stream.output_names(&data, run.seed()), data.extent, normalization)?;
             }
             learnt.push(Learnt { name: arm.name().to_owned(), joint, progress });
         }

@@ -97,7 +97,7 @@ impl Experiment for DigitTuples {
         let (train, held_out) = (make(&data.train, config.numbers.train, "train"), make(&data.held_out, 1_000, "held-out"));
         let part = run.child("classifier")?;
         let model = config.model.init(extent, classes, run.seed(), &config.device.device())?;
-        let mut trainer = Trainer::new(config.training.clone(), model, classes, Box::new(Plain), run.seed())?;
+        let mut trainer = Trainer::new(config.training.clone(), model, classes, Box::new(Plain), run.seed())?.with_pictures(extent);
         trainer.train(&part, &train, Some(&held_out), "classifier")?;
         run.stop_if_requested()?;
         let test = make(&data.test, config.numbers.count, "test");

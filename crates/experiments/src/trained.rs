@@ -10,6 +10,7 @@ use lyceum_conformal::{
     conformal::{Copies, softmax_row},
 };
 use lyceum_core::{Error, Result, Seed};
+use lyceum_data::Extent;
 use lyceum_onnx::Model;
 use lyceum_train::{
     Net, cpu,
@@ -93,6 +94,7 @@ pub struct Trained {
     pub groups: Vec<String>,
     /// What inputs are normalised by.
     pub normalization: Normalization,
+    picture: Option<Extent>,
 }
 
 /// What a file may leave open.
@@ -200,12 +202,42 @@ impl Trained {
             Some(logits) => logits.net(Seed::new(0), &cpu())?.predictor()?,
             None => net.predictor()?,
         };
-        Ok(Self { net, predictor, classes, temperature, sets, groups: names.unwrap_or_default().groups, normalization })
+        let picture = match (net.graph().input(), told(onnx::PICTURE)) {
+            (Shape::Images([channels, height, width]), _) => Some(Extent { channels, height, width }),
+            (other, Some(text)) => {
+                let extents =
+                    serde_json::from_str::<[usize; 3]>(text).ok().filter(|extents| extents.iter().product::<usize>() == other.len());
+                let [channels, height, width] = extents.ok_or_else(|| wrong(onnx::PICTURE, text))?;
+                Some(Extent { channels, height, width })
+            }
+            (_, None) => None,
+        };
+        Ok(Self { picture, net, predictor, classes, temperature, sets, groups: names.unwrap_or_default().groups, normalization })
     }
 
     /// The shape of an example.
     pub fn input(&self) -> Shape {
         self.net.graph().input()
+    }
+
+    /// The extent of the pictures it reads.
+    ///
+    /// # Errors
+    ///
+    /// A model of numbers that are no pictures.
+    pub fn picture(&self, asked: &str) -> Result<Extent> {
+        self.picture.ok_or_else(|| {
+            let allowed = format!("rows of {} numbers: the network reads no images", self.input().len());
+            Error::invalid("the examples", asked, allowed)
+        })
+    }
+
+    /// The extents of an example: those of a picture, where it reads pictures, also as rows of numbers.
+    pub fn extents(&self) -> Vec<usize> {
+        match self.picture {
+            Some(Extent { channels, height, width }) => vec![channels, height, width],
+            None => self.input().extents().to_vec(),
+        }
     }
 
     /// The network, with a softmax at its end if it has one.
@@ -263,6 +295,9 @@ impl Trained {
     pub fn export(&self, path: &Path) -> Result<()> {
         let mut metadata = metadata(self.temperature, self.sets.as_ref(), &self.groups)?;
         metadata.extend(self.normalization.metadata());
+        if let (Some(Extent { channels, height, width }), false) = (self.picture, matches!(self.input(), Shape::Images(_))) {
+            metadata.push((onnx::PICTURE.to_owned(), serde_json::json!([channels, height, width]).to_string()));
+        }
         onnx::export(&self.net, onnx::with_classes(&self.classes, metadata))?.write(path)
     }
 }

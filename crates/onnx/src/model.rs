@@ -109,6 +109,7 @@ pub const OPERATORS: &[&str] = &[
     "Identity",
     "InstanceNormalization",
     "LRN",
+    "LSTM",
     "LayerNormalization",
     "LeakyRelu",
     "Log",

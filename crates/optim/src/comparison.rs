@@ -142,7 +142,7 @@ impl Comparison {
         let model = self.model.init(data.extent, classes, run.seed(), &self.device.device())?;
         let config = arm.training(&self.training);
         let epochs = config.epochs;
-        let mut trainer = Trainer::new(config, model, classes, arm.estimator.build()?, run.seed())?;
+        let mut trainer = Trainer::new(config, model, classes, arm.estimator.build()?, run.seed())?.with_pictures(data.extent);
         trainer.train(&part, &data.train, Some(&data.held_out), &arm.name)?;
         run.stop_if_requested()?;
         let model = trainer.model().clone();

@@ -86,7 +86,11 @@ def weights():
 
 def pychess(folder):
     """The folder share/pychess of Debian's package, unpacked."""
-    subprocess.run(["apt-get", "download", "-qq", PYCHESS], check=True, cwd=folder)
+    download = ["apt-get", "download", "-qq", PYCHESS]
+    if subprocess.run(download, cwd=folder, stderr=subprocess.DEVNULL).returncode:
+        # Where no list of packages has been read yet.
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
+        subprocess.run(download, check=True, cwd=folder)
     (package,) = pathlib.Path(folder).glob("*.deb")
     subprocess.run(["dpkg", "--extract", package, folder], check=True)
     return pathlib.Path(folder) / "usr" / "share" / "pychess"

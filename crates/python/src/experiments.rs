@@ -22,7 +22,7 @@ pub(crate) fn run(
 ) -> PyResult<Found> {
     let recipe = match (path, text) {
         (Some(path), _) => Recipe::read(&path, &changes),
-        (None, text) => Recipe::parse("recipe", &text.unwrap_or_default()),
+        (None, text) => Recipe::parse_with("recipe", &text.unwrap_or_default(), &changes),
     };
     let recipe = recipe.map_err(exception)?;
     let folder = out.unwrap_or_else(|| lyceum_experiments::free_folder(recipe.stem()));

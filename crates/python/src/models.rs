@@ -4,10 +4,7 @@ use std::{collections::HashMap, path::PathBuf};
 
 use lyceum_conformal::{Known, conformal::Copies};
 use lyceum_core::{Error, Result};
-use lyceum_data::{
-    Extent,
-    formats::picture::{self, Fit},
-};
+use lyceum_data::formats::picture::{self, Fit};
 use lyceum_experiments::trained::{Opening, Trained};
 use lyceum_onnx::{Model, Tensor};
 use lyceum_train::graph::Shape;
@@ -40,7 +37,7 @@ impl PyModel {
     /// The extents of an example.
     #[getter]
     fn input(&self) -> Vec<usize> {
-        self.0.input().extents().to_vec()
+        self.0.extents()
     }
 
     #[getter]
@@ -82,10 +79,8 @@ impl PyModel {
 
     /// Pictures as rows: values from 0 to 1.
     fn pictures<'py>(&self, py: Python<'py>, paths: Vec<PathBuf>, crop: bool) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let Shape::Images([channels, height, width]) = self.0.input() else {
-            return Err(exception(Error::invalid("X", "paths of pictures", "rows of numbers: the network reads no images")));
-        };
-        let (extent, fit) = (Extent { channels, height, width }, if crop { Fit::Crop } else { Fit::Stretch });
+        let extent = self.0.picture("paths of pictures").map_err(exception)?;
+        let fit = if crop { Fit::Crop } else { Fit::Stretch };
         let read = || {
             let rows: Vec<Vec<f32>> = picture::read_all(&paths, extent, fit).into_iter().collect::<Result<_>>()?;
             Array2::from_shape_vec((paths.len(), extent.len()), rows.concat()).map_err(|error| Error::Failed(error.to_string()))

@@ -119,6 +119,7 @@ pub struct Trainer {
     pipeline: Pipeline<Net>,
     model: Net,
     weights: Option<Vec<f32>>,
+    pictures: Option<Extent>,
     progress: TrainingState,
     best: Vec<Array>,
 }
@@ -162,12 +163,22 @@ impl Trainer {
         } else if let Some(weight_decay) = config.weight_decay {
             pipeline = pipeline.with_weight_decay(weight_decay);
         }
-        Ok(Self { config, seed, classes, pipeline, model, weights: None, progress: TrainingState::default(), best: Vec::new() })
+        let pictures = match model.graph().input() {
+            Shape::Images([channels, height, width]) => Some(Extent { channels, height, width }),
+            _ => None,
+        };
+        Ok(Self { config, seed, classes, pipeline, model, weights: None, pictures, progress: TrainingState::default(), best: Vec::new() })
     }
 
     /// With the loss of each training example times its weight, one for each; a batch's loss is the mean of these.
     pub fn with_weights(mut self, weights: Vec<f32>) -> Self {
         self.weights = Some(weights);
+        self
+    }
+
+    /// With examples of this extent; augmentation takes them for pictures, though the network reads rows of numbers.
+    pub fn with_pictures(mut self, extent: Extent) -> Self {
+        self.pictures = Some(extent);
         self
     }
 
@@ -294,11 +305,10 @@ impl Trainer {
         let Some(augment) = &self.config.augment else {
             return Ok(LabelledBatch::new(train, positions, self.classes, smoothing, device));
         };
-        let Shape::Images([channels, height, width]) = self.model.graph().input() else {
-            let allowed = "a network that reads pictures";
-            return Err(Error::invalid("training.augment", format!("a network that reads {}", self.model.graph().input()), allowed));
+        let Some(extent) = self.pictures.filter(|extent| extent.height > 1) else {
+            return Err(Error::invalid("training.augment", format!("examples of {} numbers", train.inputs.ncols()), "pictures"));
         };
-        let (extent, first) = (Extent { channels, height, width }, self.progress.epoch * train.len());
+        let first = self.progress.epoch * train.len();
         let change = |position: usize, picture: &mut Vec<f32>| {
             augment.change(picture, extent, &mut self.seed.stream_at("train/augment", (first + position) as u64));
         };

@@ -103,8 +103,20 @@ fn every_operation_comes_back() {
 }
 
 #[test]
+fn recurrent_networks_come_back() {
+    let text = r#"layers = [{ embedding = 4, symbols = 3 }, { lstm = 5 }, { lstm = 4 }, "last", { linear = 2 }]"#;
+    let graph = Graph::parse("net.toml", text, Shape::Row(6), 2).unwrap();
+    let again = comes_back(&Net::new(graph, Seed::new(5), &cpu()).unwrap(), false);
+    assert_eq!(again.graph().nodes().iter().filter(|node| matches!(node.op, lyceum_train::graph::Op::Lstm { .. })).count(), 2);
+    let pooled = "layers = [{ conv = 4, kernel = 3, padding = 1 }, { adaptive-average-pool = 2 }, { linear = 2 }]";
+    let graph = Graph::parse("net.toml", pooled, Shape::Images([1, 4, 6]), 2).unwrap();
+    comes_back(&Net::new(graph, Seed::new(5), &cpu()).unwrap(), true);
+}
+
+#[test]
 fn what_has_no_form_is_refused_by_name() {
-    let graph = Graph::parse("net.toml", r#"layers = [{ embedding = 4, symbols = 3 }, { lstm = 4 }, "last"]"#, Shape::Row(5), 4).unwrap();
+    let text = r#"layers = [{ adaptive-average-pool = 2, name = "parts" }, { linear = 2 }]"#;
+    let graph = Graph::parse("net.toml", text, Shape::Images([1, 5, 7]), 2).unwrap();
     let error = onnx::export(&Net::new(graph, Seed::new(1), &cpu()).unwrap(), Vec::new()).unwrap_err();
-    assert!(error.exit_code() == 2 && error.to_string().contains("`lstm1` (lstm)"), "{error}");
+    assert!(error.exit_code() == 2 && error.to_string().contains("`parts` (adaptive-average-pool)"), "{error}");
 }

@@ -33,7 +33,7 @@ impl Export {
                 "wrote {}: {} parameters, input {}, {} classes",
                 self.to.display(),
                 cost.parameters,
-                trained.input(),
+                trained.extents().iter().map(ToString::to_string).collect::<Vec<_>>().join("x"),
                 trained.classes.len()
             )
         });

@@ -30,6 +30,7 @@ pub(super) fn read(folders: &[&Path], reading: &Reading) -> Result<Named> {
     }
     let mut listed = folders.iter().map(|folder| pictures(folder, reading)).collect::<Result<Vec<_>>>()?;
     if let Some(groups) = &reading.groups {
+        super::check_groups(folders[0], groups, listed.iter().flatten().filter_map(|picture| picture.group.as_deref()))?;
         // Others need not be decoded.
         let wanted = |picture: &Picture| picture.group.as_ref().is_some_and(|group| groups.contains(group));
         listed.iter_mut().for_each(|pictures| pictures.retain(wanted));

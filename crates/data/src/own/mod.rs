@@ -142,9 +142,7 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Dataset> {
     };
     let Named { extent, mut parts } = named;
     if let Some(wanted) = &reading.groups {
-        if let Some(none) = wanted.iter().find(|group| !parts.iter().any(|part| part.groups.contains(group))) {
-            return Err(Error::damaged(path, format!("has no example of the group `{none}` (data.groups)")));
-        }
+        check_groups(path, wanted, parts.iter().flat_map(|part| part.groups.iter().map(String::as_str)))?;
         parts.iter_mut().for_each(|part| part.keep(wanted));
     }
     let order = |names: &mut dyn Iterator<Item = &String>| -> Vec<String> {
@@ -188,6 +186,16 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Dataset> {
     let mut found = found.into_iter();
     let (train, names) = found.next().unwrap_or_else(|| (Examples::new(Inputs::bytes(Vec::new(), 0), Vec::new()), Vec::new()));
     Ok(Dataset { name, extent, classes, groups, names, train, test: found.next().map(|(test, _)| test) })
+}
+
+/// Errors where a group that is asked for is not among those that are found.
+fn check_groups<'a>(path: &Path, wanted: &[String], found: impl Iterator<Item = &'a str>) -> Result<()> {
+    let found: BTreeSet<&str> = found.collect();
+    let names = || found.iter().copied().collect::<Vec<_>>().join(", ");
+    let none = wanted.iter().find(|group| !found.contains(group.as_str()));
+    none.map_or(Ok(()), |none| {
+        Err(Error::damaged(path, format!("has no example of the group `{none}` (data.groups); allowed: {}", names())))
+    })
 }
 
 /// Examples whose labels are still names.

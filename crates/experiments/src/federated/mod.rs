@@ -317,7 +317,7 @@ impl Config {
         }
         let model = trainer.model(world.ledger.server.model(), world.ledger.server.statistics())?;
         let normalization = self.normalization.map(|numbers| Normalization::from(numbers).metadata()).unwrap_or_default();
-        onnx::save(run.folder(), &model, &data.classes, normalization)?;
+        onnx::save(run.folder(), &model, &data.classes, data.extent, normalization)?;
         Ok(progress)
     }
 

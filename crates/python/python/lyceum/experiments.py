@@ -12,6 +12,7 @@ True
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
@@ -35,6 +36,38 @@ class Finished(NamedTuple):
     table: str
     """The same as a table in Markdown."""
 
+    def metrics(self) -> list[dict[str, Any]]:
+        """What was logged on the way: a row for each line of each ``metrics.jsonl``; ``part`` is the arm, or seed and arm."""
+        rows = []
+        for file in sorted(self.folder.rglob("metrics.jsonl")):
+            part = file.parent.relative_to(self.folder).as_posix()
+            lines = file.read_text(encoding="utf-8").splitlines()
+            rows += [{"part": "" if part == "." else part, **json.loads(line)} for line in lines]
+        return rows
+
+    def to_pandas(self) -> Any:
+        """:meth:`metrics` as a ``pandas.DataFrame``."""
+        import pandas
+
+        return pandas.DataFrame(self.metrics())
+
+    def to_arrow(self) -> Any:
+        """:meth:`metrics` as a ``pyarrow.Table``."""
+        import pyarrow
+
+        rows = self.metrics()
+        # A column of the first row alone would be all that a list of rows tells of its columns.
+        names = dict.fromkeys(name for row in rows for name in row)
+        return pyarrow.table({name: [row.get(name) for row in rows] for name in names})
+
+    def report(self) -> str:
+        """The report, one HTML page with all tables and charts."""
+        return (self.folder / "report.html").read_text(encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        page = html.escape(self.report(), quote=True)
+        return f'<iframe srcdoc="{page}" style="width: 100%; height: 640px; border: 1px solid #8884" title="{html.escape(str(self.folder))}"></iframe>'
+
 
 def experiments() -> dict[str, str]:
     """The experiments that a recipe can name, with a line on each."""
@@ -53,11 +86,11 @@ def run(
     Parameters
     ----------
     recipe
-        The path of a TOML file, or the same as a dictionary.
+        The path of a TOML file, the text of one (of several lines), or the same as a dictionary.
     out
         The run folder, absent or empty; by default ``runs/NAME``, or ``runs/NAME-2`` and so on where that is taken.
     set
-        Keys of a recipe that has a path, for example ``{"training.epochs": 5}``, with other values.
+        Keys with other values than the recipe has, for example ``{"training.epochs": 5}``, with other values.
     progress
         Whether progress is shown on standard error.
 
@@ -67,12 +100,11 @@ def run(
         The recipe has a mistake, or the folder is taken. Nothing was written.
     """
     out = None if out is None else fspath(out)
-    if isinstance(recipe, Mapping):
-        if set is not None:
-            raise ValueError("set: found together with a recipe that is a dictionary; allowed: the path of a recipe")
-        text = "".join(f"{_string(key)} = {_toml(value)}\n" for key, value in recipe.items())
-        return _finished(_native.run(None, text, [], out, progress))
     changes = [f"{key}={_toml(value)}" for key, value in (set or {}).items()]
+    if isinstance(recipe, Mapping):
+        recipe = "".join(f"{_string(key)} = {_toml(value)}\n" for key, value in recipe.items()) + "\n"
+    if isinstance(recipe, str) and "\n" in recipe:
+        return _finished(_native.run(None, recipe, changes, out, progress))
     return _finished(_native.run(fspath(recipe), None, changes, out, progress))
 
 

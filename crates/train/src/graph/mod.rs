@@ -200,6 +200,11 @@ impl Graph {
         self.layers.iter().find(|place| place.node == node).map(|place| place.name.as_str())
     }
 
+    /// The names of all layers of a node.
+    pub(crate) fn places_of(&self, node: usize) -> impl Iterator<Item = &str> {
+        self.layers.iter().filter(move |place| place.node == node).map(|place| place.name.as_str())
+    }
+
     /// A node whose value nobody reads, besides the last.
     pub fn unread(&self) -> Option<&Node> {
         let before_last = self.nodes.len().saturating_sub(1);

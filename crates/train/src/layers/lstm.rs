@@ -15,16 +15,16 @@ use crate::Pass;
 /// ```text
 /// i, f, o = σ(Wx + Uh + b),  g = tanh(Wx + Uh + b),  c ← f∘c + i∘g,  h ← o∘tanh c
 /// ```
+///
+/// from h = 0 and c = 0; b is the sum of both layers' biases.
 pub(crate) fn lstm(x: Tensor<2>, steps: usize, input: &Linear, recurrent: &Linear, pass: &mut Pass) -> Vec<Tensor<2>> {
     let n = x.dims()[0] / steps;
     let given = input.forward(x, Activation::None, pass);
     let (mut states, mut memory): (Vec<Tensor<2>>, Option<Tensor<2>>) = (Vec::with_capacity(steps), None);
     for step in 0..steps {
-        let mut gates = given.clone().narrow(0, step * n, n);
-        if let Some(state) = states.last() {
-            gates = gates + recurrent.forward(state.clone(), Activation::None, pass);
-        }
-        let width = gates.dims()[1] / 4;
+        let width = given.dims()[1] / 4;
+        let state = states.last().cloned().unwrap_or_else(|| Tensor::zeros([n, width], &given.device()).autodiff());
+        let gates = given.clone().narrow(0, step * n, n) + recurrent.forward(state, Activation::None, pass);
         let gate = |number: usize| gates.clone().narrow(1, number * width, width);
         let new = sigmoid(gate(0)) * tanh(gate(2));
         let kept = match memory {

@@ -19,16 +19,22 @@ const OPSET: i64 = 17;
 ///
 /// # Errors
 ///
-/// Operations that ONNX has no form for: embeddings of images, LSTMs, operations of other crates; all of them are named.
+/// Operations that ONNX has no form for: adaptive pooling into parts of several sizes, operations of other crates; all of them are named.
 pub fn export(net: &Net, metadata: Vec<(String, String)>) -> Result<Model> {
     let graph = net.graph();
-    let has_form = |op: &Op| match op {
-        Op::Lstm { .. } | Op::AdaptiveAveragePool { .. } => false,
+    let has_form = |op: &Op, reads: Shape| match op {
+        Op::AdaptiveAveragePool { size } => {
+            matches!(reads, Shape::Images([_, height, width]) if height.is_multiple_of(*size) && width.is_multiple_of(*size))
+        }
         Op::Custom(_) => Opaque::of(op).is_some(),
         _ => true,
     };
-    let without: Vec<String> =
-        graph.nodes().iter().filter(|node| !has_form(&node.op)).map(|node| format!("`{}` ({})", node.name, node.op)).collect();
+    let without: Vec<String> = graph
+        .nodes()
+        .iter()
+        .filter(|node| !has_form(&node.op, graph.shape(*node.inputs.first().unwrap_or(&Port::Input))))
+        .map(|node| format!("`{}` ({})", node.name, node.op))
+        .collect();
     if !without.is_empty() {
         return Err(Error::invalid("the network", without.join(", "), "operations that ONNX has a form for"));
     }
@@ -60,6 +66,9 @@ pub fn export(net: &Net, metadata: Vec<(String, String)>) -> Result<Model> {
 }
 
 const INPUT: &str = "input";
+
+/// Which of our gates of long short-term memory comes at each place of ONNX's.
+pub(super) const ORDER: [usize; 4] = [0, 3, 1, 2];
 
 struct Export<'a> {
     graph: &'a crate::graph::Graph,
@@ -296,8 +305,40 @@ impl Export<'_> {
                 self.model.nodes.extend(nodes);
                 self.model.weights.extend(weights);
             }
-            Op::Lstm { .. } | Op::AdaptiveAveragePool { .. } => unreachable!("refused before"),
+            Op::Lstm { width } => self.lstm(name, first(), number, *width)?,
+            Op::AdaptiveAveragePool { size } => {
+                let Shape::Images([_, height, width]) = shapes[0] else { return Err(Error::Failed(format!("`{name}` reads no images"))) };
+                let parts = [height / size.max(&1), width / size.max(&1)];
+                self.push("AveragePool", name, &[first()], of_pool(parts, parts, [[0; 2]; 2]));
+            }
         }
+        Ok(())
+    }
+
+    /// Steps come first in ONNX, then the examples; its gates are i, o, f, c, ours i, f, c, o.
+    fn lstm(&mut self, name: &str, input: String, number: usize, width: usize) -> Result<()> {
+        let mut weights = Vec::new();
+        let mut biases = Vec::new();
+        for place in self.graph.places_of(number).map(str::to_owned).collect::<Vec<_>>() {
+            let (dims, weight) = self.parameter(&place, "weight")?;
+            let (_, bias) = self.parameter(&place, "bias")?;
+            let row = |column: usize| (0..dims[0]).map(move |input| (input, column));
+            let columns = ORDER.iter().flat_map(|gate| gate * width..(gate + 1) * width);
+            weights.push((
+                dims[0],
+                columns.clone().flat_map(row).map(|(input, column)| weight[input * 4 * width + column]).collect::<Vec<f32>>(),
+            ));
+            biases.extend(columns.map(|column| bias[column]));
+        }
+        let mut reads = vec![self.push("Transpose", &format!("{name}.steps"), &[input], vec![("perm", Attribute::Ints(vec![1, 0, 2]))])];
+        for ((inputs, weight), slot) in weights.into_iter().zip(["input", "recurrent"]) {
+            reads.push(self.floats(&format!("{name}.{slot}"), &[1, 4 * width, inputs], weight)?);
+        }
+        reads.push(self.floats(&format!("{name}.bias"), &[1, 8 * width], biases)?);
+        let all = self.push("LSTM", &format!("{name}.all"), &reads, vec![("hidden_size", Attribute::Int(width as i64))]);
+        let axis = self.weight(&format!("{name}.axis"), Tensor::ints(vec![1]));
+        let states = self.push("Squeeze", &format!("{name}.states"), &[all, axis], vec![]);
+        self.push("Transpose", name, &[states], vec![("perm", Attribute::Ints(vec![1, 0, 2]))]);
         Ok(())
     }
 

@@ -267,6 +267,11 @@ impl<'a> Import<'a> {
         Ok(Imported { graph, weights: self.weights, metadata: self.model.metadata.clone() })
     }
 
+    /// Whether a value is asked for.
+    pub(super) fn is_read(&self, name: &str) -> bool {
+        self.readers.contains_key(name)
+    }
+
     fn held(&self, name: &str) -> Option<Held> {
         if name.is_empty() {
             return None;

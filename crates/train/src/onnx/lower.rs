@@ -98,6 +98,7 @@ impl Import<'_> {
             "GlobalMaxPool" => self.global(node, &x, Op::GlobalMaxPool, true)?,
             "ReduceMean" => self.reduce_mean(node, &x, known(1))?,
             "Softmax" => self.softmax(node, &x)?,
+            "LSTM" => return self.lstm(node, &x, reads),
             "Concat" => self.concat(node, reads)?,
             "Split" => return self.split(node, &x, known(1)),
             "Slice" => self.slice(node, &x, [known(1), known(2), known(3), known(4)])?,
@@ -522,6 +523,64 @@ impl Import<'_> {
         let name = format!("Net.{}", self.graph.name(port));
         self.weights.push(lyceum_core::Array::new(name, vec![symbols, width], vectors.iter().copied().collect()));
         Ok(Some(Given::new(port, &[steps, width])))
+    }
+
+    /// One direction, from states of 0, with the usual functions; the states after all steps, and the last.
+    fn lstm(&mut self, node: &Node, x: &Given, reads: &[Option<Held>]) -> Result<Option<Vec<Given>>, String> {
+        let floats = |number: usize| match reads.get(number) {
+            Some(Some(Held::Known(tensor))) => tensor.as_floats().ok(),
+            _ => None,
+        };
+        let absent = |number: usize| matches!(reads.get(number), None | Some(None));
+        let zero = |number: usize| absent(number) || floats(number).is_some_and(|state| state.iter().all(|value| *value == 0.0));
+        let batch_first = node.int("layout", 0) == 1;
+        let usual = node.text("direction", "forward") == "forward"
+            && !["activations", "activation_alpha", "activation_beta", "clip"].iter().any(|name| node.attributes.contains_key(*name))
+            && node.int("input_forget", 0) == 0;
+        let lies = x.batch == 1 && x.extents.len() == 2 && x.order == if batch_first { [0, 1, 2] } else { [1, 0, 2] };
+        let reads_memory = node.outputs.get(2).is_some_and(|name| self.is_read(name));
+        let (Some(weight), Some(recurrent)) = (floats(1), floats(2)) else { return Ok(None) };
+        if !usual || !lies || reads_memory || !absent(4) || !zero(5) || !zero(6) || !absent(7) {
+            return Ok(None);
+        }
+        let [steps, inputs] = [x.extents[0], x.extents[1]];
+        let width = recurrent.shape().last().copied().unwrap_or(0);
+        if weight.shape() != [1, 4 * width, inputs] || recurrent.shape() != [1, 4 * width, width] {
+            return Err(format!("weights of {:?} and {:?} for {inputs} inputs", weight.shape(), recurrent.shape()));
+        }
+        let biases: Vec<f32> = match reads.get(3) {
+            None | Some(None) => vec![0.0; 8 * width],
+            _ => floats(3).map(|bias| bias.iter().copied().collect()).unwrap_or_default(),
+        };
+        if biases.len() != 8 * width {
+            return Err(format!("biases of {} numbers; allowed: {}", biases.len(), 8 * width));
+        }
+        let mut weights = Vec::new();
+        for (part, (values, slots)) in
+            [(weight, ["input.weight", "input.bias"]), (recurrent, ["recurrent.weight", "recurrent.bias"])].into_iter().enumerate()
+        {
+            let inputs = values.shape()[2];
+            let (mut own, mut bias) = (vec![0.0; inputs * 4 * width], vec![0.0; 4 * width]);
+            for (place, gate) in super::export::ORDER.into_iter().enumerate() {
+                for unit in 0..width {
+                    let (from, to) = (place * width + unit, gate * width + unit);
+                    bias[to] = biases[part * 4 * width + from];
+                    (0..inputs).for_each(|input| own[input * 4 * width + to] = values[[0, from, input]]);
+                }
+            }
+            weights.push((slots[0], vec![inputs, 4 * width], own));
+            weights.push((slots[1], vec![4 * width], bias));
+        }
+        let port = self.shaped(x, Shape::Sequence([steps, inputs]))?;
+        let port = self.emit_with(&node.name, Op::Lstm { width }, port, weights)?;
+        let order = if batch_first { vec![0, 1, 2, 3] } else { vec![1, 2, 0, 3] };
+        let mut found = vec![Given { port, batch: 1, extents: vec![steps, 1, width], order }];
+        if node.outputs.get(1).is_some_and(|name| self.is_read(name)) {
+            let port = self.emit(&format!("{}.last", node.name), Op::Last, &[port])?;
+            let order = if batch_first { vec![0, 1, 2] } else { vec![1, 0, 2] };
+            found.push(Given { port, batch: 1, extents: vec![1, width], order });
+        }
+        Ok(Some(found))
     }
 
     fn batch_norm(&mut self, node: &Node, x: &Given, numbers: [Option<&Tensor>; 4]) -> Lowered {

@@ -8,13 +8,14 @@ mod opaque;
 use std::path::Path;
 
 use lyceum_core::{Error, Result};
+use lyceum_data::Extent;
 use lyceum_onnx::Model;
 
 pub use self::{
     export::export,
     import::{Imported, import},
 };
-use crate::graph::Net;
+use crate::graph::{Net, Shape};
 
 /// What an arm of a run keeps its network in.
 pub const FILE: &str = "model.onnx";
@@ -38,13 +39,20 @@ pub fn with_classes(classes: &[String], mut metadata: Vec<(String, String)>) -> 
     metadata
 }
 
-/// Writes a trained network into a folder, with the names of its classes and what else is known of it; nothing where ONNX has no form for
-/// the network.
+/// The key of a model's metadata that has the extents of the pictures which the network reads as rows of numbers.
+pub const PICTURE: &str = "lyceum.picture";
+
+/// Writes a trained network into a folder, with the names of its classes, the extent of its examples and what else is known of it; nothing
+/// where ONNX has no form for the network.
 ///
 /// # Errors
 ///
 /// What the system says.
-pub fn save(folder: &Path, net: &Net, classes: &[String], metadata: Vec<(String, String)>) -> Result<()> {
+pub fn save(folder: &Path, net: &Net, classes: &[String], extent: Extent, mut metadata: Vec<(String, String)>) -> Result<()> {
+    let Extent { channels, height, width } = extent;
+    if height > 1 && !matches!(net.graph().input(), Shape::Images(_)) {
+        metadata.push((PICTURE.to_owned(), serde_json::json!([channels, height, width]).to_string()));
+    }
     match export(net, with_classes(classes, metadata)) {
         Ok(model) => model.write(&folder.join(FILE)),
         Err(Error::Invalid { .. }) => Ok(()),

@@ -12,12 +12,10 @@ use std::{
 use lyceum_conformal::{Known, Predictor as Sets, conformal::Copies, metrics};
 use lyceum_core::{Error, Progress, Result, interrupt, report::Table};
 use lyceum_data::{
-    Extent,
     formats::{npy, picture},
     own::{Fit, Layout},
 };
 use lyceum_experiments::trained::{Normalization, Opening, Trained};
-use lyceum_train::graph::Shape;
 use ndarray::{Array2, ArrayView1};
 use serde_json::json;
 
@@ -246,11 +244,7 @@ impl Work<'_> {
     /// Reads pictures on all cores, and predicts them.
     fn pictures(&mut self, pictures: Vec<Example>) -> Result<()> {
         let Some(first) = pictures.first() else { return Ok(()) };
-        let Shape::Images([channels, height, width]) = self.trained.input() else {
-            let allowed = format!("rows of {} numbers: the network reads no images", self.trained.input().len());
-            return Err(Error::invalid("INPUT", &first.name, allowed));
-        };
-        let extent = Extent { channels, height, width };
+        let extent = self.trained.picture(&first.name)?;
         let paths: Vec<&Path> = pictures.iter().map(|picture| Path::new(&picture.name)).collect();
         let read = picture::read_all(&paths, extent, self.fit);
         let (mut examples, mut rows) = (Vec::new(), Vec::new());
