@@ -33,6 +33,24 @@ def test_a_run_and_its_folder(tmp_path):
     assert again.values != found.values
     same = lyceum.run(found.folder / "recipe.toml", out=tmp_path / "same")
     assert same.values == found.values
+    text = (found.folder / "recipe.toml").read_text()
+    assert lyceum.run(text, out=tmp_path / "text").values == found.values
+    for recipe in (text, RECIPE):
+        assert lyceum.run(recipe, set={"training.epochs": 4}, out=tmp_path / f"set-{type(recipe).__name__}").values == again.values
+
+
+def test_metrics_and_the_notebook(tmp_path):
+    found = lyceum.run(RECIPE, out=tmp_path / "run")
+    rows = found.metrics()
+    assert [row["part"] for row in rows] == ["SAM"] * 3 + ["SGD"] * 3 and all("train_loss" in row for row in rows)
+    pandas, pyarrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    frame = found.to_pandas()
+    assert isinstance(frame, pandas.DataFrame) and len(frame) == 6 and frame.groupby("part").train_loss.last().notna().all()
+    table = found.to_arrow()
+    assert isinstance(table, pyarrow.Table) and table.column_names == list(frame.columns) and table.num_rows == 6
+    assert found.report().startswith("<!doctype html>") or "<html" in found.report()
+    page = found._repr_html_()
+    assert page.startswith("<iframe srcdoc=") and "<svg" not in page.split('style="')[0].replace("&lt;svg", "") and "&lt;" in page
 
 
 def test_values_of_python_are_those_of_toml():
@@ -64,8 +82,8 @@ def test_mistakes(tmp_path):
         assert not out.exists()
     with pytest.raises(FileNotFoundError):
         lyceum.run(tmp_path / "none.toml")
-    with pytest.raises(ValueError, match="set"):
-        lyceum.run(RECIPE, set={"seed": 1}, out=out)
+    with pytest.raises(ValueError, match="epocs"):
+        lyceum.run(RECIPE, set={"training.epocs": 1}, out=out)
 
 
 def test_experiments_are_those_of_the_command_line():

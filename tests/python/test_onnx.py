@@ -93,6 +93,44 @@ def test_networks_with_a_name_in_onnxruntime(name, tmp_path):
     assert close(onnxruntime.InferenceSession(tmp_path / "again.onnx").run(None, {"input": x})[0], expected, 1e-4)
 
 
+def test_recurrent_networks_in_onnxruntime(tmp_path):
+    shown = subprocess.run([LYCEUM, "model", "show", "{ lstm = { hidden = 12 } }", "--input", "1x1x20", "--classes", "30", "--onnx", tmp_path / "net.onnx"], capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    onnx.checker.check_model(onnx.load(tmp_path / "net.onnx"), full_check=True)
+    x = np.random.default_rng(0).integers(0, 30, (5, 20)).astype(np.float32)
+    expected = onnxruntime.InferenceSession(tmp_path / "net.onnx").run(None, {"input": x})[0]
+    assert np.ptp(expected) > 0.01 and close(Model.load(tmp_path / "net.onnx").logits(x), expected)
+
+
+@pytest.mark.parametrize("batch_first, last", [(True, "state"), (True, "output"), (False, "output")])
+def test_recurrent_networks_of_pytorch(batch_first, last, tmp_path):
+    torch = pytest.importorskip("torch")
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cells, self.head = torch.nn.LSTM(6, 5, batch_first=batch_first), torch.nn.Linear(5, 3)
+
+        def forward(self, x):
+            out, (state, _) = self.cells(x if batch_first else x.transpose(0, 1))
+            return self.head(state[-1] if last == "state" else out[:, -1] if batch_first else out[-1])
+
+    torch.manual_seed(0)
+    net, x = Net().eval(), torch.randn(4, 7, 6)
+    torch.onnx.export(net, (x,), tmp_path / "net.onnx", input_names=["x"], dynamic_axes={"x": {0: "n"}}, dynamo=False)
+    model = Model.load(tmp_path / "net.onnx")
+    assert model.input_shape == (7, 6) and close(model.logits(x.numpy()), net(x).detach().numpy())
+
+
+@pytest.mark.parametrize("name", ["squeezenet", "shufflenet"])
+def test_light_topologies_of_the_format(name):
+    file = pathlib.Path(onnx.__file__).parent / "backend/test/data/light" / f"light_{name}.onnx"
+    session = onnxruntime.InferenceSession(file)
+    x = np.random.default_rng(0).normal(size=(1, 3, 224, 224)).astype(np.float32)
+    expected = session.run(None, {session.get_inputs()[0].name: x})[0].reshape(1, -1)
+    assert close(Model.load(file).predict_proba(x), expected)
+
+
 def test_a_run_is_a_model(tmp_path):
     recipe = {
         "experiment": "certify", "seed": 1, "data": {"name": "digits"}, "model": {"cnn": {"channels": [8], "hidden": 16}}, "training": {"epochs": 3},

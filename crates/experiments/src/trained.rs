@@ -9,15 +9,16 @@ use lyceum_conformal::{
     Known, Names, PredictionSets, Predictor as Sets,
     conformal::{Copies, softmax_row},
 };
-use lyceum_core::{Error, Result, Seed};
+use lyceum_core::{Error, Result, Seed, array};
 use lyceum_data::Extent;
 use lyceum_onnx::Model;
 use lyceum_train::{
-    Net, cpu,
+    ModelConfig, Net, ParamSpace, cpu,
     graph::{Predictor, Shape},
     onnx,
 };
 use ndarray::{Array2, ArrayView2};
+use serde::Deserialize;
 
 /// Keys of a model's metadata, besides [`onnx::CLASSES`]: the temperature, the calibrated sets as JSON, and what inputs are normalised by.
 const TEMPERATURE: &str = "lyceum.temperature";
@@ -159,13 +160,16 @@ pub fn file_of(path: &Path) -> Result<PathBuf> {
 }
 
 impl Trained {
-    /// Opens a model: an ONNX file, an arm's folder, or a run with one arm. A softmax at the end of the network is left out, so that it
-    /// gives logits.
+    /// Opens a model: an ONNX file, an arm's folder, a run with one arm, or weights of a run (a .safetensors file in an arm's folder). A
+    /// softmax at the end of the network is left out, so that it gives logits.
     ///
     /// # Errors
     ///
     /// Files that are no models, and models that do not fit; see [`onnx::import`].
     pub fn open(path: &Path, opening: &Opening) -> Result<Self> {
+        if path.extension().is_some_and(|extension| extension == "safetensors") {
+            return Self::of_weights(path);
+        }
         let file = file_of(path)?;
         let model = Model::read(&file)?;
         let imported = onnx::import(&file, &model, opening.input, opening.output.as_deref())?;
@@ -213,6 +217,36 @@ impl Trained {
             (_, None) => None,
         };
         Ok(Self { picture, net, predictor, classes, temperature, sets, groups: names.unwrap_or_default().groups, normalization })
+    }
+
+    /// Other weights of a run's network: of its best epoch, of a checkpoint. Temperature and sets are of the last epoch, and left out.
+    fn of_weights(path: &Path) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct OfRecipe {
+            model: ModelConfig,
+        }
+        let bytes = fs::read(path).map_err(Error::missing_or_io("read", path, "The weights of a run were to be here."))?;
+        let arrays = array::decode(path, &bytes)?;
+        let above = |file: &str| path.ancestors().skip(1).map(|folder| folder.join(file)).find(|file| file.is_file());
+        let missing =
+            || Error::damaged(path, "lies in no run; allowed: weights in the folder of an arm, beside whose model.onnx they belong");
+        let (recipe, kept) = above("recipe.toml").zip(above(onnx::FILE)).ok_or_else(missing)?;
+        let last = Self::open(&kept, &Opening::default())?;
+        let text = fs::read_to_string(&recipe).map_err(Error::io("read", &recipe))?;
+        let config: OfRecipe = toml::from_str(&text).map_err(|error| Error::damaged(&recipe, error.to_string()))?;
+        let extent = last.picture.unwrap_or(Extent { channels: 1, height: 1, width: last.input().len() });
+        let net = config.model.init(extent, last.classes.len(), Seed::new(0), &cpu())?;
+        let net = ParamSpace::of(&net).load(net, &arrays).map_err(|error| Error::damaged(path, error.to_string()))?;
+        let predictor = net.predictor()?;
+        Ok(Self {
+            net,
+            predictor,
+            temperature: 1.0,
+            sets: None,
+            groups: Vec::new(),
+            picture: Some(extent).filter(|extent| extent.height > 1),
+            ..last
+        })
     }
 
     /// The shape of an example.

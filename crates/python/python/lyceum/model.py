@@ -50,7 +50,7 @@ class Model:
         Parameters
         ----------
         path
-            A run folder with one arm, the folder of an arm, or an ONNX file of any origin.
+            A run folder with one arm, the folder of an arm, weights in it (``ARM/best/model.safetensors``), or an ONNX file of any origin.
         input
             The extents of an example, such as ``(3, 224, 224)``, where an ONNX file leaves them open.
         output

@@ -27,7 +27,7 @@ use self::{
 /// Which model
 #[derive(clap::Args)]
 pub(crate) struct Source {
-    /// The model: a run, an arm of one (RUN/ARM), or an ONNX file
+    /// The model: a run, an arm of one (RUN/ARM), weights in the folder of an arm (RUN/ARM/best/model.safetensors), or an ONNX file
     model: PathBuf,
 
     /// The shape of an example, for ONNX files that leave it open: channels, height and width
