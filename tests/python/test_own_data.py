@@ -266,3 +266,40 @@ def test_tables_of_numbers_are_predicted(tmp_path):
     assert told[0] == told[1] == told[2]
     own = {**recipe, "data": {"path": str(tmp_path / "t.parquet"), "group": "group"}}
     assert run(own, out=tmp_path / "parquet").values["a/test_accuracy"] > 0.8
+
+
+def test_texts(tmp_path):
+    rng = np.random.default_rng(0)
+    words = {"sea": ["wave", "tide", "salt", "großer Hai"], "sky": ["cloud", "wind", "blue", "ciel étoilé"]}
+    lines = []
+    for number in range(240):
+        label = ["sea", "sky"][number % 2]
+        lines.append({"text": " ".join(rng.choice(words[label], 3)), "label": label, "site": number % 3})
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    lstm = {"lstm": {"symbols": 257, "embedding": 8, "hidden": 16, "layers": 1}}
+    recipe = {**TRAIN, "model": lstm, "data": {"path": str(tmp_path / "t.jsonl"), "window": 24}, "training": {"epochs": 12, "batch_size": 16, "learning_rate": 0.02, "optimizer": {"adam": {}}}}
+    found = run(recipe, out=tmp_path / "run")
+    assert found.values["a/test_accuracy"] > 0.9, found.table
+    model = Model.load(found.folder)
+    assert model.predict(["wave tide", "cloud and blue"]).tolist() == ["sea", "sky"] and model.predict("salt").tolist() == ["sea"]
+    done = subprocess.run([LYCEUM, "--quiet", "predict", found.folder, tmp_path / "t.jsonl", "--out", tmp_path / "p.jsonl"], capture_output=True, text=True)
+    assert done.returncode == 0 and "| all " in done.stdout, done.stderr
+    told = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert [line["truth"] for line in told] == [line["label"] for line in lines]
+    assert [line["label"] for line in told] == model.predict([line["text"] for line in lines]).tolist()
+    piped = subprocess.run([LYCEUM, "predict", found.folder, "-"], input="wave\nwind\n", capture_output=True, text=True)
+    assert [line.split(",")[1] for line in piped.stdout.splitlines()] == ["label", "sea", "sky"], piped.stderr
+    bert = {"bert": {"symbols": 257, "width": 16, "heads": 2, "feed_forward": 32, "layers": 1}}
+    certify = {**recipe, "experiment": "certify", "model": bert, "data": {**recipe["data"], "held_out": 0.4}}
+    assert len(Model.load(run(certify, out=tmp_path / "certify").folder).predict_sets(["wave tide salt"])) == 1
+    federated = {"experiment": "federated", "seed": 1, "rounds": 2, "targets": [0.5], "data": {**recipe["data"], "group": "site", "held_out": 0.0}, "model": lstm, "clients": {"split": "groups"}, "local": {"epochs": 1}, "arm": [{"method": "fedavg"}]}
+    assert Model.load(run(federated, out=tmp_path / "federated").folder).predict("tide").shape == (1,)
+    for wrong, told in [({"model": {"lstm": {}}}, "model.lstm.symbols: absent"), ({"model": {"bert": {"symbols": 80}}}, "found 80"), ({"data": {**recipe["data"], "window": 0}}, "window"), ({"data": {**recipe["data"], "label": "kind"}}, "has no `kind`")]:
+        with pytest.raises(ValueError, match=told):
+            run({**recipe, **wrong}, out=tmp_path / "wrong")
+    (tmp_path / "bad.jsonl").write_text('{"text": "a", "label": 1}\n{"label": 2}')
+    with pytest.raises(ValueError, match="line 2: has no text"):
+        run({**recipe, "data": {"path": str(tmp_path / "bad.jsonl")}}, out=tmp_path / "wrong")
+    with pytest.raises(ValueError, match="not trained on texts"):
+        subprocess_model = run({**TRAIN, "model": "linear", "data": {"name": "digits", "limit": 50}, "training": {"epochs": 1}}, out=tmp_path / "digits")
+        Model.load(subprocess_model.folder)._native.texts(["a"])

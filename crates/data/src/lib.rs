@@ -19,7 +19,7 @@
 //! | [`catalog`] | the sets that have a name: digits, mnist, fashion-mnist, cifar10, cifar100 |
 //! | [`cache`] | where files are looked for, checksums |
 //! | [`formats`] | IDX, CIFAR, npy/npz, Parquet (feature `parquet`), pictures |
-//! | [`own`] | a user's own examples: folders of pictures, arrays, tables |
+//! | [`own`] | a user's own examples: folders of pictures, arrays, tables, texts |
 //! | [`split`] | random and stratified splits, permutations of pixels |
 //! | [`partition`] | examples spread over clients: even, Dirichlet, shards, log-normal sizes |
 //! | [`characters`] | text of many speakers, a client each |

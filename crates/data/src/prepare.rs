@@ -24,7 +24,8 @@ pub struct DataConfig {
     #[schemars(extend("enum" = catalog::names()))]
     pub name: String,
     /// Examples of one's own: a folder with a folder of PNG or JPEG files for each class (or folders `train` and `test` of that kind, or a
-    /// `metadata.csv` with `file_name` and `label`), a .npz file with `x` and `y` (or `x_train`, `y_train`, `x_test`, `y_test`), or a .csv or .parquet table ([`own`]).
+    /// `metadata.csv` with `file_name` and `label`), a .npz file with `x` and `y` (or `x_train`, `y_train`, `x_test`, `y_test`), a .csv or .parquet table, or a .jsonl
+    /// file with `text` and `label` ([`own`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
     /// Of own pictures: height and width that they are scaled to; those of the first one if absent.
@@ -42,6 +43,9 @@ pub struct DataConfig {
     /// Of own tables, and of `metadata.csv`: the column that has the labels; `label` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// Of own texts: how many symbols of each are read, the bytes of UTF-8; 128 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
+    pub window: Option<usize>,
     /// Of own tables, and of `metadata.csv`: the column that has the groups (clients, sites, patients), or the array of a .npz file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
@@ -112,6 +116,8 @@ pub struct Prepared {
     pub held_out: Examples,
     /// For testing.
     pub test: Examples,
+    /// Whether examples are texts.
+    pub text: bool,
     /// The names of the groups, where there are groups.
     pub groups: Vec<String>,
     /// Where each of the examples went that were split.
@@ -166,7 +172,7 @@ impl Prepared {
     /// Examples for training and testing, none of them held out.
     pub fn new(extent: Extent, classes: Vec<String>, train: Examples, test: Examples) -> Self {
         let held_out = train.subset(&[]);
-        Self { extent, classes, wrong_labels: 0, held_out, test, train, groups: Vec::new(), split: Split::default() }
+        Self { extent, classes, wrong_labels: 0, held_out, test, train, text: false, groups: Vec::new(), split: Split::default() }
     }
 }
 
@@ -181,6 +187,7 @@ impl DataConfig {
             fit: Fit::default(),
             layout: Layout::default(),
             label: None,
+            window: None,
             group: None,
             groups: None,
             classes: None,
@@ -204,8 +211,13 @@ impl DataConfig {
 
     /// How own examples are read.
     fn reading(&self, cache: &Cache) -> Reading {
-        let Self { size, channels, fit, layout, label, group, groups, classes, skip_bad, .. } = self.clone();
-        Reading { size, channels, fit, layout, label, group, groups, classes, skip_bad, spill: cache.folder("") }
+        let Self { size, channels, fit, layout, label, window, group, groups, classes, skip_bad, .. } = self.clone();
+        Reading { size, channels, fit, layout, label, window, group, groups, classes, skip_bad, spill: cache.folder("") }
+    }
+
+    /// Whether examples are texts: rows of [`own::text::SYMBOLS`] symbols.
+    pub fn is_text(&self) -> bool {
+        self.path.as_ref().is_some_and(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
     }
 
     /// Whether examples may have groups.
@@ -315,6 +327,7 @@ impl DataConfig {
             wrong_labels: wrong.len(),
             held_out: all.subset(&held_out),
             test,
+            text: self.is_text(),
             groups: dataset.groups,
             split,
         })

@@ -101,6 +101,7 @@ impl Experiment for ActiveTesting {
 
     fn check(&self, config: &Config) -> Result<(), Violation> {
         config.data.check("data")?;
+        config.model.check_data(&config.data)?;
         if let Ok(entry) = lyceum_data::catalog::find(&config.data.name) {
             config.model.check("model", entry.extent, entry.classes)?;
             config.surrogate.model.check("surrogate.model", entry.extent, entry.classes)?;

@@ -153,6 +153,7 @@ impl Experiment for ActiveTraining {
 
     fn check(&self, config: &Config) -> Result<(), Violation> {
         config.data.check("data")?;
+        config.model.check_data(&config.data)?;
         let Acquisition { class_shares, score, samples, start, labels, proposal, .. } = &config.acquisition;
         check_labels("acquisition.labels", labels, usize::MAX)?;
         if labels[0] < *start {

@@ -118,7 +118,7 @@ impl Experiment for Certify {
             // RAPS is what a user asks for.
             let sets = one.sets.last().map(|(_, conformal, _)| Predictor::Marginal(conformal.clone()));
             let metadata = trained::metadata(one.temperature, sets.as_ref(), &[])?;
-            onnx::save(&run.folder().join(&one.arm.name), &one.arm.model, &data.classes, data.extent, metadata)?;
+            onnx::save(&run.folder().join(&one.arm.name), &one.arm.model, &data.classes, &data, metadata)?;
         }
         let headline = vec![
             Measure::share("test_accuracy", "test accuracy"),

@@ -137,6 +137,7 @@ impl Experiment for Continual {
 
     fn check(&self, config: &Config) -> Result<(), Violation> {
         config.data.check("data")?;
+        config.model.check_data(&config.data)?;
         let wrong = |key: &str, message: String| Err(Violation::new(key, message));
         if config.strategy.is_empty() {
             return wrong("strategy", "found none; allowed: at least one".into());
@@ -267,7 +268,7 @@ impl Experiment for Continual {
             // With HAT, what the network says depends on the task's masks.
             if !matches!(arm.method, StrategyConfig::Hat(_)) && progress.diverged.is_none() {
                 let normalization = config.normalization.map(|numbers| Normalization::from(numbers).metadata()).unwrap_or_default();
-                onnx::save(part.folder(), &model, &config.stream.output_names(&data, run.seed()), data.extent, normalization)?;
+                onnx::save(part.folder(), &model, &config.stream.output_names(&data, run.seed()), &data, normalization)?;
             }
             learnt.push(Learnt { name: arm.name().to_owned(), joint, progress });
         }

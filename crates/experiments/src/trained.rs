@@ -10,7 +10,7 @@ use lyceum_conformal::{
     conformal::{Copies, softmax_row},
 };
 use lyceum_core::{Error, Result, Seed, array};
-use lyceum_data::Extent;
+use lyceum_data::{Extent, own::text};
 use lyceum_onnx::Model;
 use lyceum_train::{
     ModelConfig, Net, ParamSpace, cpu,
@@ -96,6 +96,7 @@ pub struct Trained {
     /// What inputs are normalised by.
     pub normalization: Normalization,
     picture: Option<Extent>,
+    text: bool,
 }
 
 /// What a file may leave open.
@@ -216,7 +217,12 @@ impl Trained {
             }
             (_, None) => None,
         };
-        Ok(Self { picture, net, predictor, classes, temperature, sets, groups: names.unwrap_or_default().groups, normalization })
+        let text = match told(onnx::TEXT) {
+            None => false,
+            Some("bytes") => true,
+            Some(other) => return Err(wrong(onnx::TEXT, other)),
+        };
+        Ok(Self { text, picture, net, predictor, classes, temperature, sets, groups: names.unwrap_or_default().groups, normalization })
     }
 
     /// Other weights of a run's network: of its best epoch, of a checkpoint. Temperature and sets are of the last epoch, and left out.
@@ -264,6 +270,24 @@ impl Trained {
             let allowed = format!("rows of {} numbers: the network reads no images", self.input().len());
             Error::invalid("the examples", asked, allowed)
         })
+    }
+
+    /// A row for a text.
+    ///
+    /// # Errors
+    ///
+    /// A model that reads no texts.
+    pub fn row_of_text(&self, text: &str) -> Result<Vec<f32>> {
+        if self.text {
+            Ok(text::symbols(text, self.input().len()))
+        } else {
+            Err(Error::invalid("the examples", "texts", "numbers or pictures: the network was not trained on texts"))
+        }
+    }
+
+    /// Whether it reads texts.
+    pub fn reads_text(&self) -> bool {
+        self.text
     }
 
     /// The extents of an example: those of a picture, where it reads pictures, also as rows of numbers.
@@ -329,6 +353,9 @@ impl Trained {
     pub fn export(&self, path: &Path) -> Result<()> {
         let mut metadata = metadata(self.temperature, self.sets.as_ref(), &self.groups)?;
         metadata.extend(self.normalization.metadata());
+        if self.text {
+            metadata.push((onnx::TEXT.to_owned(), "bytes".to_owned()));
+        }
         if let (Some(Extent { channels, height, width }), false) = (self.picture, matches!(self.input(), Shape::Images(_))) {
             metadata.push((onnx::PICTURE.to_owned(), serde_json::json!([channels, height, width]).to_string()));
         }

@@ -111,6 +111,7 @@ impl Comparison {
     /// Rules between fields.
     pub fn check(&self) -> Result<(), Violation> {
         self.data.check("data")?;
+        self.model.check_data(&self.data)?;
         if let Ok(entry) = lyceum_data::catalog::find(&self.data.name) {
             self.model.check("model", entry.extent, entry.classes)?;
         }

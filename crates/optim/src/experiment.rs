@@ -36,7 +36,7 @@ impl Experiment for Train {
     fn run(&self, config: &Comparison, run: &Run) -> Result<Summary> {
         let (data, arms, diverged) = config.train(run)?;
         for arm in &arms {
-            onnx::save(&run.folder().join(&arm.name), &arm.model, &data.classes, data.extent, Vec::new())?;
+            onnx::save(&run.folder().join(&arm.name), &arm.model, &data.classes, &data, Vec::new())?;
         }
         let mut summary = Summary { table: table(&arms), headline: headline(), curves: measured_curves(), ..Summary::default() };
         arms.iter().for_each(|arm| summarise(arm, &mut summary));

@@ -77,6 +77,18 @@ impl PyModel {
         Ok(arrays(py, &detached(py, || self.0.sets_of(&mut Copies::default(), &logits, Known::default(), seed))?))
     }
 
+    #[getter]
+    fn reads_text(&self) -> bool {
+        self.0.reads_text()
+    }
+
+    /// Texts as rows: numbers of symbols.
+    fn texts<'py>(&self, py: Python<'py>, texts: Vec<String>) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let rows = texts.iter().map(|text| self.0.row_of_text(text)).collect::<Result<Vec<_>>>().map_err(exception)?;
+        let rows = Array2::from_shape_vec((texts.len(), self.0.input().len()), rows.concat());
+        Ok(rows.map_err(|error| exception(Error::Failed(error.to_string())))?.into_pyarray(py))
+    }
+
     /// Pictures as rows: values from 0 to 1.
     fn pictures<'py>(&self, py: Python<'py>, paths: Vec<PathBuf>, crop: bool) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let extent = self.0.picture("paths of pictures").map_err(exception)?;

@@ -58,7 +58,7 @@ fn the_gradient_equals_finite_differences_along_random_directions() {
 #[test]
 fn the_description_gives_what_the_encoder_gives() {
     let bert = model(0.0);
-    let config = ModelConfig::Bert { width: 16, heads: 2, feed_forward: 24, layers: 2, dropout: 0.0 };
+    let config = ModelConfig::Bert { symbols: None, width: 16, heads: 2, feed_forward: 24, layers: 2, dropout: 0.0 };
     let net = config.init(lyceum_data::Extent { channels: 1, height: 1, width: 12 }, 23, Seed::new(9), &cpu()).unwrap();
     let (space, of_bert) = (ParamSpace::of(&net), ParamSpace::of(&bert));
     let known = of_bert.arrays(&bert);

@@ -317,10 +317,10 @@ fn units_are_those_of_the_definition() {
     let symbols = lyceum_data::Extent { channels: 1, height: 1, width: 9 };
     let cnn = ModelConfig::Cnn { channels: vec![4, 6], hidden: 10, batch_norm: true, dropout: 0.0 };
     assert_eq!(count(&cnn, images), [("convolutions.0", 4), ("convolutions.1", 6), ("hidden", 10)].map(|(a, b)| (a.to_owned(), b)));
-    let lstm = ModelConfig::Lstm { embedding: 8, hidden: 100, layers: 2 };
+    let lstm = ModelConfig::Lstm { symbols: None, embedding: 8, hidden: 100, layers: 2 };
     assert_eq!(count(&lstm, symbols), [("embedding", 8), ("lstm.0", 100), ("lstm.1", 100)].map(|(a, b)| (a.to_owned(), b)));
     // Heads, and hidden units; what a layer normalisation sees stays.
-    let bert = ModelConfig::Bert { width: 12, heads: 3, feed_forward: 10, layers: 2, dropout: 0.0 };
+    let bert = ModelConfig::Bert { symbols: None, width: 12, heads: 3, feed_forward: 10, layers: 2, dropout: 0.0 };
     let expected = [("layers.0.qkv", 3), ("layers.0.inner", 10), ("layers.1.qkv", 3), ("layers.1.inner", 10)];
     assert_eq!(count(&bert, symbols), expected.map(|(a, b)| (a.to_owned(), b)));
     // A stage's channels are one group, as the sums tie them; each block has a group inside.
@@ -363,7 +363,7 @@ fn named_networks_are_sliced_and_folded() {
         let found = net.predictor().unwrap().logits(inputs(net.graph(), 6).view()).unwrap();
         assert!(differ(&all_of(&net).0, found.as_slice().unwrap()) <= 1e-4, "{config:?}");
     }
-    let bert = ModelConfig::Bert { width: 12, heads: 3, feed_forward: 10, layers: 2, dropout: 0.0 };
+    let bert = ModelConfig::Bert { symbols: None, width: 12, heads: 3, feed_forward: 10, layers: 2, dropout: 0.0 };
     let net = random_net(bert.graph(lyceum_data::Extent { channels: 1, height: 1, width: 6 }, CLASSES).unwrap(), 2);
     assert_eq!(check_slices(&net, |number| number % 2 == 0, 1e-5).unwrap(), 11);
 }

@@ -38,7 +38,7 @@ fn models() -> Vec<(&'static str, ModelConfig, Extent)> {
         ("cnn without normalisation", ModelConfig::Cnn { channels: vec![16, 32], hidden: 10, batch_norm: false, dropout: 0.3 }, EXTENT),
         ("feddyn-cnn", ModelConfig::FeddynCnn, Extent { channels: 3, height: 20, width: 23 }),
         ("resnet", ModelConfig::Resnet { widths: vec![4, 8], blocks: 1 }, colour),
-        ("lstm", ModelConfig::Lstm { embedding: 3, hidden: 4, layers: 2 }, SYMBOLS),
+        ("lstm", ModelConfig::Lstm { symbols: None, embedding: 3, hidden: 4, layers: 2 }, SYMBOLS),
     ]
 }
 
@@ -104,7 +104,7 @@ fn gradients_of_every_network_equal_finite_differences() {
 #[test]
 fn a_recurrent_network_follows_its_formulas() {
     let (embedding, hidden, symbols) = (3, 4, 3);
-    let model = ModelConfig::Lstm { embedding, hidden, layers: 2 }.init(SYMBOLS, symbols, Seed::new(5), &cpu()).unwrap();
+    let model = ModelConfig::Lstm { symbols: None, embedding, hidden, layers: 2 }.init(SYMBOLS, symbols, Seed::new(5), &cpu()).unwrap();
     let space = ParamSpace::of(&model);
     let arrays = space.arrays(&model);
     let values = |end: &str| arrays.iter().find(|array| array.name.ends_with(end)).unwrap().values.clone();

@@ -74,7 +74,7 @@ fn names_order_and_initial_values_stay_as_they_are() {
             0x81ff_2041_f1f2_2c24,
         ),
         (
-            ModelConfig::Lstm { embedding: 3, hidden: 4, layers: 2 },
+            ModelConfig::Lstm { symbols: None, embedding: 3, hidden: 4, layers: 2 },
             SYMBOLS,
             vec![
                 vec!["Lstm.embedding".into()],

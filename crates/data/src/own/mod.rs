@@ -1,8 +1,9 @@
-//! A user's own labelled examples: folders of pictures, arrays, tables.
+//! A user's own labelled examples: folders of pictures, arrays, tables, texts.
 
 mod arrays;
 mod folder;
 mod table;
+pub mod text;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -35,6 +36,8 @@ pub struct Reading {
     pub groups: Option<Vec<String>>,
     /// The classes, in their order; those that are found, in the order of their names, if absent.
     pub classes: Option<Vec<String>>,
+    /// How many symbols of a text are read; [`text::WINDOW`] if absent.
+    pub window: Option<usize>,
     /// Whether pictures that cannot be read are passed over.
     pub skip_bad: bool,
     /// Where a file goes for pictures that memory should not hold.
@@ -65,6 +68,7 @@ enum Source {
     Npz,
     Csv,
     Parquet,
+    Texts,
 }
 
 fn source(path: &Path) -> Result<Source> {
@@ -79,7 +83,8 @@ fn source(path: &Path) -> Result<Source> {
         Some("npz") => Ok(Source::Npz),
         Some("csv") => Ok(Source::Csv),
         Some("parquet") => Ok(Source::Parquet),
-        _ => Err(Error::invalid("data.path", path.display(), "a folder of pictures, or a .npz, .csv or .parquet file")),
+        Some("jsonl") => Ok(Source::Texts),
+        _ => Err(Error::invalid("data.path", path.display(), "a folder of pictures, or a .npz, .csv, .parquet or .jsonl file")),
     }
 }
 
@@ -135,6 +140,7 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Dataset> {
         Source::Parts => folder::read(&[&path.join("train"), &path.join("test")], reading)?,
         Source::Npz => arrays::read(path, reading)?,
         Source::Csv => table::read(path, reading)?,
+        Source::Texts => text::read(path, reading)?,
         #[cfg(feature = "parquet")]
         Source::Parquet => table::columns(path, reading)?,
         #[cfg(not(feature = "parquet"))]

@@ -172,6 +172,7 @@ impl Experiment for Federated {
         config.check_source()?;
         if let Some(data) = &config.data {
             data.check("data")?;
+            config.model.check_data(data)?;
         }
         let wrong = |key: &str, message: String| Err(Violation::new(key, message));
         if config.arm.is_empty() {
@@ -188,8 +189,9 @@ impl Experiment for Federated {
         {
             return wrong("normalization", format!("found [{mean}, {deviation}]; allowed: a finite mean and a deviation > 0"));
         }
-        if let (ModelConfig::Lstm { .. } | ModelConfig::Bert { .. }, None) = (&config.model, &config.characters) {
-            return wrong("model", "found a network for symbols without `characters`; allowed: another".into());
+        let texts = config.data.as_ref().is_some_and(DataConfig::is_text);
+        if let (ModelConfig::Lstm { .. } | ModelConfig::Bert { .. }, None, false) = (&config.model, &config.characters, texts) {
+            return wrong("model", "found a network for symbols without `characters` or texts; allowed: another".into());
         }
         if config.privacy.is_some()
             && let Some(arm) = config.arm.iter().find(|arm| !arm.method.is_private())
@@ -317,7 +319,7 @@ impl Config {
         }
         let model = trainer.model(world.ledger.server.model(), world.ledger.server.statistics())?;
         let normalization = self.normalization.map(|numbers| Normalization::from(numbers).metadata()).unwrap_or_default();
-        onnx::save(run.folder(), &model, &data.classes, data.extent, normalization)?;
+        onnx::save(run.folder(), &model, &data.classes, data, normalization)?;
         Ok(progress)
     }
 

@@ -34,7 +34,7 @@ class Model:
     """A trained network with the names of its classes, its temperature and its calibrated sets; :meth:`load` opens it.
 
     `X` is, everywhere, numbers (an example a row, or n x channels x height x width), or the path of a picture, or a list of paths: PNG and
-    JPEG files are scaled to what the network reads, values from 0 to 1.
+    JPEG files are scaled to what the network reads, values from 0 to 1. Of a model that was trained on texts it is a text, or a list of texts.
     """
 
     def __init__(self, native: _native.Model, loaded: tuple[Any, ...]) -> None:
@@ -110,6 +110,8 @@ class Model:
             raise ValueError(f"fit: found {fit!r}; allowed: 'stretch' or 'crop'")
         if isinstance(X, (str, PathLike)):
             X = [X]
+        if self._native.reads_text and isinstance(X, (list, tuple)) and all(isinstance(one, str) for one in X):
+            return self._native.texts(list(X))
         if isinstance(X, (list, tuple)) and X and all(isinstance(one, (str, PathLike)) for one in X):
             return self._native.pictures([fspath(one) for one in X], fit == "crop")
         values = as_numpy(X)

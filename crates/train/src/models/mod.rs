@@ -13,7 +13,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use lyceum_core::{Error, Result, Seed, Violation, range, run::Input};
-use lyceum_data::Extent;
+use lyceum_data::{Extent, own::text, prepare::DataConfig};
 use lyceum_onnx::Model;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -77,8 +77,11 @@ pub enum ModelConfig {
         #[serde(default = "resnet_blocks", with = "range::AtLeastOne")]
         blocks: usize,
     },
-    /// A recurrent network for rows of symbols: the classes are the symbols, and an input is the symbols so far.
+    /// A recurrent network for rows of symbols: the classes are the symbols, and an input is the symbols so far; or others, with `symbols`.
     Lstm {
+        /// How many symbols there are (257 in texts of one's own); as many as classes if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
+        symbols: Option<usize>,
         /// Numbers that stand for a symbol.
         #[serde(default = "lstm_embedding", with = "range::AtLeastOne")]
         embedding: usize,
@@ -92,6 +95,9 @@ pub enum ModelConfig {
     /// The encoder of BERT (Devlin et al. 2019) for rows of symbols, the symbols so far as in `lstm`: vectors of symbols and of places,
     /// layers of self-attention and feed-forward, each with a normalisation after its shortcut, and logits from the last step.
     Bert {
+        /// How many symbols there are (257 in texts of one's own); as many as classes if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
+        symbols: Option<usize>,
         /// Numbers that stand for a symbol; a multiple of `heads`.
         #[serde(default = "bert_width", with = "range::AtLeastOne")]
         width: usize,
@@ -194,6 +200,21 @@ impl ModelConfig {
         }
     }
 
+    /// Errors where these data are texts, and the network knows fewer symbols than they have.
+    pub fn check_data(&self, data: &DataConfig) -> Result<(), Violation> {
+        let (name, symbols) = match self {
+            Self::Lstm { symbols, .. } => ("lstm", symbols),
+            Self::Bert { symbols, .. } => ("bert", symbols),
+            _ => return Ok(()),
+        };
+        if data.is_text() && symbols.is_none_or(|symbols| symbols < text::SYMBOLS) {
+            let found = symbols.map_or_else(|| "absent".into(), |symbols| format!("found {symbols}"));
+            let message = format!("{found}; allowed with texts: {} (bytes, and what fills them up)", text::SYMBOLS);
+            return Err(Violation::new(format!("model.{name}.symbols"), message));
+        }
+        Ok(())
+    }
+
     /// The names of the classes that a model was trained for, where it tells them and keeps its last layer.
     ///
     /// # Errors
@@ -250,9 +271,11 @@ impl ModelConfig {
             Self::Cnn { channels, hidden, batch_norm, dropout } => zoo::cnn(extent, channels, *hidden, *batch_norm, *dropout, classes),
             Self::FeddynCnn => zoo::feddyn_cnn(extent, classes),
             Self::Resnet { widths, blocks } => zoo::resnet(extent, widths, *blocks, classes),
-            Self::Lstm { embedding, hidden, layers } => zoo::lstm(extent, *embedding, *hidden, *layers, classes),
-            Self::Bert { width, heads, feed_forward, layers, dropout } => {
-                zoo::bert(extent, [*width, *heads, *feed_forward], *layers, *dropout, classes)
+            Self::Lstm { symbols, embedding, hidden, layers } => {
+                zoo::lstm(extent, symbols.unwrap_or(classes), *embedding, *hidden, *layers, classes)
+            }
+            Self::Bert { symbols, width, heads, feed_forward, layers, dropout } => {
+                zoo::bert(extent, symbols.unwrap_or(classes), [*width, *heads, *feed_forward], *layers, *dropout, classes)
             }
             Self::File(file) => file.graph(extent, classes),
             Self::Onnx(onnx) => onnx.imported(extent, classes).map(|imported| imported.graph),

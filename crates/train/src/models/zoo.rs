@@ -131,14 +131,14 @@ pub(super) fn resnet(extent: Extent, widths: &[usize], blocks: usize, classes: u
 /// A recurrent network that says which symbol comes next: embeddings, layers of long short-term memory, and logits over the symbols from
 /// the last state. With embeddings of 8 numbers and two layers of 100 it is the network for Shakespeare of the FedDyn
 /// experiments.
-pub(super) fn lstm(extent: Extent, embedding: usize, width: usize, layers: usize, symbols: usize) -> Result<Graph> {
+pub(super) fn lstm(extent: Extent, symbols: usize, embedding: usize, width: usize, layers: usize, classes: usize) -> Result<Graph> {
     let mut net = Chain::new(Shape::Row(extent.width));
     net.then("embedding", Op::Embedding { symbols, width: embedding })?;
     for number in 0..layers {
         net.then(&format!("lstm.{number}"), Op::Lstm { width })?;
     }
     net.then("last", Op::Last)?;
-    net.then("output", Op::Linear { outputs: symbols })?;
+    net.then("output", Op::Linear { outputs: classes })?;
     Ok(net.graph.with_layers("Lstm", |places| {
         for place in places.iter_mut() {
             if let Some((number, part)) = place.name.strip_prefix("lstm.").and_then(|name| name.split_once('.')) {
@@ -155,7 +155,14 @@ pub(super) fn lstm(extent: Extent, embedding: usize, width: usize, layers: usize
 }
 
 /// The encoder of [`Bert`](super::Bert), with logits over the symbols from the last step; `[width, heads, feed_forward]`.
-pub(super) fn bert(extent: Extent, [width, heads, feed_forward]: [usize; 3], layers: usize, dropout: f64, symbols: usize) -> Result<Graph> {
+pub(super) fn bert(
+    extent: Extent,
+    symbols: usize,
+    [width, heads, feed_forward]: [usize; 3],
+    layers: usize,
+    dropout: f64,
+    classes: usize,
+) -> Result<Graph> {
     let mut net = Chain::new(Shape::Row(extent.width));
     net.then("tokens", Op::Embedding { symbols, width })?;
     let shape = Shape::Sequence([extent.width, width]);
@@ -182,6 +189,6 @@ pub(super) fn bert(extent: Extent, [width, heads, feed_forward]: [usize; 3], lay
         net.then(&name("outer_norm"), Op::LayerNorm)?;
     }
     net.then("last", Op::Last)?;
-    net.then("head", Op::Linear { outputs: symbols })?;
+    net.then("head", Op::Linear { outputs: classes })?;
     Ok(net.graph.with_layers("Bert", |_| {}))
 }

@@ -8,7 +8,9 @@ mod opaque;
 use std::path::Path;
 
 use lyceum_core::{Error, Result};
-use lyceum_data::Extent;
+#[cfg(doc)]
+use lyceum_data::own::text;
+use lyceum_data::{Extent, prepare::Prepared};
 use lyceum_onnx::Model;
 
 pub use self::{
@@ -42,14 +44,20 @@ pub fn with_classes(classes: &[String], mut metadata: Vec<(String, String)>) -> 
 /// The key of a model's metadata that has the extents of the pictures which the network reads as rows of numbers.
 pub const PICTURE: &str = "lyceum.picture";
 
-/// Writes a trained network into a folder, with the names of its classes, the extent of its examples and what else is known of it; nothing
-/// where ONNX has no form for the network.
+/// The key of a model's metadata that says how rows are made of texts: `bytes` ([`text::symbols`]).
+pub const TEXT: &str = "lyceum.text";
+
+/// Writes a trained network into a folder, with the names of its classes, what its examples are and what else is known of it; nothing where
+/// ONNX has no form for the network.
 ///
 /// # Errors
 ///
 /// What the system says.
-pub fn save(folder: &Path, net: &Net, classes: &[String], extent: Extent, mut metadata: Vec<(String, String)>) -> Result<()> {
-    let Extent { channels, height, width } = extent;
+pub fn save(folder: &Path, net: &Net, classes: &[String], data: &Prepared, mut metadata: Vec<(String, String)>) -> Result<()> {
+    let Extent { channels, height, width } = data.extent;
+    if data.text {
+        metadata.push((TEXT.to_owned(), "bytes".to_owned()));
+    }
     if height > 1 && !matches!(net.graph().input(), Shape::Images(_)) {
         metadata.push((PICTURE.to_owned(), serde_json::json!([channels, height, width]).to_string()));
     }

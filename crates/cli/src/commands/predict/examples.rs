@@ -9,7 +9,7 @@ use std::{
 use lyceum_core::{Error, Result};
 use lyceum_data::{
     formats::{npy, parquet, picture},
-    own::{self, Layout, Reading},
+    own::{self, Layout, Reading, text::Line},
 };
 use ndarray::{ArrayD, IxDyn};
 
@@ -56,10 +56,10 @@ pub(super) fn listed(input: &Path, layout: Option<&(Layout, Option<String>)>, fo
     } else if input.is_file() {
         if picture::is_one(input) {
             found.push(unknown(input.to_owned()));
-        } else if ["npy", "npz", "csv", "parquet"].contains(&extension(input)) {
+        } else if ["npy", "npz", "csv", "parquet", "jsonl"].contains(&extension(input)) {
             found.push(Input::Numbers(input.to_owned()));
         } else {
-            return Err(Error::invalid("INPUT", input.display(), "PNG, JPEG, .npy, .npz, .csv or .parquet files, folders, or -"));
+            return Err(Error::invalid("INPUT", input.display(), "PNG, JPEG, .npy, .npz, .csv, .parquet or .jsonl files, folders, or -"));
         }
     } else {
         let hint = "A picture, a folder, a .npy, .npz, .csv or .parquet file was to be here.".into();
@@ -124,6 +124,31 @@ fn columns(path: &Path, width: usize, work: &mut dyn FnMut(Vec<Example>, Vec<f32
         let example = |row| Example { name: called(path, row), truth: of(&labels, row), group: of(&groups, row) };
         work((first..first + block.nrows()).map(example).collect(), block.iter().map(|value| *value as f32).collect())
     })
+}
+
+/// Texts, some at a time: those of a .jsonl file, or the lines of the standard input.
+pub(super) fn texts(path: &Path, work: &mut dyn FnMut(Vec<Example>, Vec<String>) -> Result<()>) -> Result<()> {
+    let (mut examples, mut texts) = (Vec::new(), Vec::new());
+    let mut add = |line: Line, work: &mut dyn FnMut(Vec<Example>, Vec<String>) -> Result<()>, row: usize, last: bool| {
+        let Line { text, mut told } = line;
+        let group = told.pop().flatten();
+        examples.push(Example { name: called(path, row), truth: told.pop().flatten(), group });
+        texts.push(text);
+        if last || examples.len() == AT_ONCE { work(std::mem::take(&mut examples), std::mem::take(&mut texts)) } else { Ok(()) }
+    };
+    if path == Path::new("-") {
+        for (row, text) in std::io::stdin().lines().enumerate() {
+            let text = text.map_err(Error::io("read", path))?;
+            // Somebody may be waiting for the answer.
+            add(Line { text, told: vec![None, None] }, work, row, true)?;
+        }
+        return Ok(());
+    }
+    let file = fs::File::open(path).map_err(Error::io("read", path))?;
+    for (row, line) in own::text::lines(path, file, &KNOWN).enumerate() {
+        add(line?, work, row, false)?;
+    }
+    work(examples, texts)
 }
 
 fn lines(path: &Path, width: usize, work: &mut dyn FnMut(Vec<Example>, Vec<f32>) -> Result<()>) -> Result<()> {

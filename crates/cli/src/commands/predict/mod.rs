@@ -20,7 +20,7 @@ use ndarray::{Array2, ArrayView1};
 use serde_json::json;
 
 use self::{
-    examples::{Example, Input, numbers},
+    examples::{Example, Input, numbers, texts},
     rows::{Row, Writer},
 };
 
@@ -96,12 +96,13 @@ Examples:
 
 Pictures are scaled to what the network reads, values from 0 to 1. A .npy file, or the array `x` of a .npz file, holds an example a row, or
 images n x C x H x W; a .csv or .parquet file, or the standard input (-), numbers, an example a line. Columns called `label` and `group` are
-no numbers of the example: what is predicted is compared with them.")]
+no numbers of the example: what is predicted is compared with them. A .jsonl file holds texts, an object with `text` a line.")]
 pub(crate) struct Predict {
     #[command(flatten)]
     source: Source,
 
-    /// Pictures, folders of pictures (with their sub-folders), .npy, .npz, .csv or .parquet files, or - for lines of numbers
+    /// Pictures, folders of pictures (with their sub-folders), .npy, .npz, .csv or .parquet files, .jsonl files of texts, or - for lines of
+    /// numbers, or of texts
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
 
@@ -216,8 +217,12 @@ impl Predict {
                 }
                 Input::Numbers(file) => {
                     work.pictures(std::mem::take(&mut pictures))?;
-                    let width = work.trained.input().len();
-                    numbers(&file, width, &mut |examples, rows| work.batch(examples, rows))?;
+                    if extension(&file) == "jsonl" || (work.trained.reads_text() && file == Path::new("-")) {
+                        texts(&file, &mut |examples, texts| work.texts(examples, &texts))?;
+                    } else {
+                        let width = work.trained.input().len();
+                        numbers(&file, width, &mut |examples, rows| work.batch(examples, rows))?;
+                    }
                 }
             }
             task.advance("");
@@ -259,6 +264,11 @@ impl Work<'_> {
             }
         }
         self.batch(examples, rows)
+    }
+
+    fn texts(&mut self, examples: Vec<Example>, texts: &[String]) -> Result<()> {
+        let rows = texts.iter().map(|text| self.trained.row_of_text(text)).collect::<Result<Vec<_>>>()?;
+        self.batch(examples, rows.concat())
     }
 
     fn batch(&mut self, examples: Vec<Example>, rows: Vec<f32>) -> Result<()> {
