@@ -294,7 +294,7 @@ def test_texts(tmp_path):
     assert len(Model.load(run(certify, out=tmp_path / "certify").folder).predict_sets(["wave tide salt"])) == 1
     federated = {"experiment": "federated", "seed": 1, "rounds": 2, "targets": [0.5], "data": {**recipe["data"], "group": "site", "held_out": 0.0}, "model": lstm, "clients": {"split": "groups"}, "local": {"epochs": 1}, "arm": [{"method": "fedavg"}]}
     assert Model.load(run(federated, out=tmp_path / "federated").folder).predict("tide").shape == (1,)
-    for wrong, told in [({"model": {"lstm": {}}}, "model.lstm.symbols: absent"), ({"model": {"bert": {"symbols": 80}}}, "found 80"), ({"data": {**recipe["data"], "window": 0}}, "window"), ({"data": {**recipe["data"], "label": "kind"}}, "has no `kind`")]:
+    for wrong, told in [({"model": {"lstm": {}}}, "symbols.: absent"), ({"model": {"bert": {"symbols": 80}}}, "found 80"), ({"data": {**recipe["data"], "window": 0}}, "window"), ({"data": {**recipe["data"], "label": "kind"}}, "has no `kind`")]:
         with pytest.raises(ValueError, match=told):
             run({**recipe, **wrong}, out=tmp_path / "wrong")
     (tmp_path / "bad.jsonl").write_text('{"text": "a", "label": 1}\n{"label": 2}')
