@@ -3,6 +3,7 @@
 mod bench;
 mod docs;
 mod features;
+mod gpu;
 mod machine;
 mod python;
 mod reproduce;
@@ -30,7 +31,7 @@ enum Command {
     Ci,
     /// Measure against peers; prints a line `ratio WORK/PEER VALUE` for each comparison
     Bench {
-        /// sam, conformal, active, kernels, continual, epidemic, federated, masking or multitask
+        /// sam, conformal, active, kernels, predict, onnx, continual, epidemic, federated, masking or multitask
         name: String,
     },
     /// Repeat an experiment and write its table, figure and numbers to results/NAME
@@ -55,6 +56,8 @@ enum Command {
     },
     /// The tests of the unsafe code under valgrind and the address sanitizer
     Sanitize,
+    /// Compare training through WebGPU with the CPU, on a Vulkan of software where there is no other; compiles everything anew
+    Gpu,
     /// Check that the binary, the wheel and the tests compile each dependency once
     Features,
     /// Build the book and the API documentation
@@ -69,6 +72,7 @@ fn main() -> Result<()> {
         Command::Reproduce { name, missing, seeds, minutes } => reproduce::run_named(&name, reproduce::Extent { missing, seeds, minutes }),
         Command::Wheel { portable } => wheel::build(portable).map(|path| println!("{}", path.display())),
         Command::Sanitize => sanitize::all(),
+        Command::Gpu => gpu::compare(),
         Command::Features => features::agree(),
         Command::Docs => docs::all(),
     }

@@ -141,9 +141,9 @@ impl StreamConfig {
         }
     }
 
-    /// Whether it is told at test time which task an example is of, or makes no difference.
+    /// Whether it is told at test time which task an example is of.
     pub fn tells_task(&self) -> bool {
-        !matches!(self, Self::Split { scenario: Scenario::ClassIncremental, .. } | Self::Groups)
+        !matches!(self, Self::Split { scenario: Scenario::ClassIncremental | Scenario::DomainIncremental, .. } | Self::Groups)
     }
 
     /// One task of the stream.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Extent;
 
-/// How training pictures are changed, each anew in every epoch. The changes come in the order of the fields; values stay within \[0, 1\].
+/// How training pictures are changed, each anew in every epoch. The changes come in the order of the fields; values that lie within \[0, 1\] stay there.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
@@ -52,11 +52,24 @@ fn is_none(value: &usize) -> bool {
 impl Augment {
     /// Rules between fields and of the pictures; `key` is the table's name in the recipe.
     pub fn check(&self, key: &str) -> Result<(), Violation> {
-        match self.zoom {
-            Some(zoom) if zoom > 1.0 => {
-                Err(Violation::new(format!("{key}.zoom"), format!("found {zoom}; allowed: more than 0, at most 1")))
-            }
+        let wrong = |name: &str, found: f64, allowed: &str| {
+            Err(Violation::new(format!("{key}.{name}"), format!("found {found}; allowed: {allowed}")))
+        };
+        match (self.zoom, self.mixup) {
+            (Some(zoom), _) if zoom > 1.0 => wrong("zoom", zoom, "more than 0, at most 1"),
+            (_, Some(alpha)) if !(0.001..=1000.0).contains(&alpha) => wrong("mixup", alpha, "0.001 to 1000"),
+            _ if self.rotate > 180.0 => wrong("rotate", self.rotate, "0 to 180"),
             _ => Ok(()),
+        }
+    }
+
+    /// Errors where it does not fit pictures of this extent; `key` is the table's name in the recipe.
+    pub fn check_extent(&self, key: &str, extent: Extent) -> Result<(), Violation> {
+        let side = extent.height.min(extent.width);
+        if self.crop < side {
+            Ok(())
+        } else {
+            Err(Violation::new(format!("{key}.crop"), format!("found {}; allowed: less than {side}, the pictures' side", self.crop)))
         }
     }
 
@@ -82,6 +95,7 @@ impl Augment {
             let last = extent.width as i64 - 1;
             *picture = moved(picture, extent, |y, x| (y, last - x));
         }
+        let inside = picture.iter().all(|value| (0.0..=1.0).contains(value));
         let mut factor = |width: f64| 1.0 + width as f32 * rng.random_range(-1.0..=1.0_f32);
         if self.brightness > 0.0 {
             let factor = factor(self.brightness);
@@ -102,7 +116,7 @@ impl Augment {
                 }
             }
         }
-        if self.brightness + self.contrast + self.saturation > 0.0 {
+        if inside && self.brightness + self.contrast + self.saturation > 0.0 {
             picture.iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
         }
     }

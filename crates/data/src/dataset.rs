@@ -35,6 +35,8 @@ pub struct Dataset {
     pub classes: Vec<String>,
     /// The names of the groups, where there are groups.
     pub groups: Vec<String>,
+    /// What the numbers of an example are called, where they have names.
+    pub columns: Vec<String>,
     /// What the training examples are called, where they have names.
     pub names: Vec<String>,
     /// The training examples, or all of them where there is no official test set.
@@ -46,7 +48,7 @@ pub struct Dataset {
 impl Dataset {
     /// Examples without groups and names.
     pub fn new(name: &str, extent: Extent, classes: Vec<String>, train: Examples, test: Option<Examples>) -> Self {
-        Self { name: name.into(), extent, classes, groups: Vec::new(), names: Vec::new(), train, test }
+        Self { name: name.into(), extent, classes, groups: Vec::new(), columns: Vec::new(), names: Vec::new(), train, test }
     }
 }
 

@@ -10,8 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cache, Examples, Extent, catalog, noise,
-    own::{self, Fit, Layout, Reading},
+    Cache, Examples, Extent, catalog,
+    formats::table,
+    noise,
+    own::{self, Fit, Layout, Reading, Source},
     split,
 };
 
@@ -37,9 +39,9 @@ pub struct DataConfig {
     /// Of own pictures: how those of other sides are made to fit.
     #[serde(default, skip_serializing_if = "is_default")]
     pub fit: Fit,
-    /// Of own pictures: what their folders stand for.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub layout: Layout,
+    /// Of own pictures: what their folders stand for; nothing where there is a `metadata.csv`, else classes, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
     /// Of own tables, and of `metadata.csv`: the column that has the labels; `label` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
@@ -118,6 +120,8 @@ pub struct Prepared {
     pub test: Examples,
     /// Whether examples are texts.
     pub text: bool,
+    /// What the numbers of an example are called, where they have names.
+    pub columns: Vec<String>,
     /// The names of the groups, where there are groups.
     pub groups: Vec<String>,
     /// Where each of the examples went that were split.
@@ -157,12 +161,8 @@ impl Split {
                 Part::Test => "test",
                 Part::LeftOut => "left-out",
             };
-            match self.names.get(row) {
-                Some(name) if name.contains([',', '"']) => writeln!(text, "\"{}\",{part}", name.replace('"', "\"\"")),
-                Some(name) => writeln!(text, "{name},{part}"),
-                None => writeln!(text, "{row},{part}"),
-            }
-            .ok();
+            let name = self.names.get(row).map_or_else(|| row.to_string(), |name| table::field(name));
+            writeln!(text, "{name},{part}").ok();
         }
         lyceum_core::atomic::write(path, text.as_bytes())
     }
@@ -172,7 +172,18 @@ impl Prepared {
     /// Examples for training and testing, none of them held out.
     pub fn new(extent: Extent, classes: Vec<String>, train: Examples, test: Examples) -> Self {
         let held_out = train.subset(&[]);
-        Self { extent, classes, wrong_labels: 0, held_out, test, train, text: false, groups: Vec::new(), split: Split::default() }
+        Self {
+            extent,
+            classes,
+            wrong_labels: 0,
+            held_out,
+            test,
+            train,
+            text: false,
+            columns: Vec::new(),
+            groups: Vec::new(),
+            split: Split::default(),
+        }
     }
 }
 
@@ -185,7 +196,7 @@ impl DataConfig {
             size: None,
             channels: None,
             fit: Fit::default(),
-            layout: Layout::default(),
+            layout: None,
             label: None,
             window: None,
             group: None,
@@ -212,7 +223,7 @@ impl DataConfig {
     /// How own examples are read.
     fn reading(&self, cache: &Cache) -> Reading {
         let Self { size, channels, fit, layout, label, window, group, groups, classes, skip_bad, .. } = self.clone();
-        Reading { size, channels, fit, layout, label, window, group, groups, classes, skip_bad, spill: cache.folder("") }
+        Reading { size, channels, fit, layout, label, window, group, groups, classes, known: None, skip_bad, spill: cache.folder("") }
     }
 
     /// Whether examples are texts: rows of [`own::text::SYMBOLS`] symbols.
@@ -222,7 +233,7 @@ impl DataConfig {
 
     /// Whether examples may have groups.
     pub fn has_groups(&self) -> bool {
-        self.group.is_some() || self.layout == Layout::GroupClass
+        self.group.is_some() || self.layout == Some(Layout::GroupClass)
     }
 
     /// Rules between fields; `key` is the table's name in the recipe.
@@ -236,6 +247,7 @@ impl DataConfig {
             }
             _ => {}
         }
+        self.check_keys(key)?;
         for (name, found) in [("whole_groups", self.whole_groups), ("groups", self.groups.is_some())] {
             if found && !self.has_groups() {
                 let message = "found, and no groups; allowed: together with `group` or `layout`";
@@ -260,10 +272,43 @@ impl DataConfig {
         Ok(())
     }
 
+    /// Errors on keys that say nothing of these data.
+    fn check_keys(&self, key: &str) -> Result<(), Violation> {
+        let source = match &self.path {
+            Some(path) => Some(own::source(path).map_err(|error| Violation::new(format!("{key}.path"), error.to_string()))?),
+            None => None,
+        };
+        let folder = matches!(source, Some(Source::Folder | Source::Parts));
+        let listed = folder && !matches!(self.layout, Some(Layout::Class | Layout::GroupClass));
+        let table = matches!(source, Some(Source::Csv | Source::Parquet | Source::Texts));
+        let keys = [
+            ("size", self.size.is_some(), folder, "a folder of pictures"),
+            ("channels", self.channels.is_some(), folder, "a folder of pictures"),
+            ("fit", self.fit != Fit::default(), folder, "a folder of pictures"),
+            ("layout", self.layout.is_some(), folder, "a folder of pictures"),
+            ("skip_bad", self.skip_bad, folder, "a folder of pictures"),
+            ("window", self.window.is_some(), source == Some(Source::Texts), "a .jsonl file"),
+            ("label", self.label.is_some(), table || listed, "a table, a .jsonl file or a metadata.csv"),
+            (
+                "group",
+                self.group.is_some(),
+                table || listed || source == Some(Source::Npz),
+                "a table, a .jsonl or .npz file or a metadata.csv",
+            ),
+            ("classes", self.classes.is_some(), source.is_some(), "examples of one's own"),
+        ];
+        match keys.into_iter().find(|(_, given, fits, _)| *given && !fits) {
+            Some((name, .., of)) => {
+                Err(Violation::new(format!("{key}.{name}"), format!("found with other data; allowed: with {of} (`path`)")))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The files that it is read from.
     pub fn inputs(&self, cache: &Cache) -> Result<Vec<Input>> {
         match &self.path {
-            Some(path) => own::inputs(path),
+            Some(path) => own::inputs(path, &self.reading(cache)),
             None => Ok(catalog::find(&self.name)?.inputs(cache)),
         }
     }
@@ -271,11 +316,7 @@ impl DataConfig {
     /// As [`prepare`](Self::prepare), for a run: own examples leave `split.csv` in its folder, which says where each went. `known` are
     /// classes that a model knows by name; those of own data are these then, unless the configuration names them.
     pub fn prepare_for(&self, run: &Run, known: Option<Vec<String>>) -> Result<Prepared> {
-        let mut config = self.clone();
-        if self.path.is_some() && self.classes.is_none() {
-            config.classes = known;
-        }
-        let prepared = config.prepare(&Cache::locate(), run.seed())?;
+        let prepared = self.prepare_known(&Cache::locate(), run.seed(), known)?;
         if self.path.is_some() {
             prepared.split.write(&run.folder().join("split.csv"))?;
         }
@@ -284,10 +325,14 @@ impl DataConfig {
 
     /// Loads, splits and spoils. The split and the noise are streams of `seed`, so they are the same for every arm.
     pub fn prepare(&self, cache: &Cache, seed: Seed) -> Result<Prepared> {
+        self.prepare_known(cache, seed, None)
+    }
+
+    fn prepare_known(&self, cache: &Cache, seed: Seed, known: Option<Vec<String>>) -> Result<Prepared> {
         range::check(self)?;
         self.check("data")?;
         let dataset = match &self.path {
-            Some(path) => own::load(path, &self.reading(cache))?,
+            Some(path) => own::load(path, &Reading { known, ..self.reading(cache) })?,
             None => catalog::load(&self.name, cache)?,
         };
         let all = dataset.train;
@@ -306,6 +351,21 @@ impl DataConfig {
         let mut split = Split { names: dataset.names, parts: vec![Part::LeftOut; all.len()] };
         for (part, rows) in [(Part::HeldOut, &held_out), (Part::Test, &test), (Part::Train, &train)] {
             rows.iter().for_each(|&row| split.parts[row] = part);
+        }
+        if self.whole_groups {
+            let shared = dataset.test.iter().flat_map(|test| &test.groups).find(|group| all.groups.contains(group));
+            if let Some(group) = shared {
+                let name = dataset.groups.get(*group).cloned().unwrap_or_default();
+                return Err(Error::invalid(
+                    "data.whole_groups",
+                    format!("`{name}` for training and for testing"),
+                    "groups in one part each",
+                ));
+            }
+            if self.held_out > 0.0 && held_out.is_empty() {
+                let found = format!("{} groups", dataset.groups.len());
+                return Err(Error::invalid("data.whole_groups", found, "enough groups that one can be held out, or held_out = 0"));
+            }
         }
         let mut spoiled = all.subset(&train);
         let rng = &mut seed.stream("data/noise");
@@ -328,6 +388,7 @@ impl DataConfig {
             held_out: all.subset(&held_out),
             test,
             text: self.is_text(),
+            columns: dataset.columns,
             groups: dataset.groups,
             split,
         })

@@ -166,6 +166,15 @@ impl Experiment for Continual {
                 return wrong("strategy.method", format!("found `{}`, which must know the task; allowed with `free`: others", arm.name()));
             }
         }
+        if config.normalization.is_some() && config.data.is_text() {
+            return wrong("normalization", "found with texts, whose numbers are symbols; allowed: none".into());
+        }
+        if matches!(config.stream, StreamConfig::Groups) && config.data.whole_groups {
+            return wrong(
+                "data.whole_groups",
+                "found with a task for each group, which has examples for training and for testing; allowed: false".into(),
+            );
+        }
         if matches!(config.stream, StreamConfig::Groups) && !config.data.has_groups() {
             return wrong("stream", "found `groups`, and data without any; allowed: together with `data.group` or `data.layout`".into());
         }

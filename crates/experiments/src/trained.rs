@@ -55,14 +55,12 @@ impl Normalization {
         self.mean.is_empty() && self.std.is_empty()
     }
 
-    fn apply(&self, rows: &mut Array2<f32>, input: Shape) {
-        let (channels, each) = match input {
-            Shape::Images([channels, height, width]) => (channels, height * width),
-            other => (other.channels(), 1),
-        };
+    fn apply(&self, rows: &mut Array2<f32>, channels: usize) {
+        let each = rows.ncols() / channels.max(1);
         let of = |values: &[f32], channel: usize, usual: f32| values.get(channel).or(values.first()).copied().unwrap_or(usual);
+        let width = rows.ncols();
         for (place, value) in rows.iter_mut().enumerate() {
-            let channel = place / each % channels;
+            let channel = place % width / each.max(1);
             *value = (*value - of(&self.mean, channel, 0.0)) / of(&self.std, channel, 1.0);
         }
     }
@@ -97,6 +95,8 @@ pub struct Trained {
     pub normalization: Normalization,
     picture: Option<Extent>,
     text: bool,
+    /// What the numbers of an example are called, where the model was trained on a table.
+    pub columns: Vec<String>,
 }
 
 /// What a file may leave open.
@@ -197,9 +197,6 @@ impl Trained {
             Some(text) => serde_json::from_str::<Vec<f32>>(text).map_err(|_| wrong(key, text)),
             None => Ok(Vec::new()),
         };
-        let channels = net.graph().input().channels();
-        let normalization =
-            Normalization::new(numbers(MEAN)?, numbers(STD)?, channels).map_err(|error| Error::damaged(&file, error.to_string()))?;
         if let Some(sets) = sets.as_ref().filter(|sets| sets.classes() != count) {
             return Err(wrong(SETS, &format!("of {} labels", sets.classes())));
         }
@@ -217,12 +214,30 @@ impl Trained {
             }
             (_, None) => None,
         };
+        let channels = picture.map_or(net.graph().input().channels(), |picture| picture.channels);
+        let normalization =
+            Normalization::new(numbers(MEAN)?, numbers(STD)?, channels).map_err(|error| Error::damaged(&file, error.to_string()))?;
         let text = match told(onnx::TEXT) {
             None => false,
             Some("bytes") => true,
             Some(other) => return Err(wrong(onnx::TEXT, other)),
         };
-        Ok(Self { text, picture, net, predictor, classes, temperature, sets, groups: names.unwrap_or_default().groups, normalization })
+        let columns = match told(onnx::COLUMNS) {
+            None => Vec::new(),
+            Some(text) => serde_json::from_str(text).map_err(|_| wrong(onnx::COLUMNS, text))?,
+        };
+        Ok(Self {
+            text,
+            columns,
+            picture,
+            net,
+            predictor,
+            classes,
+            temperature,
+            sets,
+            groups: names.unwrap_or_default().groups,
+            normalization,
+        })
     }
 
     /// Other weights of a run's network: of its best epoch, of a checkpoint. Temperature and sets are of the last epoch, and left out.
@@ -285,6 +300,11 @@ impl Trained {
         }
     }
 
+    /// How many channels examples have.
+    pub fn channels(&self) -> usize {
+        self.picture.map_or(self.input().channels(), |picture| picture.channels)
+    }
+
     /// Whether it reads texts.
     pub fn reads_text(&self) -> bool {
         self.text
@@ -313,7 +333,7 @@ impl Trained {
             return self.predictor.logits(rows);
         }
         let mut rows = rows.to_owned();
-        self.normalization.apply(&mut rows, self.input());
+        self.normalization.apply(&mut rows, self.channels());
         self.predictor.logits(rows.view())
     }
 
@@ -353,6 +373,9 @@ impl Trained {
     pub fn export(&self, path: &Path) -> Result<()> {
         let mut metadata = metadata(self.temperature, self.sets.as_ref(), &self.groups)?;
         metadata.extend(self.normalization.metadata());
+        if !self.columns.is_empty() {
+            metadata.push((onnx::COLUMNS.to_owned(), serde_json::json!(self.columns).to_string()));
+        }
         if self.text {
             metadata.push((onnx::TEXT.to_owned(), "bytes".to_owned()));
         }

@@ -308,6 +308,9 @@ impl Trainer {
         let Some(extent) = self.pictures.filter(|extent| extent.height > 1) else {
             return Err(Error::invalid("training.augment", format!("examples of {} numbers", train.inputs.ncols()), "pictures"));
         };
+        augment
+            .check_extent("training.augment", extent)
+            .map_err(|wrong| Error::invalid(wrong.key, wrong.message, "as the keys' documentation says"))?;
         let first = self.progress.epoch * train.len();
         let change = |position: usize, picture: &mut Vec<f32>| {
             augment.change(picture, extent, &mut self.seed.stream_at("train/augment", (first + position) as u64));

@@ -24,6 +24,11 @@ fn shape(text: &str) -> Result<Shape> {
     shape.ok_or_else(|| Error::invalid("--input", text, "channels, height and width, such as 3x32x32"))
 }
 
+/// The extension of a file's name; empty if it has none.
+fn extension(path: &std::path::Path) -> &str {
+    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
+}
+
 /// The end of a command: JSON where it was asked for, else a text.
 fn said(progress: &Progress, event: &serde_json::Value, text: impl FnOnce() -> String) {
     if progress.is_json() { say!("{event}") } else { say!("{}", text()) }

@@ -33,11 +33,12 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Every column but `except` is a column of the matrix; each must hold numbers, one a row.
+    /// Every column but `except`, and the index of a pandas table, is a column of the matrix; each must hold numbers, one a row.
     pub fn open(path: &Path, except: &[&str]) -> Result<Self> {
         let reader = open(path)?;
         let names = columns(&reader);
-        let wanted: Vec<usize> = (0..names.len()).filter(|&index| !except.contains(&names[index].as_str())).collect();
+        let wanted: Vec<usize> =
+            (0..names.len()).filter(|&index| !except.contains(&names[index].as_str()) && !is_index(&names[index])).collect();
         wanted.iter().try_for_each(|&index| numeric(path, &reader, index, &names[index]).map(drop))?;
         Ok(Self { path: path.into(), reader, wanted, names })
     }
@@ -311,6 +312,16 @@ fn list_levels(lengths: impl Iterator<Item = usize>) -> (Vec<i16>, Vec<i16>) {
         repetition.extend((0..length.max(1)).map(|at| i16::from(at > 0)));
     }
     (definition, repetition)
+}
+
+/// Whether a column is the index of a pandas table, and no data.
+fn is_index(name: &str) -> bool {
+    name.starts_with("__index_level_") && name.ends_with("__")
+}
+
+/// Whether a file has this column.
+pub fn has_column(path: &Path, column: &str) -> Result<bool> {
+    Ok(columns(&open(path)?).iter().any(|name| name == column))
 }
 
 /// One column of texts; none where the file has no such column, or it holds something else.

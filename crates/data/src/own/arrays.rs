@@ -12,7 +12,7 @@ use crate::{Extent, Inputs, formats::npy};
 pub(super) fn read(path: &Path, reading: &Reading) -> Result<Named> {
     let file = File { path, reading };
     match file.part("x", "y", "") {
-        Ok((extent, train)) => Ok(Named { extent, parts: vec![train] }),
+        Ok((extent, train)) => Ok(Named { extent, parts: vec![train], columns: Vec::new() }),
         Err(first) => {
             // What is said of `x` counts where there is one.
             let (extent, train) = match (file.part("x_train", "y_train", "_train"), file.numbers("x")) {
@@ -24,7 +24,7 @@ pub(super) fn read(path: &Path, reading: &Reading) -> Result<Named> {
             if other != extent {
                 return Err(Error::damaged(path, "`x_train` and `x_test` have examples of other extents"));
             }
-            Ok(Named { extent, parts: vec![train, test] })
+            Ok(Named { extent, parts: vec![train, test], columns: Vec::new() })
         }
     }
 }

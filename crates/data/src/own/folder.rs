@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lyceum_core::{Error, Result, interrupt};
+use lyceum_core::{Error, Result, interrupt, memory};
 
 use super::{LISTED, Layout, Named, NamedPart, Reading};
 use crate::{Extent, Inputs, formats::picture, inputs::BytesWriter};
@@ -37,23 +37,32 @@ pub(super) fn read(folders: &[&Path], reading: &Reading) -> Result<Named> {
     }
     let extent = extent(folders[0], &listed[0], reading)?;
     let parts = folders.iter().zip(listed).map(|(folder, listed)| part(folder, listed, extent, reading)).collect::<Result<_>>()?;
-    Ok(Named { extent, parts })
+    Ok(Named { extent, parts, columns: Vec::new() })
+}
+
+/// The list that tells of the pictures, where one is there and the layout does not say that folders do.
+pub(super) fn list_of(folder: &Path, reading: &Reading) -> Result<Option<PathBuf>> {
+    let list = folder.join(LISTED);
+    let wanted = reading.layout == Some(Layout::List) || reading.group.is_some() || reading.label.is_some();
+    match reading.layout {
+        Some(Layout::Class | Layout::GroupClass) => Ok(None),
+        _ if list.is_file() => Ok(Some(list)),
+        _ if wanted => {
+            Err(Error::Missing { path: list, hint: "It was to have the columns `file_name`, `label` and those that are asked for.".into() })
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The pictures of a folder.
 pub(super) fn pictures(folder: &Path, reading: &Reading) -> Result<Vec<Picture>> {
-    let list = folder.join(LISTED);
-    if list.is_file() {
+    if let Some(list) = list_of(folder, reading)? {
         return listed(folder, &list, reading);
-    }
-    if let Some(group) = &reading.group {
-        let hint = format!("`data.group` names its column `{group}`; without it, `data.layout` tells what folders stand for.");
-        return Err(Error::Missing { path: list, hint });
     }
     let mut found = Vec::new();
     let groups = match reading.layout {
-        Layout::Class => vec![(None, folder.to_owned())],
-        Layout::GroupClass => sub_folders(folder)?.into_iter().map(|path| (Some(name(&path)), path)).collect(),
+        Some(Layout::GroupClass) => sub_folders(folder)?.into_iter().map(|path| (Some(name(&path)), path)).collect(),
+        _ => vec![(None, folder.to_owned())],
     };
     for (group, folder) in groups {
         for class in sub_folders(&folder)? {
@@ -136,6 +145,7 @@ fn extent(folder: &Path, pictures: &[Picture], reading: &Reading) -> Result<Exte
 }
 
 fn part(folder: &Path, pictures: Vec<Picture>, extent: Extent, reading: &Reading) -> Result<NamedPart> {
+    memory::check("data.size", &[extent.channels, extent.height, extent.width])?;
     let mut part = NamedPart { inputs: Inputs::bytes(Vec::new(), extent.len()), labels: vec![], groups: vec![], names: vec![] };
     let mut writer = BytesWriter::new(pictures.len(), extent.len(), &reading.spill)?;
     for some in pictures.chunks(AT_ONCE) {

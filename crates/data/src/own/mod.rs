@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::formats::picture::Fit;
-use crate::{Dataset, Examples, Extent, Inputs, formats::picture};
+use crate::{Dataset, Examples, Extent, Inputs};
 
 /// How own examples are read.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,8 +26,8 @@ pub struct Reading {
     pub channels: Option<usize>,
     /// How pictures of other sides are made to fit.
     pub fit: Fit,
-    /// What the folders of pictures stand for.
-    pub layout: Layout,
+    /// What the folders of pictures stand for; a list where there is one, else classes, if absent.
+    pub layout: Option<Layout>,
     /// The column that has the labels; `label` if absent.
     pub label: Option<String>,
     /// The column that has the groups; none if absent.
@@ -36,6 +36,8 @@ pub struct Reading {
     pub groups: Option<Vec<String>>,
     /// The classes, in their order; those that are found, in the order of their names, if absent.
     pub classes: Option<Vec<String>>,
+    /// Classes that a model knows by name: the classes of data whose labels are such names, or their numbers.
+    pub known: Option<Vec<String>>,
     /// How many symbols of a text are read; [`text::WINDOW`] if absent.
     pub window: Option<usize>,
     /// Whether pictures that cannot be read are passed over.
@@ -45,11 +47,12 @@ pub struct Reading {
 }
 
 /// What the folders of pictures stand for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layout {
+    /// Nothing: a `metadata.csv` tells the class, and the group, of each picture.
+    List,
     /// A folder for each class.
-    #[default]
     Class,
     /// A folder for each group (a client, a site, a patient), with a folder for each class in it.
     GroupClass,
@@ -59,19 +62,28 @@ pub enum Layout {
 const LISTED: &str = "metadata.csv";
 
 /// What a path holds.
-#[derive(Clone, Copy)]
-enum Source {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
     /// A folder of pictures.
     Folder,
     /// A folder with folders `train` and `test` of that kind.
     Parts,
+    /// Arrays.
     Npz,
+    /// A table.
     Csv,
+    /// A table.
     Parquet,
+    /// A .jsonl file.
     Texts,
 }
 
-fn source(path: &Path) -> Result<Source> {
+/// What this path holds, by its name.
+///
+/// # Errors
+///
+/// A path where there is nothing, and files of other kinds.
+pub fn source(path: &Path) -> Result<Source> {
     if path.is_dir() {
         let parts = ["train", "test"].iter().all(|part| path.join(part).is_dir());
         return Ok(if parts { Source::Parts } else { Source::Folder });
@@ -93,7 +105,7 @@ fn source(path: &Path) -> Result<Source> {
 /// # Errors
 ///
 /// A path where there is nothing, and files of other kinds.
-pub fn inputs(path: &Path) -> Result<Vec<Input>> {
+pub fn inputs(path: &Path, reading: &Reading) -> Result<Vec<Input>> {
     const HINT: &str = "`data.path` of the recipe names it.";
     let folders = match source(path)? {
         Source::Folder => vec![path.to_owned()],
@@ -102,9 +114,8 @@ pub fn inputs(path: &Path) -> Result<Vec<Input>> {
     };
     let mut found = Vec::new();
     for folder in folders {
-        let listed = folder.join(LISTED);
-        found.extend(listed.is_file().then_some(listed));
-        found.extend(picture::in_folder(&folder)?);
+        found.extend(folder::list_of(&folder, reading)?);
+        found.extend(folder::pictures(&folder, reading)?.into_iter().map(|picture| picture.file));
     }
     Ok(found.into_iter().map(|file| Input::named(file, HINT)).collect())
 }
@@ -116,6 +127,16 @@ pub fn inputs(path: &Path) -> Result<Vec<Input>> {
 /// A path where there is nothing, and files of other kinds.
 pub fn has_test(path: &Path) -> Result<bool> {
     Ok(matches!(source(path)?, Source::Parts | Source::Npz))
+}
+
+/// The columns of the list of a folder of pictures; none where there is no list.
+///
+/// # Errors
+///
+/// A list that is no table.
+pub fn columns_of_list(folder: &Path) -> Result<Vec<String>> {
+    let list = folder.join(LISTED);
+    if list.is_file() { crate::formats::table::names(&list) } else { Ok(Vec::new()) }
 }
 
 /// The class and, where there is one, the group of each picture of a folder, as predictions are compared with.
@@ -146,7 +167,7 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Dataset> {
         #[cfg(not(feature = "parquet"))]
         Source::Parquet => return Err(Error::invalid("data.path", path.display(), "another file: this program is built without Parquet")),
     };
-    let Named { extent, mut parts } = named;
+    let Named { extent, mut parts, columns } = named;
     if let Some(wanted) = &reading.groups {
         check_groups(path, wanted, parts.iter().flat_map(|part| part.groups.iter().map(String::as_str)))?;
         parts.iter_mut().for_each(|part| part.keep(wanted));
@@ -159,10 +180,27 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Dataset> {
         }
         names
     };
-    let classes = match &reading.classes {
-        Some(classes) => classes.clone(),
-        None => order(&mut parts.iter().flat_map(|part| &part.labels)),
+    let found = order(&mut parts.iter().flat_map(|part| &part.labels));
+    let number_of = |name: &String| name.parse::<usize>().ok().filter(|number| number.to_string() == *name);
+    let classes = match (&reading.classes, &reading.known) {
+        (Some(classes), _) => classes.clone(),
+        (None, Some(known)) if found.iter().all(|name| known.contains(name)) => known.clone(),
+        // Labels that are numbers count a model's classes.
+        (None, Some(known)) if found.iter().all(|name| number_of(name).is_some_and(|number| number < known.len())) => {
+            let name = |number: &String| number_of(number).map(|number| known[number].clone()).unwrap_or_default();
+            parts.iter_mut().for_each(|part| part.labels = part.labels.iter().map(name).collect());
+            known.clone()
+        }
+        (None, Some(known)) => {
+            let other = found.iter().find(|name| !known.contains(name)).cloned().unwrap_or_default();
+            let allowed = format!("classes that the model knows ({}), or a new head (model.onnx.new_head)", known.join(", "));
+            return Err(Error::damaged(path, format!("has the class `{other:.40}`; allowed: {allowed}")));
+        }
+        (None, None) => found,
     };
+    if extent.is_empty() {
+        return Err(Error::damaged(path, "has examples of no numbers; allowed: 1 or more"));
+    }
     let groups = order(&mut parts.iter().flat_map(|part| &part.groups));
     if classes.len() < 2 {
         return Err(Error::damaged(path, format!("has {} classes; allowed: 2 or more", classes.len())));
@@ -191,7 +229,7 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Dataset> {
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut found = found.into_iter();
     let (train, names) = found.next().unwrap_or_else(|| (Examples::new(Inputs::bytes(Vec::new(), 0), Vec::new()), Vec::new()));
-    Ok(Dataset { name, extent, classes, groups, names, train, test: found.next().map(|(test, _)| test) })
+    Ok(Dataset { name, extent, classes, groups, columns, names, train, test: found.next().map(|(test, _)| test) })
 }
 
 /// Errors where a group that is asked for is not among those that are found.
@@ -209,6 +247,8 @@ struct Named {
     extent: Extent,
     /// All, or those for training and those for testing.
     parts: Vec<NamedPart>,
+    /// What the numbers of an example are called, where they have names.
+    columns: Vec<String>,
 }
 
 struct NamedPart {
@@ -261,7 +301,7 @@ mod tests {
         assert_eq!(*set.train.inputs.row(0), [0., 0., 0., 0., 0., 0., 0., 0., 1., 1., 1., 1.]);
         let as_they_are = load(folder.path(), &Reading::default()).unwrap();
         assert_eq!(as_they_are.extent, Extent { channels: 3, height: 3, width: 5 });
-        assert_eq!(inputs(folder.path()).unwrap().len(), 2);
+        assert_eq!(inputs(folder.path(), &Reading::default()).unwrap().len(), 2);
         fs::write(folder.path().join("cat/b.png"), b"not a picture").unwrap();
         assert!(load(folder.path(), &Reading::default()).unwrap_err().to_string().contains("b.png"));
         assert_eq!(load(folder.path(), &Reading { skip_bad: true, ..Reading::default() }).unwrap().train.len(), 2);

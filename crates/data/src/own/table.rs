@@ -19,7 +19,7 @@ pub(super) fn read(path: &Path, reading: &Reading) -> Result<Named> {
     });
     let labels = texts.next().transpose()?.unwrap_or_default();
     let groups = texts.next().transpose()?.unwrap_or_default();
-    Ok(named(table.numbers, labels, groups))
+    Ok(named(table.numbers, table.columns, labels, groups))
 }
 
 /// A .parquet file, whose labels and groups are texts or whole numbers.
@@ -35,11 +35,12 @@ pub(super) fn columns(path: &Path, reading: &Reading) -> Result<Named> {
     let label = reading.label.as_deref().unwrap_or("label");
     let groups = reading.group.as_deref().map(whole).transpose()?.unwrap_or_default();
     let except: Vec<&str> = std::iter::once(label).chain(reading.group.as_deref()).collect();
-    let values = parquet::Rows::open(path, &except)?.read()?.mapv(|value| value as f32);
-    Ok(named(values, whole(label)?, groups))
+    let rows = parquet::Rows::open(path, &except)?;
+    let values = rows.read()?.mapv(|value| value as f32);
+    Ok(named(values, rows.columns().map(str::to_owned).collect(), whole(label)?, groups))
 }
 
-fn named(values: Array2<f32>, labels: Vec<String>, groups: Vec<String>) -> Named {
+fn named(values: Array2<f32>, columns: Vec<String>, labels: Vec<String>, groups: Vec<String>) -> Named {
     let extent = Extent { channels: 1, height: 1, width: values.ncols() };
-    Named { extent, parts: vec![NamedPart { inputs: Inputs::from(values), labels, groups, names: Vec::new() }] }
+    Named { extent, parts: vec![NamedPart { inputs: Inputs::from(values), labels, groups, names: Vec::new() }], columns }
 }

@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use lyceum_core::{Error, Result};
+use lyceum_core::{Error, Result, memory};
 use ndarray::Array2;
 use serde_json::Value;
 
@@ -28,6 +28,8 @@ pub fn symbols(text: &str, window: usize) -> Vec<f32> {
 /// A line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
+    /// Its number in the file, from 1.
+    pub number: usize,
     /// The text.
     pub text: String,
     /// What is said of it, by the keys that were asked for; a number as its digits.
@@ -59,7 +61,7 @@ pub fn lines<'a>(path: &'a Path, reader: impl Read + 'a, keys: &'a [&'a str]) ->
             Some(value @ (Value::Number(_) | Value::Bool(_))) => Some(value.to_string()),
             _ => None,
         };
-        Some(Ok(Line { text: text.to_owned(), told: keys.iter().map(told).collect() }))
+        Some(Ok(Line { number: number + 1, text: text.to_owned(), told: keys.iter().map(told).collect() }))
     };
     BufReader::new(reader).lines().enumerate().filter_map(read)
 }
@@ -68,18 +70,20 @@ pub(super) fn read(path: &Path, reading: &Reading) -> Result<Named> {
     let window = reading.window.unwrap_or(WINDOW);
     let keys: Vec<&str> = std::iter::once(reading.label.as_deref().unwrap_or("label")).chain(reading.group.as_deref()).collect();
     let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
-    let (mut values, mut labels, mut groups) = (Vec::new(), Vec::new(), Vec::new());
-    for (row, line) in lines(path, file, &keys).enumerate() {
-        let Line { text, told } = line?;
-        values.extend(symbols(&text, window));
+    let (mut texts, mut labels, mut groups) = (Vec::new(), Vec::new(), Vec::new());
+    for line in lines(path, file, &keys) {
+        let Line { number, text, told } = line?;
+        texts.push(text);
         for (column, (value, key)) in told.into_iter().zip(&keys).enumerate() {
-            let value = value.ok_or_else(|| Error::damaged(path, format!("text {row}: has no `{key}`; allowed: a text or a number")))?;
+            let value = value.ok_or_else(|| Error::damaged(path, format!("line {number}: has no `{key}`; allowed: a text or a number")))?;
             if column == 0 { &mut labels } else { &mut groups }.push(value);
         }
     }
+    memory::check("data.window", &[texts.len().max(1), window])?;
+    let values = texts.iter().flat_map(|text| symbols(text, window)).collect();
     let inputs = Array2::from_shape_vec((labels.len(), window), values).map_err(|error| Error::damaged(path, error.to_string()))?;
     let part = NamedPart { inputs: Inputs::from(inputs), labels, groups, names: Vec::new() };
-    Ok(Named { extent: Extent { channels: 1, height: 1, width: window }, parts: vec![part] })
+    Ok(Named { extent: Extent { channels: 1, height: 1, width: window }, parts: vec![part], columns: Vec::new() })
 }
 
 #[cfg(test)]
@@ -99,7 +103,7 @@ mod tests {
         let path = Path::new("x.jsonl");
         let read = |text: &str| lines(path, text.as_bytes(), &["label", "n"]).collect::<Result<Vec<Line>>>();
         let found = read("\u{feff}{\"text\": \"a\\nb\", \"label\": \"x\", \"n\": 3}\n\n{\"text\": \"\", \"label\": 0}\n").unwrap();
-        assert_eq!(found[0], Line { text: "a\nb".into(), told: vec![Some("x".into()), Some("3".into())] });
+        assert_eq!(found[0], Line { number: 1, text: "a\nb".into(), told: vec![Some("x".into()), Some("3".into())] });
         assert_eq!(found[1].told, [Some("0".to_owned()), None]);
         for (text, told) in
             [("{\"text\": \"a\"}\n[1]", "line 2: has no text"), ("{", "line 1: EOF"), ("{\"text\": 3}", "line 1: has no text")]

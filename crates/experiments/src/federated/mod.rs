@@ -189,6 +189,9 @@ impl Experiment for Federated {
         {
             return wrong("normalization", format!("found [{mean}, {deviation}]; allowed: a finite mean and a deviation > 0"));
         }
+        if config.normalization.is_some() && config.data.as_ref().is_some_and(DataConfig::is_text) {
+            return wrong("normalization", "found with texts, whose numbers are symbols; allowed: none".into());
+        }
         let texts = config.data.as_ref().is_some_and(DataConfig::is_text);
         if let (ModelConfig::Lstm { .. } | ModelConfig::Bert { .. }, None, false) = (&config.model, &config.characters, texts) {
             return wrong("model", "found a network for symbols without `characters` or texts; allowed: another".into());
@@ -317,9 +320,11 @@ impl Config {
                 cadence.save(|| save(run, &mut world, &mut progress))?;
             }
         }
-        let model = trainer.model(world.ledger.server.model(), world.ledger.server.statistics())?;
-        let normalization = self.normalization.map(|numbers| Normalization::from(numbers).metadata()).unwrap_or_default();
-        onnx::save(run.folder(), &model, &data.classes, data, normalization)?;
+        if world.ledger.server.model().iter().all(|parameter| parameter.is_finite()) {
+            let model = trainer.model(world.ledger.server.model(), world.ledger.server.statistics())?;
+            let normalization = self.normalization.map(|numbers| Normalization::from(numbers).metadata()).unwrap_or_default();
+            onnx::save(run.folder(), &model, &data.classes, data, normalization)?;
+        }
         Ok(progress)
     }
 

@@ -90,7 +90,7 @@ def run(
     out
         The run folder, absent or empty; by default ``runs/NAME``, or ``runs/NAME-2`` and so on where that is taken.
     set
-        Keys with other values than the recipe has, for example ``{"training.epochs": 5}``, with other values.
+        Keys with other values than the recipe has, for example ``{"training.epochs": 5}``.
     progress
         Whether progress is shown on standard error.
 

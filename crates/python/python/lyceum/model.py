@@ -110,6 +110,8 @@ class Model:
             raise ValueError(f"fit: found {fit!r}; allowed: 'stretch' or 'crop'")
         if isinstance(X, (str, PathLike)):
             X = [X]
+        if getattr(X, "ndim", 0) == 1 and getattr(getattr(X, "dtype", None), "kind", "f") in "OUT" and hasattr(X, "tolist"):
+            X = X.tolist()  # an array or a series of texts or paths
         if self._native.reads_text and isinstance(X, (list, tuple)) and all(isinstance(one, str) for one in X):
             return self._native.texts(list(X))
         if isinstance(X, (list, tuple)) and X and all(isinstance(one, (str, PathLike)) for one in X):

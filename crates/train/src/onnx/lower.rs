@@ -534,14 +534,30 @@ impl Import<'_> {
         let absent = |number: usize| matches!(reads.get(number), None | Some(None));
         let zero = |number: usize| absent(number) || floats(number).is_some_and(|state| state.iter().all(|value| *value == 0.0));
         let batch_first = node.int("layout", 0) == 1;
-        let usual = node.text("direction", "forward") == "forward"
-            && !["activations", "activation_alpha", "activation_beta", "clip"].iter().any(|name| node.attributes.contains_key(*name))
-            && node.int("input_forget", 0) == 0;
+        let strange =
+            ["activations", "activation_alpha", "activation_beta", "clip"].into_iter().find(|name| node.attributes.contains_key(*name));
         let lies = x.batch == 1 && x.extents.len() == 2 && x.order == if batch_first { [0, 1, 2] } else { [1, 0, 2] };
-        let reads_memory = node.outputs.get(2).is_some_and(|name| self.is_read(name));
-        let (Some(weight), Some(recurrent)) = (floats(1), floats(2)) else { return Ok(None) };
-        if !usual || !lies || reads_memory || !absent(4) || !zero(5) || !zero(6) || !absent(7) {
-            return Ok(None);
+        let direction = node.text("direction", "forward");
+        let refused = match strange {
+            _ if direction != "forward" => Some(format!("the direction `{direction}`; allowed: forward")),
+            Some(name) => Some(format!("`{name}`; allowed: none")),
+            None if node.int("input_forget", 0) != 0 => Some("`input_forget`; allowed: 0".into()),
+            None if !absent(4) => Some("lengths of sequences; allowed: none".into()),
+            None if !zero(5) || !zero(6) => Some("states to begin with; allowed: none, or zeros".into()),
+            None if !absent(7) => Some("peepholes; allowed: none".into()),
+            None if node.outputs.get(2).is_some_and(|name| self.is_read(name)) => Some("its memory Y_c is read; allowed: Y and Y_h".into()),
+            None if !lies => Some(format!("an input of {}; allowed: steps, examples and numbers", told(&x.dims()))),
+            None => None,
+        };
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        let (Some(weight), Some(recurrent)) = (floats(1), floats(2)) else {
+            return Err("weights that are computed; allowed: constants".into());
+        };
+        let weights_fit = weight.ndim() == 3 && recurrent.ndim() == 3;
+        if !weights_fit {
+            return Err(format!("weights of {:?} and {:?}", weight.shape(), recurrent.shape()));
         }
         let [steps, inputs] = [x.extents[0], x.extents[1]];
         let width = recurrent.shape().last().copied().unwrap_or(0);

@@ -44,6 +44,8 @@ pub fn with_classes(classes: &[String], mut metadata: Vec<(String, String)>) -> 
 /// The key of a model's metadata that has the extents of the pictures which the network reads as rows of numbers.
 pub const PICTURE: &str = "lyceum.picture";
 
+/// The key of a model's metadata that has the names of the numbers that it reads, a JSON list.
+pub const COLUMNS: &str = "lyceum.columns";
 /// The key of a model's metadata that says how rows are made of texts: `bytes` ([`text::symbols`]).
 pub const TEXT: &str = "lyceum.text";
 
@@ -55,6 +57,9 @@ pub const TEXT: &str = "lyceum.text";
 /// What the system says.
 pub fn save(folder: &Path, net: &Net, classes: &[String], data: &Prepared, mut metadata: Vec<(String, String)>) -> Result<()> {
     let Extent { channels, height, width } = data.extent;
+    if !data.columns.is_empty() {
+        metadata.push((COLUMNS.to_owned(), serde_json::json!(data.columns).to_string()));
+    }
     if data.text {
         metadata.push((TEXT.to_owned(), "bytes".to_owned()));
     }

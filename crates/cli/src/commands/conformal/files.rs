@@ -12,7 +12,7 @@ use lyceum_data::formats::{
 use ndarray::{Array2, ArrayView2, Axis, Ix1, Ix2, s};
 use serde_json::json;
 
-use crate::commands::said;
+use crate::commands::{extension, said};
 
 /// Numbers in a block: 32 MiB of float32.
 const BLOCK: usize = 8 << 20;
@@ -182,7 +182,7 @@ impl KnownFiles {
                 let mut found = texts(path, GROUP)?.unwrap_or_default();
                 found.sort();
                 found.dedup();
-                known.names = if found.iter().all(|name| name.parse::<usize>().is_ok()) { Vec::new() } else { found };
+                known.names = if found.iter().all(|name| number(name).is_some()) { Vec::new() } else { found };
             }
             known.groups = Some(numbered("--groups", path, GROUP, &known.names)?);
         }
@@ -222,11 +222,16 @@ fn numbered(option: &str, path: &Path, column: &str, names: &[String]) -> Result
         return if extension(path) == "parquet" { parquet::labels(path, column) } else { Err(no_column(path, column)) };
     };
     let place = |(row, text): (usize, &String)| {
-        let place = names.iter().position(|name| name == text).or_else(|| text.parse().ok());
+        let place = if names.is_empty() { number(text) } else { names.iter().position(|name| name == text) };
         let allowed = if names.is_empty() { "whole numbers from 0".to_owned() } else { format!("one of {}", names.join(", ")) };
         place.ok_or_else(|| Error::damaged(path, format!("row {row}, column `{column}`: found `{text:.40}`; allowed: {allowed}")))
     };
     texts.iter().enumerate().map(place).collect()
+}
+
+/// A whole number that is written as such.
+fn number(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|number: &usize| number.to_string() == text)
 }
 
 /// A column of texts; none where a table has no such column, or it holds numbers that are no texts.
@@ -248,11 +253,11 @@ pub(super) fn numbers(option: &str, path: &Path, column: &str) -> Result<Vec<f64
         }
         "parquet" => parquet::numbers(path, column),
         "csv" => {
-            let number = |(row, text): (usize, &String)| {
+            let real = |(row, text): (usize, &String)| {
                 text.parse()
                     .map_err(|_| Error::damaged(path, format!("row {row}, column `{column}`: found `{text:.40}`; allowed: a number")))
             };
-            table::column(path, column)?.ok_or_else(|| no_column(path, column))?.iter().enumerate().map(number).collect()
+            table::column(path, column)?.ok_or_else(|| no_column(path, column))?.iter().enumerate().map(real).collect()
         }
         _ => Err(wrong_name(option, path)),
     }
@@ -318,8 +323,4 @@ pub(super) fn check_npy(path: &Path) -> Result<()> {
 
 fn wrong_name(option: &str, path: &Path) -> Error {
     Error::invalid(option, path.display(), "a name that ends in .npy, .npz, .csv or .parquet")
-}
-
-fn extension(path: &Path) -> &str {
-    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
 }

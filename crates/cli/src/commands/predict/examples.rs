@@ -2,16 +2,16 @@
 
 use std::{
     fs,
-    io::{BufRead, Read},
+    io::Read,
     path::{Path, PathBuf},
 };
 
 use lyceum_core::{Error, Result};
 use lyceum_data::{
-    formats::{npy, parquet, picture},
+    formats::{npy, parquet, picture, table},
     own::{self, Layout, Reading, text::Line},
 };
-use ndarray::{ArrayD, IxDyn};
+use ndarray::{ArrayD, Axis, IxDyn};
 
 use super::{AT_ONCE, extension};
 
@@ -34,15 +34,24 @@ pub(super) enum Input {
 }
 
 /// What an input holds: itself, or the pictures of a folder in the order of their names.
-pub(super) fn listed(input: &Path, layout: Option<&(Layout, Option<String>)>, found: &mut Vec<Input>) -> Result<()> {
+pub(super) fn listed(input: &Path, layout: Option<Layout>, [label, group]: [&str; 2], found: &mut Vec<Input>) -> Result<()> {
     let unknown = |file: PathBuf| Input::Picture(Example { name: file.display().to_string(), truth: None, group: None });
     if input == Path::new("-") {
         found.push(Input::Numbers(input.to_owned()));
     } else if input.is_dir() {
         let before = found.len();
         match layout {
-            Some((layout, group)) => {
-                let reading = Reading { layout: *layout, group: group.clone(), ..Reading::default() };
+            Some(layout) => {
+                // A list may have a column of that name, or none.
+                let columns = own::columns_of_list(input)?;
+                let asked = |column: &str| (layout == Layout::List && columns.iter().any(|name| name == column)).then(|| column.to_owned());
+                if layout == Layout::List && label != "label" && asked(label).is_none() {
+                    return Err(Error::invalid("--label", label, format!("a column of the list: {}", columns.join(", "))));
+                }
+                if layout == Layout::List && group != "group" && asked(group).is_none() {
+                    return Err(Error::invalid("--group", group, format!("a column of the list: {}", columns.join(", "))));
+                }
+                let reading = Reading { layout: Some(layout), label: asked(label), group: asked(group), ..Reading::default() };
                 found.extend(own::told(input, &reading)?.into_iter().map(|picture| {
                     let name = picture.file.display().to_string();
                     Input::Picture(Example { name, truth: Some(picture.label), group: picture.group })
@@ -68,23 +77,30 @@ pub(super) fn listed(input: &Path, layout: Option<&(Layout, Option<String>)>, fo
     Ok(())
 }
 
-/// Columns of tables that are no numbers of the examples.
-const KNOWN: [&str; 2] = ["label", "group"];
+/// What is read of tables.
+pub(super) struct Reads<'a> {
+    /// The columns of labels and groups, which are no numbers of the examples.
+    pub(super) known: [&'a str; 2],
+    /// How many numbers an example has.
+    pub(super) width: usize,
+    /// What they are called, where the model knows.
+    pub(super) columns: Vec<String>,
+}
 
 /// Rows of numbers, some at a time.
-pub(super) fn numbers(path: &Path, width: usize, work: &mut dyn FnMut(Vec<Example>, Vec<f32>) -> Result<()>) -> Result<()> {
+pub(super) fn numbers(path: &Path, reads: &Reads<'_>, work: &mut dyn FnMut(Vec<Example>, Vec<f32>) -> Result<()>) -> Result<()> {
     match extension(path) {
-        "npy" => array(path, single(npy::read::<f32, IxDyn>(path), || npy::read::<f64, IxDyn>(path))?, width, work),
+        "npy" => array(path, single(npy::read::<f32, IxDyn>(path), || npy::read::<f64, IxDyn>(path))?, reads.width, work),
         "npz" => {
             let wide = || npy::read_npz::<f64, IxDyn>(path, "x");
             let real = match npy::read_npz::<u8, IxDyn>(path, "x") {
                 Ok(bytes) => bytes.mapv(|byte| f32::from(byte) / 255.0),
                 Err(_) => single(npy::read_npz::<f32, IxDyn>(path, "x"), wide)?,
             };
-            array(path, real, width, work)
+            array(path, real, reads.width, work)
         }
-        "parquet" => columns(path, width, work),
-        _ => lines(path, width, work),
+        "parquet" => columns(path, reads, work),
+        _ => lines(path, reads, work),
     }
 }
 
@@ -109,28 +125,36 @@ fn array(path: &Path, all: ArrayD<f32>, width: usize, work: &mut dyn FnMut(Vec<E
     Ok(())
 }
 
-fn columns(path: &Path, width: usize, work: &mut dyn FnMut(Vec<Example>, Vec<f32>) -> Result<()>) -> Result<()> {
-    let [labels, groups] = KNOWN.map(|column| -> Result<Option<Vec<String>>> {
+fn columns(path: &Path, reads: &Reads<'_>, work: &mut dyn FnMut(Vec<Example>, Vec<f32>) -> Result<()>) -> Result<()> {
+    let [labels, groups] = reads.known.map(|column| -> Result<Option<Vec<String>>> {
+        if !parquet::has_column(path, column)? {
+            return Ok(None);
+        }
         let whole = |labels: Vec<usize>| labels.iter().map(ToString::to_string).collect();
-        Ok(parquet::texts(path, column)?.or_else(|| parquet::labels(path, column).ok().map(whole)))
+        Ok(Some(match parquet::texts(path, column)? {
+            Some(texts) => texts,
+            None => whole(parquet::labels(path, column)?),
+        }))
     });
     let (labels, groups) = (labels?, groups?);
-    let rows = parquet::Rows::open(path, &KNOWN)?;
-    if rows.dim().1 != width {
-        return Err(Error::damaged(path, format!("has {} columns of numbers; allowed: {width}", rows.dim().1)));
+    let rows = parquet::Rows::open(path, &reads.known)?;
+    if rows.dim().1 != reads.width {
+        return Err(Error::damaged(path, format!("has {} columns of numbers; allowed: {}", rows.dim().1, reads.width)));
     }
+    let order = table::places(path, &rows.columns().collect::<Vec<_>>(), &reads.columns)?;
     rows.blocks(AT_ONCE, |first, block| {
         let of = |texts: &Option<Vec<String>>, row: usize| texts.as_ref().and_then(|texts| texts.get(row).cloned());
         let example = |row| Example { name: called(path, row), truth: of(&labels, row), group: of(&groups, row) };
+        let block = if order.is_empty() { block.to_owned() } else { block.select(Axis(1), &order) };
         work((first..first + block.nrows()).map(example).collect(), block.iter().map(|value| *value as f32).collect())
     })
 }
 
 /// Texts, some at a time: those of a .jsonl file, or the lines of the standard input.
-pub(super) fn texts(path: &Path, work: &mut dyn FnMut(Vec<Example>, Vec<String>) -> Result<()>) -> Result<()> {
+pub(super) fn texts(path: &Path, known: [&str; 2], work: &mut dyn FnMut(Vec<Example>, Vec<String>) -> Result<()>) -> Result<()> {
     let (mut examples, mut texts) = (Vec::new(), Vec::new());
     let mut add = |line: Line, work: &mut dyn FnMut(Vec<Example>, Vec<String>) -> Result<()>, row: usize, last: bool| {
-        let Line { text, mut told } = line;
+        let Line { text, mut told, .. } = line;
         let group = told.pop().flatten();
         examples.push(Example { name: called(path, row), truth: told.pop().flatten(), group });
         texts.push(text);
@@ -140,52 +164,32 @@ pub(super) fn texts(path: &Path, work: &mut dyn FnMut(Vec<Example>, Vec<String>)
         for (row, text) in std::io::stdin().lines().enumerate() {
             let text = text.map_err(Error::io("read", path))?;
             // Somebody may be waiting for the answer.
-            add(Line { text, told: vec![None, None] }, work, row, true)?;
+            add(Line { number: row + 1, text, told: vec![None, None] }, work, row, true)?;
         }
         return Ok(());
     }
     let file = fs::File::open(path).map_err(Error::io("read", path))?;
-    for (row, line) in own::text::lines(path, file, &KNOWN).enumerate() {
+    for (row, line) in own::text::lines(path, file, &known).enumerate() {
         add(line?, work, row, false)?;
     }
     work(examples, texts)
 }
 
-fn lines(path: &Path, width: usize, work: &mut dyn FnMut(Vec<Example>, Vec<f32>) -> Result<()>) -> Result<()> {
+fn lines(path: &Path, reads: &Reads<'_>, work: &mut dyn FnMut(Vec<Example>, Vec<f32>) -> Result<()>) -> Result<()> {
     let reader: Box<dyn Read> =
         if path == Path::new("-") { Box::new(std::io::stdin()) } else { Box::new(fs::File::open(path).map_err(Error::io("read", path))?) };
     let (mut examples, mut rows) = (Vec::new(), Vec::new());
-    // The places of labels and groups, if a header tells of them.
-    let mut known: [Option<usize>; 2] = [None; 2];
     let mut row = 0;
-    for (number, line) in std::io::BufReader::new(reader).lines().enumerate() {
-        let line = line.map_err(Error::io("read", path))?;
-        let line = line.trim_start_matches('\u{feff}');
-        let fields: Vec<&str> = line.split([',', ';', '\t']).map(|field| field.trim().trim_matches('"')).collect();
-        if line.trim().is_empty() {
-            continue;
+    table::stream(path, reader, &reads.known, &reads.columns, |found| {
+        if found.numbers.len() != reads.width {
+            let text = format!("line {}: found {} numbers; allowed: {}", found.line, found.numbers.len(), reads.width);
+            return Err(Error::damaged(path, text));
         }
-        let is_number = |place: &usize| !known.contains(&Some(*place));
-        let values: Option<Vec<f32>> = (0..fields.len()).filter(is_number).map(|place| fields[place].parse().ok()).collect();
-        let values = match values {
-            Some(values) => values,
-            // A header.
-            None if number == 0 => {
-                known = KNOWN.map(|name| fields.iter().position(|field| *field == name));
-                continue;
-            }
-            None => return Err(Error::damaged(path, format!("line {}: found `{line:.60}`; allowed: numbers", number + 1))),
-        };
-        if values.len() != width {
-            return Err(Error::damaged(path, format!("line {}: found {} numbers; allowed: {width}", number + 1, values.len())));
-        }
-        let [truth, group] = known.map(|place| place.and_then(|place| fields.get(place)).map(|&field| field.to_owned()));
+        let [truth, group] = <[Option<String>; 2]>::try_from(found.texts).unwrap_or_default();
         examples.push(Example { name: called(path, row), truth, group });
-        rows.extend(values);
+        rows.extend(found.numbers);
         row += 1;
-        if examples.len() == AT_ONCE {
-            work(std::mem::take(&mut examples), std::mem::take(&mut rows))?;
-        }
-    }
+        if examples.len() == AT_ONCE { work(std::mem::take(&mut examples), std::mem::take(&mut rows)) } else { Ok(()) }
+    })?;
     work(examples, rows)
 }

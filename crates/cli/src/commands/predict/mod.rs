@@ -19,8 +19,10 @@ use lyceum_experiments::trained::{Normalization, Opening, Trained};
 use ndarray::{Array2, ArrayView1};
 use serde_json::json;
 
+use super::extension;
+
 use self::{
-    examples::{Example, Input, numbers, texts},
+    examples::{Example, Input, Reads, numbers, texts},
     rows::{Row, Writer},
 };
 
@@ -65,7 +67,7 @@ impl Source {
             trained.classes = class_names(path, count)?;
         }
         if !(self.mean.is_empty() && self.std.is_empty()) {
-            trained.normalization = Normalization::new(self.mean.clone(), self.std.clone(), trained.input().channels())?;
+            trained.normalization = Normalization::new(self.mean.clone(), self.std.clone(), trained.channels())?;
         }
         if let Some(path) = &self.sets {
             let (sets, names) = Sets::load_named(path)?;
@@ -115,9 +117,13 @@ pub(crate) struct Predict {
     #[arg(long)]
     layout: Option<String>,
 
-    /// With `--layout list`: the column of the groups
-    #[arg(long, value_name = "COLUMN", requires = "layout")]
-    group: Option<String>,
+    /// The column of the labels in tables, .jsonl files and lists
+    #[arg(long, value_name = "COLUMN", default_value = "label")]
+    label: String,
+
+    /// The column of the groups
+    #[arg(long, value_name = "COLUMN", default_value = "group")]
+    group: String,
 
     /// How many labels of each example to tell, the likeliest first
     #[arg(long, default_value_t = 1)]
@@ -187,19 +193,20 @@ impl Predict {
         };
         self.check()?;
         let writer = Writer::new(self.out.as_deref(), progress.is_json(), self.top.min(trained.classes.len()), trained.sets.is_some())?;
-        let layout = match (self.layout.as_deref(), &self.group) {
-            (None, _) => None,
-            (Some("list"), group) => Some((Layout::Class, group.clone())),
-            (Some("class"), None) => Some((Layout::Class, None)),
-            (Some("group-class"), None) => Some((Layout::GroupClass, None)),
-            (Some("class" | "group-class"), Some(_)) => {
-                return Err(Error::invalid("--group", "a column", "none with this layout: only `list` has columns"));
-            }
-            (Some(other), _) => return Err(Error::invalid("--layout", other, "class, group-class or list")),
+        let layout = match self.layout.as_deref() {
+            None => None,
+            Some("list") => Some(Layout::List),
+            Some("class") => Some(Layout::Class),
+            Some("group-class") => Some(Layout::GroupClass),
+            Some(other) => return Err(Error::invalid("--layout", other, "class, group-class or list")),
         };
+        if self.logits.as_ref().is_some_and(|path| extension(path) != "npy") {
+            rows::check_names(&trained.classes)?;
+        }
+        let known = [self.label.as_str(), self.group.as_str()];
         let mut inputs = Vec::new();
         for path in &self.inputs {
-            examples::listed(path, layout.as_ref(), &mut inputs)?;
+            examples::listed(path, layout, known, &mut inputs)?;
         }
         let groups = trained.groups.iter().cloned().enumerate().map(|(number, name)| (name, number)).collect();
         let (logits, copies, tally) = (Logits::default(), Copies::default(), Tally::default());
@@ -218,10 +225,10 @@ impl Predict {
                 Input::Numbers(file) => {
                     work.pictures(std::mem::take(&mut pictures))?;
                     if extension(&file) == "jsonl" || (work.trained.reads_text() && file == Path::new("-")) {
-                        texts(&file, &mut |examples, texts| work.texts(examples, &texts))?;
+                        texts(&file, known, &mut |examples, texts| work.texts(examples, &texts))?;
                     } else {
-                        let width = work.trained.input().len();
-                        numbers(&file, width, &mut |examples, rows| work.batch(examples, rows))?;
+                        let reads = Reads { known, width: work.trained.input().len(), columns: work.trained.columns.clone() };
+                        numbers(&file, &reads, &mut |examples, rows| work.batch(examples, rows))?;
                     }
                 }
             }
@@ -326,12 +333,14 @@ impl Work<'_> {
 
     fn finish(self) -> Result<()> {
         let Self { command, trained, writer, logits, tally, progress, .. } = self;
+        if let Some(path) = &command.out {
+            writer.finish(path)?;
+        }
         if let Some(path) = &command.logits {
             logits.write(path, &trained.classes)?;
         }
         let Some(path) = &command.out else { return Ok(()) };
-        writer.finish(path)?;
-        let event = json!({ "event": "end", "path": path, "examples": tally.count, "groups": tally.json() });
+        let event = json!({ "event": "end", "path": path, "examples": tally.count, "all": tally.all(), "groups": tally.by_group() });
         super::said(progress, &event, || {
             let table = tally.table(trained.sets.is_some()).map(|table| format!("\n{}", table.markdown())).unwrap_or_default();
             format!("wrote {}: {} examples{table}", path.display(), tally.count)
@@ -359,29 +368,34 @@ impl Tally {
         counts[3] += set.map_or(0, <[_]>::len);
     }
 
-    /// All together, and each group where there are several.
-    fn parts(&self) -> Vec<(&str, [usize; 4])> {
-        let mut all = [0; 4];
-        self.groups.values().for_each(|counts| all.iter_mut().zip(counts).for_each(|(all, count)| *all += count));
-        let groups = self.groups.iter().filter(|_| self.groups.len() > 1).map(|(name, counts)| (name.as_str(), *counts));
-        if all[0] == 0 { Vec::new() } else { groups.chain([("all", all)]).collect() }
+    fn sum(&self) -> [usize; 4] {
+        self.groups.values().fold([0; 4], |mut sum, counts| {
+            sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+            sum
+        })
     }
 
-    fn json(&self) -> serde_json::Value {
-        let part = |(name, [count, right, covered, size]): (&str, [usize; 4])| {
-            (name.to_owned(), json!({ "examples": count, "right": right, "covered": covered, "labels_in_sets": size }))
-        };
-        self.parts().into_iter().map(part).collect::<serde_json::Map<_, _>>().into()
+    /// The groups that have names.
+    fn named(&self) -> impl Iterator<Item = (&str, [usize; 4])> {
+        self.groups.iter().filter(|(name, _)| !name.is_empty()).map(|(name, counts)| (name.as_str(), *counts))
+    }
+
+    fn all(&self) -> serde_json::Value {
+        told(self.sum())
+    }
+
+    fn by_group(&self) -> serde_json::Value {
+        self.named().map(|(name, counts)| (name.to_owned(), told(counts))).collect::<serde_json::Map<_, _>>().into()
     }
 
     fn table(&self, sets: bool) -> Option<Table> {
-        let parts = self.parts();
-        if parts.is_empty() {
+        let sum = self.sum();
+        if sum[0] == 0 {
             return None;
         }
         let columns = ["", "examples", "right", "sets with the label (95 % interval)", "labels a set"];
         let mut table = Table::new(columns[..if sets { 5 } else { 3 }].iter().copied());
-        for (name, [count, right, covered, size]) in parts {
+        for (name, [count, right, covered, size]) in self.named().chain([("all", sum)]) {
             let percent = |share: f64| format!("{:.1} %", 100.0 * share);
             let mut row = vec![name.to_owned(), count.to_string(), percent(right as f64 / count as f64)];
             if sets {
@@ -395,8 +409,8 @@ impl Tally {
     }
 }
 
-fn extension(path: &Path) -> &str {
-    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
+fn told([count, right, covered, size]: [usize; 4]) -> serde_json::Value {
+    json!({ "examples": count, "right": right, "covered": covered, "labels_in_sets": size })
 }
 
 /// The names of the classes, one on each line.

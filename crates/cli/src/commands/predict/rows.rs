@@ -20,6 +20,13 @@ pub(super) struct Row<'a> {
     pub(super) set: Option<Vec<&'a str>>,
 }
 
+/// What comes before the columns of what is known, these, and what comes after.
+struct CsvRow {
+    name: String,
+    told: [Option<String>; 2],
+    rest: String,
+}
+
 /// Rows on their way to a file or to the standard output.
 pub(super) struct Writer {
     format: Format,
@@ -28,8 +35,9 @@ pub(super) struct Writer {
 }
 
 enum Format {
-    /// Which columns of what is known there are, once a row has come.
+    /// Rows of a file are held until it is known what is known of them; those for the standard output have the columns of the first.
     Csv {
+        rows: Vec<CsvRow>,
         known: Option<[bool; 2]>,
         top: usize,
         sets: bool,
@@ -45,7 +53,7 @@ enum Format {
 
 impl Writer {
     pub(super) fn new(out: Option<&Path>, json: bool, top: usize, sets: bool) -> Result<Self> {
-        let csv = Format::Csv { known: None, top, sets };
+        let csv = Format::Csv { rows: Vec::new(), known: None, top, sets };
         let format = match out.map(|path| (path, extension(path))) {
             Some((_, "csv")) => csv,
             Some((_, "jsonl")) => Format::Lines,
@@ -62,18 +70,11 @@ impl Writer {
     pub(super) fn push(&mut self, Row { example, labels, set }: &Row<'_>) {
         let text_of = |text: &Option<String>| text.clone().unwrap_or_default();
         match &mut self.format {
-            Format::Csv { known, top, sets } => {
-                let told = [&example.truth, &example.group];
-                let known = *known.get_or_insert_with(|| {
-                    let known = told.map(Option::is_some);
-                    self.text.extend(header(known, *top, *sets).bytes());
-                    known
-                });
+            Format::Csv { rows, .. } => {
                 let labels: String = labels.iter().map(|(label, p)| format!(",{},{p:.6}", field(label))).collect();
                 let set = set.as_ref().map(|set| format!(",{}", field(&set.join(" ")))).unwrap_or_default();
-                let told = told.into_iter().zip(known).filter(|(_, known)| *known);
-                let told: String = told.map(|(text, _)| format!(",{}", field(&text_of(text)))).collect();
-                writeln!(self.text, "{}{told}{labels}{set}", field(&example.name)).ok();
+                let told = [&example.truth, &example.group].map(|text| text.as_ref().map(|text| field(text)));
+                rows.push(CsvRow { name: field(&example.name), told, rest: labels + &set });
             }
             Format::Lines => {
                 let mut line = json!({ "input": example.name, "label": labels[0].0, "probability": labels[0].1 });
@@ -107,18 +108,29 @@ impl Writer {
     /// What is written to the standard output goes there at once.
     pub(super) fn flush(&mut self) {
         if self.to_output {
+            self.compose();
             crate::output::text(&String::from_utf8_lossy(&std::mem::take(&mut self.text)));
         }
     }
 
-    pub(super) fn finish(self, path: &Path) -> Result<()> {
-        let Format::Parquet { known, top, sets } = self.format else {
-            let none = match self.format {
-                Format::Csv { known: None, top, sets } => header([false; 2], top, sets),
-                _ => String::new(),
-            };
-            return lyceum_core::atomic::write(path, &[none.as_bytes(), &self.text].concat());
-        };
+    /// Makes text of the rows that are held.
+    fn compose(&mut self) {
+        let Format::Csv { rows, known, top, sets } = &mut self.format else { return };
+        let rows = std::mem::take(rows);
+        let known = *known.get_or_insert_with(|| {
+            let known = [0, 1].map(|place| rows.iter().any(|row| row.told[place].is_some()));
+            self.text.extend(header(known, *top, *sets).bytes());
+            known
+        });
+        for CsvRow { name, told, rest } in rows {
+            let told = told.into_iter().zip(known).filter(|(_, known)| *known).map(|(text, _)| format!(",{}", text.unwrap_or_default()));
+            writeln!(self.text, "{name}{}{rest}", told.collect::<String>()).ok();
+        }
+    }
+
+    pub(super) fn finish(mut self, path: &Path) -> Result<()> {
+        self.compose();
+        let Format::Parquet { known, top, sets } = self.format else { return lyceum_core::atomic::write(path, &self.text) };
         let mut columns: Vec<(String, Column)> =
             ["input", "truth", "group"].iter().zip(known).map(|(name, texts)| ((*name).to_owned(), Column::Texts(texts))).collect();
         for (place, (labels, probabilities)) in top.into_iter().enumerate() {
@@ -138,14 +150,26 @@ fn header(known: [bool; 2], top: usize, sets: bool) -> String {
     format!("input{told},label,probability{more}{}\n", if sets { ",set" } else { "" })
 }
 
+/// Errors where classes cannot be columns of a table.
+pub(super) fn check_names(classes: &[String]) -> Result<()> {
+    let taken = |name: &&String| ["input", "label", "group", "weight"].contains(&name.as_str());
+    let twice = classes.iter().enumerate().find(|(place, name)| classes[..*place].contains(name)).map(|(_, name)| name);
+    match classes.iter().find(taken).or(twice) {
+        Some(name) => {
+            let allowed = "names that differ, other than input, label, group and weight, which are columns of the table; or a .npy file";
+            Err(Error::invalid("--logits", format!("a class called `{name}`"), allowed))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Logits with the names of the examples, and the labels and groups that are known: a column for each class.
 pub(super) fn write_logits(path: &Path, examples: &[Example], logits: &Array2<f32>, classes: &[String]) -> Result<()> {
-    if let Some(name) = classes.iter().find(|name| ["input", "label", "group", "weight"].contains(&name.as_str())) {
-        let allowed = "names other than input, label, group and weight, which are columns of the table, or a .npy file";
-        return Err(Error::invalid("--logits", format!("a class called `{name}`"), allowed));
-    }
-    let texts =
-        |of: fn(&Example) -> Option<&String>| -> Option<Vec<String>> { examples.iter().map(|example| of(example).cloned()).collect() };
+    // Where some are known there is a column, with nothing for the others.
+    let texts = |of: fn(&Example) -> Option<&String>| -> Option<Vec<String>> {
+        let some = examples.iter().any(|example| of(example).is_some());
+        some.then(|| examples.iter().map(|example| of(example).cloned().unwrap_or_default()).collect())
+    };
     let known = [("label", texts(|example| example.truth.as_ref())), ("group", texts(|example| example.group.as_ref()))];
     let names = ("input", examples.iter().map(|example| example.name.clone()).collect());
     let known: Vec<(&str, Vec<String>)> =
