@@ -303,3 +303,132 @@ def test_texts(tmp_path):
     with pytest.raises(ValueError, match="not trained on texts"):
         subprocess_model = run({**TRAIN, "model": "linear", "data": {"name": "digits", "limit": 50}, "training": {"epochs": 1}}, out=tmp_path / "digits")
         Model.load(subprocess_model.folder)._native.texts(["a"])
+
+
+def told(*arguments, **options):
+    return subprocess.run([LYCEUM, "--quiet", *map(str, arguments)], capture_output=True, text=True, **options)
+
+
+def test_columns_have_names_and_an_order(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 160)
+    frame = pandas.DataFrame(rng.normal(size=(160, 4)), columns=["a", "b, c", "d", "e"])
+    frame["a"] += 4 * y
+    frame["kind"] = np.where(y, "cat, big", "dog")
+    frame = frame.sample(frac=1, random_state=0)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_parquet(tmp_path / "t.parquet")  # with its index, which is no column
+    for name in ("t.csv", "t.parquet"):
+        found = run({**TRAIN, "model": "linear", "data": {"path": str(tmp_path / name), "label": "kind"}}, out=tmp_path / f"run-{name}")
+        model = Model.load(found.folder)
+        assert model.input_shape == (4,) and sorted(model.classes_) == ["cat, big", "dog"]
+        frame[["kind", "e", "d", "b, c", "a"]].to_csv(tmp_path / "turned.csv", index=False)
+        frame[["e", "kind", "a", "d", "b, c"]].to_parquet(tmp_path / "turned.parquet", index=False)
+        right = []
+        for file in ("t.csv", "turned.csv", "turned.parquet"):
+            done = told("predict", found.folder, tmp_path / file, "--label", "kind", "--out", tmp_path / "p.csv")
+            assert done.returncode == 0, done.stderr
+            rows = pandas.read_csv(tmp_path / "p.csv")
+            right.append((rows.truth == rows.label).mean())
+        assert right[0] > 0.9 and right == [right[0]] * 3
+    for columns, text in [(["a", "d", "e", "kind"], "one called `b, c`"), (["a", "b, c", "d", "e", "extra", "kind"], "a column `extra`")]:
+        frame.assign(extra=1)[columns].to_csv(tmp_path / "other.csv", index=False)
+        done = told("predict", found.folder, tmp_path / "other.csv", "--label", "kind")
+        assert done.returncode == 2 and text in done.stderr, done.stderr
+    # Without a header the order is that of training; 0, 1, 2, … are a header.
+    values = frame[["a", "b, c", "d", "e"]].to_numpy()
+    np.savetxt(tmp_path / "plain.csv", values, delimiter=";")
+    pandas.DataFrame(values).to_csv(tmp_path / "counted.csv", index=False)
+    plain = told("predict", found.folder, tmp_path / "plain.csv").stdout.splitlines()
+    assert [line.rsplit(",", 1)[0].split(",", 1)[1] for line in plain[1:]] == [f'"{x}"' if "," in x else x for x in rows.label]
+    done = told("predict", found.folder, tmp_path / "counted.csv")
+    assert done.returncode == 2 and "one called `a`" in done.stderr
+
+
+def test_inputs_of_which_some_is_known(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)).astype(np.float32), rng.integers(0, 2, 60)
+    np.savez(tmp_path / "t.npz", x=x, y=y)
+    found = run({**TRAIN, "model": "linear", "data": {"path": str(tmp_path / "t.npz")}}, out=tmp_path / "run")
+    (tmp_path / "t.csv").write_text("p,q,r,label,group\n1,2,3,0,all\n3,2,1,1,all\n")
+    done = told("predict", found.folder, tmp_path / "t.npz", tmp_path / "t.csv", "--out", tmp_path / "p.csv", "--logits", tmp_path / "l.csv")
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "p.csv").read_text().splitlines()
+    assert lines[0] == "input,truth,group,label,probability" and ",,," in lines[1].replace(",0,", ",,").replace(",1,", ",,") and ",1,all," in lines[-1]
+    assert (tmp_path / "l.csv").read_text().splitlines()[0] == "input,label,group,0,1"
+    end = subprocess.run([LYCEUM, "--json", "predict", found.folder, tmp_path / "t.csv", "--out", tmp_path / "p.csv"], capture_output=True, text=True)
+    told_of = json.loads(end.stdout.splitlines()[-1])
+    assert told_of["all"]["examples"] == 2 and told_of["groups"]["all"]["examples"] == 2
+    pandas = pytest.importorskip("pandas")
+    pandas.DataFrame({"p": [1.0], "q": [2.0], "r": [0.0], "label": [True]}).to_parquet(tmp_path / "bool.parquet")
+    done = told("predict", found.folder, tmp_path / "bool.parquet")
+    assert done.returncode == 2 and "`label`" in done.stderr
+
+
+def test_keys_that_say_nothing_of_the_data(tmp_path):
+    flat, grouped = sites(tmp_path)
+    np.savez(tmp_path / "t.npz", x=np.zeros((9, 3), np.float32), y=np.arange(9) % 3)
+    np.savez(tmp_path / "empty.npz", x=np.zeros((9, 0), np.uint8), y=np.arange(9) % 3)
+    (tmp_path / "t.jsonl").write_text('{"text": "a", "label": 1}\n{"text": "b", "label": 2}\n' * 8)
+    by_class = grouped / "york"
+    for data, text in [
+        ({"name": "digits", "group": "x"}, "data.group"), ({"name": "digits", "window": 5}, "data.window"), ({"name": "digits", "classes": ["a", "b"]}, "data.classes"),
+        ({"path": by_class, "window": 5}, "data.window"), ({"path": by_class, "label": "kind"}, "metadata.csv"), ({"path": tmp_path / "t.npz", "layout": "group-class"}, "data.layout"),
+        ({"path": tmp_path / "t.npz", "size": [2, 2]}, "data.size"), ({"path": flat, "layout": "class"}, "no sub-folders"), ({"path": by_class, "layout": "list"}, "metadata.csv"),
+        ({"path": by_class, "size": [10**6, 10**6]}, "data.size"), ({"path": tmp_path / "t.jsonl", "window": 10**18}, "data.window"), ({"path": tmp_path / "empty.npz"}, "no numbers"),
+        ({"path": grouped, "layout": "group-class", "whole_groups": True, "groups": ["york", "hull"], "held_out": 0.3, "test": 0.3}, "data.whole_groups"),
+    ]:
+        data = {key: str(value) if key == "path" else value for key, value in data.items()}
+        with pytest.raises((ValueError, FileNotFoundError), match=text):
+            run({**TRAIN, "model": "linear", "data": data}, out=tmp_path / "wrong")
+    for augment in ({"rotate": 1e308}, {"mixup": 1e308}, {"mixup": 1e-320}, {"crop": 99}):
+        with pytest.raises(ValueError, match=next(iter(augment))):
+            run({**TRAIN, "data": {"path": str(by_class)}, "training": {"epochs": 1, "augment": augment}}, out=tmp_path / "wrong")
+    found = run({**TRAIN, "data": {"path": str(grouped), "layout": "group-class"}}, out=tmp_path / "run")
+    done = told("predict", found.folder, by_class, "--layout", "list")
+    assert done.returncode == 2 and "metadata.csv" in done.stderr
+    # Linked folders belong to the run as others do.
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for folder in by_class.iterdir():
+        (linked / folder.name).symlink_to(folder)
+    of_links = run({**TRAIN, "data": {"path": str(linked)}}, out=tmp_path / "links")
+    assert len(json.loads((of_links.folder / "run.json").read_text())["inputs"]) == 12
+
+
+def test_numbers_as_labels_of_a_model_with_names(tmp_path):
+    pictures(tmp_path / "pictures", 20, size=(12, 12))
+    found = run({**TRAIN, "data": {"path": str(tmp_path / "pictures")}}, out=tmp_path / "run")
+    names = Model.load(found.folder).classes_.tolist()
+    files = sorted((tmp_path / "pictures").rglob("*.png"))
+    x = np.stack([np.asarray(image.open(file)).transpose(2, 0, 1) for file in files])
+    y = np.array([names.index(file.parent.name) for file in files])
+    np.savez(tmp_path / "t.npz", x=x, y=y)
+    recipe = {**TRAIN, "model": {"onnx": {"file": str(found.folder / "a" / "model.onnx")}}, "training": {"epochs": 1}, "data": {"path": str(tmp_path / "t.npz")}}
+    again = run(recipe, out=tmp_path / "again")
+    assert Model.load(again.folder).classes_.tolist() == names and again.values["a/train_accuracy"] > 0.6
+    (tmp_path / "pictures" / "cross").rename(tmp_path / "pictures" / "horse")
+    with pytest.raises(ValueError, match="class `horse`; allowed: classes that the model knows"):
+        run({**recipe, "data": {"path": str(tmp_path / "pictures")}}, out=tmp_path / "wrong")
+
+
+def test_augmented_training_goes_on_where_it_stopped(tmp_path):
+    pictures(tmp_path / "pictures", 40)
+    training = {"epochs": 400, "batch_size": 16, "checkpoint_seconds": 0.0, "augment": {"crop": 2, "flip": True, "rotate": 5, "mixup": 0.3}}
+    recipe = {**TRAIN, "training": training, "data": {"path": str(tmp_path / "pictures")}}
+    whole = run({**recipe, "training": {**training, "epochs": 12}}, out=tmp_path / "whole").values
+    text = "".join(f"{key} = {__import__('lyceum').experiments._toml(value)}\n" for key, value in {**recipe, "training": {**training, "epochs": 12}}.items())
+    (tmp_path / "recipe.toml").write_text(text)
+    process = subprocess.Popen([LYCEUM, "--quiet", "run", tmp_path / "recipe.toml", "--out", tmp_path / "cut"], stdout=subprocess.DEVNULL)
+    metrics = tmp_path / "cut" / "a" / "metrics.jsonl"
+    for _ in range(2000):
+        if metrics.exists() and metrics.read_text().count("\n") >= 3:
+            break
+        __import__("time").sleep(0.005)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "cut" / "summary.json").exists(), "it was too quick to be cut"
+    done = told("resume", tmp_path / "cut")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "cut" / "summary.json").read_text())["values"] == whole
