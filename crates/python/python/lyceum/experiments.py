@@ -47,13 +47,13 @@ class Finished(NamedTuple):
 
     def to_pandas(self) -> Any:
         """:meth:`metrics` as a ``pandas.DataFrame``."""
-        import pandas
+        import pandas  # type: ignore[import-untyped]
 
         return pandas.DataFrame(self.metrics())
 
     def to_arrow(self) -> Any:
         """:meth:`metrics` as a ``pyarrow.Table``."""
-        import pyarrow
+        import pyarrow  # type: ignore[import-untyped]
 
         rows = self.metrics()
         # A column of the first row alone would be all that a list of rows tells of its columns.
