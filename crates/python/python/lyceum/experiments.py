@@ -47,13 +47,13 @@ class Finished(NamedTuple):
 
     def to_pandas(self) -> Any:
         """:meth:`metrics` as a ``pandas.DataFrame``."""
-        import pandas  # type: ignore[import-untyped]
+        import pandas  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
         return pandas.DataFrame(self.metrics())
 
     def to_arrow(self) -> Any:
         """:meth:`metrics` as a ``pyarrow.Table``."""
-        import pyarrow  # type: ignore[import-untyped]
+        import pyarrow  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
         rows = self.metrics()
         # A column of the first row alone would be all that a list of rows tells of its columns.
