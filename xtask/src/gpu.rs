@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use crate::shell::{command, has, root, run, run_command, target};
 
 /// How far a loss may be from the CPU's, beside it: sums come in another order.
-const TOLERANCE: f64 = 1e-3;
+const TOLERANCE: f64 = 1e-5;
 /// Steps of each arm that are compared.
 const STEPS: usize = 5;
 
