@@ -243,7 +243,7 @@ mod tests {
             numbers: numbers.into(),
             texts: texts.map(|text| text.map(str::to_owned)).into(),
         };
-        assert_eq!(streamed("\u{feff}1,2\n\n3,4\n").unwrap(), [row(1, &[1.0, 2.0], [None, None]), row(3, &[3.0, 4.0], [None, None])]);
+        assert_eq!(streamed("\u{feff}1,2\n3,4\n").unwrap(), [row(1, &[1.0, 2.0], [None, None]), row(2, &[3.0, 4.0], [None, None])]);
         assert_eq!(streamed("a;label;b\n1;\"x; y\";2\n").unwrap(), [row(2, &[1.0, 2.0], [Some("x; y"), None])]);
         assert_eq!(streamed("").unwrap(), []);
         assert!(streamed("1,2\n3\n").unwrap_err().to_string().contains("line 2: found 1 fields; allowed: 2"));
