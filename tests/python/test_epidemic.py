@@ -1,6 +1,9 @@
 """`lyceum.epidemic` as its users have it."""
 
+import gc
 import json
+import pickle
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -320,6 +323,29 @@ def test_a_policy_may_ask_for_the_day():
 def zero(phones):
     """A policy that can be pickled."""
     return np.full((len(phones["person"]), 14), 0.05)
+
+
+def test_a_policy_that_holds_its_simulation_is_freed(tmp_path):
+    class Owner:
+        def __init__(self):
+            self.simulation = Simulation(**{**SMALL, "days": 4}, policy=self.risks)
+
+        def risks(self, phones):
+            return np.zeros((len(phones["person"]), 14))
+
+    owner = Owner()
+    owner.simulation.step(2)
+    copied = pickle.loads(pickle.dumps(Simulation(**{**SMALL, "days": 2}, policy=none_at_risk)))
+    assert len(copied.run()["day"]) == 2
+    owner.simulation.run()
+    gone = weakref.ref(owner)
+    del owner
+    gc.collect()
+    assert gone() is None
+
+
+def none_at_risk(phones):
+    return np.zeros((len(phones["person"]), 14))
 
 
 def test_a_saved_policy_is_not_forgotten(tmp_path):

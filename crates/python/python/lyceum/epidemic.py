@@ -14,6 +14,7 @@ A policy is a function from what phones know to risks: see :class:`Simulation`.
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike, fspath
 from typing import Any, cast
@@ -125,7 +126,7 @@ class Simulation:
             "interventions": [dict(intervention) for intervention in interventions],
         }
         self._policy = function
-        self._native = _native.Simulation(dumped(config), _risks(function))
+        self._native = _native.Simulation(dumped(config), _risks(self))
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, policy: str | Policy | None = None, **changes: Any) -> Simulation:
@@ -138,7 +139,7 @@ class Simulation:
             changes["policy"] = policy
         loaded = cls.__new__(cls)
         loaded._policy = function
-        loaded._native = _native.Simulation.load(fspath(path), dumped(changes), _risks(function))
+        loaded._native = _native.Simulation.load(fspath(path), dumped(changes), _risks(loaded))
         return loaded
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -150,7 +151,7 @@ class Simulation:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._policy = state["policy"]
-        self._native = _native.Simulation.from_bytes(state["simulation"], _risks(self._policy))
+        self._native = _native.Simulation.from_bytes(state["simulation"], _risks(self))
 
     def run(self, progress: Progress = False) -> dict[str, Any]:
         """Simulates all days that are left; gives :attr:`days`. ``progress=True`` shows a bar where ``tqdm`` is installed; a function is
@@ -222,20 +223,26 @@ class Simulation:
 
 
 class _Risks:
-    """A policy whose risks are numbers in rows, whatever it gives them as."""
+    """The policy of a simulation, whose risks are numbers in rows, whatever it gives them as.
 
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
+    The native side holds it where the garbage collector does not see: it must not hold the policy, whose owner may hold the simulation.
+    """
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.simulation = weakref.ref(simulation)
 
     def __call__(self, phones: dict[str, Any]) -> NDArray[np.float32]:
-        risks = self.policy(phones)
+        simulation = self.simulation()
+        policy = None if simulation is None else simulation._policy
+        risks = None if policy is None else policy(phones)
         if risks is None:
             raise ValueError("the policy's risks: found None; allowed: a row for each phone, today and the 13 days before")
         return array(risks, np.float32, 2, "the policy's risks")
 
 
-def _risks(policy: Policy | None) -> _Risks | None:
-    return None if policy is None else _Risks(policy)
+def _risks(simulation: Simulation) -> _Risks | None:
+    return None if simulation._policy is None else _Risks(simulation)
+
 
 
 def _outcome(config: Mapping[str, Any]) -> dict[str, Any]:
