@@ -196,6 +196,13 @@ pub fn column(path: &Path, name: &str) -> Result<Option<Vec<String>>> {
     reader.records().map(text).collect::<Result<_>>().map(Some)
 }
 
+/// Names in one field, a space between them; those with spaces or quotation marks are quoted as in JSON.
+pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let quoted =
+        |name: &str| if name.contains([' ', '"']) || name.is_empty() { serde_json::json!(name).to_string() } else { name.to_owned() };
+    names.into_iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
 /// A field of such a file.
 pub fn field(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
@@ -248,6 +255,7 @@ mod tests {
         assert_eq!(streamed("").unwrap(), []);
         assert!(streamed("1,2\n3\n").unwrap_err().to_string().contains("line 2: found 1 fields; allowed: 2"));
         assert!(streamed("1,2\n3,x\n").unwrap_err().to_string().contains("line 2, field 2: found `x`"));
+        assert_eq!(list(["cat", "big dog", ""]), "cat \"big dog\" \"\"");
         assert_eq!(field("a \"b\", c"), "\"a \"\"b\"\", c\"");
     }
 }

@@ -294,7 +294,7 @@ impl<'a> SetsFile<'a> {
                 text += &if lines {
                     format!("{}\n", json!({ "input": input, "set": set }))
                 } else {
-                    format!("{},{}\n", table::field(&input), table::field(&set.join(" ")))
+                    format!("{},{}\n", table::field(&input), table::field(&table::list(set.iter().map(String::as_str))))
                 };
             }
             text

@@ -5,7 +5,7 @@ use std::{io::Write as _, path::Path};
 use lyceum_core::{Error, Result};
 use lyceum_data::formats::{
     parquet::{self, Column},
-    table::field,
+    table::{self, field},
 };
 use ndarray::Array2;
 use serde_json::json;
@@ -72,7 +72,7 @@ impl Writer {
         match &mut self.format {
             Format::Csv { rows, .. } => {
                 let labels: String = labels.iter().map(|(label, p)| format!(",{},{p:.6}", field(label))).collect();
-                let set = set.as_ref().map(|set| format!(",{}", field(&set.join(" ")))).unwrap_or_default();
+                let set = set.as_ref().map(|set| format!(",{}", field(&table::list(set.iter().copied())))).unwrap_or_default();
                 let told = [&example.truth, &example.group].map(|text| text.as_ref().map(|text| field(text)));
                 rows.push(CsvRow { name: field(&example.name), told, rest: labels + &set });
             }
