@@ -45,9 +45,9 @@ pub enum StreamConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Classes {
-    /// As many for each task.
+    /// The same number for each task.
     Even(usize),
-    /// So many for each.
+    /// A number for each task.
     Each(Vec<usize>),
 }
 
@@ -55,12 +55,12 @@ pub enum Classes {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scenario {
-    /// Its own; which task an example is of is told at test time.
+    /// Outputs of its own; at test time the task of each example is given.
     #[default]
     TaskIncremental,
-    /// All tasks share the same few: the first class of each task has the first one, and so on.
+    /// The same outputs as all other tasks: the first class of each task has the first output, and so on. The task is not given.
     DomainIncremental,
-    /// Each class has one, and nothing is told: the classes of all tasks compete.
+    /// One output for each class of all tasks. The task is not given, so that all classes compete.
     ClassIncremental,
 }
 
@@ -141,7 +141,7 @@ impl StreamConfig {
         }
     }
 
-    /// Whether it is told at test time which task an example is of.
+    /// Whether the task of an example is given at test time.
     pub fn tells_task(&self) -> bool {
         !matches!(self, Self::Split { scenario: Scenario::ClassIncremental | Scenario::DomainIncremental, .. } | Self::Groups)
     }

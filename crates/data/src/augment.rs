@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Extent;
 
-/// How training pictures are changed, each anew in every epoch. The changes come in the order of the fields; values that lie within \[0, 1\] stay there.
+/// How training pictures are changed, anew in every epoch. The changes are made in the order of the fields; values in \[0, 1\] stay in it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
@@ -18,7 +18,7 @@ pub struct Augment {
     /// A part is cut out and scaled to the whole: a share of the area from `zoom` to 1, its sides stretched by 3/4 to 4/3 (Szegedy et al. 2015).
     #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalPositive")]
     pub zoom: Option<f64>,
-    /// Shifted by so many pixels at most each way; what comes in is black (He et al. 2016).
+    /// Shifted by at most this many pixels in each direction; the uncovered part is black (He et al. 2016).
     #[serde(skip_serializing_if = "is_none")]
     pub crop: usize,
     /// Left and right exchanged in half of the cases.

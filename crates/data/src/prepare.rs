@@ -247,7 +247,11 @@ impl DataConfig {
             }
             _ => {}
         }
-        self.check_keys(key)?;
+        let source = match &self.path {
+            Some(path) => Some(own::source(path).map_err(|error| Violation::new(format!("{key}.path"), error.to_string()))?),
+            None => None,
+        };
+        self.check_keys(key, source)?;
         for (name, found) in [("whole_groups", self.whole_groups), ("groups", self.groups.is_some())] {
             if found && !self.has_groups() {
                 let message = "found, and no groups; allowed: together with `group` or `layout`";
@@ -255,8 +259,8 @@ impl DataConfig {
             }
         }
         // A data set with test examples of its own gives none away.
-        let has_test = match &self.path {
-            Some(path) => own::has_test(path).map_err(|error| Violation::new(format!("{key}.path"), error.to_string()))?,
+        let has_test = match source {
+            Some(source) => source.has_test(),
             None => match catalog::find(&self.name) {
                 Ok(entry) => entry.has_test,
                 Err(Error::Invalid { found, allowed, .. }) => {
@@ -273,11 +277,7 @@ impl DataConfig {
     }
 
     /// Errors on keys that say nothing of these data.
-    fn check_keys(&self, key: &str) -> Result<(), Violation> {
-        let source = match &self.path {
-            Some(path) => Some(own::source(path).map_err(|error| Violation::new(format!("{key}.path"), error.to_string()))?),
-            None => None,
-        };
+    fn check_keys(&self, key: &str, source: Option<Source>) -> Result<(), Violation> {
         let folder = matches!(source, Some(Source::Folder | Source::Parts));
         let listed = folder && !matches!(self.layout, Some(Layout::Class | Layout::GroupClass));
         let table = matches!(source, Some(Source::Csv | Source::Parquet | Source::Texts));

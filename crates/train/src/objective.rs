@@ -101,9 +101,7 @@ impl LabelledBatch {
         self.targets = self.targets * Tensor::from_data(TensorData::new(weights, [n, 1]), &self.inputs.device());
         self
     }
-}
 
-impl LabelledBatch {
     /// λ of each example and 1 − λ of the one at its place of `order`, inputs and targets alike.
     pub fn mixed(self, share: f32, order: &[usize]) -> Self {
         let other = self.select(order);

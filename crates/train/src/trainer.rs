@@ -146,9 +146,7 @@ impl Trainer {
     pub fn new(config: TrainConfig, model: Net, classes: usize, estimator: Box<dyn GradientEstimator>, seed: Seed) -> Result<Self> {
         range::check(&config)?;
         if let Some(augment) = &config.augment {
-            augment
-                .check("training.augment")
-                .map_err(|wrong| Error::invalid(wrong.key, wrong.message, "as the keys' documentation says"))?;
+            augment.check("training.augment")?;
         }
         if config.warmup_epochs > config.epochs as f64 {
             let allowed = format!("at most {}, the epochs", config.epochs);
@@ -308,9 +306,7 @@ impl Trainer {
         let Some(extent) = self.pictures.filter(|extent| extent.height > 1) else {
             return Err(Error::invalid("training.augment", format!("examples of {} numbers", train.inputs.ncols()), "pictures"));
         };
-        augment
-            .check_extent("training.augment", extent)
-            .map_err(|wrong| Error::invalid(wrong.key, wrong.message, "as the keys' documentation says"))?;
+        augment.check_extent("training.augment", extent)?;
         let first = self.progress.epoch * train.len();
         let change = |position: usize, picture: &mut Vec<f32>| {
             augment.change(picture, extent, &mut self.seed.stream_at("train/augment", (first + position) as u64));

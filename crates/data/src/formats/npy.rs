@@ -83,25 +83,20 @@ pub fn labels(path: &Path) -> Result<Vec<usize>> {
 
 /// Reads class numbers: an array of a `.npz` file with any whole type.
 pub fn labels_of_npz(path: &Path, name: &str) -> Result<Vec<usize>> {
-    let mut first = None;
+    let bytes = member(path, name)?;
     macro_rules! attempt {
         ($($type:ty),*) => { $(
-            match read_npz::<$type, ndarray::IxDyn>(path, name) {
+            match ndarray::ArrayD::<$type>::read_npy(&bytes[..]) {
                 Ok(array) => return array.iter().enumerate().map(|(row, &value)| usize::try_from(value).map_err(|_| {
                     Error::damaged(path, format!("`{name}`, row {row}: label {value}; allowed: 0 and above"))
                 })).collect(),
-                Err(error) => first = first.or(Some(error)),
+                Err(ReadNpyError::WrongDescriptor(_)) => {}
+                Err(error) => return Err(Error::damaged(path, format!("`{name}`: {error}"))),
             }
         )* };
     }
     attempt!(i64, i32, u8, u32, u64, i16, u16, i8);
-    // Were it only the type, an array of reals could be read.
-    match read_npz::<f64, ndarray::IxDyn>(path, name)
-        .or_else(|_| read_npz::<f32, ndarray::IxDyn>(path, name).map(|array| array.mapv(f64::from)))
-    {
-        Ok(_) => Err(Error::damaged(path, format!("`{name}` is no array of whole numbers"))),
-        Err(error) => Err(first.unwrap_or(error)),
-    }
+    Err(Error::damaged(path, format!("`{name}` is no array of whole numbers")))
 }
 
 /// Reads numbers: a `.npy` file of one axis with float64 or float32.
@@ -120,6 +115,12 @@ pub fn read<A: ReadableElement, D: Dimension>(path: &Path) -> Result<ndarray::Ar
 
 /// Reads one array of a `.npz` file.
 pub fn read_npz<A: ReadableElement, D: Dimension>(path: &Path, name: &str) -> Result<ndarray::Array<A, D>> {
+    let read = ndarray::Array::read_npy(&member(path, name)?[..]);
+    read.map_err(|error| Error::damaged(path, format!("`{name}`: {error}")))
+}
+
+/// The bytes of one array of a `.npz` file, with a header as NumPy writes it.
+fn member(path: &Path, name: &str) -> Result<Vec<u8>> {
     let wrong = |error: &dyn std::fmt::Display| Error::damaged(path, format!("`{name}`: {error}"));
     let file = File::open(path).map_err(Error::io("open", path))?;
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| Error::damaged(path, error.to_string()))?;
@@ -132,7 +133,7 @@ pub fn read_npz<A: ReadableElement, D: Dimension>(path: &Path, name: &str) -> Re
     let mut bytes = Vec::new();
     member.take(size).read_to_end(&mut bytes).map_err(|error| wrong(&error))?;
     check_header(&bytes).map_err(|problem| wrong(&problem))?;
-    ndarray::Array::read_npy(&bytes[..]).map_err(|error| wrong(&error))
+    Ok(bytes)
 }
 
 /// Writes a `.npy` file, whole or not at all.

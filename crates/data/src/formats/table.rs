@@ -82,6 +82,11 @@ impl Header {
         Ok(Self { names, texts: texts_of, count: texts.len() })
     }
 
+    /// The names of the columns of numbers.
+    fn numbers(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().zip(&self.texts).filter(|(_, text)| text.is_none()).map(|(name, _)| name.as_str())
+    }
+
     fn row(&self, path: &Path, record: &csv::StringRecord) -> Result<Row> {
         let line = record.position().map_or(0, csv::Position::line);
         if record.len() != self.texts.len() {
@@ -119,8 +124,7 @@ pub fn read(path: &Path, texts: &[&str]) -> Result<Table> {
         found.iter_mut().zip(row.texts).for_each(|(column, text)| column.iter_mut().for_each(|column| column.extend(text.clone())));
         rows += 1;
     }
-    let columns: Vec<String> =
-        header.names.into_iter().zip(&header.texts).filter(|(_, text)| text.is_none()).map(|(name, _)| name).collect();
+    let columns: Vec<String> = header.numbers().map(str::to_owned).collect();
     let numbers = Array2::from_shape_vec((rows, columns.len()), values).map_err(|error| Error::damaged(path, error.to_string()))?;
     Ok(Table { columns, numbers, texts: found })
 }
@@ -161,9 +165,7 @@ pub fn stream(path: &Path, reader: impl Read, texts: &[&str], columns: &[String]
             each(found.row(path, &record)?)?;
         }
         if !found.names.is_empty() {
-            let names: Vec<&str> =
-                found.names.iter().zip(&found.texts).filter(|(_, text)| text.is_none()).map(|(name, _)| name.as_str()).collect();
-            order = places(path, &names, columns)?;
+            order = places(path, &found.numbers().collect::<Vec<_>>(), columns)?;
         }
         header = Some(found);
     }
@@ -194,6 +196,11 @@ pub fn column(path: &Path, name: &str) -> Result<Option<Vec<String>>> {
     let Some(place) = place else { return Ok(None) };
     let text = |record: csv::Result<csv::StringRecord>| Ok(record.map_err(failed)?.get(place).unwrap_or_default().to_owned());
     reader.records().map(text).collect::<Result<_>>().map(Some)
+}
+
+/// A whole number that is written as such: no sign, no zeros before it.
+pub fn number(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|number: &usize| number.to_string() == text)
 }
 
 /// Names in one field, a space between them; those with spaces or quotation marks are quoted as in JSON.

@@ -54,8 +54,12 @@ pub(super) fn list_of(folder: &Path, reading: &Reading) -> Result<Option<PathBuf
     }
 }
 
-/// The pictures of a folder.
-pub(super) fn pictures(folder: &Path, reading: &Reading) -> Result<Vec<Picture>> {
+/// The pictures of a folder, each with its class and, where there are groups, its group.
+///
+/// # Errors
+///
+/// A folder that cannot be read, and a list that is not what it should be.
+pub fn pictures(folder: &Path, reading: &Reading) -> Result<Vec<Picture>> {
     if let Some(list) = list_of(folder, reading)? {
         return listed(folder, &list, reading);
     }

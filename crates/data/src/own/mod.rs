@@ -14,6 +14,7 @@ use lyceum_core::{Error, Result, run::Input};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::folder::{Picture, pictures};
 pub use crate::formats::picture::Fit;
 use crate::{Dataset, Examples, Extent, Inputs};
 
@@ -115,18 +116,16 @@ pub fn inputs(path: &Path, reading: &Reading) -> Result<Vec<Input>> {
     let mut found = Vec::new();
     for folder in folders {
         found.extend(folder::list_of(&folder, reading)?);
-        found.extend(folder::pictures(&folder, reading)?.into_iter().map(|picture| picture.file));
+        found.extend(pictures(&folder, reading)?.into_iter().map(|picture| picture.file));
     }
     Ok(found.into_iter().map(|file| Input::named(file, HINT)).collect())
 }
 
-/// Whether there may be test examples of their own.
-///
-/// # Errors
-///
-/// A path where there is nothing, and files of other kinds.
-pub fn has_test(path: &Path) -> Result<bool> {
-    Ok(matches!(source(path)?, Source::Parts | Source::Npz))
+impl Source {
+    /// Whether there may be test examples of their own.
+    pub fn has_test(self) -> bool {
+        matches!(self, Self::Parts | Self::Npz)
+    }
 }
 
 /// The columns of the list of a folder of pictures; none where there is no list.
@@ -138,17 +137,6 @@ pub fn columns_of_list(folder: &Path) -> Result<Vec<String>> {
     let list = folder.join(LISTED);
     if list.is_file() { crate::formats::table::names(&list) } else { Ok(Vec::new()) }
 }
-
-/// The class and, where there is one, the group of each picture of a folder, as predictions are compared with.
-///
-/// # Errors
-///
-/// As [`load`].
-pub fn told(folder: &Path, reading: &Reading) -> Result<Vec<Picture>> {
-    folder::pictures(folder, reading)
-}
-
-pub use folder::Picture;
 
 /// Reads all examples.
 ///
@@ -181,7 +169,7 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Dataset> {
         names
     };
     let found = order(&mut parts.iter().flat_map(|part| &part.labels));
-    let number_of = |name: &String| name.parse::<usize>().ok().filter(|number| number.to_string() == *name);
+    let number_of = |name: &String| crate::formats::table::number(name);
     let classes = match (&reading.classes, &reading.known) {
         (Some(classes), _) => classes.clone(),
         (None, Some(known)) if found.iter().all(|name| known.contains(name)) => known.clone(),

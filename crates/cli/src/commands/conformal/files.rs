@@ -182,7 +182,7 @@ impl KnownFiles {
                 let mut found = texts(path, GROUP)?.unwrap_or_default();
                 found.sort();
                 found.dedup();
-                known.names = if found.iter().all(|name| number(name).is_some()) { Vec::new() } else { found };
+                known.names = if found.iter().all(|name| table::number(name).is_some()) { Vec::new() } else { found };
             }
             known.groups = Some(numbered("--groups", path, GROUP, &known.names)?);
         }
@@ -210,7 +210,7 @@ pub(super) fn whole(option: &str, path: &Path, column: &str) -> Result<Vec<usize
     numbered(option, path, column, &[])
 }
 
-/// Whole numbers from 0, or places among `names`, one a row.
+/// One whole number for each row: the number itself or, where there are `names`, the place of its name among them.
 fn numbered(option: &str, path: &Path, column: &str, names: &[String]) -> Result<Vec<usize>> {
     match extension(path) {
         "npy" => return npy::labels(path),
@@ -222,16 +222,11 @@ fn numbered(option: &str, path: &Path, column: &str, names: &[String]) -> Result
         return if extension(path) == "parquet" { parquet::labels(path, column) } else { Err(no_column(path, column)) };
     };
     let place = |(row, text): (usize, &String)| {
-        let place = if names.is_empty() { number(text) } else { names.iter().position(|name| name == text) };
+        let place = if names.is_empty() { table::number(text) } else { names.iter().position(|name| name == text) };
         let allowed = if names.is_empty() { "whole numbers from 0".to_owned() } else { format!("one of {}", names.join(", ")) };
         place.ok_or_else(|| Error::damaged(path, format!("row {row}, column `{column}`: found `{text:.40}`; allowed: {allowed}")))
     };
     texts.iter().enumerate().map(place).collect()
-}
-
-/// A whole number that is written as such.
-fn number(text: &str) -> Option<usize> {
-    text.parse().ok().filter(|number: &usize| number.to_string() == text)
 }
 
 /// A column of texts; none where a table has no such column, or it holds numbers that are no texts.
@@ -269,7 +264,7 @@ fn no_column(path: &Path, column: &str) -> Error {
 
 /// How sets are written.
 pub(super) struct SetsFile<'a> {
-    pub(super) path: Option<&'a Path>,
+    path: Option<&'a Path>,
 }
 
 impl<'a> SetsFile<'a> {
@@ -283,7 +278,7 @@ impl<'a> SetsFile<'a> {
         }
     }
 
-    /// Writes sets and tells of it. Numbers go to .npz and .parquet files, names, where labels and rows have them, to texts.
+    /// Writes the sets and says so. Files of arrays hold the numbers of the labels; .csv and .jsonl files hold their names, if they have names.
     pub(super) fn write(&self, sets: &PredictionSets, classes: &[String], inputs: &[String], progress: &Progress) -> Result<()> {
         let text = |lines: bool| {
             let name = |label: &u32| classes.get(*label as usize).cloned().unwrap_or_else(|| label.to_string());

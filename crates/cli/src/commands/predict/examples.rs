@@ -52,7 +52,7 @@ pub(super) fn listed(input: &Path, layout: Option<Layout>, [label, group]: [&str
                     return Err(Error::invalid("--group", group, format!("a column of the list: {}", columns.join(", "))));
                 }
                 let reading = Reading { layout: Some(layout), label: asked(label), group: asked(group), ..Reading::default() };
-                found.extend(own::told(input, &reading)?.into_iter().map(|picture| {
+                found.extend(own::pictures(input, &reading)?.into_iter().map(|picture| {
                     let name = picture.file.display().to_string();
                     Input::Picture(Example { name, truth: Some(picture.label), group: picture.group })
                 }));
@@ -71,7 +71,7 @@ pub(super) fn listed(input: &Path, layout: Option<Layout>, [label, group]: [&str
             return Err(Error::invalid("INPUT", input.display(), "PNG, JPEG, .npy, .npz, .csv, .parquet or .jsonl files, folders, or -"));
         }
     } else {
-        let hint = "A picture, a folder, a .npy, .npz, .csv or .parquet file was to be here.".into();
+        let hint = "A picture, a folder, a .npy, .npz, .csv, .parquet or .jsonl file was to be here.".into();
         return Err(Error::Missing { path: input.to_owned(), hint });
     }
     Ok(())
