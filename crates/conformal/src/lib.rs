@@ -37,6 +37,7 @@
 //! | [`cross`] | cross-conformal prediction |
 //! | [`risk`] | conformal risk control, learn then test |
 //! | [`regression`] | split, quantile regression, jackknife+ |
+//! | [`intervals`] | [`Intervals`]: intervals of a model of numbers, saved and loaded |
 //! | [`predictive`] | [`Predictive`]: a distribution of each number |
 //! | [`enbpi`] | intervals of a series |
 //! | [`venn_abers`] | [`VennAbers`]: calibrated probabilities |
@@ -52,6 +53,7 @@ pub mod cross;
 mod draws;
 pub mod enbpi;
 mod gather;
+pub mod intervals;
 pub mod logits;
 pub mod metrics;
 pub mod mondrian;
@@ -75,6 +77,7 @@ pub mod weighted;
 
 pub use conformal::{Conformal, ConformalConfig, Randomization};
 pub use cross::CrossConformal;
+pub use intervals::Intervals;
 pub use mondrian::{ClassConditional, Clustering, Mondrian};
 pub use online::{Adaptive, Online};
 pub use predictive::Predictive;

@@ -18,8 +18,10 @@ pub struct Extent {
 pub struct Examples {
     /// `n × (channels · height · width)`, values in \[0, 1\] for images, each image channel by channel, row by row.
     pub inputs: Inputs,
-    /// `n` class numbers.
+    /// `n` class numbers; none where numbers are predicted.
     pub labels: Vec<usize>,
+    /// `n` numbers that are predicted, where these are no classes.
+    pub targets: Vec<f32>,
     /// `n` group numbers (clients, sites, patients), where there are groups.
     pub groups: Vec<usize>,
 }
@@ -31,7 +33,7 @@ pub struct Dataset {
     pub name: String,
     /// The extent of one example.
     pub extent: Extent,
-    /// The names of the classes.
+    /// The names of the classes; none where numbers are predicted.
     pub classes: Vec<String>,
     /// The names of the groups, where there are groups.
     pub groups: Vec<String>,
@@ -67,22 +69,23 @@ impl Extent {
 impl Examples {
     /// Inputs with their labels.
     pub fn new(inputs: impl Into<Inputs>, labels: Vec<usize>) -> Self {
-        Self { inputs: inputs.into(), labels, groups: Vec::new() }
+        Self { inputs: inputs.into(), labels, targets: Vec::new(), groups: Vec::new() }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.inputs.nrows()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.len() == 0
     }
 
     /// The examples at these positions, in this order.
     pub fn subset(&self, positions: &[usize]) -> Self {
         let of = |values: &[usize]| positions.iter().filter_map(|&i| values.get(i).copied()).collect();
-        Self { inputs: self.inputs.select(positions), labels: of(&self.labels), groups: of(&self.groups) }
+        let targets = positions.iter().filter_map(|&i| self.targets.get(i).copied()).collect();
+        Self { inputs: self.inputs.select(positions), labels: of(&self.labels), targets, groups: of(&self.groups) }
     }
 }

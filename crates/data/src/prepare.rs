@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cache, Examples, Extent, catalog,
+    Cache, Examples, Extent, Inputs, catalog,
     formats::table,
     noise,
     own::{self, Fit, Layout, Reading, Source},
@@ -45,6 +45,10 @@ pub struct DataConfig {
     /// Of own tables, and of `metadata.csv`: the column that has the labels; `label` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// Of own examples whose numbers are predicted, and no classes (`regress`): the column of these numbers, of a .npz file the array
+    /// (`y` stands for `y_train` and `y_test` too).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// Of own texts: how many symbols of each are read, the bytes of UTF-8; 128 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
     pub window: Option<usize>,
@@ -63,6 +67,9 @@ pub struct DataConfig {
     /// Of own pictures: whether those that cannot be read are passed over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skip_bad: bool,
+    /// Of own tables and arrays of rows: whether each column is made (x − mean)/deviation, both of the training examples.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub standardize: bool,
     /// Share of the training labels that are replaced.
     #[serde(default, with = "range::Fraction")]
     pub label_noise: f64,
@@ -108,7 +115,7 @@ fn test() -> f64 {
 pub struct Prepared {
     /// The extent of one example.
     pub extent: Extent,
-    /// The names of the classes.
+    /// The names of the classes; none where numbers are predicted.
     pub classes: Vec<String>,
     /// For training; some labels may be wrong on purpose.
     pub train: Examples,
@@ -124,6 +131,8 @@ pub struct Prepared {
     pub columns: Vec<String>,
     /// The names of the groups, where there are groups.
     pub groups: Vec<String>,
+    /// Mean and deviation of each column, where examples were standardised by them.
+    pub standardization: Option<[Vec<f32>; 2]>,
     /// Where each of the examples went that were split.
     pub split: Split,
 }
@@ -182,6 +191,7 @@ impl Prepared {
             text: false,
             columns: Vec::new(),
             groups: Vec::new(),
+            standardization: None,
             split: Split::default(),
         }
     }
@@ -198,12 +208,14 @@ impl DataConfig {
             fit: Fit::default(),
             layout: None,
             label: None,
+            target: None,
             window: None,
             group: None,
             groups: None,
             classes: None,
             whole_groups: false,
             skip_bad: false,
+            standardize: false,
             label_noise: 0.0,
             noise: Noise::default(),
             limit: None,
@@ -222,8 +234,23 @@ impl DataConfig {
 
     /// How own examples are read.
     fn reading(&self, cache: &Cache) -> Reading {
-        let Self { size, channels, fit, layout, label, window, group, groups, classes, skip_bad, .. } = self.clone();
-        Reading { size, channels, fit, layout, label, window, group, groups, classes, known: None, skip_bad, spill: cache.folder("") }
+        let Self { size, channels, fit, layout, label, target, window, group, groups, classes, skip_bad, .. } = self.clone();
+        let (numbers, label) = (target.is_some(), target.or(label));
+        Reading {
+            size,
+            channels,
+            fit,
+            layout,
+            label,
+            numbers,
+            window,
+            group,
+            groups,
+            classes,
+            known: None,
+            skip_bad,
+            spill: cache.folder(""),
+        }
     }
 
     /// Whether examples are texts: rows of [`own::text::SYMBOLS`] symbols.
@@ -236,8 +263,29 @@ impl DataConfig {
         self.group.is_some() || self.layout == Some(Layout::GroupClass)
     }
 
-    /// Rules between fields; `key` is the table's name in the recipe.
+    /// Rules between fields for an experiment of classes; `key` is the table's name in the recipe.
     pub fn check(&self, key: &str) -> Result<(), Violation> {
+        match &self.target {
+            Some(_) => Err(Violation::new(format!("{key}.target"), "found in an experiment of classes; allowed: in `regress`")),
+            None => self.check_fields(key),
+        }
+    }
+
+    /// The same for an experiment that predicts numbers.
+    pub fn check_target(&self, key: &str) -> Result<(), Violation> {
+        let given = [("label", self.label.is_some()), ("classes", self.classes.is_some()), ("label_noise", self.label_noise > 0.0)];
+        if self.target.is_none() {
+            let message =
+                "absent; allowed: the column, or the array, of the numbers that are predicted, with examples of one's own (`path`)";
+            return Err(Violation::new(format!("{key}.target"), message));
+        }
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(Violation::new(format!("{key}.{name}"), "found beside `target`; allowed: in experiments of classes")),
+            None => self.check_fields(key),
+        }
+    }
+
+    fn check_fields(&self, key: &str) -> Result<(), Violation> {
         match (&self.path, self.name.as_str()) {
             (None, "") => {
                 return Err(Violation::new(format!("{key}.name"), "found neither `name` nor `path`; allowed: one of them"));
@@ -286,9 +334,21 @@ impl DataConfig {
             ("channels", self.channels.is_some(), folder, "a folder of pictures"),
             ("fit", self.fit != Fit::default(), folder, "a folder of pictures"),
             ("layout", self.layout.is_some(), folder, "a folder of pictures"),
+            (
+                "standardize",
+                self.standardize,
+                matches!(source, Some(Source::Csv | Source::Parquet | Source::Npz)),
+                "a table or a .npz file of rows",
+            ),
             ("skip_bad", self.skip_bad, folder, "a folder of pictures"),
             ("window", self.window.is_some(), source == Some(Source::Texts), "a .jsonl file"),
             ("label", self.label.is_some(), table || listed, "a table, a .jsonl file or a metadata.csv"),
+            (
+                "target",
+                self.target.is_some(),
+                table || listed || source == Some(Source::Npz),
+                "a table, a .jsonl or .npz file or a metadata.csv",
+            ),
             (
                 "group",
                 self.group.is_some(),
@@ -330,7 +390,7 @@ impl DataConfig {
 
     fn prepare_known(&self, cache: &Cache, seed: Seed, known: Option<Vec<String>>) -> Result<Prepared> {
         range::check(self)?;
-        self.check("data")?;
+        self.check_fields("data")?;
         let dataset = match &self.path {
             Some(path) => own::load(path, &Reading { known, ..self.reading(cache) })?,
             None => catalog::load(&self.name, cache)?,
@@ -339,8 +399,13 @@ impl DataConfig {
         let test_share = if dataset.test.is_some() { 0.0 } else { self.test };
         let shares = [self.held_out, test_share, 1.0 - self.held_out - test_share];
         let rng = &mut seed.stream("data/split");
-        let parts =
-            if self.whole_groups { split::of_groups(&all.groups, &shares, rng) } else { split::stratified(&all.labels, &shares, rng) };
+        let parts = if self.whole_groups {
+            split::of_groups(&all.groups, &shares, rng)
+        } else if self.target.is_some() {
+            split::random(all.len(), &shares, rng)
+        } else {
+            split::stratified(&all.labels, &shares, rng)
+        };
         let [held_out, test, mut train] = <[Vec<usize>; 3]>::try_from(parts).unwrap_or_default();
         if let Some(limit) = self.limit {
             if limit > train.len() {
@@ -373,26 +438,56 @@ impl DataConfig {
             Noise::Symmetric => noise::symmetric(&mut spoiled.labels, dataset.classes.len(), self.label_noise, rng),
             Noise::PairFlip => noise::pair_flip(&mut spoiled.labels, dataset.classes.len(), self.label_noise, rng),
         };
-        let test = dataset.test.unwrap_or_else(|| all.subset(&test));
+        let mut test = dataset.test.unwrap_or_else(|| all.subset(&test));
         for (what, examples) in [("training", &spoiled), ("testing", &test)] {
             if examples.is_empty() {
                 let found = format!("held_out = {}, test = {}", self.held_out, self.test);
                 return Err(Error::invalid("data", found, format!("shares that leave at least one example for {what}")));
             }
         }
+        let mut held_out = all.subset(&held_out);
+        let mut standardization = None;
+        if self.standardize {
+            if dataset.extent.height > 1 {
+                return Err(Error::invalid("data.standardize", "images", "rows of numbers"));
+            }
+            let [mean, deviation] = columns_of(&spoiled.inputs);
+            for examples in [&mut spoiled, &mut held_out, &mut test] {
+                examples.inputs = examples.inputs.map_rows(|from, to| {
+                    (0..from.len()).for_each(|column| to[column] = (from[column] - mean[column]) / deviation[column]);
+                });
+            }
+            standardization = Some([mean, deviation]);
+        }
         Ok(Prepared {
             extent: dataset.extent,
             classes: dataset.classes,
             train: spoiled,
             wrong_labels: wrong.len(),
-            held_out: all.subset(&held_out),
+            held_out,
             test,
+            standardization,
             text: self.is_text(),
             columns: dataset.columns,
             groups: dataset.groups,
             split,
         })
     }
+}
+
+/// Mean and deviation of each column; 1 where all its numbers are the same.
+fn columns_of(rows: &Inputs) -> [Vec<f32>; 2] {
+    let n = rows.nrows().max(1) as f64;
+    let mut sums = vec![[0.0_f64; 2]; rows.ncols()];
+    let each = |of: &mut dyn FnMut(usize, f64)| {
+        (0..rows.nrows()).for_each(|row| rows.row(row).iter().enumerate().for_each(|(column, x)| of(column, f64::from(*x))));
+    };
+    // Sums of the same number are exact: its mean is the number, and its deviation 0.
+    each(&mut |column, x| sums[column][0] += x);
+    let means: Vec<f64> = sums.iter().map(|sum| sum[0] / n).collect();
+    each(&mut |column, x| sums[column][1] += (x - means[column]).powi(2));
+    let deviation = |sum: &[f64; 2]| if sum[1] > 0.0 { (sum[1] / n).sqrt() as f32 } else { 1.0 };
+    [means.iter().map(|mean| *mean as f32).collect(), sums.iter().map(deviation).collect()]
 }
 
 #[cfg(test)]
@@ -418,6 +513,30 @@ mod tests {
         all.dedup();
         // A few digits of the set are the same picture twice.
         assert!(all.len() > 1_490, "{}", all.len());
+    }
+
+    #[test]
+    fn columns_are_standardised_by_the_training_examples() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.csv");
+        let rows: String = (0..40).map(|row| format!("{},{},7\n", row * row, f64::from(row) / 1e3 - 5.0)).collect();
+        std::fs::write(&path, format!("target,a,constant\n{rows}")).unwrap();
+        let config =
+            DataConfig { path: Some(path), target: Some("target".into()), standardize: true, held_out: 0.25, ..DataConfig::named("") };
+        let cache = Cache::at("/nowhere");
+        let found = config.prepare(&cache, Seed::new(1)).unwrap();
+        let plain = DataConfig { standardize: false, ..config.clone() }.prepare(&cache, Seed::new(1)).unwrap();
+        let [mean, deviation] = found.standardization.unwrap();
+        assert_eq!((found.train.len(), found.held_out.len(), found.test.len(), mean[1], deviation[1]), (20, 10, 10, 7.0, 1.0));
+        let rows = found.train.inputs.array();
+        let of = |power: i32| rows.column(0).iter().map(|x| f64::from(*x).powi(power)).sum::<f64>() / 20.0;
+        assert!(of(1).abs() < 1e-4 && (of(2) - 1.0).abs() < 1e-4 && rows.column(1).iter().all(|x| *x == 0.0));
+        for (ours, theirs) in [(&found.held_out, &plain.held_out), (&found.test, &plain.test)] {
+            assert_eq!(ours.targets, theirs.targets);
+            assert_eq!(ours.inputs.row(3)[0], (theirs.inputs.row(3)[0] - mean[0]) / deviation[0]);
+        }
+        assert!(config.check("data").unwrap_err().message.contains("`regress`") && config.check_target("data").is_ok());
+        assert!(DataConfig { target: None, ..config }.check_target("data").is_err());
     }
 
     #[test]

@@ -103,6 +103,10 @@ impl Experiment for Certify {
         if config.data.held_out == 0.0 {
             return Err(Violation::new("data.held_out", "found 0; allowed: more than 0, sets are calibrated on held-out examples"));
         }
+        if config.training.patience.is_some() {
+            let message = "found with held-out examples that calibrate sets, and may decide nothing else; allowed: absent";
+            return Err(Violation::new("training.patience", message));
+        }
         comparison(config).check()
     }
 
@@ -256,7 +260,7 @@ fn report(config: &Config, data: &Prepared, arms: &[TrainedArm], certified: &[Ce
         )
         .section("Classes and groups", within(certified, data))
         .section("Reliability", reliability(certified, labels));
-    report = with_network(report, arms);
+    report = with_network(report, arms.first().map(|arm| &arm.model));
     if let Some(last) = certified.last() {
         report = report.section("Images and their sets", gallery(last, &data.test, data)?);
     }

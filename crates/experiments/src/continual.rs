@@ -166,6 +166,9 @@ impl Experiment for Continual {
                 return wrong("strategy.method", format!("found `{}`, which must know the task; allowed with `free`: others", arm.name()));
             }
         }
+        if config.normalization.is_some() && config.data.standardize {
+            return wrong("normalization", "found with data.standardize; allowed: one of them".into());
+        }
         if config.normalization.is_some() && config.data.is_text() {
             return wrong("normalization", "found with texts, whose numbers are symbols; allowed: none".into());
         }

@@ -39,6 +39,8 @@ pub mod multilingual;
 mod order;
 #[cfg(feature = "pretraining")]
 pub mod pretraining;
+#[cfg(feature = "conformal")]
+pub mod regress;
 mod seeds;
 #[cfg(feature = "active")]
 pub mod toy_regression;
@@ -71,6 +73,8 @@ pub const ALL: &[&dyn AnyExperiment] = &[
     &multilingual::Multilingual,
     #[cfg(feature = "pretraining")]
     &pretraining::Pretraining,
+    #[cfg(feature = "conformal")]
+    &regress::Regress,
     #[cfg(feature = "active")]
     &toy_regression::ToyRegression,
     &lyceum_optim::experiment::Train,

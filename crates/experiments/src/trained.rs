@@ -6,8 +6,10 @@ use std::{
 };
 
 use lyceum_conformal::{
-    Known, Names, PredictionSets, Predictor as Sets,
+    Intervals, Known, Names, PredictionSets, Predictor as Sets,
     conformal::{Copies, softmax_row},
+    intervals,
+    regression::Interval,
 };
 use lyceum_core::{Error, Result, Seed, array};
 use lyceum_data::{Extent, own::text};
@@ -18,13 +20,13 @@ use lyceum_train::{
     onnx,
 };
 use ndarray::{Array2, ArrayView2};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-/// Keys of a model's metadata, besides [`onnx::CLASSES`]: the temperature, the calibrated sets as JSON, and what inputs are normalised by.
+/// Keys of a model's metadata: the temperature, and the calibrated sets as JSON.
 const TEMPERATURE: &str = "lyceum.temperature";
 const SETS: &str = "lyceum.sets";
-const MEAN: &str = "lyceum.mean";
-const STD: &str = "lyceum.std";
+/// The key of the metadata of a model that predicts numbers: a [`Target`] as JSON.
+const TARGET: &str = "lyceum.target";
 
 /// (x − mean)/std of the numbers of each channel, which comes before the network.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -67,7 +69,7 @@ impl Normalization {
 
     /// The entries of a model's metadata.
     pub fn metadata(&self) -> Vec<(String, String)> {
-        let entries = [(MEAN, &self.mean), (STD, &self.std)].into_iter().filter(|(_, values)| !values.is_empty());
+        let entries = [(onnx::MEAN, &self.mean), (onnx::STD, &self.std)].into_iter().filter(|(_, values)| !values.is_empty());
         entries.map(|(key, values)| (key.to_owned(), serde_json::json!(values).to_string())).collect()
     }
 }
@@ -78,12 +80,45 @@ impl From<[f64; 2]> for Normalization {
     }
 }
 
+/// What a model predicts that predicts numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// What it is called; nothing where the file does not tell it.
+    #[serde(default)]
+    pub name: String,
+    /// Mean and deviation of the training targets: with these weights alone the network gives (y − mean)/deviation.
+    #[serde(default = "one")]
+    scale: [f32; 2],
+    /// Calibrated intervals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intervals: Option<Intervals>,
+}
+
+fn one() -> [f32; 2] {
+    [0.0, 1.0]
+}
+
+impl Target {
+    /// A target of this name, with the mean and the deviation by which the network's last step brings it to its units.
+    pub fn new(name: String, scale: [f32; 2], intervals: Option<Intervals>) -> Self {
+        Self { name, scale, intervals }
+    }
+
+    /// The entry of a model's metadata.
+    pub fn metadata(&self) -> (String, String) {
+        (TARGET.to_owned(), serde_json::json!(self).to_string())
+    }
+}
+
 /// A network with what is needed to ask it.
 #[derive(Debug)]
 pub struct Trained {
     net: Net,
     predictor: Predictor,
-    /// The names of the classes; numbers where the file does not tell them.
+    /// What is predicted, where this is a number.
+    pub target: Option<Target>,
+    /// The names of the classes; numbers where the file does not tell them, none where a number is predicted.
     pub classes: Vec<String>,
     /// Logits are divided by it before the softmax.
     pub temperature: f64,
@@ -177,11 +212,17 @@ impl Trained {
         let net = imported.net(Seed::new(0), &cpu())?;
         let told = |key: &str| imported.metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
         let count = net.graph().output().len();
-        if count < 2 {
-            return Err(Error::damaged(&file, "gives one number of each example; allowed: one for each of two classes or more"));
-        }
         let wrong = |key: &str, found: &str| Error::damaged(&file, format!("`{key}` of its metadata is {found:.60}"));
+        let target = match told(TARGET) {
+            Some(text) => Some(serde_json::from_str(text).map_err(|error| wrong(TARGET, &error.to_string()))?),
+            None if count == 1 => Some(Target::new(String::new(), one(), None)),
+            None => None,
+        };
+        if target.is_some() && ![1, 3].contains(&count) {
+            return Err(wrong(TARGET, &format!("of a network that gives {count} numbers; allowed: 1, or 3 quantiles")));
+        }
         let classes = match onnx::class_names(&file, &model)? {
+            _ if target.is_some() => Vec::new(),
             Some(names) if names.len() == count => names,
             Some(names) => return Err(wrong(onnx::CLASSES, &format!("a list of {} names; allowed: {count}", names.len()))),
             None => (0..count).map(|class| class.to_string()).collect(),
@@ -201,8 +242,8 @@ impl Trained {
             return Err(wrong(SETS, &format!("of {} labels", sets.classes())));
         }
         let predictor = match imported.without_softmax()? {
-            Some(logits) => logits.net(Seed::new(0), &cpu())?.predictor()?,
-            None => net.predictor()?,
+            Some(logits) if target.is_none() => logits.net(Seed::new(0), &cpu())?.predictor()?,
+            _ => net.predictor()?,
         };
         let picture = match (net.graph().input(), told(onnx::PICTURE)) {
             (Shape::Images([channels, height, width]), _) => Some(Extent { channels, height, width }),
@@ -215,8 +256,8 @@ impl Trained {
             (_, None) => None,
         };
         let channels = picture.map_or(net.graph().input().channels(), |picture| picture.channels);
-        let normalization =
-            Normalization::new(numbers(MEAN)?, numbers(STD)?, channels).map_err(|error| Error::damaged(&file, error.to_string()))?;
+        let normalization = Normalization::new(numbers(onnx::MEAN)?, numbers(onnx::STD)?, channels)
+            .map_err(|error| Error::damaged(&file, error.to_string()))?;
         let text = match told(onnx::TEXT) {
             None => false,
             Some("bytes") => true,
@@ -229,6 +270,7 @@ impl Trained {
         Ok(Self {
             text,
             columns,
+            target,
             picture,
             net,
             predictor,
@@ -256,12 +298,17 @@ impl Trained {
         let text = fs::read_to_string(&recipe).map_err(Error::io("read", &recipe))?;
         let config: OfRecipe = toml::from_str(&text).map_err(|error| Error::damaged(&recipe, error.to_string()))?;
         let extent = last.picture.unwrap_or(Extent { channels: 1, height: 1, width: last.input().len() });
-        let net = config.model.init(extent, last.classes.len(), Seed::new(0), &cpu())?;
-        let net = ParamSpace::of(&net).load(net, &arrays).map_err(|error| Error::damaged(path, error.to_string()))?;
+        let net = config.model.init(extent, last.net.graph().output().len(), Seed::new(0), &cpu())?;
+        let mut net = ParamSpace::of(&net).load(net, &arrays).map_err(|error| Error::damaged(path, error.to_string()))?;
+        let target = last.target.map(|target| Target { intervals: None, ..target });
+        if let Some(Target { scale: [mean, deviation], .. }) = target {
+            net = net.rescaled(deviation, mean)?;
+        }
         let predictor = net.predictor()?;
         Ok(Self {
             net,
             predictor,
+            target,
             temperature: 1.0,
             sets: None,
             groups: Vec::new(),
@@ -337,12 +384,27 @@ impl Trained {
         self.predictor.logits(rows.view())
     }
 
+    /// What is predicted of examples, a number each, from what the network gives, with calibrated intervals where the model has them.
+    ///
+    /// # Errors
+    ///
+    /// A model of classes, and outputs that are not finite.
+    pub fn numbers(&self, given: &Array2<f32>) -> Result<(Vec<f64>, Option<Vec<Interval>>)> {
+        let target = self.target.as_ref().ok_or_else(|| Error::invalid("the model", "one of classes", "one that predicts numbers"))?;
+        let given = given.mapv(f64::from);
+        let values = given.rows().into_iter().map(|row| intervals::prediction(&row.to_vec())).collect();
+        Ok((values, target.intervals.map(|intervals| intervals.of(given.view())).transpose()?))
+    }
+
     /// The probabilities of logits: softmax at the model's temperature.
     ///
     /// # Errors
     ///
-    /// Logits that are not finite.
+    /// A model that predicts numbers, and logits that are not finite.
     pub fn probabilities(&self, logits: &Array2<f32>) -> Result<Array2<f64>> {
+        if self.target.is_some() {
+            return Err(Error::invalid("the model", "one that predicts numbers", "one of classes"));
+        }
         let mut found = Array2::zeros(logits.dim());
         for (row, (logits, mut found)) in logits.rows().into_iter().zip(found.rows_mut()).enumerate() {
             let probabilities = logits.as_slice().and_then(|logits| softmax_row(logits, self.temperature));
@@ -371,7 +433,10 @@ impl Trained {
     ///
     /// Operations that ONNX has no form for, by name.
     pub fn export(&self, path: &Path) -> Result<()> {
-        let mut metadata = metadata(self.temperature, self.sets.as_ref(), &self.groups)?;
+        let mut metadata = match &self.target {
+            Some(target) => vec![target.metadata()],
+            None => metadata(self.temperature, self.sets.as_ref(), &self.groups)?,
+        };
         metadata.extend(self.normalization.metadata());
         if !self.columns.is_empty() {
             metadata.push((onnx::COLUMNS.to_owned(), serde_json::json!(self.columns).to_string()));

@@ -1,6 +1,6 @@
 //! Arms of training, compared on the same data from the same initial values.
 
-use lyceum_core::{DivergedArms, Error, Result, Run, Violation, range, run::check_names};
+use lyceum_core::{DivergedArms, Error, Result, Run, Seed, Violation, range, run::check_names};
 use lyceum_data::prepare::{DataConfig, Prepared};
 use lyceum_train::{DeviceName, Evaluation, ModelConfig, Net, TrainConfig, Trainer, WeightDecay, evaluate, parallel::one_thread_each};
 use schemars::JsonSchema;
@@ -53,7 +53,32 @@ pub struct ArmConfig {
 }
 
 impl ArmConfig {
-    /// How this arm is trained, where `training` is how all are that do not say otherwise.
+    /// Rules between arms.
+    pub fn check(arms: &[Self]) -> Result<(), Violation> {
+        if arms.is_empty() {
+            return Err(Violation::new("arm", "found no arm; allowed: at least one [[arm]]"));
+        }
+        check_names("arm", arms.iter().map(|arm| arm.name.as_str()))
+    }
+
+    /// Works on every arm, each with a thread of its own. An arm that diverges is left out.
+    pub fn each<T: Send>(arms: &[Self], run: &Run, work: impl Fn(&Self) -> Result<T> + Sync) -> Result<(Vec<T>, DivergedArms)> {
+        let outcomes = one_thread_each(arms, |arm| match work(arm) {
+            Err(Error::Diverged(reason)) => Ok(Err(Error::Diverged(reason))),
+            outcome => outcome.map(Ok),
+        })?;
+        let (mut found, mut diverged) = (Vec::new(), DivergedArms::default());
+        for (arm, outcome) in arms.iter().zip(outcomes) {
+            found.extend(diverged.catch(run, &arm.name, outcome)?);
+        }
+        Ok((found, diverged))
+    }
+
+    /// A trainer of this arm, where `training` is how all are trained that do not say otherwise.
+    pub fn trainer(&self, training: &TrainConfig, model: Net, outputs: usize, data: &Prepared, seed: Seed) -> Result<Trainer> {
+        Ok(Trainer::new(self.training(training), model, outputs, self.estimator.build()?, seed)?.with_pictures(data.extent))
+    }
+
     fn training(&self, training: &TrainConfig) -> TrainConfig {
         TrainConfig {
             epochs: self.epochs.unwrap_or(training.epochs),
@@ -115,25 +140,14 @@ impl Comparison {
         if let Ok(entry) = lyceum_data::catalog::find(&self.data.name) {
             self.model.check("model", entry.extent, entry.classes)?;
         }
-        if self.arm.is_empty() {
-            return Err(Violation::new("arm", "found no arm; allowed: at least one [[arm]]"));
-        }
-        check_names("arm", self.arm.iter().map(|arm| arm.name.as_str()))?;
-        Ok(())
+        ArmConfig::check(&self.arm)
     }
 
     /// Prepares the data and trains every arm, each with a thread and a part of the run of its own. All arms start
     /// from the same initial values and see the examples in the same order. An arm that diverges is left out.
     pub fn train(&self, run: &Run) -> Result<(Prepared, Vec<TrainedArm>, DivergedArms)> {
         let data = self.data.prepare_for(run, self.model.class_names()?)?;
-        let outcomes = one_thread_each(&self.arm, |arm| match self.train_arm(arm, &data, run) {
-            Err(Error::Diverged(reason)) => Ok(Err(Error::Diverged(reason))),
-            outcome => outcome.map(Ok),
-        })?;
-        let (mut arms, mut diverged) = (Vec::new(), DivergedArms::default());
-        for (arm, outcome) in self.arm.iter().zip(outcomes) {
-            arms.extend(diverged.catch(run, &arm.name, outcome)?);
-        }
+        let (arms, diverged) = ArmConfig::each(&self.arm, run, |arm| self.train_arm(arm, &data, run))?;
         Ok((data, arms, diverged))
     }
 
@@ -141,9 +155,7 @@ impl Comparison {
         let part = run.child(&arm.name)?;
         let classes = data.classes.len();
         let model = self.model.init(data.extent, classes, run.seed(), &self.device.device())?;
-        let config = arm.training(&self.training);
-        let epochs = config.epochs;
-        let mut trainer = Trainer::new(config, model, classes, arm.estimator.build()?, run.seed())?.with_pictures(data.extent);
+        let mut trainer = arm.trainer(&self.training, model, classes, data, run.seed())?;
         trainer.train(&part, &data.train, Some(&data.held_out), &arm.name)?;
         run.stop_if_requested()?;
         let model = trainer.model().clone();
@@ -154,7 +166,7 @@ impl Comparison {
         let test = evaluate(&model, &data.test)?;
         let best = match trainer.best()? {
             Some((best, epoch)) => (evaluate(&best, &data.test)?, epoch),
-            None => (test, epochs),
+            None => (test, arm.training(&self.training).epochs),
         };
         let train = evaluate(&model, &data.train)?;
         measured.advance("accuracy");

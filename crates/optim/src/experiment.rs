@@ -7,7 +7,7 @@ use lyceum_core::{
 };
 
 use lyceum_data::Cache;
-use lyceum_train::onnx;
+use lyceum_train::{Net, onnx};
 
 use crate::comparison::{Comparison, TrainedArm};
 
@@ -53,14 +53,14 @@ impl Experiment for Train {
             .section("Outcome", [Block::Table(summary.table.clone())])
             .section("Learning curves", curves(&arms).map(Block::Chart))
             .section("Sharpness", spectrum(&arms));
-        run.finish(&summary, &diverged.report(with_network(report, &arms)))?;
+        run.finish(&summary, &diverged.report(with_network(report, arms.first().map(|arm| &arm.model))))?;
         Ok(summary)
     }
 }
 
 /// The report with a drawing of the network and its cost.
-pub fn with_network(report: Report, arms: &[TrainedArm]) -> Report {
-    let Some(net) = arms.first().map(|arm| &arm.model) else { return report };
+pub fn with_network(report: Report, net: Option<&Net>) -> Report {
+    let Some(net) = net else { return report };
     let cost = net.graph().cost();
     let caption = format!(
         "{} nodes; {} parameters, {:.1} million multiply-adds and {:.2} MB of activations for one example.",
@@ -136,17 +136,21 @@ pub fn percent(share: f64) -> String {
 
 /// Validation accuracy and training loss over the epochs.
 pub fn curves(arms: &[TrainedArm]) -> [Chart; 2] {
-    let chart = |title: &str, label: &str, metric: &str| {
-        let series = arms.iter().map(|arm| {
-            let number = |line: &serde_json::Value, key: &str| line.get(key).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
-            Series::line(&arm.name, arm.metrics.iter().map(move |line| (number(line, "step"), number(line, metric))))
-        });
-        series.fold(Chart::new(title, Axis::linear("epoch"), Axis::linear(label)), Chart::with)
-    };
+    let of =
+        |title: &str, label: &str, metric: &str| curve(title, label, metric, arms.iter().map(|arm| (arm.name.as_str(), &*arm.metrics)));
     [
-        chart("Accuracy on held-out examples with right labels", "accuracy", "validation_accuracy"),
-        chart("Training loss", "cross-entropy", "train_loss"),
+        of("Accuracy on held-out examples with right labels", "accuracy", "validation_accuracy"),
+        of("Training loss", "cross-entropy", "train_loss"),
     ]
+}
+
+/// A metric over the epochs, of arms with their metrics.
+pub fn curve<'a>(title: &str, label: &str, metric: &str, arms: impl Iterator<Item = (&'a str, &'a [serde_json::Value])>) -> Chart {
+    let series = arms.map(|(name, metrics)| {
+        let number = |line: &serde_json::Value, key: &str| line.get(key).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
+        Series::line(name, metrics.iter().map(move |line| (number(line, "step"), number(line, metric))))
+    });
+    series.fold(Chart::new(title, Axis::linear("epoch"), Axis::linear(label)), Chart::with)
 }
 
 /// The largest eigenvalues of the Hessian, arm beside arm.

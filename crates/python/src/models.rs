@@ -8,7 +8,7 @@ use lyceum_data::formats::picture::{self, Fit};
 use lyceum_experiments::trained::{Opening, Trained};
 use lyceum_onnx::{Model, Tensor};
 use lyceum_train::graph::Shape;
-use numpy::{IntoPyArray, PyArray2, PyReadonlyArray2, PyReadonlyArrayDyn, ndarray::Array2};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray2, PyReadonlyArrayDyn, ndarray::Array2};
 use pyo3::prelude::*;
 
 use crate::{
@@ -16,6 +16,8 @@ use crate::{
     error::exception,
     threads::{detached, stoppable},
 };
+
+type Numbers<'py> = (Bound<'py, PyArray1<f64>>, Option<Bound<'py, PyArray2<f64>>>);
 
 /// A network with what is needed to ask it.
 #[pyclass(name = "Model", module = "lyceum._native", frozen)]
@@ -48,6 +50,26 @@ impl PyModel {
     #[getter]
     fn temperature(&self) -> f64 {
         self.0.temperature
+    }
+
+    /// What is predicted, of a model that predicts numbers.
+    #[getter]
+    fn target(&self) -> Option<String> {
+        self.0.target.as_ref().map(|target| target.name.clone())
+    }
+
+    /// The share of numbers that may lie outside their intervals, of a model that has such.
+    #[getter]
+    fn alpha(&self) -> Option<f64> {
+        self.0.target.as_ref()?.intervals.map(|intervals| intervals.alpha())
+    }
+
+    /// Numbers and, where there are intervals, their ends.
+    fn numbers<'py>(&self, py: Python<'py>, given: PyReadonlyArray2<'py, f32>) -> PyResult<Numbers<'py>> {
+        let given = given.as_array().to_owned();
+        let (values, ends) = detached(py, || self.0.numbers(&given))?;
+        let ends = ends.map(|ends| Array2::from_shape_fn((ends.len(), 2), |(row, end)| if end == 0 { ends[row].0 } else { ends[row].1 }));
+        Ok((values.into_pyarray(py), ends.map(|ends| ends.into_pyarray(py))))
     }
 
     #[getter]

@@ -86,6 +86,30 @@ pub fn evaluate(model: &impl Network, examples: &Examples) -> Result<Evaluation>
     Ok(Evaluation::of(&logits(model, examples)?, &examples.labels))
 }
 
+/// How far predictions of numbers are from the truth.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Errors {
+    /// 1 − Σ(y − ŷ)²/Σ(y − ȳ)²; not a number where all y are the same.
+    pub r2: f64,
+    /// √(Σ(y − ŷ)²/n).
+    pub rmse: f64,
+    /// Σ|y − ŷ|/n.
+    pub mae: f64,
+}
+
+impl Errors {
+    /// Of predictions ŷ and the truth y.
+    pub fn of(predictions: &[f64], truth: &[f64]) -> Self {
+        let n = truth.len().max(1) as f64;
+        let mean = truth.iter().sum::<f64>() / n;
+        let sum = |of: &dyn Fn(f64, f64) -> f64| predictions.iter().zip(truth).map(|(p, y)| of(*p, *y)).sum::<f64>();
+        let squared = sum(&|p, y| (y - p).powi(2));
+        let around = sum(&|_, y| (y - mean).powi(2));
+        let r2 = if around > 0.0 { 1.0 - squared / around } else { f64::NAN };
+        Self { r2, rmse: (squared / n).sqrt(), mae: sum(&|p, y| (y - p).abs()) / n }
+    }
+}
+
 impl Evaluation {
     /// From logits and labels. Ties go to the lower class.
     pub fn of(logits: &Array2<f32>, labels: &[usize]) -> Self {

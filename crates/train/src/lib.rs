@@ -26,7 +26,7 @@
 //! | [`param_space`] | [`ParamSpace`]: a module's parameters as one vector, and back |
 //! | [`pass`] | [`Pass`]: how a forward pass is made: statistics, randomness |
 //! | [`onnx`] | networks of other tools as networks, and networks as ONNX models |
-//! | [`objective`] | [`Objective`], [`CrossEntropy`] |
+//! | [`objective`] | [`Objective`], [`CrossEntropy`], [`Regression`] |
 //! | [`oracle`] | [`Oracle`]: losses and gradients at any point, for estimators |
 //! | [`estimator`] | [`GradientEstimator`], [`Plain`] |
 //! | [`combiner`] | [`GradientCombiner`], [`Sum`] |
@@ -70,12 +70,12 @@ pub mod transform;
 pub use combiner::{GradientCombiner, Sum};
 pub use device::{DeviceName, cpu};
 pub use estimator::{Estimate, GradientEstimator, Plain};
-pub use evaluation::{Evaluation, dropout_samples, evaluate, logits};
+pub use evaluation::{Errors, Evaluation, dropout_samples, evaluate, logits};
 pub use graph::Net;
 pub use groups::Group;
 pub use masked_tokens::{MaskedTokens, TokenBatch};
 pub use models::{Bert, BertConfig, ModelConfig, Network, NetworkFile, OnnxFile};
-pub use objective::{Batch, CrossEntropy, Objective};
+pub use objective::{Batch, CrossEntropy, Objective, Regression, RegressionLoss};
 pub use optimizer::OptimizerConfig;
 pub use oracle::{ModelOracle, Oracle, Slopes, WeightDecay};
 pub use param_space::{Kind, ParamSpace};

@@ -10,11 +10,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClipNorm, CrossEntropy, Evaluation, GradientEstimator, Group, Net, OptimizerConfig, Pipeline, Schedule, State, WeightDecay, evaluate,
-    graph::Shape, objective::LabelledBatch, pipeline::Saved, schedule::Rate,
+    ClipNorm, CrossEntropy, Errors, Evaluation, GradientEstimator, Group, Net, OptimizerConfig, Pipeline, Regression, Schedule, State,
+    WeightDecay, graph::Shape, logits, objective::LabelledBatch, pipeline::Saved, schedule::Rate,
 };
 
-/// How a classifier is trained.
+/// How a network is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
@@ -36,7 +36,7 @@ pub struct TrainConfig {
     /// Largest norm of a gradient.
     #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalPositive")]
     pub clip_norm: Option<f64>,
-    /// Stop after this many epochs without a better validation accuracy.
+    /// Stop after this many epochs without a better validation accuracy, or loss where numbers are predicted.
     #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
     pub patience: Option<usize>,
     /// Least time between two checkpoints, in seconds; more where writing one takes long. 0 saves after every epoch.
@@ -118,6 +118,8 @@ pub struct Trainer {
     classes: usize,
     pipeline: Pipeline<Net>,
     model: Net,
+    /// Of a network that predicts numbers.
+    regression: Option<Regression>,
     weights: Option<Vec<f32>>,
     pictures: Option<Extent>,
     progress: TrainingState,
@@ -136,8 +138,19 @@ struct TrainingState {
     step: u64,
     evaluations: f64,
     best_epoch: usize,
-    best_accuracy: f64,
+    /// Accuracy, or the loss with its sign turned.
+    #[serde(rename = "best_accuracy")]
+    best_score: f64,
     counters: [BTreeMap<String, u64>; 2],
+}
+
+/// How well a model does on validation examples.
+struct Judged {
+    /// What the best model has most of.
+    score: f64,
+    /// With its name in the metrics.
+    measure: (&'static str, f64),
+    loss: f64,
 }
 
 impl Trainer {
@@ -165,12 +178,19 @@ impl Trainer {
             Shape::Images([channels, height, width]) => Some(Extent { channels, height, width }),
             _ => None,
         };
-        Ok(Self { config, seed, classes, pipeline, model, weights: None, pictures, progress: TrainingState::default(), best: Vec::new() })
+        let progress = TrainingState::default();
+        Ok(Self { config, seed, classes, pipeline, model, regression: None, weights: None, pictures, progress, best: Vec::new() })
     }
 
     /// With the loss of each training example times its weight, one for each; a batch's loss is the mean of these.
     pub fn with_weights(mut self, weights: Vec<f32>) -> Self {
         self.weights = Some(weights);
+        self
+    }
+
+    /// With examples whose numbers are predicted, by this loss.
+    pub fn with_regression(mut self, regression: Regression) -> Self {
+        self.regression = Some(regression);
         self
     }
 
@@ -211,15 +231,15 @@ impl Trainer {
     /// All epochs, or those that are left of an earlier attempt in the same run, with metrics and checkpoints in `run`.
     ///
     /// Each epoch logs `train_loss`, `learning_rate`, `gradient_evaluations` and, where there is a validation set,
-    /// `validation_accuracy` and `validation_loss`. The best model on validation data is kept in `best/`.
+    /// `validation_accuracy` (of numbers `validation_r2`) and `validation_loss`. The best model on validation data is kept in `best/`.
     pub fn train(&mut self, run: &Run, train: &Examples, validation: Option<&Examples>, name: &str) -> Result<()> {
         self.resume(run)?;
         let mut task = run.progress().task(name, self.progress.epoch as u64, self.config.epochs as u64);
         let mut cadence = Cadence::new(self.config.checkpoint_seconds);
         while self.progress.epoch < self.config.epochs && !self.out_of_patience() {
             // A stop is heard between two steps and while the model is evaluated; a run that goes on does so from there.
-            let done = self.steps(train).and_then(|()| validation.map(|validation| evaluate(&self.model, validation)).transpose());
-            let evaluation = match done {
+            let done = self.steps(train).and_then(|()| validation.map(|validation| self.judged(validation)).transpose());
+            let judged = match done {
                 Err(stop @ Error::Interrupted { .. }) => {
                     self.save(run)?;
                     return Err(stop);
@@ -231,11 +251,11 @@ impl Trainer {
             let mut metrics =
                 vec![("train_loss", loss), ("learning_rate", rate.now()), ("gradient_evaluations", self.progress.evaluations)];
             let mut message = format!("loss {loss:.4}");
-            if let Some(Evaluation { accuracy, log_loss }) = evaluation {
-                metrics.extend([("validation_accuracy", accuracy), ("validation_loss", log_loss)]);
-                message += &format!(", validation accuracy {accuracy:.4}");
-                if self.best.is_empty() || accuracy > self.progress.best_accuracy {
-                    (self.progress.best_accuracy, self.progress.best_epoch) = (accuracy, self.progress.epoch);
+            if let Some(Judged { score, measure: (name, value), loss }) = judged {
+                metrics.extend([(name, value), ("validation_loss", loss)]);
+                message += &format!(", {} {value:.4}", name.replace('_', " "));
+                if self.best.is_empty() || score > self.progress.best_score {
+                    (self.progress.best_score, self.progress.best_epoch) = (score, self.progress.epoch);
                     self.best = self.pipeline.space().arrays(&self.model);
                 }
             }
@@ -249,12 +269,25 @@ impl Trainer {
         }
         self.save(run)?;
         if !self.best.is_empty() {
-            run.save_best(self.progress.best_epoch as u64, &self.progress.best_accuracy, &[("model", &self.best)])?;
+            run.save_best(self.progress.best_epoch as u64, &self.progress.best_score, &[("model", &self.best)])?;
         }
         Ok(())
     }
 
-    /// Whether validation accuracy has not risen for too long.
+    /// How well the model does on validation examples.
+    fn judged(&self, validation: &Examples) -> Result<Judged> {
+        let outputs = logits(&self.model, validation)?;
+        let Some(regression) = &self.regression else {
+            let Evaluation { accuracy, log_loss } = Evaluation::of(&outputs, &validation.labels);
+            return Ok(Judged { score: accuracy, measure: ("validation_accuracy", accuracy), loss: log_loss });
+        };
+        let predictions: Vec<f64> = outputs.rows().into_iter().map(|row| f64::from(Regression::prediction(&row.to_vec()))).collect();
+        let truth: Vec<f64> = validation.targets.iter().map(|y| f64::from(*y)).collect();
+        let loss = regression.mean_loss(&outputs, &validation.targets);
+        Ok(Judged { score: -loss, measure: ("validation_r2", Errors::of(&predictions, &truth).r2), loss })
+    }
+
+    /// Whether nothing was better for too long.
     fn out_of_patience(&self) -> bool {
         self.config.patience.is_some_and(|patience| !self.best.is_empty() && self.progress.epoch - self.progress.best_epoch >= patience)
     }
@@ -269,7 +302,6 @@ impl Trainer {
     fn steps(&mut self, train: &Examples) -> Result<()> {
         let order = split::permutation(train.len(), &mut self.seed.stream_at("train/order", self.progress.epoch as u64));
         let device = self.pipeline.parameters().device();
-        let objective = CrossEntropy::default();
         let class_weights = self.config.class_weights.as_ref().map(|weights| weights.of(train, self.classes)).transpose()?;
         for positions in order.chunks(self.config.batch_size).skip(self.progress.within) {
             interrupt::check()?;
@@ -287,7 +319,10 @@ impl Trainer {
             }
             let rate = self.rate(train.len(), self.progress.step);
             let seed = self.seed.child(&format!("train/step/{}", self.progress.step));
-            let outcome = self.pipeline.step(&objective, &batch, rate, seed)?;
+            let outcome = match &self.regression {
+                Some(regression) => self.pipeline.step(regression, &batch, rate, seed)?,
+                None => self.pipeline.step(&CrossEntropy::default(), &batch, rate, seed)?,
+            };
             self.progress.sum += outcome.losses.iter().sum::<f64>() * positions.len() as f64;
             self.progress.within += 1;
             self.progress.step += 1;

@@ -8,7 +8,7 @@ use lyceum_core::Seed;
 use lyceum_data::Extent;
 use lyceum_onnx::{Model, Tensor};
 use lyceum_train::{
-    ModelConfig, Net, cpu,
+    ModelConfig, Net, ParamSpace, cpu,
     graph::{Graph, Shape},
     onnx,
 };
@@ -71,6 +71,24 @@ fn networks_with_a_name_come_back() {
         let again = comes_back(&net, true);
         assert_eq!(again.graph().cost().multiply_adds, net.graph().cost().multiply_adds, "{model}");
     }
+}
+
+#[test]
+fn rescaled_networks_give_the_same_in_other_units() {
+    let extent = Extent { channels: 1, height: 1, width: 4 };
+    let net = ModelConfig::Mlp { hidden: vec![5], dropout: 0.0 }.init(extent, 3, Seed::new(3), &cpu()).unwrap();
+    let x = rows(6, 4);
+    let plain = net.predictor().unwrap().logits(x.view()).unwrap();
+    let names = |net: &Net| ParamSpace::of(net).params().iter().map(|info| info.name.clone()).collect::<Vec<_>>();
+    let mut scaled = net.clone();
+    for _ in 0..2 {
+        // Twice: names are found that are free.
+        scaled = scaled.rescaled(40.0, -7.0).unwrap();
+        assert_eq!(names(&scaled), names(&net));
+    }
+    let found = comes_back(&scaled, true).predictor().unwrap().logits(x.view()).unwrap();
+    assert!(difference(&plain.mapv(|z| (z * 40.0 - 7.0) * 40.0 - 7.0), &found) < 1e-5);
+    assert!(net.rescaled(f32::NAN, 0.0).is_err());
 }
 
 #[test]

@@ -30,11 +30,11 @@ impl Export {
         let cost = trained.net().graph().cost();
         super::said(progress, &json!({ "event": "end", "path": self.to, "parameters": cost.parameters }), || {
             format!(
-                "wrote {}: {} parameters, input {}, {} classes",
+                "wrote {}: {} parameters, input {}, {}",
                 self.to.display(),
                 cost.parameters,
                 trained.extents().iter().map(ToString::to_string).collect::<Vec<_>>().join("x"),
-                trained.classes.len()
+                trained.target.as_ref().map_or_else(|| format!("{} classes", trained.classes.len()), |_| "a number".to_owned())
             )
         });
         Ok(())

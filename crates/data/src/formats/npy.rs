@@ -96,7 +96,23 @@ pub fn labels_of_npz(path: &Path, name: &str) -> Result<Vec<usize>> {
         )* };
     }
     attempt!(i64, i32, u8, u32, u64, i16, u16, i8);
-    Err(Error::damaged(path, format!("`{name}` is no array of whole numbers")))
+    Err(Error::damaged(path, format!("`{name}` is no array of whole numbers; numbers that are to be predicted: data.target")))
+}
+
+/// Reads numbers: an array of a `.npz` file of any extents and any type of numbers.
+pub fn numbers_of_npz(path: &Path, name: &str) -> Result<ndarray::ArrayD<f64>> {
+    let bytes = member(path, name)?;
+    macro_rules! attempt {
+        ($($type:ty),*) => { $(
+            match ndarray::ArrayD::<$type>::read_npy(&bytes[..]) {
+                Ok(array) => return Ok(array.mapv(|value| value as f64)),
+                Err(ReadNpyError::WrongDescriptor(_)) => {}
+                Err(error) => return Err(Error::damaged(path, format!("`{name}`: {error}"))),
+            }
+        )* };
+    }
+    attempt!(f64, f32, i64, i32, u8, u32, u64, i16, u16, i8);
+    Err(Error::damaged(path, format!("`{name}` is no array of numbers")))
 }
 
 /// Reads numbers: a `.npy` file of one axis with float64 or float32.

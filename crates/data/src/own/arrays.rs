@@ -8,19 +8,20 @@ use ndarray::{Array2, ArrayD, IxDyn};
 use super::{Named, NamedPart, Reading};
 use crate::{Extent, Inputs, formats::npy};
 
-/// `x` and `y`, or `x_train`, `y_train`, `x_test` and `y_test`; groups are whole numbers of the array that the reading names.
+/// `x` and `y` (or the array of targets), or `x_train`, `y_train`, `x_test` and `y_test`; groups are whole numbers of the array that the reading names.
 pub(super) fn read(path: &Path, reading: &Reading) -> Result<Named> {
     let file = File { path, reading };
-    match file.part("x", "y", "") {
+    let y = reading.label.as_deref().unwrap_or("y");
+    match file.part("x", y, "") {
         Ok((extent, train)) => Ok(Named { extent, parts: vec![train], columns: Vec::new() }),
         Err(first) => {
             // What is said of `x` counts where there is one.
-            let (extent, train) = match (file.part("x_train", "y_train", "_train"), file.numbers("x")) {
+            let (extent, train) = match (file.part("x_train", &format!("{y}_train"), "_train"), file.numbers("x")) {
                 (Ok(found), _) => found,
                 (Err(_), Ok(_)) => return Err(first),
                 (Err(second), Err(_)) => return Err(second),
             };
-            let (other, test) = file.part("x_test", "y_test", "_test")?;
+            let (other, test) = file.part("x_test", &format!("{y}_test"), "_test")?;
             if other != extent {
                 return Err(Error::damaged(path, "`x_train` and `x_test` have examples of other extents"));
             }
@@ -64,8 +65,18 @@ impl File<'_> {
         Ok(npy::labels_of_npz(self.path, name)?.iter().map(ToString::to_string).collect())
     }
 
+    /// A number for each example.
+    fn targets(&self, name: &str) -> Result<Vec<String>> {
+        let array = npy::numbers_of_npz(self.path, name)?;
+        if array.shape().iter().skip(1).any(|extent| *extent != 1) {
+            let text = format!("`{name}` has the extents {:?}; allowed: a number for each example", array.shape());
+            return Err(Error::damaged(self.path, text));
+        }
+        Ok(array.iter().map(ToString::to_string).collect())
+    }
+
     fn part(&self, x: &str, y: &str, suffix: &str) -> Result<(Extent, NamedPart)> {
-        let (values, labels) = (self.numbers(x)?, self.whole(y)?);
+        let (values, labels) = (self.numbers(x)?, if self.reading.numbers { self.targets(y) } else { self.whole(y) }?);
         let group = self.reading.group.as_ref().map(|name| self.whole(&format!("{name}{suffix}"))).transpose()?;
         let dims = values.shape().to_vec();
         let (extent, channels_last) = match dims.as_slice() {
@@ -90,7 +101,9 @@ impl File<'_> {
                 ));
             }
         }
-        if let Some(label) = labels.iter().find(|label| !label.parse::<u32>().is_ok_and(|label| label < 100_000)) {
+        if let Some(label) =
+            labels.iter().filter(|_| !self.reading.numbers).find(|label| !label.parse::<u32>().is_ok_and(|label| label < 100_000))
+        {
             return Err(Error::damaged(self.path, format!("`{y}`: label {label}; allowed: 0 to 99,999")));
         }
         fn flat<T: Copy>(array: ArrayD<T>, channels_last: bool) -> Vec<T> {

@@ -90,7 +90,7 @@ fn listed(folder: &Path, list: &Path, reading: &Reading) -> Result<Vec<Picture>>
     };
     let file = wanted("file_name", "")?;
     let label = match &reading.label {
-        Some(column) => Some(wanted(column, " (data.label)")?),
+        Some(column) => Some(wanted(column, &format!(" ({})", reading.label_key()))?),
         None => place("label"),
     };
     let group = reading.group.as_deref().map(|column| wanted(column, " (data.group)")).transpose()?;

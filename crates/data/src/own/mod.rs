@@ -29,8 +29,10 @@ pub struct Reading {
     pub fit: Fit,
     /// What the folders of pictures stand for; a list where there is one, else classes, if absent.
     pub layout: Option<Layout>,
-    /// The column that has the labels; `label` if absent.
+    /// The column that has the labels; `label` if absent (of a .npz file, the array `y`).
     pub label: Option<String>,
+    /// Whether labels are numbers that are predicted, and no classes.
+    pub numbers: bool,
     /// The column that has the groups; none if absent.
     pub group: Option<String>,
     /// The groups whose examples are read; all if absent.
@@ -121,6 +123,13 @@ pub fn inputs(path: &Path, reading: &Reading) -> Result<Vec<Input>> {
     Ok(found.into_iter().map(|file| Input::named(file, HINT)).collect())
 }
 
+impl Reading {
+    /// The key that names what is predicted.
+    fn label_key(&self) -> &'static str {
+        if self.numbers { "data.target" } else { "data.label" }
+    }
+}
+
 impl Source {
     /// Whether there may be test examples of their own.
     pub fn has_test(self) -> bool {
@@ -171,6 +180,7 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Dataset> {
     let found = order(&mut parts.iter().flat_map(|part| &part.labels));
     let number_of = |name: &String| crate::formats::table::number(name);
     let classes = match (&reading.classes, &reading.known) {
+        _ if reading.numbers => Vec::new(),
         (Some(classes), _) => classes.clone(),
         (None, Some(known)) if found.iter().all(|name| known.contains(name)) => known.clone(),
         // Labels that are numbers count a model's classes.
@@ -190,7 +200,7 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Dataset> {
         return Err(Error::damaged(path, "has examples of no numbers; allowed: 1 or more"));
     }
     let groups = order(&mut parts.iter().flat_map(|part| &part.groups));
-    if classes.len() < 2 {
+    if classes.len() < 2 && !reading.numbers {
         return Err(Error::damaged(path, format!("has {} classes; allowed: 2 or more", classes.len())));
     }
     let [class_numbers, group_numbers] = [&classes, &groups]
@@ -210,9 +220,19 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Dataset> {
             let name = part.name(row);
             return Err(Error::damaged(path, format!("{name}, number {place}: is not finite; allowed: finite numbers")));
         }
-        let labels = part.labels.iter().enumerate().map(number).collect::<Result<_>>()?;
+        let target = |(row, text): (usize, &String)| {
+            text.parse().ok().filter(|target: &f32| target.is_finite()).ok_or_else(|| {
+                Error::damaged(path, format!("{}: found `{text:.40}` as the target; allowed: a finite number", part.name(row)))
+            })
+        };
+        let answers = part.labels.iter().enumerate();
+        let (labels, targets) = if reading.numbers {
+            (Vec::new(), answers.map(target).collect::<Result<_>>()?)
+        } else {
+            (answers.map(number).collect::<Result<_>>()?, Vec::new())
+        };
         let groups = part.groups.iter().filter_map(|name| group_numbers.get(name.as_str()).copied()).collect();
-        found.push((Examples { inputs: part.inputs, labels, groups }, part.names));
+        found.push((Examples { inputs: part.inputs, labels, targets, groups }, part.names));
     }
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut found = found.into_iter();
@@ -230,7 +250,7 @@ fn check_groups<'a>(path: &Path, wanted: &[String], found: impl Iterator<Item = 
     })
 }
 
-/// Examples whose labels are still names.
+/// Examples whose labels are still names, or numbers as texts.
 struct Named {
     extent: Extent,
     /// All, or those for training and those for testing.
@@ -321,5 +341,23 @@ mod tests {
             assert!(error.to_string().contains(told) && error.exit_code() == 2, "{error}");
         }
         assert!(load(&folder.path().join("none"), &Reading::default()).is_err());
+    }
+
+    #[test]
+    fn numbers_that_are_predicted() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.csv");
+        let with = |text: &str| {
+            fs::write(&file, text).unwrap();
+            load(&file, &Reading { label: Some("price".into()), numbers: true, ..Reading::default() })
+        };
+        let set = with("a,price,b\n3,-1.5e2,4\n1,7,2\n").unwrap();
+        assert_eq!((set.train.targets.as_slice(), set.train.labels.len(), set.classes.len()), (&[-150.0_f32, 7.0][..], 0, 0));
+        assert_eq!((set.train.len(), set.train.subset(&[1]).targets), (2, vec![7.0]));
+        for text in ["a,price\n1,x", "a,price\n1,inf", "a,price\n1,", "a,price\n1,1e39"] {
+            let error = with(text).unwrap_err();
+            assert!(error.to_string().contains("example 0: found") && error.exit_code() == 2, "{error}");
+        }
+        assert!(with("a,cost\n1,2").unwrap_err().to_string().contains("`price` (data.target)"));
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn read(path: &Path, reading: &Reading) -> Result<Named> {
     let label = reading.label.as_deref().unwrap_or("label");
     let wanted: Vec<&str> = std::iter::once(label).chain(reading.group.as_deref()).collect();
     let table = table::read(path, &wanted)?;
-    let mut texts = table.texts.into_iter().zip(&wanted).zip(["data.label", "data.group"]).map(|((texts, column), key)| {
+    let mut texts = table.texts.into_iter().zip(&wanted).zip([reading.label_key(), "data.group"]).map(|((texts, column), key)| {
         let text = || format!("has the columns {}; allowed: one called `{column}` ({key})", table.columns.join(", "));
         texts.ok_or_else(|| Error::damaged(path, text()))
     });
@@ -22,7 +22,7 @@ pub(super) fn read(path: &Path, reading: &Reading) -> Result<Named> {
     Ok(named(table.numbers, table.columns, labels, groups))
 }
 
-/// A .parquet file, whose labels and groups are texts or whole numbers.
+/// A .parquet file, whose labels and groups are texts or whole numbers, targets any numbers.
 #[cfg(feature = "parquet")]
 pub(super) fn columns(path: &Path, reading: &Reading) -> Result<Named> {
     use crate::formats::parquet;
@@ -33,11 +33,12 @@ pub(super) fn columns(path: &Path, reading: &Reading) -> Result<Named> {
         }
     };
     let label = reading.label.as_deref().unwrap_or("label");
+    let labels = if reading.numbers { parquet::numbers(path, label)?.iter().map(ToString::to_string).collect() } else { whole(label)? };
     let groups = reading.group.as_deref().map(whole).transpose()?.unwrap_or_default();
     let except: Vec<&str> = std::iter::once(label).chain(reading.group.as_deref()).collect();
     let rows = parquet::Rows::open(path, &except)?;
     let values = rows.read()?.mapv(|value| value as f32);
-    Ok(named(values, rows.columns().map(str::to_owned).collect(), whole(label)?, groups))
+    Ok(named(values, rows.columns().map(str::to_owned).collect(), labels, groups))
 }
 
 fn named(values: Array2<f32>, columns: Vec<String>, labels: Vec<String>, groups: Vec<String>) -> Named {

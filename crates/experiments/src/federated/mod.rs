@@ -189,6 +189,9 @@ impl Experiment for Federated {
         {
             return wrong("normalization", format!("found [{mean}, {deviation}]; allowed: a finite mean and a deviation > 0"));
         }
+        if config.normalization.is_some() && config.data.as_ref().is_some_and(|data| data.standardize) {
+            return wrong("normalization", "found with data.standardize; allowed: one of them".into());
+        }
         if config.normalization.is_some() && config.data.as_ref().is_some_and(DataConfig::is_text) {
             return wrong("normalization", "found with texts, whose numbers are symbols; allowed: none".into());
         }

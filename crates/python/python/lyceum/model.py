@@ -31,7 +31,8 @@ Inputs = Union[ArrayLike, str, PathLike[str], Sequence[Union[str, PathLike[str]]
 
 
 class Model:
-    """A trained network with the names of its classes, its temperature and its calibrated sets; :meth:`load` opens it.
+    """A trained network; :meth:`load` opens it. With it come the names of its classes, its temperature and its calibrated sets, or, of a
+    model that predicts numbers (``regress``, or an ONNX file with one output), its calibrated intervals.
 
     `X` is, everywhere, numbers (an example a row, or n x channels x height x width), or the path of a picture, or a list of paths: PNG and
     JPEG files are scaled to what the network reads, values from 0 to 1. Of a model that was trained on texts it is a text, or a list of texts.
@@ -64,7 +65,8 @@ class Model:
 
     def __repr__(self) -> str:
         extents = "x".join(map(str, self.input_shape))
-        return f"Model({extents} to {len(self.classes_)} classes, {self._native.cost[0]:,} parameters)"
+        given = f"{len(self.classes_)} classes" if self.target_ is None else self.target_ or "a number"
+        return f"Model({extents} to {given}, {self._native.cost[0]:,} parameters)"
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -73,8 +75,13 @@ class Model:
 
     @property
     def classes_(self) -> NDArray[np.str_]:
-        """The names of the classes; numbers where the file does not tell them."""
-        return np.array(self._native.classes)
+        """The names of the classes; numbers where the file does not tell them, none where numbers are predicted."""
+        return np.array(self._native.classes, str)
+
+    @property
+    def target_(self) -> Union[str, None]:
+        """What the number is called that is predicted, ``""`` where the file does not tell it; None of a model of classes."""
+        return self._native.target
 
     @property
     def temperature_(self) -> float:
@@ -82,17 +89,35 @@ class Model:
         return float(self._native.temperature)
 
     def logits(self, X: Inputs, *, fit: Literal["stretch", "crop"] = "stretch") -> NDArray[np.float32]:
-        """What the network gives, rows x classes. `fit` says how pictures of other sides are made to fit."""
+        """What the network gives, rows x classes (of numbers, one, or three quantiles). `fit` says how pictures of other sides are made to fit."""
         return self._native.logits(self._rows(X, fit))
 
     def predict_proba(self, X: Inputs, *, fit: Literal["stretch", "crop"] = "stretch") -> NDArray[np.float64]:
         """The probability of each class, rows x classes: softmax at the model's temperature."""
         return self._native.probabilities(self.logits(X, fit=fit))
 
-    def predict(self, X: Inputs, *, fit: Literal["stretch", "crop"] = "stretch") -> NDArray[np.str_]:
-        """The name of the likeliest class of each row."""
+    def predict(self, X: Inputs, *, fit: Literal["stretch", "crop"] = "stretch") -> NDArray[Any]:
+        """The name of the likeliest class of each row, or the number that is predicted."""
+        if self.target_ is not None:
+            return self._native.numbers(self.logits(X, fit=fit))[0]
         found: NDArray[np.str_] = self.classes_[self.logits(X, fit=fit).argmax(1)]
         return found
+
+    def predict_interval(self, X: Inputs, *, fit: Literal["stretch", "crop"] = "stretch") -> NDArray[np.float64]:
+        """The lower and the upper end of each row's calibrated interval, rows x 2, of a model that ``regress`` has made.
+
+        With probability at least 1 - :attr:`alpha_` the number lies between them.
+        """
+        if self.alpha_ is None:
+            raise ValueError("the model has no calibrated intervals; allowed: one of `regress`. lyceum.conformal makes intervals of predictions")
+        ends = self._native.numbers(self.logits(X, fit=fit))[1]
+        assert ends is not None
+        return ends
+
+    @property
+    def alpha_(self) -> Union[float, None]:
+        """The share of numbers that may lie outside their intervals; None of a model without any."""
+        return self._native.alpha
 
     def predict_sets(self, X: Inputs, *, random_state: Any = 0, fit: Literal["stretch", "crop"] = "stretch") -> PredictionSets:
         """The calibrated set of each row, of a model that ``certify`` has made."""

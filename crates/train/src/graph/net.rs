@@ -9,7 +9,7 @@ use burn::{
 use lyceum_core::{Error, Result, Seed, Stream, memory};
 
 use super::{
-    Graph, Init, LayerPlace, Op, Port, Shape,
+    Constant, Graph, Init, LayerPlace, Op, Port, Shape,
     plan::{Step, plan},
     run::{Value, run},
 };
@@ -87,6 +87,27 @@ impl Net {
     /// Its description.
     pub fn graph(&self) -> &Graph {
         &self.graph
+    }
+
+    /// The same network with `shift + scale · z` of what it gives; its parameters are called as before.
+    ///
+    /// # Errors
+    ///
+    /// Numbers that are not finite.
+    pub fn rescaled(mut self, scale: f32, shift: f32) -> Result<Self> {
+        let mut graph = Graph::clone(&self.graph);
+        let free = |graph: &Graph, name: &str| {
+            (0..=graph.nodes.len()).map(|n| format!("{name}-{n}")).find(|name| !graph.names.contains(name)).unwrap_or_default()
+        };
+        let mut given = graph.nodes.len().checked_sub(1).map_or(Port::Input, Port::Node);
+        for (name, number, op) in [("scale", scale, Op::Multiply), ("shift", shift, Op::Add)] {
+            let constant = Constant::new(graph.shape(given), vec![number]).map_err(Error::Violated)?;
+            let constant = graph.add(&free(&graph, name), Op::Constant(constant), &[])?;
+            given = graph.add(&free(&graph, &format!("{name}d")), op, &[given, constant])?;
+        }
+        self.plan = Arc::new(planned(&graph, plan(&graph)));
+        self.graph = Arc::new(graph);
+        Ok(self)
     }
 
     /// Whether the fully connected layer with this weight reads the network's input, or a part of it, in whatever shape.

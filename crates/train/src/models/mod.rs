@@ -215,6 +215,11 @@ impl ModelConfig {
         Ok(())
     }
 
+    /// Whether this is a model that was trained before, and keeps its last layer.
+    pub fn keeps_head(&self) -> bool {
+        matches!(self, Self::Onnx(onnx) if !onnx.new_head)
+    }
+
     /// The names of the classes that a model was trained for, where it tells them and keeps its last layer.
     ///
     /// # Errors
@@ -326,7 +331,7 @@ impl ModelConfig {
 /// Errors unless a network gives one number a class.
 fn check_output(graph: &Graph, classes: usize) -> Result<()> {
     let found = graph.output();
-    let message = || format!("the network's output: found {found}; allowed: {classes} numbers in a row, one for each class");
+    let message = || format!("the network's output: found {found}; allowed: {classes} numbers in a row, one for each class or quantile");
     if found == Shape::Row(classes) { Ok(()) } else { Err(Error::Violated(message())) }
 }
 

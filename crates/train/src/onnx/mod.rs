@@ -35,9 +35,11 @@ pub fn class_names(file: &Path, model: &Model) -> Result<Option<Vec<String>>> {
     serde_json::from_str(text).map(Some).map_err(wrong)
 }
 
-/// Metadata with the names of the classes.
+/// Metadata with the names of the classes, where there are classes.
 pub fn with_classes(classes: &[String], mut metadata: Vec<(String, String)>) -> Vec<(String, String)> {
-    metadata.insert(0, (CLASSES.to_owned(), serde_json::json!(classes).to_string()));
+    if !classes.is_empty() {
+        metadata.insert(0, (CLASSES.to_owned(), serde_json::json!(classes).to_string()));
+    }
     metadata
 }
 
@@ -46,6 +48,10 @@ pub const PICTURE: &str = "lyceum.picture";
 
 /// The key of a model's metadata that has the names of the numbers that it reads, a JSON list.
 pub const COLUMNS: &str = "lyceum.columns";
+/// The key of a model's metadata that has what is subtracted from the numbers of each channel, a JSON list.
+pub const MEAN: &str = "lyceum.mean";
+/// The key of a model's metadata that has what they are divided by then.
+pub const STD: &str = "lyceum.std";
 /// The key of a model's metadata that says how rows are made of texts: `bytes` ([`text::symbols`]).
 pub const TEXT: &str = "lyceum.text";
 
@@ -59,6 +65,9 @@ pub fn save(folder: &Path, net: &Net, classes: &[String], data: &Prepared, mut m
     let Extent { channels, height, width } = data.extent;
     if !data.columns.is_empty() {
         metadata.push((COLUMNS.to_owned(), serde_json::json!(data.columns).to_string()));
+    }
+    if let Some([mean, deviation]) = &data.standardization {
+        metadata.extend([(MEAN, mean), (STD, deviation)].map(|(key, values)| (key.to_owned(), serde_json::json!(values).to_string())));
     }
     if data.text {
         metadata.push((TEXT.to_owned(), "bytes".to_owned()));

@@ -130,10 +130,9 @@ fn columns(path: &Path, reads: &Reads<'_>, work: &mut dyn FnMut(Vec<Example>, Ve
         if !parquet::has_column(path, column)? {
             return Ok(None);
         }
-        let whole = |labels: Vec<usize>| labels.iter().map(ToString::to_string).collect();
         Ok(Some(match parquet::texts(path, column)? {
             Some(texts) => texts,
-            None => whole(parquet::labels(path, column)?),
+            None => parquet::numbers(path, column)?.iter().map(ToString::to_string).collect(),
         }))
     });
     let (labels, groups) = (labels?, groups?);

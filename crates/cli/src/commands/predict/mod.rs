@@ -2,6 +2,7 @@
 
 mod examples;
 mod rows;
+mod tally;
 
 use std::{
     collections::HashMap,
@@ -9,8 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lyceum_conformal::{Known, Predictor as Sets, conformal::Copies, metrics};
-use lyceum_core::{Error, Progress, Result, interrupt, report::Table};
+use lyceum_conformal::{Known, Predictor as Sets, conformal::Copies};
+use lyceum_core::{Error, Progress, Result, interrupt};
 use lyceum_data::{
     formats::{npy, picture},
     own::{Fit, Layout},
@@ -23,7 +24,8 @@ use super::extension;
 
 use self::{
     examples::{Example, Input, Reads, numbers, texts},
-    rows::{Row, Writer},
+    rows::{Kind, Said, Writer},
+    tally::Tally,
 };
 
 /// Which model
@@ -63,6 +65,10 @@ impl Source {
         let input = self.input.as_deref().map(super::shape).transpose()?;
         let mut trained = Trained::open(&self.model, &Opening { input, output: self.output.clone() })?;
         let count = trained.classes.len();
+        if trained.target.is_some() && (self.classes.is_some() || self.sets.is_some()) {
+            let found = "classes or sets with a model that predicts numbers";
+            return Err(Error::invalid("--classes, --sets", found, "neither: a run of `regress` has its own intervals"));
+        }
         if let Some(path) = &self.classes {
             trained.classes = class_names(path, count)?;
         }
@@ -86,7 +92,7 @@ impl Source {
     }
 }
 
-/// Predict labels, probabilities and calibrated sets of images, or of rows of numbers
+/// Predict labels, probabilities and calibrated sets, or numbers and intervals, of images, rows of numbers or texts
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -98,7 +104,8 @@ Examples:
 
 Pictures are scaled to what the network reads, values from 0 to 1. A .npy file, or the array `x` of a .npz file, holds an example a row, or
 images n x C x H x W; a .csv or .parquet file, or the standard input (-), numbers, an example a line. Columns called `label` and `group` are
-no numbers of the example: what is predicted is compared with them. A .jsonl file holds texts, an object with `text` a line.")]
+no numbers of the example: what is predicted is compared with them. A model of `regress` gives `value`, `low` and `high`; its truth stands
+in the column that it was trained with. A .jsonl file holds texts, an object with `text` a line.")]
 pub(crate) struct Predict {
     #[command(flatten)]
     source: Source,
@@ -117,9 +124,10 @@ pub(crate) struct Predict {
     #[arg(long)]
     layout: Option<String>,
 
-    /// The column of the labels in tables, .jsonl files and lists
-    #[arg(long, value_name = "COLUMN", default_value = "label")]
-    label: String,
+    /// The column of the labels in tables, .jsonl files and lists; `label` if absent, of a model that predicts numbers what they were
+    /// called in training
+    #[arg(long, value_name = "COLUMN")]
+    label: Option<String>,
 
     /// The column of the groups
     #[arg(long, value_name = "COLUMN", default_value = "group")]
@@ -172,14 +180,6 @@ struct Logits {
     examples: Vec<Example>,
 }
 
-/// How right predictions are, where labels are known.
-#[derive(Default)]
-struct Tally {
-    count: usize,
-    /// By group: examples, right labels, sets that hold the label, labels in all sets.
-    groups: std::collections::BTreeMap<String, [usize; 4]>,
-}
-
 impl Predict {
     pub(crate) fn execute(self, progress: &Progress) -> Result<()> {
         let trained = self.source.open()?;
@@ -191,8 +191,12 @@ impl Predict {
             "crop" => Fit::Crop,
             other => return Err(Error::invalid("--fit", other, "stretch or crop")),
         };
-        self.check()?;
-        let writer = Writer::new(self.out.as_deref(), progress.is_json(), self.top.min(trained.classes.len()), trained.sets.is_some())?;
+        self.check(trained.target.is_some())?;
+        let kind = match &trained.target {
+            Some(target) => Kind::Number { intervals: target.intervals.is_some() },
+            None => Kind::Classes { top: self.top.min(trained.classes.len()), sets: trained.sets.is_some() },
+        };
+        let writer = Writer::new(self.out.as_deref(), progress.is_json(), kind)?;
         let layout = match self.layout.as_deref() {
             None => None,
             Some("list") => Some(Layout::List),
@@ -203,7 +207,9 @@ impl Predict {
         if self.logits.as_ref().is_some_and(|path| extension(path) != "npy") {
             rows::check_names(&trained.classes)?;
         }
-        let known = [self.label.as_str(), self.group.as_str()];
+        let own = trained.target.as_ref().map(|target| target.name.clone()).filter(|name| !name.is_empty());
+        let label = self.label.clone().or(own).unwrap_or_else(|| "label".to_owned());
+        let known = [label.as_str(), self.group.as_str()];
         let mut inputs = Vec::new();
         for path in &self.inputs {
             examples::listed(path, layout, known, &mut inputs)?;
@@ -239,7 +245,11 @@ impl Predict {
         work.finish()
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, numbers: bool) -> Result<()> {
+        if numbers && (self.top > 1 || self.logits.is_some()) {
+            let found = "given with a model that predicts numbers";
+            return Err(Error::invalid("--top, --logits", found, "neither; --out has all that it says"));
+        }
         if self.top == 0 {
             return Err(Error::invalid("--top", 0, "1 or more"));
         }
@@ -288,7 +298,18 @@ impl Work<'_> {
         let logits = self.trained.logits(rows.view())?;
         let finite = |row: ArrayView1<'_, f32>| row.iter().all(|value| value.is_finite());
         if let Some(row) = logits.rows().into_iter().position(|row| !finite(row)) {
-            return Err(Error::invalid(format!("the logits of {}", examples[row].name), "some that are not finite", "finite numbers"));
+            let what = if self.trained.target.is_some() { "the prediction" } else { "the logits" };
+            return Err(Error::invalid(format!("{what} of {}", examples[row].name), "some that are not finite", "finite numbers"));
+        }
+        if self.trained.target.is_some() {
+            let (values, ends) = self.trained.numbers(&logits)?;
+            for (row, (example, value)) in examples.iter().zip(values).enumerate() {
+                let said = Said::Number { value, interval: ends.as_ref().map(|ends| ends[row]) };
+                self.tally.add(example, &said)?;
+                self.writer.push(example, said);
+            }
+            self.writer.flush();
+            return Ok(());
         }
         let probabilities = self.trained.probabilities(&logits)?;
         let groups = self.groups_of(&examples)?;
@@ -302,8 +323,9 @@ impl Work<'_> {
             let set: Option<Vec<&str>> =
                 sets.as_ref().map(|sets| sets.get(row).iter().map(|label| trained.classes[*label as usize].as_str()).collect());
             let labels: Vec<(&str, f64)> = order.iter().map(|label| (trained.classes[*label].as_str(), probabilities[*label])).collect();
-            self.tally.add(example, labels[0].0, set.as_deref());
-            self.writer.push(&Row { example, labels, set });
+            let said = Said::Classes { labels, set };
+            self.tally.add(example, &said)?;
+            self.writer.push(example, said);
         }
         if command.logits.is_some() {
             self.logits.values.extend(&logits);
@@ -342,7 +364,10 @@ impl Work<'_> {
         let Some(path) = &command.out else { return Ok(()) };
         let event = json!({ "event": "end", "path": path, "examples": tally.count, "all": tally.all(), "groups": tally.by_group() });
         super::said(progress, &event, || {
-            let table = tally.table(trained.sets.is_some()).map(|table| format!("\n{}", table.markdown())).unwrap_or_default();
+            let table = tally
+                .table(trained.sets.is_some() || trained.target.is_some_and(|target| target.intervals.is_some()))
+                .map(|table| format!("\n{}", table.markdown()))
+                .unwrap_or_default();
             format!("wrote {}: {} examples{table}", path.display(), tally.count)
         });
         Ok(())
@@ -355,62 +380,6 @@ impl Logits {
             Array2::from_shape_vec((self.examples.len(), classes.len()), self.values).map_err(|error| Error::Failed(error.to_string()))?;
         if extension(path) == "npy" { npy::write(path, &values) } else { rows::write_logits(path, &self.examples, &values, classes) }
     }
-}
-
-impl Tally {
-    fn add(&mut self, example: &Example, label: &str, set: Option<&[&str]>) {
-        self.count += 1;
-        let Some(truth) = &example.truth else { return };
-        let counts = self.groups.entry(example.group.clone().unwrap_or_default()).or_default();
-        counts[0] += 1;
-        counts[1] += usize::from(label == truth);
-        counts[2] += usize::from(set.is_some_and(|set| set.contains(&truth.as_str())));
-        counts[3] += set.map_or(0, <[_]>::len);
-    }
-
-    fn sum(&self) -> [usize; 4] {
-        self.groups.values().fold([0; 4], |mut sum, counts| {
-            sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
-            sum
-        })
-    }
-
-    /// The groups that have names.
-    fn named(&self) -> impl Iterator<Item = (&str, [usize; 4])> {
-        self.groups.iter().filter(|(name, _)| !name.is_empty()).map(|(name, counts)| (name.as_str(), *counts))
-    }
-
-    fn all(&self) -> serde_json::Value {
-        told(self.sum())
-    }
-
-    fn by_group(&self) -> serde_json::Value {
-        self.named().map(|(name, counts)| (name.to_owned(), told(counts))).collect::<serde_json::Map<_, _>>().into()
-    }
-
-    fn table(&self, sets: bool) -> Option<Table> {
-        let sum = self.sum();
-        if sum[0] == 0 {
-            return None;
-        }
-        let columns = ["", "examples", "right", "sets with the label (95 % interval)", "labels a set"];
-        let mut table = Table::new(columns[..if sets { 5 } else { 3 }].iter().copied());
-        for (name, [count, right, covered, size]) in self.named().chain([("all", sum)]) {
-            let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-            let mut row = vec![name.to_owned(), count.to_string(), percent(right as f64 / count as f64)];
-            if sets {
-                let share = metrics::Share::new(covered, count);
-                row.push(format!("{} ({} to {})", percent(share.share), percent(share.low), percent(share.high)));
-                row.push(format!("{:.2}", size as f64 / count as f64));
-            }
-            table.push(row);
-        }
-        Some(table)
-    }
-}
-
-fn told([count, right, covered, size]: [usize; 4]) -> serde_json::Value {
-    json!({ "examples": count, "right": right, "covered": covered, "labels_in_sets": size })
 }
 
 /// The names of the classes, one on each line.

@@ -2,6 +2,7 @@
 
 use std::{io::Write as _, path::Path};
 
+use lyceum_conformal::regression::Interval;
 use lyceum_core::{Error, Result};
 use lyceum_data::formats::{
     parquet::{self, Column},
@@ -13,11 +14,114 @@ use serde_json::json;
 use super::{Example, extension};
 
 /// What is said of an example.
-pub(super) struct Row<'a> {
-    pub(super) example: &'a Example,
-    /// Likeliest first, with their probabilities.
-    pub(super) labels: Vec<(&'a str, f64)>,
-    pub(super) set: Option<Vec<&'a str>>,
+pub(super) enum Said<'a> {
+    Classes {
+        /// Likeliest first, with their probabilities.
+        labels: Vec<(&'a str, f64)>,
+        set: Option<Vec<&'a str>>,
+    },
+    Number {
+        value: f64,
+        interval: Option<Interval>,
+    },
+}
+
+/// What is said of all examples.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Classes { top: usize, sets: bool },
+    Number { intervals: bool },
+}
+
+impl Kind {
+    /// The end of the first line of a .csv file.
+    fn header(self) -> String {
+        match self {
+            Self::Classes { top, sets } => {
+                let more: String = (2..=top).map(|n| format!(",label{n},probability{n}")).collect();
+                format!(",label,probability{more}{}", if sets { ",set" } else { "" })
+            }
+            Self::Number { intervals } => format!(",value{}", if intervals { ",low,high" } else { "" }),
+        }
+    }
+
+    /// The columns of a .parquet file, without rows.
+    fn columns(self) -> Vec<(String, Column)> {
+        match self {
+            Self::Classes { top, sets } => {
+                let place = |place: usize| {
+                    let number = if place == 1 { String::new() } else { place.to_string() };
+                    [(format!("label{number}"), Column::Texts(Vec::new())), (format!("probability{number}"), Column::Numbers(Vec::new()))]
+                };
+                (1..=top).flat_map(place).chain(sets.then(|| ("set".to_owned(), Column::Lists(Vec::new())))).collect()
+            }
+            Self::Number { intervals } => {
+                let names = if intervals { &["value", "low", "high"][..] } else { &["value"] };
+                names.iter().map(|name| ((*name).to_owned(), Column::Numbers(Vec::new()))).collect()
+            }
+        }
+    }
+}
+
+impl Said<'_> {
+    /// The end of a line of a .csv file.
+    fn fields(&self) -> String {
+        match self {
+            Self::Classes { labels, set } => {
+                let labels: String = labels.iter().map(|(label, p)| format!(",{},{p:.6}", field(label))).collect();
+                labels + &set.as_ref().map(|set| format!(",{}", field(&table::list(set.iter().copied())))).unwrap_or_default()
+            }
+            Self::Number { value, interval } => {
+                let ends = interval.map(|(low, high)| format!(",{},{}", low as f32, high as f32)).unwrap_or_default();
+                format!(",{}{ends}", *value as f32)
+            }
+        }
+    }
+
+    /// Adds what is said to a line of a .jsonl file.
+    fn tell(&self, line: &mut serde_json::Value) {
+        match self {
+            Self::Classes { labels, set } => {
+                (line["label"], line["probability"]) = (json!(labels[0].0), json!(labels[0].1));
+                if labels.len() > 1 {
+                    line["labels"] = labels.iter().map(|(label, p)| json!({ "label": label, "probability": p })).collect();
+                }
+                if let Some(set) = set {
+                    line["set"] = json!(set);
+                }
+            }
+            Self::Number { value, interval } => {
+                // The digits of single precision.
+                let short = |value: f64| json!((value as f32).to_string().parse::<f64>().ok());
+                line["value"] = short(*value);
+                if let Some((low, high)) = interval {
+                    (line["low"], line["high"]) = (short(*low), short(*high));
+                }
+            }
+        }
+    }
+
+    /// The fields of a .parquet file, in the order of its columns.
+    fn push(self, columns: &mut [(String, Column)]) {
+        let (texts, numbers, set) = match self {
+            Self::Classes { labels, set } => {
+                let (texts, numbers) = labels.into_iter().map(|(label, p)| (label.to_owned(), p)).unzip();
+                (texts, numbers, set)
+            }
+            Self::Number { value, interval } => {
+                let ends = interval.into_iter().flat_map(|(low, high)| [low, high]);
+                (Vec::new(), std::iter::once(value).chain(ends).collect::<Vec<f64>>(), None)
+            }
+        };
+        let (mut texts, mut numbers) = (texts.into_iter(), numbers.into_iter());
+        for (_, column) in columns {
+            match column {
+                Column::Texts(column) => column.extend(texts.next()),
+                Column::Numbers(column) => column.extend(numbers.next()),
+                Column::Lists(column) => column.extend(set.as_ref().map(|set| set.iter().map(|&label| label.to_owned()).collect())),
+            }
+        }
+    }
 }
 
 /// What comes before the columns of what is known, these, and what comes after.
@@ -39,27 +143,23 @@ enum Format {
     Csv {
         rows: Vec<CsvRow>,
         known: Option<[bool; 2]>,
-        top: usize,
-        sets: bool,
+        kind: Kind,
     },
     Lines,
-    /// Columns, held until all are known: input, truth and group, label and probability of each place, sets.
+    /// Columns, held until all are known: input, truth and group, and what is said.
     Parquet {
         known: [Vec<String>; 3],
-        top: Vec<(Vec<String>, Vec<f64>)>,
-        sets: Option<Vec<Vec<String>>>,
+        said: Vec<(String, Column)>,
     },
 }
 
 impl Writer {
-    pub(super) fn new(out: Option<&Path>, json: bool, top: usize, sets: bool) -> Result<Self> {
-        let csv = Format::Csv { rows: Vec::new(), known: None, top, sets };
+    pub(super) fn new(out: Option<&Path>, json: bool, kind: Kind) -> Result<Self> {
+        let csv = Format::Csv { rows: Vec::new(), known: None, kind };
         let format = match out.map(|path| (path, extension(path))) {
             Some((_, "csv")) => csv,
             Some((_, "jsonl")) => Format::Lines,
-            Some((_, "parquet")) => {
-                Format::Parquet { known: Default::default(), top: vec![Default::default(); top], sets: sets.then(Vec::new) }
-            }
+            Some((_, "parquet")) => Format::Parquet { known: Default::default(), said: kind.columns() },
             Some((path, _)) => return Err(Error::invalid("--out", path.display(), "a .csv, .jsonl or .parquet file")),
             None if json => Format::Lines,
             None => csv,
@@ -67,40 +167,27 @@ impl Writer {
         Ok(Self { format, to_output: out.is_none(), text: Vec::new() })
     }
 
-    pub(super) fn push(&mut self, Row { example, labels, set }: &Row<'_>) {
+    pub(super) fn push(&mut self, example: &Example, said: Said<'_>) {
         let text_of = |text: &Option<String>| text.clone().unwrap_or_default();
         match &mut self.format {
             Format::Csv { rows, .. } => {
-                let labels: String = labels.iter().map(|(label, p)| format!(",{},{p:.6}", field(label))).collect();
-                let set = set.as_ref().map(|set| format!(",{}", field(&table::list(set.iter().copied())))).unwrap_or_default();
                 let told = [&example.truth, &example.group].map(|text| text.as_ref().map(|text| field(text)));
-                rows.push(CsvRow { name: field(&example.name), told, rest: labels + &set });
+                rows.push(CsvRow { name: field(&example.name), told, rest: said.fields() });
             }
             Format::Lines => {
-                let mut line = json!({ "input": example.name, "label": labels[0].0, "probability": labels[0].1 });
+                let mut line = json!({ "input": example.name });
+                said.tell(&mut line);
                 for (key, known) in [("truth", &example.truth), ("group", &example.group)] {
                     if let Some(known) = known {
                         line[key] = json!(known);
                     }
                 }
-                if labels.len() > 1 {
-                    line["labels"] = labels.iter().map(|(label, p)| json!({ "label": label, "probability": p })).collect();
-                }
-                if let Some(set) = set {
-                    line["set"] = json!(set);
-                }
                 writeln!(self.text, "{line}").ok();
             }
-            Format::Parquet { known, top, sets } => {
+            Format::Parquet { known, said: columns } => {
                 let texts = [example.name.clone(), text_of(&example.truth), text_of(&example.group)];
                 known.iter_mut().zip(texts).for_each(|(column, text)| column.push(text));
-                for ((names, probabilities), (label, p)) in top.iter_mut().zip(labels) {
-                    names.push((*label).to_owned());
-                    probabilities.push(*p);
-                }
-                if let (Some(sets), Some(set)) = (sets, set) {
-                    sets.push(set.iter().map(|&label| label.to_owned()).collect());
-                }
+                said.push(columns);
             }
         }
     }
@@ -115,11 +202,11 @@ impl Writer {
 
     /// Makes text of the rows that are held.
     fn compose(&mut self) {
-        let Format::Csv { rows, known, top, sets } = &mut self.format else { return };
+        let Format::Csv { rows, known, kind } = &mut self.format else { return };
         let rows = std::mem::take(rows);
         let known = *known.get_or_insert_with(|| {
             let known = [0, 1].map(|place| rows.iter().any(|row| row.told[place].is_some()));
-            self.text.extend(header(known, *top, *sets).bytes());
+            self.text.extend(header(known, *kind).bytes());
             known
         });
         for CsvRow { name, told, rest } in rows {
@@ -130,24 +217,18 @@ impl Writer {
 
     pub(super) fn finish(mut self, path: &Path) -> Result<()> {
         self.compose();
-        let Format::Parquet { known, top, sets } = self.format else { return lyceum_core::atomic::write(path, &self.text) };
+        let Format::Parquet { known, said } = self.format else { return lyceum_core::atomic::write(path, &self.text) };
         let mut columns: Vec<(String, Column)> =
             ["input", "truth", "group"].iter().zip(known).map(|(name, texts)| ((*name).to_owned(), Column::Texts(texts))).collect();
-        for (place, (labels, probabilities)) in top.into_iter().enumerate() {
-            let number = if place == 0 { String::new() } else { (place + 1).to_string() };
-            columns.push((format!("label{number}"), Column::Texts(labels)));
-            columns.push((format!("probability{number}"), Column::Numbers(probabilities)));
-        }
-        columns.extend(sets.map(|sets| ("set".to_owned(), Column::Lists(sets))));
+        columns.extend(said);
         parquet::write_table(path, &columns)
     }
 }
 
 /// The first line of a .csv file.
-fn header(known: [bool; 2], top: usize, sets: bool) -> String {
+fn header(known: [bool; 2], kind: Kind) -> String {
     let told: String = known.iter().zip([",truth", ",group"]).filter(|(known, _)| **known).map(|(_, name)| name).collect();
-    let more: String = (2..=top).map(|n| format!(",label{n},probability{n}")).collect();
-    format!("input{told},label,probability{more}{}\n", if sets { ",set" } else { "" })
+    format!("input{told}{}\n", kind.header())
 }
 
 /// Errors where classes cannot be columns of a table.
