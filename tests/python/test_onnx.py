@@ -375,8 +375,9 @@ def test_what_is_not_read_is_told(tmp_path):
         with pytest.raises(ValueError, match=told):
             Model.load(path)
     one = made(tmp_path, [node("Gemm", ["x", "w"], ["y"])], [("x", [None, 3])], [("y", [None, 1])], [("w", np.ones((3, 1), np.float32))])
-    with pytest.raises(ValueError, match="two classes or more"):
-        Model.load(one)
+    # One output is a number that is predicted.
+    number = Model.load(one)
+    assert number.target_ == "" and number.alpha_ is None and number.predict(np.eye(3) * 2).tolist() == [2.0, 2.0, 2.0]
     # Softmax of pixels that are one.
     pooled = made(tmp_path, [node("Conv", ["x", "k"], ["c"]), node("GlobalAveragePool", ["c"], ["p"]), node("Softmax", ["p"], ["s"], axis=1), node("Flatten", ["s"], ["y"])],
                   [("x", [None, 3, 2, 2])], [("y", [None, 3])], [("k", (np.ones((3, 3, 1, 1)) * np.arange(3).reshape(3, 1, 1, 1)).astype(np.float32))])

@@ -106,9 +106,47 @@ def test_what_is_kept_is_in_units_of_the_target(tmp_path):
     with pytest.raises(ValueError, match="one of classes"):
         model.predict_proba(x)
 
-    # It is trained on where it stopped, in units of the target.
-    further = recipe(str(tmp_path / "set.csv"), model={"onnx": {"file": str(tmp_path / "again.onnx")}}, training={"epochs": 1, "learning_rate": 1e-6})
-    assert run(further, out=tmp_path / "further").values["a/test_r2"] > 0.8
+    # It is trained on where it stopped, with the columns, the normalisation and the scale that it tells.
+    short = {"epochs": 1, "batch_size": 32, "learning_rate": 1e-4}
+    onnx = {"onnx": {"file": str(tmp_path / "again.onnx")}}
+    with open(tmp_path / "turned.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["b", "height", "c", "a"], *([x[row, 2], height[row], x[row, 1], x[row, 0]] for row in range(600))])
+    for path in ("set.csv", "turned.csv"):
+        further = run(recipe(str(tmp_path / path), data={"standardize": False}, model=onnx, training=short), out=tmp_path / f"further {path}")
+        assert further.values["a/test_r2"] > 0.8, path
+        assert np.allclose(Model.load(further.folder).predict(x), model.predict(x), atol=2), path
+        assert Model.load(further.folder / "a" / "best" / "model.safetensors").predict(x).mean() == pytest.approx(height.mean(), abs=2)
+    with pytest.raises(ValueError, match="data.standardize"):
+        run(recipe(str(tmp_path / "set.csv"), model=onnx, training=short), out=tmp_path / "twice")
+    onnx["onnx"]["new_head"] = True
+    for loss in ("squared", "quantile"):
+        found = run(recipe(str(tmp_path / "set.csv"), data={"standardize": False}, model=onnx, regression={"loss": loss}), out=tmp_path / f"head {loss}")
+        assert found.values["a/test_r2"] > 0.8
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_units_do_not_matter(tmp_path, unit):
+    """Not those of the target, also of a network of another tool."""
+    onnx = pytest.importorskip("onnx")
+    helper, rng = onnx.helper, np.random.default_rng(3)
+    x, height = table(400)
+    x = (x - x.mean(0)) / x.std(0)
+    path = written(tmp_path / "set.csv", x, height * unit)
+    weights = {"v": rng.normal(size=(3, 16)), "b": rng.normal(size=16), "w": rng.normal(size=(16, 1)) * unit * 5, "c": np.full(1, 160 * unit)}
+    nodes = [helper.make_node("Gemm", ["x", "v", "b"], ["h"]), helper.make_node("Relu", ["h"], ["r"]), helper.make_node("Gemm", ["r", "w", "c"], ["y"])]
+    value = lambda name, width: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", width])
+    initial = [onnx.numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()]
+    graph = helper.make_graph(nodes, "net", [value("x", 3)], [value("y", 1)], initial)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(tmp_path / "net.onnx"))
+    data = {"standardize": False}
+    for name, model in {"own": {"mlp": {"hidden": [16]}}, "theirs": {"onnx": {"file": str(tmp_path / "net.onnx")}}}.items():
+        found = run(recipe(path, data=data, model=model), out=tmp_path / name)
+        assert found.values["a/test_r2"] > 0.8, name
+        assert found.values["a/test_rmse"] == pytest.approx(UNITS.setdefault(name, found.values["a/test_rmse"] / unit) * unit, rel=1e-2)
+    assert np.allclose(Model.load(tmp_path / "theirs" / "a" / "best" / "model.safetensors").predict(x), height * unit, atol=30 * unit)
+
+
+UNITS = {}
 
 
 def test_every_kind_of_own_data_has_targets(tmp_path):
@@ -169,6 +207,12 @@ def test_mistakes(tmp_path):
         with pytest.raises(ValueError, match=said):
             run(wrong, out=tmp_path / "run")
         assert not (tmp_path / "run").exists(), said
+    # Single precision cannot tell numbers apart that are far from 0.
+    far = written(tmp_path / "far.csv", x, 1.7e9 + np.arange(60.0))
+    with pytest.raises(ValueError, match="data.target.*subtract a constant"):
+        run(recipe(far), out=tmp_path / "run")
+    with pytest.raises(ValueError, match="data.held_out: found 18 examples; allowed: 19 or more"):
+        run(recipe(path, regression={"alpha": 0.05}), out=tmp_path / "run")
     found = run(recipe(path, training={"epochs": 1}), out=tmp_path / "run")
     for arguments, said in [(["--top", "2"], "--top"), (["--logits", "l.npy"], "--logits"), (["--label", "a"], "a")]:
         done = subprocess.run([LYCEUM, "predict", found.folder, path, *arguments], capture_output=True, text=True, cwd=tmp_path)
@@ -190,3 +234,53 @@ def test_intervals_cover_over_many_runs(tmp_path, loss):
         shares.append(found.values["a/coverage"])
     # 33 of 41 on average: the 33rd of 40 scores.
     assert abs(np.mean(shares) - 33 / 41) < 4 * np.std(shares, ddof=1) / np.sqrt(len(shares)), (np.mean(shares), np.std(shares))
+
+
+def test_what_is_known_of_examples(tmp_path):
+    image, pandas = pytest.importorskip("PIL.Image"), pytest.importorskip("pandas")
+    x, height = table(200)
+    frame = pandas.DataFrame({"a": x[:, 0], "c": x[:, 1], "b": x[:, 2], "group": height})
+    frame.to_csv(tmp_path / "set.csv", index=False)
+    frame.to_parquet(tmp_path / "set.parquet")
+    found = run(recipe(str(tmp_path / "set.csv"), data={"target": "group"}), out=tmp_path / "run")
+    model = Model.load(found.folder)
+    # A target that is called as groups are; columns of a table in another order.
+    for kind in ("csv", "parquet"):
+        done = subprocess.run([LYCEUM, "predict", found.folder, tmp_path / f"set.{kind}", "--out", tmp_path / "out.csv"], capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout.count("\n| ") == 2, done.stdout + done.stderr
+    turned = frame[["b", "a", "c"]]
+    assert np.array_equal(model.predict(turned), model.predict(x)) and np.array_equal(model.predict(turned.to_numpy()[:, [1, 2, 0]]), model.predict(x))
+    with pytest.raises(ValueError, match="X: found the columns a, c, b, group"):
+        model.predict(frame)
+    # Numbers that are not known are not compared; inputs in other units void the intervals.
+    frame["group"] = [*height[:150], *[np.nan] * 50]
+    frame.to_csv(tmp_path / "holes.csv", index=False, na_rep="NA")
+    done = subprocess.run([LYCEUM, "predict", found.folder, tmp_path / "holes.csv", "--out", tmp_path / "out.csv"], capture_output=True, text=True)
+    assert "200 examples" in done.stdout and "150" in done.stdout, done.stdout + done.stderr
+    other = asked(found.folder, tmp_path / "set.csv", "--mean", "0", "--std", "2")
+    assert "low" not in other[0] and "low" in asked(found.folder, tmp_path / "set.csv")[0]
+
+    # The same number everywhere: nothing to explain.
+    frame["group"] = 0.1
+    frame.to_csv(tmp_path / "flat.csv", index=False)
+    flat = run(recipe(str(tmp_path / "flat.csv"), data={"target": "group"}, training={"epochs": 2}), out=tmp_path / "flat")
+    assert "a/test_r2" not in flat.values and np.allclose(Model.load(flat.folder).predict(x), 0.1, atol=3)
+
+    (tmp_path / "pictures").mkdir()
+    lines = ["file_name,level,group"]
+    for number in range(60):
+        image.fromarray(np.full((6, 6), number * 4, np.uint8)).save(tmp_path / "pictures" / f"{number}.png")
+        lines.append(f"{number}.png,{number},{'even' if number % 2 == 0 else 'odd'}")
+    (tmp_path / "pictures" / "metadata.csv").write_text("\n".join(lines))
+    data = {"path": str(tmp_path / "pictures"), "target": "level", "held_out": 0.3}
+    found = run({**recipe("", training={"epochs": 30, "batch_size": 8, "learning_rate": 0.01}), "data": data}, out=tmp_path / "levels")
+    listed = asked(found.folder, tmp_path / "pictures", "--layout", "list")
+    assert {line["truth"] for line in listed} == {str(number) for number in range(60)} and {line["group"] for line in listed} == {"even", "odd"}
+    (tmp_path / "pictures" / "metadata.csv").write_text("\n".join(["file_name,group", "0.png,even", "1.png,odd"]))
+    listed = asked(found.folder, tmp_path / "pictures", "--layout", "list")
+    assert len(listed) == 2 and "truth" not in listed[0]
+    with pytest.raises(ValueError, match="one called `level` \\(data.target\\)"):
+        run({**recipe(""), "data": data}, out=tmp_path / "none")
+    (tmp_path / "pictures" / "metadata.csv").unlink()
+    with pytest.raises(ValueError, match="`file_name`, `level`"):
+        run({**recipe(""), "data": data}, out=tmp_path / "none")

@@ -53,17 +53,6 @@ impl TryFrom<Unchecked> for Intervals {
     }
 }
 
-/// What is predicted, of what a model gives for an example: the middle number.
-pub fn prediction(outputs: &[f64]) -> f64 {
-    sorted(outputs)[outputs.len() / 2]
-}
-
-fn sorted(outputs: &[f64]) -> Vec<f64> {
-    let mut outputs = outputs.to_vec();
-    outputs.sort_by(f64::total_cmp);
-    outputs
-}
-
 impl Intervals {
     /// From what a model gives for examples that it was not trained on, a row each, and the truth.
     ///
@@ -116,7 +105,8 @@ fn ends(outputs: ArrayView2<'_, f64>) -> Result<Vec<Interval>> {
         ));
     }
     let of_row = |row: ndarray::ArrayView1<'_, f64>| {
-        let row = sorted(&row.to_vec());
+        let mut row = row.to_vec();
+        row.sort_by(f64::total_cmp);
         (row[0], row[2])
     };
     Ok(outputs.rows().into_iter().map(of_row).collect())
@@ -137,7 +127,6 @@ mod tests {
         let found = Intervals::calibrate(outputs.view(), &[5.0, 5.0, 1.0], 0.5).unwrap();
         assert_eq!((found.q(), found.calibration_size()), (Some(0.0), 3));
         assert_eq!(found.of(array![[9.0, 7.0, 8.0]].view()).unwrap(), [(7.0, 9.0)]);
-        assert_eq!((prediction(&[9.0, 7.0, 8.0]), prediction(&[4.0])), (8.0, 4.0));
         let few = Intervals::calibrate(outputs.view(), &[5.0, 5.0, 1.0], 0.1).unwrap();
         assert_eq!((few.q(), few.of(outputs.view()).unwrap()[0]), (None, (f64::NEG_INFINITY, f64::INFINITY)));
         for model in [found, few] {

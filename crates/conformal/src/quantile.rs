@@ -13,6 +13,18 @@ pub fn rank(n: usize, alpha: f64) -> usize {
     n + 1 - ((share + 1e-9 * share.max(1.0)).floor() as usize).min(n + 1)
 }
 
+/// The fewest calibration examples for which the threshold is finite: ⌈1/α⌉ − 1.
+///
+/// ```
+/// use lyceum_conformal::quantile::fewest;
+/// assert_eq!([0.5, 0.3, 0.1, 0.05, 0.01].map(fewest), [1, 3, 9, 19, 99]);
+/// ```
+pub fn fewest(alpha: f64) -> usize {
+    let about = (1.0 / alpha) as usize;
+    // The rank decides, which guards against rounding.
+    (about.saturating_sub(2).max(1)..=about + 1).find(|n| rank(*n, alpha) <= *n).unwrap_or(about + 1)
+}
+
 /// Errors unless 0 < α < 1.
 pub fn check_alpha(alpha: f64) -> Result<()> {
     if alpha > 0.0 && alpha < 1.0 { Ok(()) } else { Err(Error::invalid("alpha", alpha, "a number > 0 and < 1")) }

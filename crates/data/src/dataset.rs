@@ -21,7 +21,7 @@ pub struct Examples {
     /// `n` class numbers; none where numbers are predicted.
     pub labels: Vec<usize>,
     /// `n` numbers that are predicted, where these are no classes.
-    pub targets: Vec<f32>,
+    pub targets: Vec<f64>,
     /// `n` group numbers (clients, sites, patients), where there are groups.
     pub groups: Vec<usize>,
 }

@@ -16,6 +16,7 @@
 //! |---|---|
 //! | [`dataset`] | [`Dataset`], [`Examples`], [`Extent`] |
 //! | [`inputs`] | [`Inputs`]: numbers, or pictures that stay bytes |
+//! | [`normalization`] | [`Normalization`]: (x − mean)/std of channels and columns |
 //! | [`catalog`] | the sets that have a name: digits, mnist, fashion-mnist, cifar10, cifar100 |
 //! | [`cache`] | where files are looked for, checksums |
 //! | [`formats`] | IDX, CIFAR, npy/npz, Parquet (feature `parquet`), pictures |
@@ -36,6 +37,7 @@ pub mod formats;
 pub mod get;
 pub mod inputs;
 pub mod noise;
+pub mod normalization;
 pub mod own;
 pub mod partition;
 pub mod prepare;
@@ -46,4 +48,5 @@ pub use cache::Cache;
 pub use characters::Characters;
 pub use dataset::{Dataset, Examples, Extent};
 pub use inputs::Inputs;
+pub use normalization::Normalization;
 pub use synthetic::SyntheticLogistic;

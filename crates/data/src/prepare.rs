@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cache, Examples, Extent, Inputs, catalog,
+    Cache, Examples, Extent, Normalization, catalog,
     formats::table,
     noise,
     own::{self, Fit, Layout, Reading, Source},
@@ -131,10 +131,21 @@ pub struct Prepared {
     pub columns: Vec<String>,
     /// The names of the groups, where there are groups.
     pub groups: Vec<String>,
-    /// Mean and deviation of each column, where examples were standardised by them.
-    pub standardization: Option<[Vec<f32>; 2]>,
+    /// What the examples were normalised by, where they were.
+    pub normalization: Normalization,
     /// Where each of the examples went that were split.
     pub split: Split,
+}
+
+/// What a model that was trained before tells of its examples.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Known {
+    /// The names of its classes: those of own data are these then, unless the configuration names them.
+    pub classes: Option<Vec<String>>,
+    /// What its numbers are called: columns of own tables are put into this order.
+    pub columns: Vec<String>,
+    /// What its numbers are normalised by.
+    pub normalization: Normalization,
 }
 
 /// Where each example went.
@@ -191,7 +202,7 @@ impl Prepared {
             text: false,
             columns: Vec::new(),
             groups: Vec::new(),
-            standardization: None,
+            normalization: Normalization::default(),
             split: Split::default(),
         }
     }
@@ -248,6 +259,7 @@ impl DataConfig {
             groups,
             classes,
             known: None,
+            order: Vec::new(),
             skip_bad,
             spill: cache.folder(""),
         }
@@ -273,7 +285,12 @@ impl DataConfig {
 
     /// The same for an experiment that predicts numbers.
     pub fn check_target(&self, key: &str) -> Result<(), Violation> {
-        let given = [("label", self.label.is_some()), ("classes", self.classes.is_some()), ("label_noise", self.label_noise > 0.0)];
+        let given = [
+            ("label", self.label.is_some()),
+            ("classes", self.classes.is_some()),
+            ("label_noise", self.label_noise > 0.0),
+            ("noise", self.noise != Noise::default()),
+        ];
         if self.target.is_none() {
             let message =
                 "absent; allowed: the column, or the array, of the numbers that are predicted, with examples of one's own (`path`)";
@@ -373,9 +390,9 @@ impl DataConfig {
         }
     }
 
-    /// As [`prepare`](Self::prepare), for a run: own examples leave `split.csv` in its folder, which says where each went. `known` are
-    /// classes that a model knows by name; those of own data are these then, unless the configuration names them.
-    pub fn prepare_for(&self, run: &Run, known: Option<Vec<String>>) -> Result<Prepared> {
+    /// As [`prepare`](Self::prepare), for a run: own examples leave `split.csv` in its folder, which says where each went. `known` is what the
+    /// model tells that is trained on.
+    pub fn prepare_for(&self, run: &Run, known: Known) -> Result<Prepared> {
         let prepared = self.prepare_known(&Cache::locate(), run.seed(), known)?;
         if self.path.is_some() {
             prepared.split.write(&run.folder().join("split.csv"))?;
@@ -385,14 +402,18 @@ impl DataConfig {
 
     /// Loads, splits and spoils. The split and the noise are streams of `seed`, so they are the same for every arm.
     pub fn prepare(&self, cache: &Cache, seed: Seed) -> Result<Prepared> {
-        self.prepare_known(cache, seed, None)
+        self.prepare_known(cache, seed, Known::default())
     }
 
-    fn prepare_known(&self, cache: &Cache, seed: Seed, known: Option<Vec<String>>) -> Result<Prepared> {
+    fn prepare_known(&self, cache: &Cache, seed: Seed, known: Known) -> Result<Prepared> {
         range::check(self)?;
         self.check_fields("data")?;
         let dataset = match &self.path {
-            Some(path) => own::load(path, &Reading { known, ..self.reading(cache) })?,
+            Some(path) => {
+                let Known { classes, columns, .. } = &known;
+                let reading = Reading { known: classes.clone(), order: columns.clone(), ..self.reading(cache) };
+                own::load(path, &reading)?
+            }
             None => catalog::load(&self.name, cache)?,
         };
         let all = dataset.train;
@@ -446,18 +467,27 @@ impl DataConfig {
             }
         }
         let mut held_out = all.subset(&held_out);
-        let mut standardization = None;
+        let Extent { channels, height, .. } = dataset.extent;
+        // The columns of a table are channels.
+        let channels = if height == 1 { dataset.extent.len() } else { channels };
+        let mut normalization = known.normalization;
         if self.standardize {
-            if dataset.extent.height > 1 {
+            if height > 1 {
                 return Err(Error::invalid("data.standardize", "images", "rows of numbers"));
             }
-            let [mean, deviation] = columns_of(&spoiled.inputs);
-            for examples in [&mut spoiled, &mut held_out, &mut test] {
-                examples.inputs = examples.inputs.map_rows(|from, to| {
-                    (0..from.len()).for_each(|column| to[column] = (from[column] - mean[column]) / deviation[column]);
-                });
+            if !normalization.is_empty() {
+                return Err(Error::invalid(
+                    "data.standardize",
+                    "true, with a model that tells what its numbers are normalised by",
+                    "false",
+                ));
             }
-            standardization = Some([mean, deviation]);
+            normalization = Normalization::of_columns(&spoiled.inputs)?;
+        }
+        if !normalization.is_empty() {
+            // A model may tell of another number of channels.
+            Normalization::new(normalization.mean().to_vec(), normalization.std().to_vec(), channels)?;
+            [&mut spoiled, &mut held_out, &mut test].into_iter().for_each(|examples| normalization.apply_to(examples, channels));
         }
         Ok(Prepared {
             extent: dataset.extent,
@@ -466,28 +496,13 @@ impl DataConfig {
             wrong_labels: wrong.len(),
             held_out,
             test,
-            standardization,
+            normalization,
             text: self.is_text(),
             columns: dataset.columns,
             groups: dataset.groups,
             split,
         })
     }
-}
-
-/// Mean and deviation of each column; 1 where all its numbers are the same.
-fn columns_of(rows: &Inputs) -> [Vec<f32>; 2] {
-    let n = rows.nrows().max(1) as f64;
-    let mut sums = vec![[0.0_f64; 2]; rows.ncols()];
-    let each = |of: &mut dyn FnMut(usize, f64)| {
-        (0..rows.nrows()).for_each(|row| rows.row(row).iter().enumerate().for_each(|(column, x)| of(column, f64::from(*x))));
-    };
-    // Sums of the same number are exact: its mean is the number, and its deviation 0.
-    each(&mut |column, x| sums[column][0] += x);
-    let means: Vec<f64> = sums.iter().map(|sum| sum[0] / n).collect();
-    each(&mut |column, x| sums[column][1] += (x - means[column]).powi(2));
-    let deviation = |sum: &[f64; 2]| if sum[1] > 0.0 { (sum[1] / n).sqrt() as f32 } else { 1.0 };
-    [means.iter().map(|mean| *mean as f32).collect(), sums.iter().map(deviation).collect()]
 }
 
 #[cfg(test)]
@@ -526,7 +541,7 @@ mod tests {
         let cache = Cache::at("/nowhere");
         let found = config.prepare(&cache, Seed::new(1)).unwrap();
         let plain = DataConfig { standardize: false, ..config.clone() }.prepare(&cache, Seed::new(1)).unwrap();
-        let [mean, deviation] = found.standardization.unwrap();
+        let (mean, deviation) = (found.normalization.mean(), found.normalization.std());
         assert_eq!((found.train.len(), found.held_out.len(), found.test.len(), mean[1], deviation[1]), (20, 10, 10, 7.0, 1.0));
         let rows = found.train.inputs.array();
         let of = |power: i32| rows.column(0).iter().map(|x| f64::from(*x).powi(power)).sum::<f64>() / 20.0;

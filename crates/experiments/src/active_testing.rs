@@ -114,7 +114,7 @@ impl Experiment for ActiveTesting {
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
-        let data = config.data.prepare_for(run, config.model.class_names()?)?;
+        let data = config.data.prepare_for(run, config.model.known()?)?;
         let pool = test_pool(&data.test, &config.testing, run)?;
         let model = trained(config, (&config.model, &config.training), &data, &data.train, &run.child("model")?)?;
         let f = probabilities(&model, &pool)?;

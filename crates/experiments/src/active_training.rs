@@ -181,7 +181,7 @@ impl Experiment for ActiveTraining {
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
-        let data = config.data.prepare_for(run, config.model.class_names()?)?;
+        let data = config.data.prepare_for(run, config.model.known()?)?;
         if config.acquisition.class_shares.len() != data.classes.len() {
             let found = config.acquisition.class_shares.len();
             return Err(Error::invalid("acquisition.class_shares", found, format!("one share for each of {} classes", data.classes.len())));

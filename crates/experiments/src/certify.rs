@@ -27,7 +27,10 @@ use ndarray::{Array2, Axis as Dimension};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::trained;
+use crate::{
+    guarantee::{Guarantee, MOST_ROWS, too_many},
+    trained,
+};
 
 /// Pictures in the report.
 const PICTURES: usize = 24;
@@ -221,15 +224,9 @@ fn report(config: &Config, data: &Prepared, arms: &[TrainedArm], certified: &[Ce
     );
     let labels = &data.test.labels;
     let calibrated = certified.first().and_then(|one| one.sets.last()).map_or(0, |(_, conformal, _)| conformal.calibration_size);
-    let (low, high) = metrics::coverage_band(calibrated, config.conformal.alpha, labels.len(), 0.95);
-    let sets_text = format!(
-        "A prediction set contains the true label with probability at least {}. With {calibrated} examples for calibration and {} for testing, \
-         95 of 100 such experiments would measure a coverage between {} and {}. The naive sets have no such guarantee.",
-        percent(1.0 - config.conformal.alpha),
-        labels.len(),
-        percent(low),
-        percent(high)
-    );
+    let Config { data: own, model, conformal, .. } = config;
+    let guarantee = Guarantee { what: "A prediction set contains the true label", alpha: conformal.alpha, data: own, model };
+    let sets_text = guarantee.text([calibrated, labels.len()]) + " The naive sets have no such guarantee.";
     let mut training = Table::new([
         "",
         "test accuracy",
@@ -289,14 +286,12 @@ fn set_table(certified: &[Certified<'_>], labels: &[usize]) -> Table {
     table
 }
 
-/// More classes or groups than this make no table to read.
-const MOST_ROWS: usize = 60;
-
 /// Accuracy and RAPS sets within each class and each group: the guarantee is for all test examples together.
 fn within(certified: &[Certified<'_>], data: &Prepared) -> Vec<Block> {
     let mut blocks = Vec::new();
     for (what, names, numbers) in [("class", &data.classes, &data.test.labels), ("group", &data.groups, &data.test.groups)] {
         if numbers.is_empty() || names.len() > MOST_ROWS {
+            blocks.extend((!numbers.is_empty()).then(|| too_many(names.len(), if what == "class" { "classes" } else { "groups" })));
             continue;
         }
         let mut table = Table::new(["", what, "test examples", "accuracy", "RAPS coverage (95 % interval)", "mean size"]);

@@ -8,7 +8,7 @@ use lyceum_continual::{
     metrics,
 };
 use lyceum_core::{
-    Experiment, Measure, Report, Result, Run, Seed, Summary, Violation, range,
+    Error, Experiment, Measure, Report, Result, Run, Seed, Summary, Violation, range,
     report::{Axis, Block, Chart, Heatmap, Series, Table},
     run::{Input, check_names},
 };
@@ -24,8 +24,6 @@ use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::trained::Normalization;
 
 /// Learns a stream with each strategy.
 #[derive(Debug, Clone, Copy)]
@@ -228,7 +226,11 @@ impl Experiment for Continual {
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
-        let data = config.data.prepare_for(run, config.model.class_names()?)?;
+        let data = config.data.prepare_for(run, config.model.known()?)?;
+        if config.normalization.is_some() && !data.normalization.is_empty() {
+            let found = "found with a model that tells what its numbers are normalised by";
+            return Err(Error::invalid("normalization", found, "absent"));
+        }
         let classes = data.classes.len();
         config.stream.check("stream", classes)?;
         let graph = config.model.graph(data.extent, config.stream.outputs(classes))?;
@@ -279,7 +281,7 @@ impl Experiment for Continual {
             };
             // With HAT, what the network says depends on the task's masks.
             if !matches!(arm.method, StrategyConfig::Hat(_)) && progress.diverged.is_none() {
-                let normalization = config.normalization.map(|numbers| Normalization::from(numbers).metadata()).unwrap_or_default();
+                let normalization = config.normalization.map(|numbers| onnx::normalization(&numbers.into())).unwrap_or_default();
                 onnx::save(part.folder(), &model, &config.stream.output_names(&data, run.seed()), &data, normalization)?;
             }
             learnt.push(Learnt { name: arm.name().to_owned(), joint, progress });

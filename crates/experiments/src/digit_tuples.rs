@@ -5,7 +5,10 @@
 //! setting in which RAPS was proposed. It combines `lyceum-train` and `lyceum-conformal`.
 
 use lyceum_core::{Experiment, Result, Run, Seed, Summary, Violation, memory, range, run::Input};
-use lyceum_data::{Cache, Examples, Extent, prepare::DataConfig};
+use lyceum_data::{
+    Cache, Examples, Extent,
+    prepare::{DataConfig, Known},
+};
 use lyceum_train::{DeviceName, ModelConfig, Plain, TrainConfig, Trainer, logits};
 use ndarray::Array2;
 use rand::RngExt;
@@ -89,7 +92,7 @@ impl Experiment for DigitTuples {
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
-        let data = config.data.prepare_for(run, None)?;
+        let data = config.data.prepare_for(run, Known::default())?;
         let digits = config.numbers.digits;
         let extent = side_by_side(data.extent, digits);
         let classes = data.classes.len().pow(digits as u32);

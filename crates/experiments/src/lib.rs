@@ -31,6 +31,8 @@ mod encoder;
 pub mod explain;
 #[cfg(feature = "federated")]
 pub mod federated;
+#[cfg(feature = "conformal")]
+mod guarantee;
 #[cfg(feature = "epidemic")]
 pub mod infectiousness;
 #[cfg(feature = "multilingual")]

@@ -2,10 +2,10 @@
 //!
 //! It combines `lyceum-optim` and `lyceum-conformal`, which do not know of each other.
 
-use lyceum_conformal::{Intervals, intervals, metrics, metrics::Share, regression::Interval};
+use lyceum_conformal::{Intervals, metrics::Share, quantile, regression::Interval};
 use lyceum_core::{
-    Experiment, Measure, Report, Result, Run, Summary, Violation, range,
-    report::{Axis, Block, Chart, Series, Shape, Table},
+    Error, Experiment, Measure, Report, Result, Run, Summary, Violation, range,
+    report::{Axis, Block, Chart, Series, Shape, Table, significant},
     run::Input,
 };
 use lyceum_data::{
@@ -21,10 +21,11 @@ use ndarray::Array2;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::trained::Target;
+use crate::{
+    guarantee::{Guarantee, MOST_ROWS, too_many},
+    trained::Target,
+};
 
-/// More groups than this make no table to read.
-const MOST_ROWS: usize = 60;
 /// Points of a cloud in the report.
 const POINTS: usize = 1000;
 /// Parts of the test examples, by what is predicted of them.
@@ -116,16 +117,15 @@ impl Experiment for Regress {
     }
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
-        let data = config.data.prepare_for(run, None)?;
-        let work = Work::new(config, data);
+        let work = Work::new(config, config.data.prepare_for(run, config.model.known()?)?)?;
         let (arms, diverged) = ArmConfig::each(&config.arm, run, |arm| work.arm(arm, run))?;
         let name = config.data.target.clone().unwrap_or_default();
         for arm in &arms {
             let target = Target::new(name.clone(), work.scale, Some(arm.intervals));
             onnx::save(&run.folder().join(&arm.name), &arm.net, &[], &work.data, vec![target.metadata()])?;
         }
-        let truth = numbers(&work.data.test);
-        let mut summary = Summary { table: work.table(&arms, &truth)?, headline: headline(), curves: curves(), ..Summary::default() };
+        let truth = &work.truth.test;
+        let mut summary = Summary { table: work.table(&arms)?, headline: headline(), curves: curves(), ..Summary::default() };
         for arm in &arms {
             let mut put = |key: &str, value: f64| {
                 summary.values.insert(format!("{}/{key}", arm.name), value);
@@ -136,12 +136,12 @@ impl Experiment for Regress {
             put("train_rmse", arm.train.rmse);
             put("best_test_rmse", arm.best.0.rmse);
             put("best_epoch", arm.best.1 as f64);
-            put("coverage", coverage(&arm.ends, &truth).share);
+            put("coverage", coverage(&arm.ends, truth).share);
             put("mean_width", mean_width(&arm.ends));
             put("gradient_evaluations", arm.evaluations);
         }
         diverged.note(&mut summary)?;
-        run.finish(&summary, &diverged.report(work.report(&arms, &truth, &summary)))?;
+        run.finish(&summary, &diverged.report(work.report(&arms, &summary)))?;
         Ok(summary)
     }
 }
@@ -149,26 +149,39 @@ impl Experiment for Regress {
 /// What all arms share.
 struct Work<'a> {
     config: &'a Config,
+    /// With targets of mean 0 and deviation 1.
     data: Prepared,
-    /// The same with targets of mean 0 and deviation 1, for training.
-    standardized: [Examples; 2],
-    /// Mean and deviation of the training targets, which the network's last step brings it to; 0 and 1 if it is there already.
+    /// The targets as they are.
+    truth: Truth,
+    /// Mean and deviation that targets are brought to 0 and 1 by, and the network's last step back.
     scale: [f32; 2],
-    /// What residuals are divided by in training.
-    unit: f32,
+}
+
+/// Numbers that are predicted.
+struct Truth {
+    train: Vec<f64>,
+    held_out: Vec<f64>,
+    test: Vec<f64>,
 }
 
 impl<'a> Work<'a> {
-    fn new(config: &'a Config, data: Prepared) -> Self {
-        let y = numbers(&data.train);
-        let mean = y.iter().sum::<f64>() / y.len() as f64;
-        let deviation = (y.iter().map(|y| (y - mean).powi(2)).sum::<f64>() / y.len() as f64).sqrt();
-        let deviation = if deviation > 0.0 { deviation as f32 } else { 1.0 };
-        // A network that predicts already does so in units of the target.
-        let (scale, unit) = if config.model.keeps_head() { ([0.0, 1.0], deviation) } else { ([mean as f32, deviation], 1.0) };
-        let standardized = [&data.train, &data.held_out]
-            .map(|examples| Examples { targets: examples.targets.iter().map(|y| (y - scale[0]) / scale[1]).collect(), ..examples.clone() });
-        Self { config, data, standardized, scale, unit }
+    fn new(config: &'a Config, mut data: Prepared) -> Result<Self> {
+        let numbers = |examples: &Examples| examples.targets.clone();
+        let truth = Truth { train: numbers(&data.train), held_out: numbers(&data.held_out), test: numbers(&data.test) };
+        let (alpha, count) = (config.regression.alpha, truth.held_out.len());
+        let fewest = quantile::fewest(alpha);
+        if count < fewest {
+            let allowed = format!("{fewest} or more, for intervals with alpha = {alpha} that end somewhere");
+            return Err(Error::invalid("data.held_out", format!("{count} examples"), allowed));
+        }
+        let scale = match config.model.target_scale()? {
+            Some(scale) => scale,
+            None => scale_of(&truth.train)?,
+        };
+        for examples in [&mut data.train, &mut data.held_out, &mut data.test] {
+            examples.targets.iter_mut().for_each(|y| *y = (*y - f64::from(scale[0])) / f64::from(scale[1]));
+        }
+        Ok(Self { config, data, truth, scale })
     }
 
     fn arm(&self, arm: &ArmConfig, run: &Run) -> Result<Arm> {
@@ -176,29 +189,34 @@ impl<'a> Work<'a> {
         let Prepared { extent, train, held_out, test, .. } = &self.data;
         let part = run.child(&arm.name)?;
         let outputs = regression.loss.outputs();
-        let net = model.init(*extent, outputs, run.seed(), &device.device())?;
-        let objective = Regression { loss: regression.loss, alpha: regression.alpha, unit: self.unit };
+        let mut net = model.init(*extent, outputs, run.seed(), &device.device())?;
+        if model.keeps_head() && model.target_scale()?.is_none() {
+            // A network of another tool is in units of the target.
+            net = net.in_units(self.scale[1], self.scale[0])?;
+        }
+        let objective = Regression { loss: regression.loss, alpha: regression.alpha };
         let mut trainer = arm.trainer(training, net, outputs, &self.data, run.seed())?.with_regression(objective);
-        let [standard_train, standard_held_out] = &self.standardized;
-        trainer.train(&part, standard_train, Some(standard_held_out), &arm.name)?;
+        trainer.train(&part, train, Some(held_out), &arm.name)?;
         run.stop_if_requested()?;
         let net = self.rescaled(trainer.model().clone())?;
-        let errors =
-            |net: &Net, examples: &Examples| -> Result<Errors> { Ok(Errors::of(&predictions(&given(net, examples)?), &numbers(examples))) };
-        let intervals = Intervals::calibrate(given(&net, held_out)?.view(), &numbers(held_out), regression.alpha)?;
-        let given = given(&net, test)?;
-        let predictions = predictions(&given);
-        let own = Errors::of(&predictions, &numbers(test));
+        let errors = |net: &Net, examples: &Examples, truth: &[f64]| -> Result<Errors> {
+            Ok(Errors::of(&predictions(&logits(net, examples)?), truth))
+        };
+        let given = |examples: &Examples| -> Result<Array2<f64>> { Ok(logits(&net, examples)?.mapv(f64::from)) };
+        let intervals = Intervals::calibrate(given(held_out)?.view(), &self.truth.held_out, regression.alpha)?;
+        let outputs = logits(&net, test)?;
+        let predictions = predictions(&outputs);
+        let own = Errors::of(&predictions, &self.truth.test);
         let best = match trainer.best()? {
-            Some((best, epoch)) => (errors(&self.rescaled(best)?, test)?, epoch),
+            Some((best, epoch)) => (errors(&self.rescaled(best)?, test, &self.truth.test)?, epoch),
             None => (own, training.epochs),
         };
         Ok(Arm {
             name: arm.name.clone(),
-            train: errors(&net, train)?,
+            train: errors(&net, train, &self.truth.train)?,
             test: own,
             best,
-            ends: intervals.of(given.view())?,
+            ends: intervals.of(outputs.mapv(f64::from).view())?,
             intervals,
             predictions,
             evaluations: trainer.evaluations(),
@@ -209,18 +227,18 @@ impl<'a> Work<'a> {
 
     /// The network in units of the target.
     fn rescaled(&self, net: Net) -> Result<Net> {
-        let [mean, deviation] = self.scale;
-        if self.scale == [0.0, 1.0] { Ok(net) } else { net.rescaled(deviation, mean) }
+        net.rescaled(self.scale[1], self.scale[0])
     }
 
     /// A row an arm, and what the mean of the training targets comes to.
-    fn table(&self, arms: &[Arm], truth: &[f64]) -> Result<Table> {
+    fn table(&self, arms: &[Arm]) -> Result<Table> {
+        let truth = &self.truth.test;
         let columns = ["", "R²", "RMSE", "MAE", "RMSE at best epoch", "RMSE in training", "coverage (95 % interval)", "mean width"];
         let mut table = Table::new(columns);
         for arm in arms {
             table.push([
                 arm.name.clone(),
-                format!("{:.3}", arm.test.r2),
+                share_explained(arm.test.r2),
                 significant(arm.test.rmse),
                 significant(arm.test.mae),
                 significant(arm.best.0.rmse),
@@ -230,16 +248,15 @@ impl<'a> Work<'a> {
             ]);
         }
         if !arms.is_empty() {
-            let y = numbers(&self.data.train);
-            let mean = y.iter().sum::<f64>() / y.len() as f64;
+            let Truth { train, held_out, .. } = &self.truth;
+            let mean = train.iter().sum::<f64>() / train.len() as f64;
             let constant = |n: usize| Array2::from_elem((n, 1), mean);
-            let held_out = numbers(&self.data.held_out);
-            let intervals = Intervals::calibrate(constant(held_out.len()).view(), &held_out, self.config.regression.alpha)?;
+            let intervals = Intervals::calibrate(constant(held_out.len()).view(), held_out, self.config.regression.alpha)?;
             let ends = intervals.of(constant(truth.len()).view())?;
-            let [test, train] = [truth, &y].map(|y| Errors::of(&vec![mean; y.len()], y));
+            let [test, train] = [truth, train].map(|y| Errors::of(&vec![mean; y.len()], y));
             table.push([
                 "the mean of the training examples".to_owned(),
-                format!("{:.3}", test.r2),
+                share_explained(test.r2),
                 significant(test.rmse),
                 significant(test.mae),
                 "–".to_owned(),
@@ -251,7 +268,8 @@ impl<'a> Work<'a> {
         Ok(table)
     }
 
-    fn report(&self, arms: &[Arm], truth: &[f64], summary: &Summary) -> Report {
+    fn report(&self, arms: &[Arm], summary: &Summary) -> Report {
+        let truth = &self.truth.test;
         let Config { data: config, regression, .. } = self.config;
         let target = config.target.clone().unwrap_or_default();
         let counts = [&self.data.train, &self.data.held_out, &self.data.test].map(Examples::len);
@@ -263,17 +281,10 @@ impl<'a> Work<'a> {
             counts[1],
             counts[2]
         );
-        let (low, high) = metrics::coverage_band(counts[1], regression.alpha, counts[2], 0.95);
-        let intervals_text = format!(
-            "An interval contains the number with probability at least {}. With {} examples for calibration and {} for testing, 95 of 100 \
-             such experiments would measure a coverage between {} and {}. The guarantee is for all examples together: the figures below \
-             show how it is spread over small and large predictions.",
-            percent(1.0 - regression.alpha),
-            counts[1],
-            counts[2],
-            percent(low),
-            percent(high)
-        );
+        let guarantee =
+            Guarantee { what: "An interval contains the number", alpha: regression.alpha, data: config, model: &self.config.model };
+        let intervals_text = guarantee.text([counts[1], counts[2]])
+            + " The guarantee is for all examples together: the figures below show how it is spread over small and large predictions.";
         let curve = |title: &str, label: &str, metric: &str| {
             Block::Chart(curve(title, label, metric, arms.iter().map(|arm| (arm.name.as_str(), &*arm.metrics))))
         };
@@ -286,8 +297,10 @@ impl<'a> Work<'a> {
             .section("Learning curves", curves)
             .section("Predictions", predicted(arms, truth, &target))
             .section("Intervals", std::iter::once(Block::Text(intervals_text)).chain(by_prediction(arms, truth, regression.alpha)));
-        if !self.data.test.groups.is_empty() && self.data.groups.len() <= MOST_ROWS {
-            report = report.section("Groups", [Block::Table(by_group(arms, truth, &self.data))]);
+        if !self.data.test.groups.is_empty() {
+            let count = self.data.groups.len();
+            let table = || Block::Table(by_group(arms, truth, &self.data));
+            report = report.section("Groups", [if count > MOST_ROWS { too_many(count, "groups") } else { table() }]);
         }
         with_network(report, arms.first().map(|arm| &arm.net))
     }
@@ -310,17 +323,33 @@ fn curves() -> Vec<Measure> {
     ]
 }
 
-/// What a network gives for examples, in double precision.
-fn given(net: &Net, examples: &Examples) -> Result<Array2<f64>> {
-    Ok(logits(net, examples)?.mapv(f64::from))
+/// R², which equal numbers have none of.
+fn share_explained(r2: f64) -> String {
+    if r2.is_nan() { "–".into() } else { format!("{r2:.3}") }
 }
 
-fn predictions(given: &Array2<f64>) -> Vec<f64> {
-    given.rows().into_iter().map(|row| intervals::prediction(&row.to_vec())).collect()
+fn predictions(given: &Array2<f32>) -> Vec<f64> {
+    given.rows().into_iter().map(Regression::prediction).collect()
 }
 
-fn numbers(examples: &Examples) -> Vec<f64> {
-    examples.targets.iter().map(|y| f64::from(*y)).collect()
+/// Mean and deviation of numbers; 1 where they are all the same.
+fn scale_of(y: &[f64]) -> Result<[f32; 2]> {
+    let mean = y.iter().sum::<f64>() / y.len() as f64;
+    let deviation = (y.iter().map(|y| (y - mean).powi(2)).sum::<f64>() / y.len() as f64).sqrt();
+    let largest = y.iter().fold(0.0_f64, |largest, y| largest.max(y.abs()));
+    if y.iter().all(|other| *other == y[0]) {
+        return Ok([y[0] as f32, 1.0]);
+    }
+    // Single precision has seven digits.
+    if deviation < 1e-4 * largest || !(1e-30..1e37).contains(&deviation) {
+        let found = format!("numbers up to {largest}, with a deviation of {deviation}");
+        return Err(Error::invalid(
+            "data.target",
+            found,
+            "a deviation of 1e-4 of the largest or more: subtract a constant, or take another unit",
+        ));
+    }
+    Ok([mean as f32, deviation as f32])
 }
 
 fn coverage(ends: &[Interval], truth: &[f64]) -> Share {
@@ -333,15 +362,6 @@ fn mean_width(ends: &[Interval]) -> f64 {
 
 fn share(share: Share) -> String {
     format!("{} ({} to {})", percent(share.share), percent(share.low), percent(share.high))
-}
-
-/// Four digits that count.
-fn significant(value: f64) -> String {
-    if !value.is_finite() {
-        return "∞".into();
-    }
-    let digits = if value == 0.0 { 3 } else { (3 - value.abs().log10().floor() as i32).clamp(0, 12) };
-    format!("{value:.*}", digits as usize)
 }
 
 /// Predicted against true, a chart an arm.

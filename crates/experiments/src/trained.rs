@@ -8,14 +8,13 @@ use std::{
 use lyceum_conformal::{
     Intervals, Known, Names, PredictionSets, Predictor as Sets,
     conformal::{Copies, softmax_row},
-    intervals,
     regression::Interval,
 };
 use lyceum_core::{Error, Result, Seed, array};
-use lyceum_data::{Extent, own::text};
+use lyceum_data::{Extent, Normalization, own::text};
 use lyceum_onnx::Model;
 use lyceum_train::{
-    ModelConfig, Net, ParamSpace, cpu,
+    ModelConfig, Net, ParamSpace, Regression, cpu,
     graph::{Predictor, Shape},
     onnx,
 };
@@ -25,60 +24,6 @@ use serde::{Deserialize, Serialize};
 /// Keys of a model's metadata: the temperature, and the calibrated sets as JSON.
 const TEMPERATURE: &str = "lyceum.temperature";
 const SETS: &str = "lyceum.sets";
-/// The key of the metadata of a model that predicts numbers: a [`Target`] as JSON.
-const TARGET: &str = "lyceum.target";
-
-/// (x − mean)/std of the numbers of each channel, which comes before the network.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Normalization {
-    mean: Vec<f32>,
-    std: Vec<f32>,
-}
-
-impl Normalization {
-    /// One number for all channels, or one for each; none leaves a side out.
-    ///
-    /// # Errors
-    ///
-    /// Another count, numbers that are not finite, and deviations of 0.
-    pub fn new(mean: Vec<f32>, std: Vec<f32>, channels: usize) -> Result<Self> {
-        for (what, values) in [("mean", &mean), ("std", &std)] {
-            let valid = values.iter().all(|value| value.is_finite() && (what == "mean" || *value != 0.0));
-            if !(values.is_empty() || values.len() == 1 || values.len() == channels) || !valid {
-                let allowed = format!("one finite number (of std not 0), or one for each of {channels} channels");
-                return Err(Error::invalid(what, format!("{values:?}"), allowed));
-            }
-        }
-        Ok(Self { mean, std })
-    }
-
-    /// Whether nothing is changed.
-    pub fn is_empty(&self) -> bool {
-        self.mean.is_empty() && self.std.is_empty()
-    }
-
-    fn apply(&self, rows: &mut Array2<f32>, channels: usize) {
-        let each = rows.ncols() / channels.max(1);
-        let of = |values: &[f32], channel: usize, usual: f32| values.get(channel).or(values.first()).copied().unwrap_or(usual);
-        let width = rows.ncols();
-        for (place, value) in rows.iter_mut().enumerate() {
-            let channel = place % width / each.max(1);
-            *value = (*value - of(&self.mean, channel, 0.0)) / of(&self.std, channel, 1.0);
-        }
-    }
-
-    /// The entries of a model's metadata.
-    pub fn metadata(&self) -> Vec<(String, String)> {
-        let entries = [(onnx::MEAN, &self.mean), (onnx::STD, &self.std)].into_iter().filter(|(_, values)| !values.is_empty());
-        entries.map(|(key, values)| (key.to_owned(), serde_json::json!(values).to_string())).collect()
-    }
-}
-
-impl From<[f64; 2]> for Normalization {
-    fn from([mean, std]: [f64; 2]) -> Self {
-        Self { mean: vec![mean as f32], std: vec![std as f32] }
-    }
-}
 
 /// What a model predicts that predicts numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,7 +52,7 @@ impl Target {
 
     /// The entry of a model's metadata.
     pub fn metadata(&self) -> (String, String) {
-        (TARGET.to_owned(), serde_json::json!(self).to_string())
+        (onnx::TARGET.to_owned(), serde_json::json!(self).to_string())
     }
 }
 
@@ -185,7 +130,7 @@ pub fn file_of(path: &Path) -> Result<PathBuf> {
     match found.as_slice() {
         [only] => Ok(only.clone()),
         [] => {
-            let hint = "Runs of `train` and `certify` keep their networks there.".into();
+            let hint = "Runs of `train`, `certify` and `regress` keep their networks there.".into();
             Err(Error::Missing { path: own, hint })
         }
         several => {
@@ -213,13 +158,13 @@ impl Trained {
         let told = |key: &str| imported.metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
         let count = net.graph().output().len();
         let wrong = |key: &str, found: &str| Error::damaged(&file, format!("`{key}` of its metadata is {found:.60}"));
-        let target = match told(TARGET) {
-            Some(text) => Some(serde_json::from_str(text).map_err(|error| wrong(TARGET, &error.to_string()))?),
+        let target = match told(onnx::TARGET) {
+            Some(text) => Some(serde_json::from_str(text).map_err(|error| wrong(onnx::TARGET, &error.to_string()))?),
             None if count == 1 => Some(Target::new(String::new(), one(), None)),
             None => None,
         };
         if target.is_some() && ![1, 3].contains(&count) {
-            return Err(wrong(TARGET, &format!("of a network that gives {count} numbers; allowed: 1, or 3 quantiles")));
+            return Err(wrong(onnx::TARGET, &format!("of a network that gives {count} numbers; allowed: 1, or 3 quantiles")));
         }
         let classes = match onnx::class_names(&file, &model)? {
             _ if target.is_some() => Vec::new(),
@@ -379,8 +324,10 @@ impl Trained {
         if self.normalization.is_empty() {
             return self.predictor.logits(rows);
         }
-        let mut rows = rows.to_owned();
-        self.normalization.apply(&mut rows, self.channels());
+        let mut rows = rows.as_standard_layout().into_owned();
+        for mut row in rows.rows_mut() {
+            self.normalization.apply(row.as_slice_mut().unwrap_or_default(), self.channels());
+        }
         self.predictor.logits(rows.view())
     }
 
@@ -391,9 +338,8 @@ impl Trained {
     /// A model of classes, and outputs that are not finite.
     pub fn numbers(&self, given: &Array2<f32>) -> Result<(Vec<f64>, Option<Vec<Interval>>)> {
         let target = self.target.as_ref().ok_or_else(|| Error::invalid("the model", "one of classes", "one that predicts numbers"))?;
-        let given = given.mapv(f64::from);
-        let values = given.rows().into_iter().map(|row| intervals::prediction(&row.to_vec())).collect();
-        Ok((values, target.intervals.map(|intervals| intervals.of(given.view())).transpose()?))
+        let values = given.rows().into_iter().map(Regression::prediction).collect();
+        Ok((values, target.intervals.map(|intervals| intervals.of(given.mapv(f64::from).view())).transpose()?))
     }
 
     /// The probabilities of logits: softmax at the model's temperature.
@@ -437,7 +383,7 @@ impl Trained {
             Some(target) => vec![target.metadata()],
             None => metadata(self.temperature, self.sets.as_ref(), &self.groups)?,
         };
-        metadata.extend(self.normalization.metadata());
+        metadata.extend(onnx::normalization(&self.normalization));
         if !self.columns.is_empty() {
             metadata.push((onnx::COLUMNS.to_owned(), serde_json::json!(self.columns).to_string()));
         }

@@ -146,7 +146,7 @@ impl Comparison {
     /// Prepares the data and trains every arm, each with a thread and a part of the run of its own. All arms start
     /// from the same initial values and see the examples in the same order. An arm that diverges is left out.
     pub fn train(&self, run: &Run) -> Result<(Prepared, Vec<TrainedArm>, DivergedArms)> {
-        let data = self.data.prepare_for(run, self.model.class_names()?)?;
+        let data = self.data.prepare_for(run, self.model.known()?)?;
         let (arms, diverged) = ArmConfig::each(&self.arm, run, |arm| self.train_arm(arm, &data, run))?;
         Ok((data, arms, diverged))
     }

@@ -47,6 +47,12 @@ impl PyModel {
         self.0.classes.clone()
     }
 
+    /// What the numbers of an example are called, where they have names.
+    #[getter]
+    fn columns(&self) -> Vec<String> {
+        self.0.columns.clone()
+    }
+
     #[getter]
     fn temperature(&self) -> f64 {
         self.0.temperature

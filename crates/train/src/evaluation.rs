@@ -105,7 +105,9 @@ impl Errors {
         let sum = |of: &dyn Fn(f64, f64) -> f64| predictions.iter().zip(truth).map(|(p, y)| of(*p, *y)).sum::<f64>();
         let squared = sum(&|p, y| (y - p).powi(2));
         let around = sum(&|_, y| (y - mean).powi(2));
-        let r2 = if around > 0.0 { 1.0 - squared / around } else { f64::NAN };
+        // The mean of equal numbers may be another by rounding.
+        let differ = truth.iter().any(|y| *y != truth[0]);
+        let r2 = if differ { 1.0 - squared / around } else { f64::NAN };
         Self { r2, rmse: (squared / n).sqrt(), mae: sum(&|p, y| (y - p).abs()) / n }
     }
 }

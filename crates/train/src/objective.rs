@@ -11,7 +11,7 @@ use lyceum_kernels::{mean, softmax_cross_entropy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView1};
 
 use crate::{Net, Network, Pass, cpu};
 
@@ -93,7 +93,7 @@ impl LabelledBatch {
         let d = examples.inputs.ncols();
         let tensor = |values, width| Tensor::from_data(TensorData::new(values, [positions.len(), width]), device);
         if !examples.targets.is_empty() {
-            let targets: Vec<f32> = positions.iter().map(|&position| examples.targets[position]).collect();
+            let targets: Vec<f32> = positions.iter().map(|&position| examples.targets[position] as f32).collect();
             return Self { inputs: tensor(inputs, d), targets: tensor(targets, 1) };
         }
         let mut targets = vec![(smoothing / classes as f64) as f32; positions.len() * classes];
@@ -187,8 +187,6 @@ pub struct Regression {
     pub loss: RegressionLoss,
     /// The share of numbers outside the outer quantiles.
     pub alpha: f64,
-    /// What residuals are divided by: the deviation of numbers that are not standardised.
-    pub unit: f32,
 }
 
 impl Objective for Regression {
@@ -201,21 +199,23 @@ impl Objective for Regression {
 }
 
 impl Regression {
-    /// What is predicted, of what the network gives for an example: of quantiles, the median.
-    pub fn prediction(outputs: &[f32]) -> f32 {
-        outputs[outputs.len() / 2]
+    /// What is predicted, of what the network gives for an example: the middle number.
+    pub fn prediction(outputs: ArrayView1<'_, f32>) -> f64 {
+        let mut sorted = outputs.to_vec();
+        sorted.sort_by(f32::total_cmp);
+        f64::from(sorted[sorted.len() / 2])
     }
 
     /// The mean loss of what a network gives.
-    pub fn mean_loss(&self, outputs: &Array2<f32>, targets: &[f32]) -> f64 {
-        let residuals = outputs.rows().into_iter().zip(targets).flat_map(|(row, y)| row.iter().map(move |z| z - y).collect::<Vec<_>>());
+    pub fn mean_loss(&self, outputs: &Array2<f32>, targets: &[f64]) -> f64 {
+        let residuals =
+            outputs.rows().into_iter().zip(targets).flat_map(|(row, y)| row.iter().map(move |z| z - *y as f32).collect::<Vec<_>>());
         let residuals = TensorData::new(residuals.collect::<Vec<f32>>(), [outputs.nrows(), outputs.ncols()]);
         f64::from(self.of(Tensor::from_data(residuals, &cpu())).mean().into_scalar::<f32>())
     }
 
     /// The losses of residuals z − y, a row an example.
     fn of(&self, residuals: Tensor<2>) -> Tensor<1> {
-        let residuals = residuals / self.unit;
         let losses = match self.loss {
             RegressionLoss::Squared => residuals.square(),
             RegressionLoss::Absolute => residuals.abs(),
@@ -266,7 +266,7 @@ mod tests {
             let net = space.load(net, &values.collect::<Vec<_>>()).unwrap();
             let model = space.place(net.clone(), &space.vector(&net));
             let batch = LabelledBatch::new(&examples, &[0, 1], 0, 0.0, &cpu());
-            let losses = Regression { loss, alpha: 0.2, unit: 1.0 }.losses(0, &model, &batch, &mut Pass::evaluation());
+            let losses = Regression { loss, alpha: 0.2 }.losses(0, &model, &batch, &mut Pass::evaluation());
             let found: Vec<f32> = losses.clone().inner().try_into_vec_as().unwrap();
             assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{loss:?}: {found:?}");
             let gradient = space.gradient(&model, losses.mean().backward());

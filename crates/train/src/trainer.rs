@@ -281,10 +281,9 @@ impl Trainer {
             let Evaluation { accuracy, log_loss } = Evaluation::of(&outputs, &validation.labels);
             return Ok(Judged { score: accuracy, measure: ("validation_accuracy", accuracy), loss: log_loss });
         };
-        let predictions: Vec<f64> = outputs.rows().into_iter().map(|row| f64::from(Regression::prediction(&row.to_vec()))).collect();
-        let truth: Vec<f64> = validation.targets.iter().map(|y| f64::from(*y)).collect();
+        let predictions: Vec<f64> = outputs.rows().into_iter().map(Regression::prediction).collect();
         let loss = regression.mean_loss(&outputs, &validation.targets);
-        Ok(Judged { score: -loss, measure: ("validation_r2", Errors::of(&predictions, &truth).r2), loss })
+        Ok(Judged { score: -loss, measure: ("validation_r2", Errors::of(&predictions, &validation.targets).r2), loss })
     }
 
     /// Whether nothing was better for too long.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::predict::Source;
 
-/// Write a model as an ONNX file, with the names of its classes, what inputs are normalised by, its temperature and its sets
+/// Write a model as an ONNX file, with the names of its classes, what inputs are normalised by, its temperature and its sets or intervals
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -117,6 +117,19 @@ impl Table {
     }
 }
 
+/// A number with four digits that count, by powers of ten where it is very large or small.
+pub fn significant(value: f64) -> String {
+    let size = value.abs();
+    if !value.is_finite() {
+        return if value.is_nan() { "–".into() } else { if value > 0.0 { "∞" } else { "−∞" }.into() };
+    }
+    if size != 0.0 && !(1e-4..1e7).contains(&size) {
+        return format!("{value:.3e}");
+    }
+    let digits = if size == 0.0 { 3 } else { (3 - size.log10().floor() as i32).clamp(0, 7) };
+    format!("{value:.*}", digits as usize)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +157,24 @@ mod tests {
                 Block::Code("x = 1".into()),
             ],
         )
+    }
+
+    #[test]
+    fn digits_that_count() {
+        let cases = [
+            (0.0, "0.000"),
+            (1.0, "1.000"),
+            (-58.868, "-58.87"),
+            (12_345.6, "12346"),
+            (0.000_123_45, "0.0001235"),
+            (1.5e-9, "1.500e-9"),
+            (f64::INFINITY, "∞"),
+            (f64::NAN, "–"),
+            (9.9e36, "9.900e36"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(significant(value), text);
+        }
     }
 
     #[test]

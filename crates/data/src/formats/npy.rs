@@ -112,7 +112,7 @@ pub fn numbers_of_npz(path: &Path, name: &str) -> Result<ndarray::ArrayD<f64>> {
         )* };
     }
     attempt!(f64, f32, i64, i32, u8, u32, u64, i16, u16, i8);
-    Err(Error::damaged(path, format!("`{name}` is no array of numbers")))
+    Err(Error::damaged(path, format!("`{name}` is no array of numbers; allowed: float32, float64 and whole numbers")))
 }
 
 /// Reads numbers: a `.npy` file of one axis with float64 or float32.

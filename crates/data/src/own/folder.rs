@@ -48,7 +48,8 @@ pub(super) fn list_of(folder: &Path, reading: &Reading) -> Result<Option<PathBuf
         Some(Layout::Class | Layout::GroupClass) => Ok(None),
         _ if list.is_file() => Ok(Some(list)),
         _ if wanted => {
-            Err(Error::Missing { path: list, hint: "It was to have the columns `file_name`, `label` and those that are asked for.".into() })
+            let asked = reading.label.as_deref().into_iter().chain(reading.group.as_deref()).map(|column| format!(", `{column}`"));
+            Err(Error::Missing { path: list, hint: format!("It was to have the columns `file_name`{}.", asked.collect::<String>()) })
         }
         _ => Ok(None),
     }
@@ -106,9 +107,11 @@ fn listed(folder: &Path, list: &Path, reading: &Reading) -> Result<Vec<Picture>>
         }
         let label = match label {
             Some(place) => record[place].to_owned(),
+            // No folder is a number.
+            None if reading.numbers => String::new(),
             None => path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         };
-        if label.is_empty() {
+        if label.is_empty() && !reading.numbers {
             return Err(Error::damaged(
                 list,
                 format!("line {line}: tells no class; allowed: a column `label`, or a folder for each class"),

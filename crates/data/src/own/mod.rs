@@ -41,6 +41,8 @@ pub struct Reading {
     pub classes: Option<Vec<String>>,
     /// Classes that a model knows by name: the classes of data whose labels are such names, or their numbers.
     pub known: Option<Vec<String>>,
+    /// What a model calls the numbers of its examples: the order of columns that have names.
+    pub order: Vec<String>,
     /// How many symbols of a text are read; [`text::WINDOW`] if absent.
     pub window: Option<usize>,
     /// Whether pictures that cannot be read are passed over.
@@ -164,7 +166,16 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Dataset> {
         #[cfg(not(feature = "parquet"))]
         Source::Parquet => return Err(Error::invalid("data.path", path.display(), "another file: this program is built without Parquet")),
     };
-    let Named { extent, mut parts, columns } = named;
+    let Named { extent, mut parts, mut columns } = named;
+    if !columns.is_empty() {
+        let order = crate::formats::table::places(path, &columns.iter().map(String::as_str).collect::<Vec<_>>(), &reading.order)?;
+        if !order.is_empty() {
+            columns.clone_from(&reading.order);
+            for part in &mut parts {
+                part.inputs = part.inputs.map_rows(|from, to| to.iter_mut().zip(&order).for_each(|(to, place)| *to = from[*place]));
+            }
+        }
+    }
     if let Some(wanted) = &reading.groups {
         check_groups(path, wanted, parts.iter().flat_map(|part| part.groups.iter().map(String::as_str)))?;
         parts.iter_mut().for_each(|part| part.keep(wanted));
@@ -221,7 +232,7 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Dataset> {
             return Err(Error::damaged(path, format!("{name}, number {place}: is not finite; allowed: finite numbers")));
         }
         let target = |(row, text): (usize, &String)| {
-            text.parse().ok().filter(|target: &f32| target.is_finite()).ok_or_else(|| {
+            text.parse().ok().filter(|target: &f64| (*target as f32).is_finite()).ok_or_else(|| {
                 Error::damaged(path, format!("{}: found `{text:.40}` as the target; allowed: a finite number", part.name(row)))
             })
         };
@@ -352,7 +363,7 @@ mod tests {
             load(&file, &Reading { label: Some("price".into()), numbers: true, ..Reading::default() })
         };
         let set = with("a,price,b\n3,-1.5e2,4\n1,7,2\n").unwrap();
-        assert_eq!((set.train.targets.as_slice(), set.train.labels.len(), set.classes.len()), (&[-150.0_f32, 7.0][..], 0, 0));
+        assert_eq!((set.train.targets.as_slice(), set.train.labels.len(), set.classes.len()), (&[-150.0, 7.0][..], 0, 0));
         assert_eq!((set.train.len(), set.train.subset(&[1]).targets), (2, vec![7.0]));
         for text in ["a,price\n1,x", "a,price\n1,inf", "a,price\n1,", "a,price\n1,1e39"] {
             let error = with(text).unwrap_err();

@@ -33,7 +33,10 @@ pub(super) fn columns(path: &Path, reading: &Reading) -> Result<Named> {
         }
     };
     let label = reading.label.as_deref().unwrap_or("label");
-    let labels = if reading.numbers { parquet::numbers(path, label)?.iter().map(ToString::to_string).collect() } else { whole(label)? };
+    let labels = match parquet::texts(path, label) {
+        Ok(None) if reading.numbers => parquet::numbers(path, label)?.iter().map(ToString::to_string).collect(),
+        _ => whole(label)?,
+    };
     let groups = reading.group.as_deref().map(whole).transpose()?.unwrap_or_default();
     let except: Vec<&str> = std::iter::once(label).chain(reading.group.as_deref()).collect();
     let rows = parquet::Rows::open(path, &except)?;

@@ -130,7 +130,11 @@ impl Config {
             (data, parts, origin)
         } else {
             let config = self.data.as_ref().ok_or_else(|| Error::invalid("data", "nothing", "a table"))?;
-            let data = config.prepare_for(run, self.model.class_names()?)?;
+            let data = config.prepare_for(run, self.model.known()?)?;
+            if self.normalization.is_some() && !data.normalization.is_empty() {
+                let found = "found with a model that tells what its numbers are normalised by";
+                return Err(Error::invalid("normalization", found, "absent"));
+            }
             let clients = self.clients.as_ref().ok_or_else(|| Error::invalid("clients", "nothing", "a table"))?;
             let parts = clients.parts(&data.train, data.groups.len(), seed)?;
             (data, parts, config.title())

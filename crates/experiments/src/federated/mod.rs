@@ -18,8 +18,6 @@ use lyceum_train::{DeviceName, Evaluation, ModelConfig, evaluate, onnx};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::trained::Normalization;
-
 use clients::{ClientsConfig, Federation, Split};
 
 /// Learns one model over many clients with each method.
@@ -325,7 +323,7 @@ impl Config {
         }
         if world.ledger.server.model().iter().all(|parameter| parameter.is_finite()) {
             let model = trainer.model(world.ledger.server.model(), world.ledger.server.statistics())?;
-            let normalization = self.normalization.map(|numbers| Normalization::from(numbers).metadata()).unwrap_or_default();
+            let normalization = self.normalization.map(|numbers| onnx::normalization(&numbers.into())).unwrap_or_default();
             onnx::save(run.folder(), &model, &data.classes, data, normalization)?;
         }
         Ok(progress)

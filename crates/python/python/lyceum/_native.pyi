@@ -230,6 +230,7 @@ def experiments() -> list[tuple[str, str]]: ...
 class Model:
     input: list[int]
     classes: list[str]
+    columns: list[str]
     temperature: float
     has_sets: bool
     target: str | None

@@ -141,13 +141,24 @@ class Model:
             return self._native.texts(list(X))
         if isinstance(X, (list, tuple)) and X and all(isinstance(one, (str, PathLike)) for one in X):
             return self._native.pictures([fspath(one) for one in X], fit == "crop")
-        values = as_numpy(X)
+        values = as_numpy(self._ordered(X))
         width = int(np.prod(self.input_shape))
         # Rows, or what the network reads; images of one channel without it.
         grey = self.input_shape[:1] == (1,) and values.shape[1:] == self.input_shape[1:]
         if values.ndim < 2 or not (values.shape[1:] in ((width,), self.input_shape) or grey):
             raise ValueError(f"X: found the extents {values.shape}; allowed: n rows of {width}, or n of {self.input_shape}")
         return array(values.reshape(len(values), width), np.float32, 2, "X")
+
+
+    def _ordered(self, X: Any) -> Any:
+        """The columns of a table in the order in which the model was trained on them."""
+        found = getattr(X, "column_names", None) or getattr(X, "columns", None)
+        wanted = self._native.columns
+        if found is None or not wanted or not all(isinstance(name, str) for name in found):
+            return X
+        if sorted(found) != sorted(wanted):
+            raise ValueError(f"X: found the columns {', '.join(found)}; allowed: those that the model was trained with: {', '.join(wanted)}")
+        return X.select(wanted) if hasattr(X, "column_names") else X[wanted]
 
 
 def _again(path: str, input: Any, output: Any) -> Model:

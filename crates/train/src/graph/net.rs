@@ -100,14 +100,38 @@ impl Net {
             (0..=graph.nodes.len()).map(|n| format!("{name}-{n}")).find(|name| !graph.names.contains(name)).unwrap_or_default()
         };
         let mut given = graph.nodes.len().checked_sub(1).map_or(Port::Input, Port::Node);
-        for (name, number, op) in [("scale", scale, Op::Multiply), ("shift", shift, Op::Add)] {
+        for ([name, after], number, op) in [(["scale", "scaled"], scale, Op::Multiply), (["shift", "shifted"], shift, Op::Add)] {
             let constant = Constant::new(graph.shape(given), vec![number]).map_err(Error::Violated)?;
             let constant = graph.add(&free(&graph, name), Op::Constant(constant), &[])?;
-            given = graph.add(&free(&graph, &format!("{name}d")), op, &[given, constant])?;
+            given = graph.add(&free(&graph, after), op, &[given, constant])?;
         }
         self.plan = Arc::new(planned(&graph, plan(&graph)));
         self.graph = Arc::new(graph);
         Ok(self)
+    }
+
+    /// The same network with `(z − shift)/scale` of what it gives, by other weights of its last layer: the inverse of
+    /// [`rescaled`](Self::rescaled).
+    ///
+    /// # Errors
+    ///
+    /// A network that ends in something else than a fully connected layer.
+    pub fn in_units(self, scale: f32, shift: f32) -> Result<Self> {
+        let last = self.graph.nodes().last().filter(|node| matches!(node.op, Op::Linear { .. }));
+        let place = last.and_then(|_| self.graph.place_of(self.graph.nodes().len() - 1)).ok_or_else(|| {
+            let found = self.graph.nodes().last().map_or_else(|| "nothing".into(), |node| format!("`{}` ({})", node.name, node.op));
+            Error::invalid("the network's last operation", found, "a fully connected layer, or a new head (model.onnx.new_head)")
+        })?;
+        let [weight, bias] = ["weight", "bias"].map(|slot| format!("{}.{place}.{slot}", self.graph.family));
+        let space = ParamSpace::of(&self);
+        let mut arrays = space.arrays(&self);
+        for array in &mut arrays {
+            let shift = if array.name == bias { shift } else { 0.0 };
+            if array.name == weight || array.name == bias {
+                array.values.iter_mut().for_each(|value| *value = (*value - shift) / scale);
+            }
+        }
+        space.load(self, &arrays)
     }
 
     /// Whether the fully connected layer with this weight reads the network's input, or a part of it, in whatever shape.

@@ -13,7 +13,11 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use lyceum_core::{Error, Result, Seed, Violation, range, run::Input};
-use lyceum_data::{Extent, own::text, prepare::DataConfig};
+use lyceum_data::{
+    Extent,
+    own::text,
+    prepare::{DataConfig, Known},
+};
 use lyceum_onnx::Model;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -215,20 +219,38 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Whether this is a model that was trained before, and keeps its last layer.
+    /// Whether this is a model that was trained before.
+    pub fn is_trained(&self) -> bool {
+        matches!(self, Self::Onnx(_))
+    }
+
+    /// Whether it was, and keeps its last layer.
     pub fn keeps_head(&self) -> bool {
         matches!(self, Self::Onnx(onnx) if !onnx.new_head)
     }
 
-    /// The names of the classes that a model was trained for, where it tells them and keeps its last layer.
+    /// Mean and deviation of the number that a model predicts which keeps its last layer, and tells them: [`init`](Self::init) gives
+    /// the network in units of these.
     ///
     /// # Errors
     ///
     /// A file that cannot be read.
-    pub fn class_names(&self) -> Result<Option<Vec<String>>> {
+    pub fn target_scale(&self) -> Result<Option<[f32; 2]>> {
         match self {
-            Self::Onnx(onnx) if !onnx.new_head => onnx::class_names(&onnx.file, onnx.model()?),
+            Self::Onnx(onnx) if !onnx.new_head => onnx.target_scale(),
             _ => Ok(None),
+        }
+    }
+
+    /// What a model that was trained before tells of its examples.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read.
+    pub fn known(&self) -> Result<Known> {
+        match self {
+            Self::Onnx(onnx) => onnx::known(&onnx.file, onnx.model()?, !onnx.new_head),
+            _ => Ok(Known::default()),
         }
     }
 
@@ -367,12 +389,30 @@ impl OnnxFile {
         self.read.get().ok_or_else(|| Error::Failed("a model that was read is gone".into()))
     }
 
+    /// Mean and deviation of what it predicts, of a model that tells them.
+    fn target_scale(&self) -> Result<Option<[f32; 2]>> {
+        #[derive(Deserialize)]
+        struct Scaled {
+            #[serde(default)]
+            scale: Option<[f32; 2]>,
+        }
+        let metadata = &self.model()?.metadata;
+        let Some((_, text)) = metadata.iter().find(|(key, _)| key == onnx::TARGET) else { return Ok(None) };
+        let scaled: Scaled = serde_json::from_str(text)
+            .map_err(|error| Error::damaged(&self.file, format!("`{}` of its metadata: {error}", onnx::TARGET)))?;
+        Ok(scaled.scale.filter(|scale| *scale != [0.0, 1.0]))
+    }
+
     /// The network for examples of this extent, read once: all arms have the same network though the file is changed meanwhile.
     fn imported(&self, Extent { channels, height, width }: Extent, classes: usize) -> Result<Imported> {
         let model = self.model()?;
         let imported = onnx::import(&self.file, model, Some(Shape::Images([channels, height, width])), self.output.as_deref())?;
         let imported = imported.without_softmax()?.unwrap_or(imported);
-        let imported = if self.new_head { imported.with_head(classes)? } else { imported };
+        let imported = match (self.new_head, self.target_scale()?) {
+            (true, _) => imported.with_head(classes)?,
+            (false, Some(_)) => imported.without_scale()?,
+            (false, None) => imported,
+        };
         imported.check_trainable()?;
         Ok(imported)
     }

@@ -47,19 +47,47 @@ impl Imported {
     /// # Errors
     ///
     /// A network whose last operation is none.
-    pub fn with_head(mut self, classes: usize) -> Result<Self> {
+    pub fn with_head(self, classes: usize) -> Result<Self> {
+        let mut plain = self.without_scale()?;
         let Some((name, Op::Linear { .. }, &[before])) =
-            self.graph.nodes().last().map(|node| (node.name.clone(), &node.op, node.inputs.as_slice()))
+            plain.graph.nodes().last().map(|node| (node.name.clone(), &node.op, node.inputs.as_slice()))
         else {
-            let found = self.graph.nodes().last().map_or_else(|| "nothing".into(), |node| format!("`{}` ({})", node.name, node.op));
+            let found = plain.graph.nodes().last().map_or_else(|| "nothing".into(), |node| format!("`{}` ({})", node.name, node.op));
             return Err(Error::invalid("the network's last operation", found, "a fully connected layer, which a new head replaces"));
         };
-        let mut graph = self.graph.only(before)?;
+        let mut graph = plain.graph.only(before)?;
         let last = graph.nodes().len().checked_sub(1).map_or(Port::Input, Port::Node);
         graph.add(&name, Op::Linear { outputs: classes }, &[last])?;
         let own = ["weight", "bias"].map(|slot| format!("Net.{name}.{slot}"));
-        self.weights.retain(|array| !own.contains(&array.name));
-        self.graph = graph;
+        plain.weights.retain(|array| !own.contains(&array.name));
+        plain.graph = graph;
+        Ok(plain)
+    }
+
+    /// The network without what its output is multiplied by, and what is added to it, where these are the same for all examples: in units
+    /// that its last layer gives ([`Net::rescaled`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`Graph::add`].
+    pub fn without_scale(mut self) -> Result<Self> {
+        let is_fixed =
+            |port: &Port| matches!(port, Port::Node(node) if matches!(self.graph.nodes()[*node].op, Op::Constant(_) | Op::Learned(_)));
+        let mut output = self.graph.nodes().len().checked_sub(1).map_or(Port::Input, Port::Node);
+        let mut dropped = Vec::new();
+        while let Port::Node(number) = output
+            && let Op::Add | Op::Multiply = self.graph.nodes()[number].op
+            && let [x, y] = self.graph.nodes()[number].inputs.as_slice()
+            && is_fixed(x) != is_fixed(y)
+        {
+            let (fixed, given) = if is_fixed(x) { (x, y) } else { (y, x) };
+            dropped.push(format!("Net.{}.value", self.graph.name(*fixed)));
+            output = *given;
+        }
+        if !dropped.is_empty() {
+            self.graph = self.graph.only(output)?;
+            self.weights.retain(|array| !dropped.contains(&array.name));
+        }
         Ok(self)
     }
 

@@ -33,8 +33,16 @@ pub(super) enum Input {
     Numbers(PathBuf),
 }
 
-/// What an input holds: itself, or the pictures of a folder in the order of their names.
-pub(super) fn listed(input: &Path, layout: Option<Layout>, [label, group]: [&str; 2], found: &mut Vec<Input>) -> Result<()> {
+/// What an input holds: itself, or the pictures of a folder in the order of their names. `must` says whether a list has to have the columns
+/// of labels and of groups, `numbers` whether labels are numbers.
+pub(super) fn listed(
+    input: &Path,
+    layout: Option<Layout>,
+    [label, group]: [&str; 2],
+    must: [bool; 2],
+    numbers: bool,
+    found: &mut Vec<Input>,
+) -> Result<()> {
     let unknown = |file: PathBuf| Input::Picture(Example { name: file.display().to_string(), truth: None, group: None });
     if input == Path::new("-") {
         found.push(Input::Numbers(input.to_owned()));
@@ -45,16 +53,15 @@ pub(super) fn listed(input: &Path, layout: Option<Layout>, [label, group]: [&str
                 // A list may have a column of that name, or none.
                 let columns = own::columns_of_list(input)?;
                 let asked = |column: &str| (layout == Layout::List && columns.iter().any(|name| name == column)).then(|| column.to_owned());
-                if layout == Layout::List && label != "label" && asked(label).is_none() {
-                    return Err(Error::invalid("--label", label, format!("a column of the list: {}", columns.join(", "))));
+                for ((key, column), must) in [("--label", label), ("--group", group)].into_iter().zip(must) {
+                    if layout == Layout::List && must && asked(column).is_none() {
+                        return Err(Error::invalid(key, column, format!("a column of the list: {}", columns.join(", "))));
+                    }
                 }
-                if layout == Layout::List && group != "group" && asked(group).is_none() {
-                    return Err(Error::invalid("--group", group, format!("a column of the list: {}", columns.join(", "))));
-                }
-                let reading = Reading { layout: Some(layout), label: asked(label), group: asked(group), ..Reading::default() };
+                let reading = Reading { layout: Some(layout), label: asked(label), group: asked(group), numbers, ..Reading::default() };
                 found.extend(own::pictures(input, &reading)?.into_iter().map(|picture| {
                     let name = picture.file.display().to_string();
-                    Input::Picture(Example { name, truth: Some(picture.label), group: picture.group })
+                    Input::Picture(Example { name, truth: Some(picture.label).filter(|label| !label.is_empty()), group: picture.group })
                 }));
             }
             None => found.extend(picture::in_folder(input)?.into_iter().map(unknown)),
@@ -85,6 +92,8 @@ pub(super) struct Reads<'a> {
     pub(super) width: usize,
     /// What they are called, where the model knows.
     pub(super) columns: Vec<String>,
+    /// Whether labels are numbers.
+    pub(super) numbers: bool,
 }
 
 /// Rows of numbers, some at a time.
@@ -126,15 +135,17 @@ fn array(path: &Path, all: ArrayD<f32>, width: usize, work: &mut dyn FnMut(Vec<E
 }
 
 fn columns(path: &Path, reads: &Reads<'_>, work: &mut dyn FnMut(Vec<Example>, Vec<f32>) -> Result<()>) -> Result<()> {
-    let [labels, groups] = reads.known.map(|column| -> Result<Option<Vec<String>>> {
-        if !parquet::has_column(path, column)? {
-            return Ok(None);
-        }
-        Ok(Some(match parquet::texts(path, column)? {
-            Some(texts) => texts,
-            None => parquet::numbers(path, column)?.iter().map(ToString::to_string).collect(),
-        }))
-    });
+    let [labels, groups] =
+        [(reads.known[0], reads.numbers), (reads.known[1], false)].map(|(column, numbers)| -> Result<Option<Vec<String>>> {
+            if !parquet::has_column(path, column)? {
+                return Ok(None);
+            }
+            Ok(Some(match parquet::texts(path, column)? {
+                Some(texts) => texts,
+                None if numbers => parquet::numbers(path, column)?.iter().map(ToString::to_string).collect(),
+                None => parquet::labels(path, column)?.iter().map(ToString::to_string).collect(),
+            }))
+        });
     let (labels, groups) = (labels?, groups?);
     let rows = parquet::Rows::open(path, &reads.known)?;
     if rows.dim().1 != reads.width {

@@ -13,10 +13,11 @@ use std::{
 use lyceum_conformal::{Known, Predictor as Sets, conformal::Copies};
 use lyceum_core::{Error, Progress, Result, interrupt};
 use lyceum_data::{
+    Normalization,
     formats::{npy, picture},
     own::{Fit, Layout},
 };
-use lyceum_experiments::trained::{Normalization, Opening, Trained};
+use lyceum_experiments::trained::{Opening, Trained};
 use ndarray::{Array2, ArrayView1};
 use serde_json::json;
 
@@ -73,7 +74,13 @@ impl Source {
             trained.classes = class_names(path, count)?;
         }
         if !(self.mean.is_empty() && self.std.is_empty()) {
-            trained.normalization = Normalization::new(self.mean.clone(), self.std.clone(), trained.channels())?;
+            let other = Normalization::new(self.mean.clone(), self.std.clone(), trained.channels())?;
+            if other != trained.normalization {
+                // They were calibrated with the model's own.
+                trained.sets = None;
+                trained.target.iter_mut().for_each(|target| target.intervals = None);
+            }
+            trained.normalization = other;
         }
         if let Some(path) = &self.sets {
             let (sets, names) = Sets::load_named(path)?;
@@ -129,9 +136,9 @@ pub(crate) struct Predict {
     #[arg(long, value_name = "COLUMN")]
     label: Option<String>,
 
-    /// The column of the groups
-    #[arg(long, value_name = "COLUMN", default_value = "group")]
-    group: String,
+    /// The column of the groups; `group` if absent
+    #[arg(long, value_name = "COLUMN")]
+    group: Option<String>,
 
     /// How many labels of each example to tell, the likeliest first
     #[arg(long, default_value_t = 1)]
@@ -209,10 +216,13 @@ impl Predict {
         }
         let own = trained.target.as_ref().map(|target| target.name.clone()).filter(|name| !name.is_empty());
         let label = self.label.clone().or(own).unwrap_or_else(|| "label".to_owned());
-        let known = [label.as_str(), self.group.as_str()];
+        // A column is one of them.
+        let group = self.group.clone().unwrap_or_else(|| if label == "group" { String::new() } else { "group".to_owned() });
+        let known = [label.as_str(), group.as_str()];
+        let (must, predicts_numbers) = ([self.label.is_some(), self.group.is_some()], trained.target.is_some());
         let mut inputs = Vec::new();
         for path in &self.inputs {
-            examples::listed(path, layout, known, &mut inputs)?;
+            examples::listed(path, layout, known, must, predicts_numbers, &mut inputs)?;
         }
         let groups = trained.groups.iter().cloned().enumerate().map(|(number, name)| (name, number)).collect();
         let (logits, copies, tally) = (Logits::default(), Copies::default(), Tally::default());
@@ -233,7 +243,12 @@ impl Predict {
                     if extension(&file) == "jsonl" || (work.trained.reads_text() && file == Path::new("-")) {
                         texts(&file, known, &mut |examples, texts| work.texts(examples, &texts))?;
                     } else {
-                        let reads = Reads { known, width: work.trained.input().len(), columns: work.trained.columns.clone() };
+                        let reads = Reads {
+                            known,
+                            width: work.trained.input().len(),
+                            columns: work.trained.columns.clone(),
+                            numbers: predicts_numbers,
+                        };
                         numbers(&file, &reads, &mut |examples, rows| work.batch(examples, rows))?;
                     }
                 }

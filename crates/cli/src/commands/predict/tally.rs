@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 
 use lyceum_conformal::metrics::Share;
-use lyceum_core::{Error, Result, report::Table};
+use lyceum_core::{
+    Error, Result,
+    report::{Table, significant},
+};
 use lyceum_train::Errors;
 use serde_json::json;
 
 use super::{Example, rows::Said};
+
+/// What tables have for a number that is not known.
+const MISSING: [&str; 4] = ["NaN", "nan", "NA", "null"];
 
 /// Counts of examples, by group.
 #[derive(Default)]
@@ -34,7 +40,8 @@ struct Group {
 impl Tally {
     pub(super) fn add(&mut self, example: &Example, said: &Said<'_>) -> Result<()> {
         self.count += 1;
-        let Some(truth) = example.truth.as_ref().filter(|truth| !truth.is_empty()) else { return Ok(()) };
+        let is_told = |truth: &&String| !(truth.is_empty() || matches!(said, Said::Number { .. }) && MISSING.contains(&truth.as_str()));
+        let Some(truth) = example.truth.as_ref().filter(is_told) else { return Ok(()) };
         let group = self.groups.entry(example.group.clone().unwrap_or_default()).or_default();
         group.examples += 1;
         match said {
@@ -102,14 +109,15 @@ impl Tally {
             let mut row = vec![name.to_owned(), group.examples.to_string()];
             if group.is_of_numbers() {
                 let Errors { r2, rmse, mae } = group.errors();
-                row.extend([r2, rmse, mae].map(|value| format!("{value:.4}")));
+                row.push(format!("{r2:.4}"));
+                row.extend([rmse, mae].map(significant));
             } else {
                 row.push(percent(group.right as f64 / n));
             }
             if sets {
                 let share = Share::new(group.covered, group.examples);
                 row.push(format!("{} ({} to {})", percent(share.share), percent(share.low), percent(share.high)));
-                row.push(if group.is_of_numbers() { format!("{:.4}", group.size / n) } else { format!("{:.2}", group.size / n) });
+                row.push(if group.is_of_numbers() { significant(group.size / n) } else { format!("{:.2}", group.size / n) });
             }
             table.push(row);
         }
@@ -130,7 +138,7 @@ impl Group {
         let Self { examples, right, covered, size, .. } = self;
         if self.is_of_numbers() {
             let Errors { r2, rmse, mae } = self.errors();
-            return json!({ "examples": examples, "r2": r2, "rmse": rmse, "mae": mae, "covered": covered, "width": size });
+            return json!({ "examples": examples, "r2": r2, "rmse": rmse, "mae": mae, "covered": covered, "mean_width": size / *examples as f64 });
         }
         json!({ "examples": examples, "right": right, "covered": covered, "labels_in_sets": *size as u64 })
     }
