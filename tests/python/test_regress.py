@@ -282,5 +282,5 @@ def test_what_is_known_of_examples(tmp_path):
     with pytest.raises(ValueError, match="one called `level` \\(data.target\\)"):
         run({**recipe(""), "data": data}, out=tmp_path / "none")
     (tmp_path / "pictures" / "metadata.csv").unlink()
-    with pytest.raises(ValueError, match="`file_name`, `level`"):
+    with pytest.raises(FileNotFoundError, match="`file_name`, `level`"):
         run({**recipe(""), "data": data}, out=tmp_path / "none")
