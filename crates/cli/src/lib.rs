@@ -67,6 +67,7 @@ enum Command {
     Model(commands::model::Model),
     Predict(commands::predict::Predict),
     Export(commands::export::Export),
+    Shrink(commands::shrink::Shrink),
     #[command(subcommand)]
     Conformal(commands::conformal::Conformal),
     #[command(subcommand)]
@@ -142,6 +143,7 @@ fn dispatch(command: Command, progress: &Progress) -> Result<()> {
         Command::Model(command) => command.execute(progress)?,
         Command::Predict(command) => command.execute(progress)?,
         Command::Export(command) => command.execute(progress)?,
+        Command::Shrink(command) => command.execute(progress)?,
         Command::Conformal(command) => command.execute(progress)?,
         Command::Active(command) => command.execute(progress)?,
         Command::Masking(command) => command.execute(progress)?,

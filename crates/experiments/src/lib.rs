@@ -44,6 +44,8 @@ pub mod pretraining;
 #[cfg(feature = "conformal")]
 pub mod regress;
 mod seeds;
+#[cfg(feature = "sparsify")]
+pub mod shrink;
 #[cfg(feature = "active")]
 pub mod toy_regression;
 #[cfg(feature = "conformal")]
@@ -77,6 +79,8 @@ pub const ALL: &[&dyn AnyExperiment] = &[
     &pretraining::Pretraining,
     #[cfg(feature = "conformal")]
     &regress::Regress,
+    #[cfg(feature = "sparsify")]
+    &shrink::Shrink,
     #[cfg(feature = "active")]
     &toy_regression::ToyRegression,
     &lyceum_optim::experiment::Train,

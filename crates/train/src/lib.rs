@@ -26,6 +26,7 @@
 //! | [`param_space`] | [`ParamSpace`]: a module's parameters as one vector, and back |
 //! | [`pass`] | [`Pass`]: how a forward pass is made: statistics, randomness |
 //! | [`onnx`] | networks of other tools as networks, and networks as ONNX models |
+//! | [`distillation`] | learning from another network |
 //! | [`objective`] | [`Objective`], [`CrossEntropy`], [`Regression`] |
 //! | [`oracle`] | [`Oracle`]: losses and gradients at any point, for estimators |
 //! | [`estimator`] | [`GradientEstimator`], [`Plain`] |
@@ -45,6 +46,7 @@
 
 pub mod combiner;
 pub mod device;
+pub mod distillation;
 pub mod estimator;
 pub mod evaluation;
 pub mod graph;
@@ -69,6 +71,7 @@ pub mod transform;
 
 pub use combiner::{GradientCombiner, Sum};
 pub use device::{DeviceName, cpu};
+pub use distillation::DistillationConfig;
 pub use estimator::{Estimate, GradientEstimator, Plain};
 pub use evaluation::{Errors, Evaluation, dropout_samples, evaluate, logits};
 pub use graph::Net;

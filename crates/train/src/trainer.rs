@@ -11,7 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ClipNorm, CrossEntropy, Errors, Evaluation, GradientEstimator, Group, Net, OptimizerConfig, Pipeline, Regression, Schedule, State,
-    WeightDecay, graph::Shape, logits, objective::LabelledBatch, pipeline::Saved, schedule::Rate,
+    WeightDecay,
+    distillation::{Distillation, DistillationConfig},
+    graph::Shape,
+    logits,
+    objective::LabelledBatch,
+    pipeline::Saved,
+    schedule::Rate,
 };
 
 /// How a network is trained.
@@ -120,6 +126,7 @@ pub struct Trainer {
     model: Net,
     /// Of a network that predicts numbers.
     regression: Option<Regression>,
+    distillation: Option<Distillation>,
     weights: Option<Vec<f32>>,
     pictures: Option<Extent>,
     progress: TrainingState,
@@ -179,7 +186,19 @@ impl Trainer {
             _ => None,
         };
         let progress = TrainingState::default();
-        Ok(Self { config, seed, classes, pipeline, model, regression: None, weights: None, pictures, progress, best: Vec::new() })
+        Ok(Self {
+            config,
+            seed,
+            classes,
+            pipeline,
+            model,
+            regression: None,
+            distillation: None,
+            weights: None,
+            pictures,
+            progress,
+            best: Vec::new(),
+        })
     }
 
     /// With the loss of each training example times its weight, one for each; a batch's loss is the mean of these.
@@ -191,6 +210,12 @@ impl Trainer {
     /// With examples whose numbers are predicted, by this loss.
     pub fn with_regression(mut self, regression: Regression) -> Self {
         self.regression = Some(regression);
+        self
+    }
+
+    /// With a network of the same classes that is learnt from.
+    pub fn with_teacher(mut self, config: DistillationConfig, teacher: &Net) -> Self {
+        self.distillation = Some(Distillation::new(config, teacher));
         self
     }
 
@@ -318,9 +343,10 @@ impl Trainer {
             }
             let rate = self.rate(train.len(), self.progress.step);
             let seed = self.seed.child(&format!("train/step/{}", self.progress.step));
-            let outcome = match &self.regression {
-                Some(regression) => self.pipeline.step(regression, &batch, rate, seed)?,
-                None => self.pipeline.step(&CrossEntropy::default(), &batch, rate, seed)?,
+            let outcome = match (&self.regression, &self.distillation) {
+                (Some(regression), _) => self.pipeline.step(regression, &batch, rate, seed)?,
+                (None, Some(distillation)) => self.pipeline.step(distillation, &distillation.taught(batch), rate, seed)?,
+                (None, None) => self.pipeline.step(&CrossEntropy::default(), &batch, rate, seed)?,
             };
             self.progress.sum += outcome.losses.iter().sum::<f64>() * positions.len() as f64;
             self.progress.within += 1;

@@ -13,6 +13,7 @@ pub(crate) mod predict;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod shell;
+pub(crate) mod shrink;
 
 use lyceum_core::{Error, Progress, Result};
 use lyceum_train::graph::Shape;

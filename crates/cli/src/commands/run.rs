@@ -60,7 +60,7 @@ impl Resume {
     }
 }
 
-fn show(summary: &Summary, folder: &Path, progress: &Progress) {
+pub(super) fn show(summary: &Summary, folder: &Path, progress: &Progress) {
     let report = folder.join("report.html");
     if progress.is_json() {
         say!("{}", json!({ "event": "end", "run": folder, "report": report, "summary": summary.values }));

@@ -1,0 +1,102 @@
+//! The smaller network.
+
+use lyceum_core::{Result, Seed, interrupt, range};
+use lyceum_train::{
+    Net, ParamSpace, cpu,
+    graph::{Cost, Unit},
+};
+use ndarray::ArrayView2;
+
+use crate::{
+    Rules,
+    criterion::{Importance, places},
+    plan::Whole,
+};
+
+/// A network that has lost units.
+#[derive(Debug, Clone)]
+pub struct Shrunk {
+    /// A plain dense network, with the weights that are left.
+    pub net: Net,
+    /// What each group of units has kept.
+    pub kept: Vec<Kept>,
+    /// What the whole network costs.
+    pub whole: Cost,
+    /// Of each round, the network after it, and that before it with 0 in the weights that read a lost unit: both give the same.
+    rounds: Vec<[Net; 2]>,
+}
+
+/// What a group of units has kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The first node that makes them.
+    pub name: String,
+    /// How many there are.
+    pub units: usize,
+    /// How many are left.
+    pub left: usize,
+}
+
+/// Takes out units until the budget is met, in rounds, each by the importance of what was left before it.
+///
+/// # Errors
+///
+/// A network without units, a budget that cannot be met, and what `importance` says.
+pub fn shrink(net: &Net, rules: &Rules, mut importance: impl FnMut(&Net) -> Result<Importance>) -> Result<Shrunk> {
+    range::check(rules)?;
+    let count = |net: &Net| net.graph().dependencies().iter().map(|group| group.units.len()).collect::<Vec<_>>();
+    let (units, cost) = (count(net), net.graph().cost());
+    let mut shrunk = Shrunk { net: net.clone(), kept: Vec::new(), whole: cost, rounds: Vec::new() };
+    for round in 1..=rules.rounds {
+        interrupt::check()?;
+        let share = rules.budget.share().powf(round as f64 / rules.rounds as f64);
+        let groups = shrunk.net.graph().dependencies();
+        let own = importance(&shrunk.net)?;
+        let out = rules.choose(shrunk.net.graph(), &groups, &own, &Whole { cost, units: &units, share })?;
+        let [net, masked] = without(&shrunk.net, &out)?;
+        shrunk.rounds.push([net.clone(), masked]);
+        shrunk.net = net;
+    }
+    let left = count(&shrunk.net);
+    let names = net.graph().dependencies().into_iter().map(|group| group.name);
+    shrunk.kept = names.zip(units.into_iter().zip(left)).map(|(name, (units, left))| Kept { name, units, left }).collect();
+    Ok(shrunk)
+}
+
+/// The network without these units of its dependencies, and with 0 in the weights that read them.
+///
+/// # Errors
+///
+/// As [`Graph::without`](lyceum_train::graph::Graph::without).
+pub fn without(net: &Net, units: &[&Unit]) -> Result<[Net; 2]> {
+    let space = ParamSpace::of(net);
+    let mut arrays = space.arrays(net);
+    let (graph, slices) = net.graph().without(units)?;
+    let small = Net::new(graph, Seed::new(0), &cpu())?;
+    let small = ParamSpace::of(&small).load(small, &slices.arrays(&arrays))?;
+    for slice in units.iter().flat_map(|unit| &unit.read) {
+        if let Some(array) = arrays.iter_mut().find(|array| array.name == slice.parameter) {
+            places(&array.shape.clone(), slice).for_each(|place| array.values[place] = 0.0);
+        }
+    }
+    Ok([small, space.load(net.clone(), &arrays)?])
+}
+
+impl Shrunk {
+    /// The certificate of removal: how far what a network gives for examples is, after a round, from what the one before it gives with 0 in the
+    /// weights that read a lost unit, at most, of the largest number.
+    ///
+    /// # Errors
+    ///
+    /// Rows of another width.
+    pub fn deviation(&self, examples: ArrayView2<'_, f32>) -> Result<f32> {
+        let of_round = |[net, masked]: &[Net; 2]| -> Result<f32> {
+            let (found, expected) = (net.predictor()?.logits(examples)?, masked.predictor()?.logits(examples)?);
+            let largest = expected.iter().fold(f32::MIN_POSITIVE, |largest, z| largest.max(z.abs()));
+            let apart = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+            // What is no number is no certificate.
+            Ok(apart.fold(0.0_f32, |most, apart| if apart.is_nan() { f32::INFINITY } else { most.max(apart) }) / largest)
+        };
+        self.rounds.iter().map(of_round).try_fold(0.0_f32, |most, deviation| Ok(most.max(deviation?)))
+    }
+}
