@@ -33,7 +33,7 @@ pub enum Criterion {
     Taylor,
 }
 
-/// The importance of each unit, in the order of [`dependencies`](lyceum_train::Graph::dependencies).
+/// The importance of each unit, in the order of [`dependencies`](lyceum_train::graph::Graph::dependencies).
 pub type Importance = Vec<Vec<f64>>;
 
 /// Examples of a batch whose gradient is taken: few, as the gradients of many cancel at a minimum.
