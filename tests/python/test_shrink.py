@@ -50,6 +50,45 @@ def test_a_run_is_made_smaller_and_used_elsewhere(trained, tmp_path):
     assert run(again, out=tmp_path / "twice").values == values
 
 
+def test_the_split_of_the_run_is_kept(tmp_path):
+    """Of each seed, and of a table that was standardised, from another folder."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(300, 4)) * [1, 100, 0.01, 5], rng.integers(0, 3, 300)
+    x[:, 1] += 150 * y
+    (tmp_path / "t.csv").write_text("a,b,c,d,label\n" + "\n".join(",".join(map(str, row)) + f",k{label}" for row, label in zip(x, y)))
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('''experiment = "train"
+seed = 4
+seeds = 2
+[data]
+path = "t.csv"
+standardize = true
+[model.mlp]
+hidden = [16, 16]
+[training]
+epochs = 5
+[[arm]]
+name = "a"
+estimator = "plain"
+''')
+    done = subprocess.run([LYCEUM, "run", recipe, "--out", "run"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "elsewhere").mkdir()
+    for seed in (4, 5):
+        done = shrunk(f"../run/seed-{seed}/a", "--budget", "parameters=0.6", "--epochs", "1", "--out", f"s{seed}", cwd=tmp_path / "elsewhere")
+        assert done.returncode == 0, done.stderr
+        ours, theirs = tmp_path / "elsewhere" / f"s{seed}", tmp_path / "run" / f"seed-{seed}"
+        assert (ours / "split.csv").read_text() == (theirs / "split.csv").read_text()
+        values, run_values = (json.loads((folder / "summary.json").read_text())["values"] for folder in (ours, theirs))
+        assert values["whole/test_accuracy"] == run_values["a/test_accuracy"]
+        small = Model.load(ours / "taylor")
+        assert np.isfinite(small.logits(x)).all() and small.classes_.tolist() == ["k0", "k1", "k2"]
+        assert Model.load(ours / "taylor" / "best" / "model.safetensors").logits(x).shape == (300, 3)
+    done = shrunk("run/seed-4/a", "--budget", "parameters=0.6", "--epochs", "1", "--set", "shrink.rounds=200", "--out", "many", cwd=tmp_path)
+    values = json.loads((tmp_path / "many" / "summary.json").read_text())["values"]
+    assert 0.5 < values["taylor/parameters"] / values["whole/parameters"] <= 0.6
+
+
 def test_mistakes(trained, tmp_path):
     (tmp_path / "net.onnx").write_bytes((trained.folder / "a" / "model.onnx").read_bytes())
     for arguments, said in [

@@ -244,7 +244,11 @@ impl Trained {
         let config: OfRecipe = toml::from_str(&text).map_err(|error| Error::damaged(&recipe, error.to_string()))?;
         let extent = last.picture.unwrap_or(Extent { channels: 1, height: 1, width: last.input().len() });
         let net = config.model.init(extent, last.net.graph().output().len(), Seed::new(0), &cpu())?;
-        let mut net = ParamSpace::of(&net).load(net, &arrays).map_err(|error| Error::damaged(path, error.to_string()))?;
+        // Of a smaller network, that of the arm.
+        let loaded = ParamSpace::of(&net).load(net, &arrays).or_else(|error| {
+            ParamSpace::of(&last.net).load(last.net.clone(), &arrays).map_err(|_| Error::damaged(path, error.to_string()))
+        });
+        let mut net = loaded?;
         let target = last.target.map(|target| Target { intervals: None, ..target });
         if let Some(Target { scale: [mean, deviation], .. }) = target {
             net = net.rescaled(deviation, mean)?;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 pub enum Budget {
     /// Of the multiplications with an addition, for one example. They grow with the square of the width.
+    #[serde(alias = "flops")]
     MultiplyAdds(#[serde(with = "range::OpenUnit")] f64),
     /// Of the numbers that are learnt.
     Parameters(#[serde(with = "range::OpenUnit")] f64),

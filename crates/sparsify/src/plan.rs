@@ -62,6 +62,9 @@ impl Rules {
         importance: &Importance,
         whole: &Whole<'_>,
     ) -> Result<Vec<&'a Unit>> {
+        if importance.iter().flatten().any(|value| value.is_nan()) {
+            return Err(Error::invalid("the importance of units", "what is no number", "weights and gradients that are finite"));
+        }
         // Of each group, its units from the least important on.
         let orders: Vec<Vec<usize>> = importance.iter().map(|own| rising(own)).collect();
         let removable: usize = groups.iter().map(|group| group.units.len()).sum();
@@ -86,11 +89,18 @@ impl Rules {
             taken.flat_map(of_group).collect()
         };
         let used = |count: usize| -> Result<f64> { Ok(self.budget.used(graph.without(&chosen(count))?.0.cost(), whole.cost)) };
+        if used(0)? <= whole.share {
+            return Ok(Vec::new());
+        }
         // The cost falls with every unit.
         let (mut too_few, mut enough) = (0, sequence.len());
         let lowest = used(enough)?;
         if lowest > whole.share {
-            let allowed = format!("{lowest:.3} or more of this network, with least = {} and round_to = {}", self.least, self.round_to);
+            let rules = format!("with least = {} and round_to = {}", self.least, self.round_to);
+            let allowed = match (lowest * 1e3).ceil() / 1e3 {
+                all if all >= 1.0 => format!("none: nothing can be taken out {rules}"),
+                least => format!("{least} or more of this network, {rules}"),
+            };
             return Err(Error::invalid("the budget", self.budget.share(), allowed));
         }
         while enough - too_few > 1 {

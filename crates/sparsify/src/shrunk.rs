@@ -53,6 +53,9 @@ pub fn shrink(net: &Net, rules: &Rules, mut importance: impl FnMut(&Net) -> Resu
         let groups = shrunk.net.graph().dependencies();
         let own = importance(&shrunk.net)?;
         let out = rules.choose(shrunk.net.graph(), &groups, &own, &Whole { cost, units: &units, share })?;
+        if out.is_empty() {
+            continue;
+        }
         let [net, masked] = without(&shrunk.net, &out)?;
         shrunk.rounds.push([net.clone(), masked]);
         shrunk.net = net;

@@ -38,9 +38,9 @@ pub(crate) struct Shrink {
     #[arg(long, value_delimiter = ',', value_name = "NAMES", default_value = "taylor")]
     criterion: Vec<String>,
 
-    /// How long the smaller network is trained; 10 if absent
-    #[arg(long)]
-    epochs: Option<usize>,
+    /// How long the smaller network is trained
+    #[arg(long, default_value_t = 10)]
+    epochs: usize,
 
     /// Override a key of the recipe; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -55,22 +55,23 @@ impl Shrink {
     pub(crate) fn execute(self, progress: &Progress) -> Result<()> {
         let budget: Budget = self.budget.parse()?;
         let file = file_of(&self.model)?;
+        if !file.exists() {
+            return Err(Error::Missing { path: file, hint: "A run, an arm of one or an ONNX file was to be here.".into() });
+        }
         let (seed, data) = match &self.data {
             Some(data) => (0, json!({ if catalog::find(data).is_ok() { "name" } else { "path" }: data })),
             None => of_run(&file)?,
         };
         let arms: Vec<Value> = self.criterion.iter().map(|name| json!({ "name": name, "criterion": name })).collect();
-        let mut recipe = json!({
+        let recipe = json!({
             "experiment": "shrink",
             "seed": seed,
             "data": data,
             "model": { "onnx": { "file": file } },
+            "training": { "epochs": self.epochs, "learning_rate": 0.01 },
             "shrink": { "budget": budget },
             "arm": arms,
         });
-        if let Some(epochs) = self.epochs {
-            recipe["training"] = json!({ "epochs": epochs, "learning_rate": 0.01 });
-        }
         let text = toml::to_string(&recipe).map_err(|error| Error::Failed(error.to_string()))?;
         let recipe = Recipe::parse_with("shrink", &text, &self.overrides)?;
         let folder = self.out.unwrap_or_else(|| lyceum_experiments::free_folder(recipe.stem()));
@@ -87,10 +88,24 @@ fn of_run(file: &Path) -> Result<(u64, Value)> {
         seed: u64,
         data: Option<toml::Table>,
     }
-    let recipe = file.ancestors().skip(1).map(|folder| folder.join("recipe.toml")).find(|recipe| recipe.is_file());
     let missing = |found: &str| Error::invalid("--data", format!("absent, and {found}"), "the name of a data set, or a path");
-    let recipe = recipe.ok_or_else(|| missing("a network that lies in no run"))?;
+    let folder = file.ancestors().skip(1).find(|folder| folder.join("recipe.toml").is_file());
+    let folder = folder.ok_or_else(|| missing("a network that lies in no run"))?;
+    let recipe = folder.join("recipe.toml");
     let text = fs::read_to_string(&recipe).map_err(Error::io("read", &recipe))?;
     let OfRecipe { seed, data } = toml::from_str(&text).map_err(|error| Error::damaged(&recipe, error.to_string()))?;
-    Ok((seed, json!(data.ok_or_else(|| missing("a run without a table of data"))?)))
+    // A run of several seeds has a folder for each.
+    let below = file.strip_prefix(folder).ok().and_then(|below| below.components().next()?.as_os_str().to_str()?.strip_prefix("seed-"));
+    let seed = below.and_then(|number| number.parse().ok()).unwrap_or(seed);
+    let mut data = data.ok_or_else(|| missing("a run without a table of data"))?;
+    // The network tells what its numbers are normalised by.
+    data.remove("standardize");
+    if let Some(toml::Value::String(path)) = data.get_mut("path") {
+        let places = std::iter::once(Path::new("")).chain(folder.ancestors()).map(|folder| folder.join(&*path));
+        match places.into_iter().find(|place| place.exists()) {
+            Some(place) => *path = place.display().to_string(),
+            None => return Err(missing(&format!("`{path}`, which the run was trained on, is not here"))),
+        }
+    }
+    Ok((seed, json!(data)))
 }

@@ -229,6 +229,18 @@ impl ModelConfig {
         matches!(self, Self::Onnx(onnx) if !onnx.new_head)
     }
 
+    /// Whether it predicts a number, and no classes.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read.
+    pub fn predicts_numbers(&self) -> Result<bool> {
+        match self {
+            Self::Onnx(onnx) => Ok(onnx.model()?.metadata.iter().any(|(key, _)| key == onnx::TARGET)),
+            _ => Ok(false),
+        }
+    }
+
     /// Mean and deviation of the number that a model predicts which keeps its last layer, and tells them: [`init`](Self::init) gives
     /// the network in units of these.
     ///
