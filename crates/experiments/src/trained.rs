@@ -231,6 +231,7 @@ impl Trained {
     fn of_weights(path: &Path) -> Result<Self> {
         #[derive(Deserialize)]
         struct OfRecipe {
+            experiment: String,
             model: ModelConfig,
         }
         let bytes = fs::read(path).map_err(Error::missing_or_io("read", path, "The weights of a run were to be here."))?;
@@ -243,12 +244,12 @@ impl Trained {
         let text = fs::read_to_string(&recipe).map_err(Error::io("read", &recipe))?;
         let config: OfRecipe = toml::from_str(&text).map_err(|error| Error::damaged(&recipe, error.to_string()))?;
         let extent = last.picture.unwrap_or(Extent { channels: 1, height: 1, width: last.input().len() });
-        let net = config.model.init(extent, last.net.graph().output().len(), Seed::new(0), &cpu())?;
-        // Of a smaller network, that of the arm.
-        let loaded = ParamSpace::of(&net).load(net, &arrays).or_else(|error| {
-            ParamSpace::of(&last.net).load(last.net.clone(), &arrays).map_err(|_| Error::damaged(path, error.to_string()))
-        });
-        let mut net = loaded?;
+        // A smaller network is another than that of the recipe.
+        let net = match config.experiment.as_str() {
+            "shrink" => last.net.clone(),
+            _ => config.model.init(extent, last.net.graph().output().len(), Seed::new(0), &cpu())?,
+        };
+        let mut net = ParamSpace::of(&net).load(net, &arrays).map_err(|error| Error::damaged(path, error.to_string()))?;
         let target = last.target.map(|target| Target { intervals: None, ..target });
         if let Some(Target { scale: [mean, deviation], .. }) = target {
             net = net.rescaled(deviation, mean)?;
