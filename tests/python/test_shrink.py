@@ -104,6 +104,9 @@ def test_mistakes(trained, tmp_path):
         done = shrunk(*arguments, "--out", tmp_path / "out", cwd=tmp_path)
         assert done.returncode == 2 and said in done.stderr, (arguments, done.stderr)
         assert not (tmp_path / "out").exists(), arguments
+    # An arm that diverges ends alone.
+    found = shrunk(trained.folder, "--budget", "flops=0.5", "--criterion", "l1", "--set", "training.learning_rate=1e30", "--out", tmp_path / "out")
+    assert found.returncode == 1 and "diverged" in found.stderr, found.stderr
     recipe = {"experiment": "shrink", "data": {"name": "digits"}, "model": "linear"}
     with pytest.raises(ValueError, match="without weights"):
-        run(recipe, out=tmp_path / "out")
+        run(recipe, out=tmp_path / "linear")

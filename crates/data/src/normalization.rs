@@ -18,14 +18,25 @@ impl Normalization {
     ///
     /// Another count, numbers that are not finite, and deviations of 0.
     pub fn new(mean: Vec<f32>, std: Vec<f32>, channels: usize) -> Result<Self> {
-        for (what, values) in [("mean", &mean), ("std", &std)] {
+        let normalization = Self { mean, std };
+        normalization.check(channels)?;
+        Ok(normalization)
+    }
+
+    /// Errors where it is not one of examples of this many channels.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn check(&self, channels: usize) -> Result<()> {
+        for (what, values) in [("mean", &self.mean), ("std", &self.std)] {
             let valid = values.iter().all(|value| value.is_finite() && (what == "mean" || *value != 0.0));
             if !(values.is_empty() || values.len() == 1 || values.len() == channels) || !valid {
                 let allowed = format!("one finite number (of std not 0), or one for each of {channels} channels");
                 return Err(Error::invalid(what, format!("{values:?}"), allowed));
             }
         }
-        Ok(Self { mean, std })
+        Ok(())
     }
 
     /// Mean and deviation of each column; the deviation of a column whose numbers are all the same is 1.
@@ -68,7 +79,7 @@ impl Normalization {
         &self.std
     }
 
-    /// Changes an example of so many channels.
+    /// Normalises one example with this many channels.
     pub fn apply(&self, example: &mut [f32], channels: usize) {
         let each = (example.len() / channels.max(1)).max(1);
         let of = |values: &[f32], channel: usize, usual: f32| values.get(channel).or(values.first()).copied().unwrap_or(usual);
@@ -78,7 +89,7 @@ impl Normalization {
         }
     }
 
-    /// Changes examples of so many channels; bytes become numbers.
+    /// Normalises examples with this many channels; bytes become numbers.
     pub fn apply_to(&self, examples: &mut Examples, channels: usize) {
         examples.inputs = examples.inputs.map_rows(|from, to| {
             to.copy_from_slice(from);

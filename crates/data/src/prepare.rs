@@ -137,7 +137,7 @@ pub struct Prepared {
     pub split: Split,
 }
 
-/// What a model that was trained before tells of its examples.
+/// What the metadata of a trained model say of its examples.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Known {
     /// The names of its classes: those of own data are these then, unless the configuration names them.
@@ -486,7 +486,7 @@ impl DataConfig {
         }
         if !normalization.is_empty() {
             // A model may tell of another number of channels.
-            Normalization::new(normalization.mean().to_vec(), normalization.std().to_vec(), channels)?;
+            normalization.check(channels)?;
             [&mut spoiled, &mut held_out, &mut test].into_iter().for_each(|examples| normalization.apply_to(examples, channels));
         }
         Ok(Prepared {

@@ -28,7 +28,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    guarantee::{Guarantee, MOST_ROWS, too_many},
+    guarantee::{Guarantee, MOST_ROWS, share, too_many},
     trained,
 };
 
@@ -206,10 +206,6 @@ fn outcome(certified: &[Certified<'_>], labels: &[usize]) -> Table {
 fn size(sets: &PredictionSets) -> String {
     let (low, high) = metrics::mean_size_interval(sets);
     format!("{:.2} ({low:.2} to {high:.2})", metrics::mean_size(sets))
-}
-
-fn share(share: metrics::Share) -> String {
-    format!("{} ({} to {})", percent(share.share), percent(share.low), percent(share.high))
 }
 
 fn report(config: &Config, data: &Prepared, arms: &[TrainedArm], certified: &[Certified<'_>], summary: &Summary) -> Result<Report> {

@@ -1,6 +1,6 @@
 //! What a report says of a conformal guarantee.
 
-use lyceum_conformal::metrics;
+use lyceum_conformal::metrics::{self, Share};
 use lyceum_core::report::Block;
 use lyceum_data::prepare::DataConfig;
 use lyceum_optim::experiment::percent;
@@ -11,7 +11,12 @@ pub(crate) const MOST_ROWS: usize = 60;
 
 /// Said in the place of a table.
 pub(crate) fn too_many(count: usize, what: &str) -> Block {
-    Block::Text(format!("{count} {what} are too many for a table; summary.json and `lyceum predict` have all."))
+    Block::Text(format!("{count} {what} are too many for a table."))
+}
+
+/// A share in percent with its interval.
+pub(crate) fn share(share: Share) -> String {
+    format!("{} ({} to {})", percent(share.share), percent(share.low), percent(share.high))
 }
 
 /// Coverage at least 1 − α, and what it rests on.
@@ -24,7 +29,7 @@ pub(crate) struct Guarantee<'a> {
 }
 
 impl Guarantee<'_> {
-    /// In words, for so many examples for calibration and testing.
+    /// The guarantee in words, given the numbers of calibration and of test examples.
     pub(crate) fn text(&self, [calibration, test]: [usize; 2]) -> String {
         let Self { what, alpha, data, model } = self;
         let share = percent(1.0 - alpha);

@@ -13,8 +13,8 @@ use lyceum_data::{
     prepare::{DataConfig, Prepared},
 };
 use lyceum_optim::{
-    comparison::ArmConfig,
-    experiment::{curve, percent, with_network},
+    comparison::{ArmConfig, check_arms, each_arm},
+    experiment::{curve, with_network},
 };
 use lyceum_train::{DeviceName, Errors, ModelConfig, Net, Regression, RegressionLoss, TrainConfig, logits, onnx};
 use ndarray::Array2;
@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    guarantee::{Guarantee, MOST_ROWS, too_many},
+    guarantee::{Guarantee, MOST_ROWS, share, too_many},
     trained::Target,
 };
 
@@ -109,7 +109,7 @@ impl Experiment for Regress {
         if let Some((key, _, why)) = given.into_iter().find(|(_, given, _)| *given) {
             return Err(Violation::new(format!("training.{key}"), format!("found {why}; allowed: absent")));
         }
-        ArmConfig::check(arm)
+        check_arms(arm.iter().map(|arm| arm.name.as_str()))
     }
 
     fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
@@ -118,7 +118,7 @@ impl Experiment for Regress {
 
     fn run(&self, config: &Config, run: &Run) -> Result<Summary> {
         let work = Work::new(config, config.data.prepare_for(run, config.model.known()?)?)?;
-        let (arms, diverged) = ArmConfig::each(&config.arm, run, |arm| work.arm(arm, run))?;
+        let (arms, diverged) = each_arm(&config.arm, |arm| &arm.name, run, |arm| work.arm(arm, run))?;
         let name = config.data.target.clone().unwrap_or_default();
         for arm in &arms {
             let target = Target::new(name.clone(), work.scale, Some(arm.intervals));
@@ -166,8 +166,8 @@ struct Truth {
 
 impl<'a> Work<'a> {
     fn new(config: &'a Config, mut data: Prepared) -> Result<Self> {
-        let numbers = |examples: &Examples| examples.targets.clone();
-        let truth = Truth { train: numbers(&data.train), held_out: numbers(&data.held_out), test: numbers(&data.test) };
+        let [train, held_out, test] = [&data.train, &data.held_out, &data.test].map(|examples| examples.targets.clone());
+        let truth = Truth { train, held_out, test };
         let (alpha, count) = (config.regression.alpha, truth.held_out.len());
         let fewest = quantile::fewest(alpha);
         if count < fewest {
@@ -358,10 +358,6 @@ fn coverage(ends: &[Interval], truth: &[f64]) -> Share {
 
 fn mean_width(ends: &[Interval]) -> f64 {
     ends.iter().map(|(low, high)| high - low).sum::<f64>() / ends.len().max(1) as f64
-}
-
-fn share(share: Share) -> String {
-    format!("{} ({} to {})", percent(share.share), percent(share.low), percent(share.high))
 }
 
 /// Predicted against true, a chart an arm.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use lyceum_core::{
     Error, Experiment, Measure, Report, Result, Run, Seed, Summary, Violation,
     report::{Axis, Block, Chart, Series, Table},
-    run::{Input, check_names},
+    run::Input,
 };
 use lyceum_data::{
     Cache,
@@ -14,12 +14,11 @@ use lyceum_data::{
 };
 use lyceum_optim::{
     EstimatorConfig,
+    comparison::{check_arms, each_arm},
     experiment::{curve, percent, with_network},
 };
-use lyceum_sparsify::{Allocation, Criterion, Rules, Shrunk, shrink, shrunk::without};
-use lyceum_train::{
-    DeviceName, DistillationConfig, Evaluation, ModelConfig, Net, TrainConfig, Trainer, evaluate, onnx, parallel::one_thread_each,
-};
+use lyceum_sparsify::{Allocation, Criterion, Rules, Shrunk, plan::rising, shrink, shrunk::without};
+use lyceum_train::{DeviceName, DistillationConfig, Evaluation, ModelConfig, Net, TrainConfig, Trainer, evaluate, onnx};
 use ndarray::Array2;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -111,10 +110,7 @@ impl Experiment for Shrink {
                 "found a network without weights; allowed: a trained one (model.onnx.file, without new_head)",
             ));
         }
-        if config.arm.is_empty() {
-            return Err(Violation::new("arm", "found no arm; allowed: at least one [[arm]]"));
-        }
-        check_names("arm", config.arm.iter().map(|arm| arm.name.as_str()))
+        check_arms(config.arm.iter().map(|arm| arm.name.as_str()))
     }
 
     fn inputs(&self, config: &Config) -> Result<Vec<Input>> {
@@ -129,7 +125,7 @@ impl Experiment for Shrink {
         let whole = config.model.init(data.extent, data.classes.len(), run.seed(), &config.device.device())?;
         let work = Work { config, data, whole };
         let dense = evaluate(&work.whole, &work.data.test)?;
-        let arms = one_thread_each(&config.arm, |arm| work.arm(arm, run))?;
+        let (arms, diverged) = each_arm(&config.arm, |arm| &arm.name, run, |arm| work.arm(arm, run))?;
         for arm in &arms {
             onnx::save(&run.folder().join(&arm.name), &arm.net, &work.data.classes, &work.data, Vec::new())?;
         }
@@ -153,7 +149,8 @@ impl Experiment for Shrink {
                 summary.values.insert(format!("{}/{key}", arm.name), value);
             });
         }
-        run.finish(&summary, &work.report(&arms, dense, &summary)?)?;
+        diverged.note(&mut summary)?;
+        run.finish(&summary, &diverged.report(work.report(&arms, dense, &summary)?))?;
         Ok(summary)
     }
 }
@@ -207,8 +204,7 @@ impl Work<'_> {
         let columns = SHARES.map(|share| format!("without {:.0} %", 100.0 * share));
         let mut table = Table::new(["units of", "units"].map(str::to_owned).into_iter().chain(["none out".to_owned()]).chain(columns));
         for (group, own) in groups.iter().zip(&importance) {
-            let mut order: Vec<usize> = (0..own.len()).collect();
-            order.sort_by(|a, b| own[*a].total_cmp(&own[*b]).then(a.cmp(b)));
+            let order = rising(own);
             let mut row = vec![group.name.clone(), own.len().to_string(), format!("{:.3}", whole.log_loss)];
             for share in SHARES {
                 let out = ((share * own.len() as f64) as usize).min(own.len() - 1);
@@ -300,6 +296,9 @@ fn curves() -> Vec<Measure> {
 fn table(arms: &[Arm], dense: Evaluation, whole: &Net) -> Table {
     let columns = ["", "test accuracy", "before training", "test log-loss", "multiply-adds", "parameters", "deviation"];
     let mut table = Table::new(columns);
+    if arms.is_empty() {
+        return table;
+    }
     let cost = whole.graph().cost();
     let millions = |count: u64| format!("{:.3} million", count as f64 / 1e6);
     table.push([

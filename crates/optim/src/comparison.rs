@@ -53,27 +53,6 @@ pub struct ArmConfig {
 }
 
 impl ArmConfig {
-    /// Rules between arms.
-    pub fn check(arms: &[Self]) -> Result<(), Violation> {
-        if arms.is_empty() {
-            return Err(Violation::new("arm", "found no arm; allowed: at least one [[arm]]"));
-        }
-        check_names("arm", arms.iter().map(|arm| arm.name.as_str()))
-    }
-
-    /// Works on every arm, each with a thread of its own. An arm that diverges is left out.
-    pub fn each<T: Send>(arms: &[Self], run: &Run, work: impl Fn(&Self) -> Result<T> + Sync) -> Result<(Vec<T>, DivergedArms)> {
-        let outcomes = one_thread_each(arms, |arm| match work(arm) {
-            Err(Error::Diverged(reason)) => Ok(Err(Error::Diverged(reason))),
-            outcome => outcome.map(Ok),
-        })?;
-        let (mut found, mut diverged) = (Vec::new(), DivergedArms::default());
-        for (arm, outcome) in arms.iter().zip(outcomes) {
-            found.extend(diverged.catch(run, &arm.name, outcome)?);
-        }
-        Ok((found, diverged))
-    }
-
     /// A trainer of this arm, where `training` is how all are trained that do not say otherwise.
     pub fn trainer(&self, training: &TrainConfig, model: Net, outputs: usize, data: &Prepared, seed: Seed) -> Result<Trainer> {
         Ok(Trainer::new(self.training(training), model, outputs, self.estimator.build()?, seed)?.with_pictures(data.extent))
@@ -87,6 +66,32 @@ impl ArmConfig {
             ..training.clone()
         }
     }
+}
+
+/// Errors where there are no arms, and where two have one name.
+pub fn check_arms<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> Result<(), Violation> {
+    if names.len() == 0 {
+        return Err(Violation::new("arm", "found no arm; allowed: at least one [[arm]]"));
+    }
+    check_names("arm", names)
+}
+
+/// Works on every arm, each with a thread of its own. An arm that diverges is left out.
+pub fn each_arm<A: Sync, T: Send>(
+    arms: &[A],
+    name: impl Fn(&A) -> &str,
+    run: &Run,
+    work: impl Fn(&A) -> Result<T> + Sync,
+) -> Result<(Vec<T>, DivergedArms)> {
+    let outcomes = one_thread_each(arms, |arm| match work(arm) {
+        Err(Error::Diverged(reason)) => Ok(Err(Error::Diverged(reason))),
+        outcome => outcome.map(Ok),
+    })?;
+    let (mut found, mut diverged) = (Vec::new(), DivergedArms::default());
+    for (arm, outcome) in arms.iter().zip(outcomes) {
+        found.extend(diverged.catch(run, name(arm), outcome)?);
+    }
+    Ok((found, diverged))
 }
 
 /// How sharpness is measured at the end of training.
@@ -140,14 +145,14 @@ impl Comparison {
         if let Ok(entry) = lyceum_data::catalog::find(&self.data.name) {
             self.model.check("model", entry.extent, entry.classes)?;
         }
-        ArmConfig::check(&self.arm)
+        check_arms(self.arm.iter().map(|arm| arm.name.as_str()))
     }
 
     /// Prepares the data and trains every arm, each with a thread and a part of the run of its own. All arms start
     /// from the same initial values and see the examples in the same order. An arm that diverges is left out.
     pub fn train(&self, run: &Run) -> Result<(Prepared, Vec<TrainedArm>, DivergedArms)> {
         let data = self.data.prepare_for(run, self.model.known()?)?;
-        let (arms, diverged) = ArmConfig::each(&self.arm, run, |arm| self.train_arm(arm, &data, run))?;
+        let (arms, diverged) = each_arm(&self.arm, |arm| &arm.name, run, |arm| self.train_arm(arm, &data, run))?;
         Ok((data, arms, diverged))
     }
 

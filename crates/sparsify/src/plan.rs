@@ -22,7 +22,8 @@ pub struct Rules {
     /// of it.
     #[serde(with = "range::AtLeastOne")]
     pub round_to: usize,
-    /// In how many rounds units are taken out, with importance measured anew in each: what is left matters more than it did.
+    /// The number of rounds in which units are taken out; importance is measured again in each, as the units that are left matter
+    /// more.
     #[serde(with = "range::AtLeastOne")]
     pub rounds: usize,
 }
@@ -136,7 +137,7 @@ impl Rules {
 }
 
 /// The positions of numbers, the smallest first.
-fn rising(values: &[f64]) -> Vec<usize> {
+pub fn rising(values: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|a, b| values[*a].total_cmp(&values[*b]).then(a.cmp(b)));
     order

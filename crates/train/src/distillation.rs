@@ -48,7 +48,7 @@ impl Distillation {
         Self { config, teacher: space.place_for_evaluation(teacher.clone(), &space.vector(teacher)) }
     }
 
-    /// What the teacher says of the examples of a batch, as they are there: changed where they are changed.
+    /// A batch with the teacher's probabilities for its inputs, which may be augmented.
     pub(crate) fn taught(&self, labelled: LabelledBatch) -> TaughtBatch {
         let logits = self.teacher.forward(labelled.inputs.clone(), &mut Pass::evaluation());
         TaughtBatch { probabilities: softmax(logits / self.config.temperature, 1), labelled }

@@ -19,8 +19,8 @@ Examples:
   lyceum shrink net.onnx --budget parameters=0.3 --data pictures/ --set data.size=[32,32] --epochs 20
   lyceum shrink net.onnx --budget flops=0.5 --data mnist --criterion taylor,l1,random --set shrink.round_to=16
 
-It writes and runs a recipe of the experiment `shrink` (`lyceum explain shrink`): --set changes any key of it, and `lyceum resume` goes on after
-a stop. The smaller network is ARM/model.onnx in the run folder; `lyceum predict` takes it.")]
+It writes and runs a recipe of the experiment `shrink` (`lyceum explain shrink`): --set changes any key of it, and `lyceum resume` continues it
+after an interruption. The smaller network is ARM/model.onnx in the run folder; `lyceum predict` takes it.")]
 pub(crate) struct Shrink {
     /// The network: a run with one arm, the folder of an arm, or an ONNX file
     model: PathBuf,

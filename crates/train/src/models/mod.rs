@@ -254,7 +254,7 @@ impl ModelConfig {
         }
     }
 
-    /// What a model that was trained before tells of its examples.
+    /// What the metadata of a trained model say of its examples.
     ///
     /// # Errors
     ///
