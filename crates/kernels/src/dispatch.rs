@@ -21,3 +21,17 @@ pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
     }
     pulp::Arch::new().dispatch(work)
 }
+
+/// The same for work on so many numbers at a time, a multiple of eight: by registers that they fill.
+pub(crate) fn dispatch_lanes<W: WithSimd>(numbers: usize, work: W) -> W::Output {
+    #[cfg(target_arch = "x86_64")]
+    if instructions() == Instructions::Avx512
+        && !numbers.is_multiple_of(16)
+        && let Some(simd) = pulp::x86::V3::try_new()
+    {
+        return pulp::Simd::vectorize(simd, work);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = numbers;
+    dispatch(work)
+}

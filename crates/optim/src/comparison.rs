@@ -2,12 +2,13 @@
 
 use lyceum_core::{DivergedArms, Error, Result, Run, Seed, Violation, range, run::check_names};
 use lyceum_data::prepare::{DataConfig, Prepared};
+use lyceum_sparsify::{Sparsifier, SparsifyConfig};
 use lyceum_train::{DeviceName, Evaluation, ModelConfig, Net, TrainConfig, Trainer, WeightDecay, evaluate, parallel::one_thread_each};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    EstimatorConfig,
+    EstimatorConfig, Sparsity,
     sharpness::{hessian_eigenvalues, sharpness},
     surface::LossSurface,
 };
@@ -50,12 +51,19 @@ pub struct ArmConfig {
     /// The L2 penalty, where it differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<WeightDecay>,
+    /// Parts of the network come and go, and a smaller one is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sparsify: Option<SparsifyConfig>,
 }
 
 impl ArmConfig {
     /// A trainer of this arm, where `training` is how all are trained that do not say otherwise.
     pub fn trainer(&self, training: &TrainConfig, model: Net, outputs: usize, data: &Prepared, seed: Seed) -> Result<Trainer> {
-        Ok(Trainer::new(self.training(training), model, outputs, self.estimator.build()?, seed)?.with_pictures(data.extent))
+        let trainer = Trainer::new(self.training(training), model, outputs, self.estimator.build()?, seed)?.with_pictures(data.extent);
+        match &self.sparsify {
+            Some(config) => trainer.with_structure(|net| Ok(Box::new(Sparsifier::new(config.clone(), net, seed)?))),
+            None => Ok(trainer),
+        }
     }
 
     fn training(&self, training: &TrainConfig) -> TrainConfig {
@@ -135,6 +143,10 @@ pub struct TrainedArm {
     pub evaluations: f64,
     /// The metrics of each epoch.
     pub metrics: Vec<serde_json::Value>,
+    /// How long the steps took, in seconds.
+    pub seconds: f64,
+    /// Where parts of the network came and went.
+    pub sparsity: Option<Sparsity>,
 }
 
 impl Comparison {
@@ -188,6 +200,8 @@ impl Comparison {
             sharpness,
             evaluations: trainer.evaluations(),
             metrics: part.metrics()?,
+            seconds: trainer.seconds(),
+            sparsity: trainer.structure().map(|structure| Sparsity::of(structure, &model, data)).transpose()?,
             model,
         })
     }

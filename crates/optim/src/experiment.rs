@@ -9,7 +9,10 @@ use lyceum_core::{
 use lyceum_data::Cache;
 use lyceum_train::{Net, onnx};
 
-use crate::comparison::{Comparison, TrainedArm};
+use crate::{
+    comparison::{Comparison, TrainedArm},
+    sparsity::blocks,
+};
 
 /// Trains each arm on the same data and compares them.
 pub struct Train;
@@ -53,6 +56,8 @@ impl Experiment for Train {
             .section("Outcome", [Block::Table(summary.table.clone())])
             .section("Learning curves", curves(&arms).map(Block::Chart))
             .section("Sharpness", spectrum(&arms));
+        let sparsity = blocks(&arms);
+        let report = if sparsity.is_empty() { report } else { report.section("Sparsity", sparsity) };
         run.finish(&summary, &diverged.report(with_network(report, arms.first().map(|arm| &arm.model))))?;
         Ok(summary)
     }
@@ -101,6 +106,13 @@ pub fn summarise(arm: &TrainedArm, summary: &mut Summary) {
     put("best_epoch", arm.best.1 as f64);
     put("gradient_evaluations", arm.evaluations);
     put("sharpness", arm.sharpness);
+    if let Some(sparsity) = &arm.sparsity {
+        let cost = arm.model.graph().cost();
+        put("multiply_adds", cost.multiply_adds as f64);
+        put("parameters", cost.parameters as f64);
+        put("training_share", sparsity.training_share());
+        put("deviation", f64::from(sparsity.deviation));
+    }
     if let Some(&largest) = arm.eigenvalues.first() {
         put("hessian_largest_eigenvalue", largest);
     }

@@ -31,6 +31,7 @@
 //! | [`multitask`] | [`Multitask`]: Gradient Vaccine, PCGrad and the others in the step pipeline |
 //! | [`surface`] | [`LossSurface`](surface::LossSurface): loss and gradient over fixed examples |
 //! | [`sharpness`] | top Hessian eigenvalues, largest loss in a ball, the PAC-Bayes bound of the paper |
+//! | [`sparsity`] | [`Sparsity`]: what a training cost in which parts of the network came and went |
 //! | [`comparison`] | arms of training on the same data from the same start |
 //! | [`experiment`] | the experiment `train` |
 
@@ -44,6 +45,7 @@ pub mod multitask;
 pub mod perturbation;
 pub mod sam;
 pub mod sharpness;
+pub mod sparsity;
 pub mod surface;
 
 pub use config::EstimatorConfig;
@@ -52,3 +54,4 @@ pub use gsam::Gsam;
 pub use looksam::LookSam;
 pub use multitask::Multitask;
 pub use sam::SharpnessAware;
+pub use sparsity::Sparsity;

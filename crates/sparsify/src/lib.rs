@@ -29,10 +29,17 @@ use lyceum_train::graph::Graph;
 
 pub mod budget;
 pub mod criterion;
+pub mod gates;
+pub mod parts;
 pub mod plan;
 pub mod shrunk;
+pub mod sparsifier;
+mod whole;
 
-pub use budget::Budget;
+pub use budget::{Budget, Meter};
 pub use criterion::Criterion;
+pub use gates::Growth;
+pub use parts::Parts;
 pub use plan::{Allocation, Rules};
 pub use shrunk::{Kept, Shrunk, shrink};
+pub use sparsifier::{Method, Sparsifier, SparsifyConfig};

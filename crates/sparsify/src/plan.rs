@@ -1,11 +1,12 @@
 //! Which units are taken out.
 
-use lyceum_core::{Error, Result, range};
-use lyceum_train::graph::{Cost, DependencyGroup, Graph, Unit};
+use std::ops::Range;
+
+use lyceum_core::{Error, Result, range, report::significant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Budget, criterion::Importance};
+use crate::{Budget, Meter, Parts};
 
 /// How units are chosen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,10 +31,10 @@ pub struct Rules {
 
 /// What there was before anything was taken out, and how far a round goes.
 pub(crate) struct Whole<'a> {
-    pub(crate) cost: Cost,
+    pub(crate) meter: &'a Meter,
     /// How many units each group had.
     pub(crate) units: &'a [usize],
-    /// The share of the budget's cost that is left.
+    /// The share of the budget's measure that is left.
     pub(crate) share: f64,
 }
 
@@ -52,48 +53,48 @@ pub enum Allocation {
     Global,
     /// The same share of each group.
     Uniform,
+    /// By importance alone, whatever a unit uses.
+    Importance,
 }
 
 impl Rules {
-    /// The units of these groups that are taken out in a round: the fewest with which its share is met.
-    pub(crate) fn choose<'a>(
-        &self,
-        graph: &Graph,
-        groups: &'a [DependencyGroup],
-        importance: &Importance,
-        whole: &Whole<'_>,
-    ) -> Result<Vec<&'a Unit>> {
-        if importance.iter().flatten().any(|value| value.is_nan()) {
+    /// What stays in a round, by the importance of each part: the most with which its share is met.
+    pub(crate) fn choose(&self, parts: &Parts, importance: &[f64], whole: &Whole<'_>) -> Result<Vec<bool>> {
+        if importance.iter().any(|value| value.is_nan()) {
             return Err(Error::invalid("the importance of units", "what is no number", "weights and gradients that are finite"));
         }
-        // Of each group, its units from the least important on.
-        let orders: Vec<Vec<usize>> = importance.iter().map(|own| rising(own)).collect();
-        let removable: usize = groups.iter().map(|group| group.units.len()).sum();
-        if removable == 0 {
+        if parts.is_empty() {
             return Err(Error::invalid("the network", "no units that can be taken out", "at least one hidden layer"));
         }
-        let now = graph.cost();
-        let saving = |group: &DependencyGroup| match group.units.as_slice() {
-            // Without its only unit nothing would be left.
-            [] | [_] => Ok(0.0),
-            units => Ok(1.0 - self.budget.used(graph.without(&[&units[0]])?.0.cost(), now)),
+        let spans = parts.spans();
+        // Of each group, its units from the least important on.
+        let orders: Vec<Vec<usize>> = spans.iter().map(|span| rising(&importance[span.clone()])).collect();
+        let whole_now = whole.meter.counted(parts.graph.cost());
+        let saving = |span: &Range<usize>| {
+            // Without its only unit nothing would be left of a group.
+            if span.len() == 1 && span.start < parts.len() - parts.branches.len() {
+                return Ok(0.0);
+            }
+            let on: Vec<bool> = (0..parts.len()).map(|part| part != span.start).collect();
+            Ok(1.0 - whole.meter.counted(parts.reduced(&on)?.0.cost()) / whole_now)
         };
-        let savings: Vec<f64> = groups.iter().map(saving).collect::<Result<_>>()?;
-        let sequence = self.sequence(importance, &savings);
-        let chosen = |count: usize| -> Vec<&'a Unit> {
-            let mut out = vec![0_usize; groups.len()];
+        let savings: Vec<f64> = spans.iter().map(saving).collect::<Result<_>>()?;
+        let sequence = self.sequence(&spans, importance, &savings);
+        let left = |count: usize| -> Vec<bool> {
+            let mut out = vec![0_usize; spans.len()];
             sequence[..count].iter().for_each(|group| out[*group] += 1);
-            let taken = groups.iter().zip(&orders).zip(out).zip(whole.units);
-            let of_group = |(((group, order), out), were): (((&'a DependencyGroup, &Vec<usize>), usize), &usize)| {
-                order[..self.allowed(order.len(), out, *were)].iter().map(|unit| &group.units[*unit]).collect::<Vec<_>>()
-            };
-            taken.flat_map(of_group).collect()
+            let mut on = vec![true; parts.len()];
+            for (number, (span, order)) in spans.iter().zip(&orders).enumerate() {
+                let lost = whole.units.get(number).map_or(out[number], |were| self.allowed(span.len(), out[number], *were));
+                order[..lost].iter().for_each(|unit| on[span.start + unit] = false);
+            }
+            on
         };
-        let used = |count: usize| -> Result<f64> { Ok(self.budget.used(graph.without(&chosen(count))?.0.cost(), whole.cost)) };
+        let used = |count: usize| -> Result<f64> { whole.meter.used(&parts.reduced(&left(count))?.0) };
         if used(0)? <= whole.share {
-            return Ok(Vec::new());
+            return Ok(left(0));
         }
-        // The cost falls with every unit.
+        // What is used falls with every unit.
         let (mut too_few, mut enough) = (0, sequence.len());
         let lowest = used(enough)?;
         if lowest > whole.share {
@@ -102,25 +103,26 @@ impl Rules {
                 all if all >= 1.0 => format!("none: nothing can be taken out {rules}"),
                 least => format!("{least} or more of this network, {rules}"),
             };
-            return Err(Error::invalid("the budget", self.budget.share(), allowed));
+            return Err(Error::invalid("the budget", significant(whole.meter.share()), allowed));
         }
         while enough - too_few > 1 {
             let middle = usize::midpoint(too_few, enough);
             if used(middle)? <= whole.share { enough = middle } else { too_few = middle }
         }
-        Ok(chosen(enough))
+        Ok(left(enough))
     }
 
     /// The groups in the order in which they lose a unit.
-    fn sequence(&self, importance: &Importance, savings: &[f64]) -> Vec<usize> {
+    fn sequence(&self, spans: &[Range<usize>], importance: &[f64], savings: &[f64]) -> Vec<usize> {
         let mut losses: Vec<(f64, usize)> = Vec::new();
-        for (group, (own, saving)) in importance.iter().zip(savings).enumerate() {
-            let mut own: Vec<f64> = own.iter().copied().filter(|value| value.is_finite()).collect();
+        for (group, (span, saving)) in spans.iter().zip(savings).enumerate() {
+            let mut own: Vec<f64> = importance[span.clone()].iter().copied().filter(|value| value.is_finite()).collect();
             own.sort_by(f64::total_cmp);
             let count = own.len() as f64;
             losses.extend(own.into_iter().enumerate().map(|(place, value)| match self.allocation {
                 Allocation::Global => (value / saving.max(f64::MIN_POSITIVE), group),
                 Allocation::Uniform => ((place + 1) as f64 / count, group),
+                Allocation::Importance => (value, group),
             }));
         }
         losses.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -128,7 +130,7 @@ impl Rules {
     }
 
     /// How many units a group loses that has this many, of the `were` that it had, where `out` are asked for.
-    fn allowed(&self, units: usize, out: usize, were: usize) -> usize {
+    pub(crate) fn allowed(&self, units: usize, out: usize, were: usize) -> usize {
         // A unit that is all there is belongs to no group: two stay, so that groups are the same in every round.
         let least = ((self.least * were as f64).ceil() as usize).max(2);
         let kept = (units - out).max(least).next_multiple_of(self.round_to);
@@ -149,12 +151,14 @@ mod tests {
 
     #[test]
     fn groups_lose_units_in_turn() {
-        let importance = vec![vec![2.0, 0.5, 0.5], vec![2.5, 0.0, 0.5, f64::INFINITY]];
+        let (spans, importance) = ([0..3, 3..7], [2.0, 0.5, 0.5, 2.5, 0.0, 0.5, f64::INFINITY]);
         let rules = Rules::default();
-        assert_eq!(rules.sequence(&importance, &[1.0, 1.0]), [1, 0, 0, 1, 0, 1]);
-        assert_eq!(rules.sequence(&importance, &[0.1, 1.0]), [1, 1, 1, 0, 0, 0]);
+        assert_eq!(rules.sequence(&spans, &importance, &[1.0, 1.0]), [1, 0, 0, 1, 0, 1]);
+        assert_eq!(rules.sequence(&spans, &importance, &[0.1, 1.0]), [1, 1, 1, 0, 0, 0]);
         let uniform = Rules { allocation: Allocation::Uniform, ..rules.clone() };
-        assert_eq!(uniform.sequence(&importance, &[0.1, 1.0]), [0, 1, 0, 1, 0, 1]);
+        assert_eq!(uniform.sequence(&spans, &importance, &[0.1, 1.0]), [0, 1, 0, 1, 0, 1]);
+        let alone = Rules { allocation: Allocation::Importance, ..rules.clone() };
+        assert_eq!(alone.sequence(&spans, &importance, &[0.1, 1.0]), [1, 0, 0, 1, 0, 1]);
         let rounded = Rules { round_to: 8, least: 0.25, ..rules };
         assert_eq!([0, 1, 8, 9, 20, 32].map(|out| rounded.allowed(32, out, 32)), [0, 0, 8, 8, 16, 24]);
         assert_eq!((rounded.allowed(5, 4, 5), rounded.allowed(16, 16, 48)), (0, 0));

@@ -8,7 +8,7 @@ use lyceum_train::{
 use ndarray::ArrayView2;
 
 use crate::{
-    Rules,
+    Meter, Parts, Rules,
     criterion::{Importance, places},
     plan::Whole,
 };
@@ -45,14 +45,15 @@ pub struct Kept {
 pub fn shrink(net: &Net, rules: &Rules, mut importance: impl FnMut(&Net) -> Result<Importance>) -> Result<Shrunk> {
     range::check(rules)?;
     let count = |net: &Net| net.graph().dependencies().iter().map(|group| group.units.len()).collect::<Vec<_>>();
-    let (units, cost) = (count(net), net.graph().cost());
+    let (units, cost, meter) = (count(net), net.graph().cost(), Meter::new(rules.budget, net.graph())?);
     let mut shrunk = Shrunk { net: net.clone(), kept: Vec::new(), whole: cost, rounds: Vec::new() };
     for round in 1..=rules.rounds {
         interrupt::check()?;
-        let share = rules.budget.share().powf(round as f64 / rules.rounds as f64);
-        let groups = shrunk.net.graph().dependencies();
-        let own = importance(&shrunk.net)?;
-        let out = rules.choose(shrunk.net.graph(), &groups, &own, &Whole { cost, units: &units, share })?;
+        let share = meter.share().powf(round as f64 / rules.rounds as f64);
+        let parts = Parts::of(shrunk.net.graph(), false);
+        let own = importance(&shrunk.net)?.concat();
+        let left = rules.choose(&parts, &own, &Whole { meter: &meter, units: &units, share })?;
+        let out: Vec<&Unit> = parts.units().zip(&left).filter(|(_, left)| !**left).map(|(unit, _)| unit).collect();
         if out.is_empty() {
             continue;
         }
@@ -93,13 +94,16 @@ impl Shrunk {
     ///
     /// Rows of another width.
     pub fn deviation(&self, examples: ArrayView2<'_, f32>) -> Result<f32> {
-        let of_round = |[net, masked]: &[Net; 2]| -> Result<f32> {
-            let (found, expected) = (net.predictor()?.logits(examples)?, masked.predictor()?.logits(examples)?);
-            let largest = expected.iter().fold(f32::MIN_POSITIVE, |largest, z| largest.max(z.abs()));
-            let apart = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
-            // What is no number is no certificate.
-            Ok(apart.fold(0.0_f32, |most, apart| if apart.is_nan() { f32::INFINITY } else { most.max(apart) }) / largest)
-        };
+        let of_round = |[net, masked]: &[Net; 2]| apart(net, masked, examples);
         self.rounds.iter().map(of_round).try_fold(0.0_f32, |most, deviation| Ok(most.max(deviation?)))
     }
+}
+
+/// How far what a network gives is from what another gives, at most, of the largest number.
+pub(crate) fn apart(net: &Net, other: &Net, examples: ArrayView2<'_, f32>) -> Result<f32> {
+    let (found, expected) = (net.predictor()?.logits(examples)?, other.predictor()?.logits(examples)?);
+    let largest = expected.iter().fold(f32::MIN_POSITIVE, |largest, z| largest.max(z.abs()));
+    let apart = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+    // What is no number is no certificate.
+    Ok(apart.fold(0.0_f32, |most, apart| if apart.is_nan() { f32::INFINITY } else { most.max(apart) }) / largest)
 }

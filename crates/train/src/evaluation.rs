@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use lyceum_core::{Error, Result, Seed, interrupt};
-use lyceum_data::Examples;
+use lyceum_data::{Examples, split};
 use ndarray::{Array2, Array3, ArrayViewMut1, Axis, concatenate};
 
 use crate::{Network, ParamSpace, Pass};
@@ -79,6 +79,28 @@ fn logits_by(
     }
     let classes = values.len().checked_div(n).unwrap_or(0);
     Array2::from_shape_vec((n, classes), values).map_err(|error| Error::Failed(error.to_string()))
+}
+
+/// The network with running statistics that are the means over batches of `count` examples, drawn from all.
+pub fn calibrated<N: Network>(model: N, examples: &Examples, count: usize, seed: Seed) -> Result<N> {
+    let space = ParamSpace::of(&model);
+    if space.statistics(&model).is_empty() || examples.is_empty() {
+        return Ok(model);
+    }
+    let vector = space.vector(&model);
+    let order = split::permutation(examples.len(), &mut seed.stream("calibration"));
+    let mut model = model;
+    for (number, positions) in order[..order.len().min(count)].chunks(ROWS).enumerate() {
+        interrupt::check()?;
+        let plain = space.place_for_evaluation(model.clone(), &vector);
+        let mut inputs = Vec::new();
+        positions.iter().for_each(|&position| examples.inputs.append_row(position, &mut inputs));
+        let inputs = TensorData::new(inputs, [positions.len(), examples.inputs.ncols()]);
+        let mut pass = Pass::training(seed.child(&format!("calibration/{number}")));
+        plain.forward(Tensor::from_data(inputs, &vector.device()), &mut pass);
+        model = space.update_averages(model, &pass.into_statistics(), 1.0 / (number + 1) as f64);
+    }
+    Ok(model)
 }
 
 /// Accuracy and log-loss on examples.

@@ -6,7 +6,7 @@ use burn::{
     module::{Module, ModuleMapper, Param},
     tensor::{Device, Tensor},
 };
-use lyceum_core::{Error, Result, range};
+use lyceum_core::{Array, Error, Result, range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -196,39 +196,45 @@ impl Rules {
         concatenate(parts.into_iter().map(|(_, part)| part).collect())
     }
 
-    /// What must be saved to go on later: of a single optimiser its state, of several each with its number before every name.
+    /// What must be saved to go on later, by parameter: numbers that a parameter's optimiser does not have are 0.
     pub(crate) fn state(&self) -> State {
         if let [only] = self.0.as_slice() {
             return only.optimizer.state();
         }
+        let dimension = self.0.iter().flat_map(|rule| &rule.ranges).map(|range| range.end).max().unwrap_or(0);
         let mut all = State::default();
-        for (number, rule) in self.0.iter().enumerate() {
-            let State { arrays, counters } = rule.optimizer.state();
-            all.counters.extend(counters.into_iter().map(|(name, value)| (format!("{number}/{name}"), value)));
-            all.arrays.extend(arrays.into_iter().map(|mut array| {
-                array.name = format!("{number}/{}", array.name);
-                array
-            }));
+        for Rule { ranges, optimizer, .. } in &self.0 {
+            let State { arrays, counters } = optimizer.state();
+            all.counters.extend(counters);
+            for own in arrays {
+                let place = all.arrays.iter().position(|array| array.name == own.name).unwrap_or_else(|| {
+                    all.arrays.push(Array::new(&own.name, vec![dimension], vec![0.0; dimension]));
+                    all.arrays.len() - 1
+                });
+                let mut rest = own.values.as_slice();
+                for range in ranges {
+                    let (values, others) = rest.split_at(range.len());
+                    all.arrays[place].values[range.clone()].copy_from_slice(values);
+                    rest = others;
+                }
+            }
         }
         all
     }
 
     /// Goes on from a saved state.
     pub(crate) fn restore(&mut self, state: &State, device: &Device) -> Result<()> {
-        let of_several = state.counters.keys().any(|name| name.contains('/'));
-        if of_several != (self.0.len() > 1) && !state.counters.is_empty() {
-            return Err(Error::Failed("the saved optimiser has other groups of parameters".into()));
-        }
         if let [only] = self.0.as_mut_slice() {
             return only.optimizer.restore(state, device);
         }
-        for (number, rule) in self.0.iter_mut().enumerate() {
-            let prefix = format!("{number}/");
-            let own = |name: &str| name.strip_prefix(&prefix).map(str::to_owned);
-            let counters = state.counters.iter().filter_map(|(name, value)| Some((own(name)?, *value))).collect();
-            let arrays =
-                state.arrays.iter().filter_map(|array| Some(lyceum_core::Array { name: own(&array.name)?, ..array.clone() })).collect();
-            rule.optimizer.restore(&State { arrays, counters }, device)?;
+        for Rule { ranges, optimizer, .. } in &mut self.0 {
+            let part = |array: &Array| {
+                let values: Option<Vec<&[f32]>> = ranges.iter().map(|range| array.values.get(range.clone())).collect();
+                let values = values.ok_or_else(|| Error::Failed("the saved optimiser has other parameters".into()))?.concat();
+                Ok(Array::new(&array.name, vec![values.len()], values))
+            };
+            let arrays = state.arrays.iter().map(part).collect::<Result<_>>()?;
+            optimizer.restore(&State { arrays, counters: state.counters.clone() }, device)?;
         }
         Ok(())
     }

@@ -35,6 +35,7 @@
 //! | [`optimizer`] | [`OptimizerConfig`]: SGD and Adam over the whole vector |
 //! | [`schedule`] | [`Schedule`]: learning rates |
 //! | [`pipeline`] | [`Pipeline`]: one step, all parts together |
+//! | [`structure`] | [`Structure`]: which units and blocks of a network are there, round by round; [`Gating`] |
 //! | [`steps`] | training by steps in a run, looked at every so many |
 //! | [`trainer`] | [`Trainer`]: epochs, checkpoints, early stopping |
 //! | [`evaluation`] | logits, samples by dropout, accuracy, log-loss |
@@ -65,6 +66,7 @@ pub mod pipeline;
 pub mod schedule;
 pub mod state;
 pub mod steps;
+pub mod structure;
 pub mod token_tasks;
 pub mod trainer;
 pub mod transform;
@@ -73,7 +75,7 @@ pub use combiner::{GradientCombiner, Sum};
 pub use device::{DeviceName, cpu};
 pub use distillation::DistillationConfig;
 pub use estimator::{Estimate, GradientEstimator, Plain};
-pub use evaluation::{Errors, Evaluation, dropout_samples, evaluate, logits};
+pub use evaluation::{Errors, Evaluation, calibrated, dropout_samples, evaluate, logits};
 pub use graph::Net;
 pub use groups::Group;
 pub use masked_tokens::{MaskedTokens, TokenBatch};
@@ -86,6 +88,7 @@ pub use pass::Pass;
 pub use pipeline::Pipeline;
 pub use schedule::{Rate, Schedule};
 pub use state::State;
+pub use structure::{Gating, Structure};
 pub use token_tasks::{TokenTasks, TokenTasksBatch, evaluate_tokens};
 pub use trainer::{TrainConfig, Trainer};
 pub use transform::{ClipNorm, GradientTransform};

@@ -88,6 +88,7 @@ pub struct ModelOracle<'a, O: Objective> {
     batch: &'a O::Batch,
     seed: Seed,
     l2: Option<&'a L2>,
+    factors: Option<&'a Vector>,
     statistics: Vec<(f64, Vec<Statistic>)>,
     evaluations: f64,
 }
@@ -95,13 +96,27 @@ pub struct ModelOracle<'a, O: Objective> {
 impl<'a, O: Objective> ModelOracle<'a, O> {
     /// `template` lends its structure and buffers; `seed` is the randomness of this step, the same in every evaluation.
     pub fn new(objective: &'a O, template: &'a O::Model, space: &'a ParamSpace, batch: &'a O::Batch, seed: Seed) -> Self {
-        Self { objective, template, space, batch, seed, l2: None, statistics: Vec::new(), evaluations: 0.0 }
+        Self { objective, template, space, batch, seed, l2: None, factors: None, statistics: Vec::new(), evaluations: 0.0 }
     }
 
     /// With a penalty in the loss.
     pub fn with_l2(mut self, l2: Option<&'a L2>) -> Self {
         self.l2 = l2;
         self
+    }
+
+    /// With factors mᵢ: the model's parameters are mᵢwᵢ at a point w, and gradients are of w.
+    pub fn with_factors(mut self, factors: Option<&'a Vector>) -> Self {
+        self.factors = factors;
+        self
+    }
+
+    /// mᵢwᵢ of a point, or of a gradient.
+    fn times_factors(&self, point: Vector) -> Vector {
+        match self.factors {
+            Some(factors) => point * factors.clone(),
+            None => point,
+        }
     }
 
     /// How many times the whole batch was evaluated so far.
@@ -151,12 +166,12 @@ impl<O: Objective> Oracle for ModelOracle<'_, O> {
         let mut slopes = Slopes { losses: Vec::new(), gradients: Vec::new() };
         for task in 0..self.objective.tasks() {
             // A fresh graph a task: burn's backward pass consumes the graph it walks.
-            let model = self.space.place(self.template.clone(), point);
+            let model = self.space.place(self.template.clone(), &self.times_factors(point.clone()));
             let mut pass = Pass::training(self.seed.child(&format!("{first}/{task}")));
             let loss = self.objective.loss(task, &model, batch, &mut pass);
             let gradients = loss.backward();
             let mut value = f64::from(loss.into_scalar::<f32>());
-            let mut gradient = self.space.gradient(&model, gradients);
+            let mut gradient = self.times_factors(self.space.gradient(&model, gradients));
             if let Some(l2) = self.l2 {
                 value += l2.value(point);
                 gradient = l2.add(&gradient, point);
@@ -175,7 +190,7 @@ impl<O: Objective> Oracle for ModelOracle<'_, O> {
     }
 
     fn example_losses(&mut self, point: &Vector) -> Result<Vec<f64>> {
-        let model = self.space.place_for_evaluation(self.template.clone(), point);
+        let model = self.space.place_for_evaluation(self.template.clone(), &self.times_factors(point.clone()));
         let mut sums = vec![0.0; self.batch.len()];
         for task in 0..self.objective.tasks() {
             let mut pass = Pass::training(self.seed.child(&format!("0/{task}")));

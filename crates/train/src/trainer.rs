@@ -1,6 +1,6 @@
 //! Epochs over labelled examples, with evaluation, checkpoints and early stopping.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use burn::tensor::Device;
 use lyceum_core::{Array, Error, Result, Run, Seed, interrupt, range, run::Cadence};
@@ -10,14 +10,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClipNorm, CrossEntropy, Errors, Evaluation, GradientEstimator, Group, Net, OptimizerConfig, Pipeline, Regression, Schedule, State,
-    WeightDecay,
+    ClipNorm, CrossEntropy, Errors, Evaluation, Gating, GradientEstimator, Group, Net, OptimizerConfig, ParamSpace, Pipeline, Regression,
+    Schedule, State, Structure, WeightDecay, calibrated,
     distillation::{Distillation, DistillationConfig},
     graph::Shape,
     logits,
     objective::LabelledBatch,
     pipeline::Saved,
     schedule::Rate,
+    structure::Round,
 };
 
 /// How a network is trained.
@@ -117,6 +118,11 @@ impl ClassWeights {
     }
 }
 
+/// What the array of a saved network is called that says which units and blocks it has.
+const KEPT: &str = "kept";
+/// Examples by which the running statistics are found of a network that was not trained as it is.
+const CALIBRATION: usize = 1024;
+
 /// Trains a [`Net`] on labelled examples.
 pub struct Trainer {
     config: TrainConfig,
@@ -127,6 +133,7 @@ pub struct Trainer {
     /// Of a network that predicts numbers.
     regression: Option<Regression>,
     distillation: Option<Distillation>,
+    structure: Option<Box<dyn Structure>>,
     weights: Option<Vec<f32>>,
     pictures: Option<Extent>,
     progress: TrainingState,
@@ -144,6 +151,9 @@ struct TrainingState {
     sum: f64,
     step: u64,
     evaluations: f64,
+    /// Time in steps and between rounds.
+    #[serde(default)]
+    seconds: f64,
     best_epoch: usize,
     /// Accuracy, or the loss with its sign turned.
     #[serde(rename = "best_accuracy")]
@@ -194,6 +204,7 @@ impl Trainer {
             model,
             regression: None,
             distillation: None,
+            structure: None,
             weights: None,
             pictures,
             progress,
@@ -219,6 +230,21 @@ impl Trainer {
         self
     }
 
+    /// With parts that come and go; `make` gets the network as it is trained, without gradients where it is frozen.
+    ///
+    /// # Errors
+    ///
+    /// What `make` says.
+    pub fn with_structure(mut self, make: impl FnOnce(&Net) -> Result<Box<dyn Structure>>) -> Result<Self> {
+        self.structure = Some(make(&self.pipeline.model())?);
+        Ok(self)
+    }
+
+    /// What decides which parts are there.
+    pub fn structure(&self) -> Option<&dyn Structure> {
+        self.structure.as_deref()
+    }
+
     /// With examples of this extent; augmentation takes them for pictures, though the network reads rows of numbers.
     pub fn with_pictures(mut self, extent: Extent) -> Self {
         self.pictures = Some(extent);
@@ -235,12 +261,22 @@ impl Trainer {
         self.progress.evaluations
     }
 
+    /// How long all steps took so far, in seconds: on other threads and machines other times.
+    pub fn seconds(&self) -> f64 {
+        self.progress.seconds
+    }
+
     /// The model with the best validation accuracy, and its epoch.
     pub fn best(&self) -> Result<Option<(Net, usize)>> {
         if self.best.is_empty() {
             return Ok(None);
         }
-        let model = self.pipeline.space().load(self.model.clone(), &self.best)?;
+        let kept = self.best.iter().find(|array| array.name == KEPT);
+        let model = match (&self.structure, kept) {
+            (Some(structure), Some(kept)) => structure.skeleton(&kept.values)?,
+            _ => self.model.clone(),
+        };
+        let model = ParamSpace::of(&model).load(model, &self.best)?;
         Ok(Some((model, self.progress.best_epoch)))
     }
 
@@ -281,7 +317,9 @@ impl Trainer {
                 message += &format!(", {} {value:.4}", name.replace('_', " "));
                 if self.best.is_empty() || score > self.progress.best_score {
                     (self.progress.best_score, self.progress.best_epoch) = (score, self.progress.epoch);
-                    self.best = self.pipeline.space().arrays(&self.model);
+                    self.best = ParamSpace::of(&self.model).arrays(&self.model);
+                    let kept = self.structure.as_ref().map(|structure| structure.kept());
+                    self.best.extend(kept.map(|kept| Array::new(KEPT, vec![kept.len()], kept)));
                 }
             }
             run.log(self.progress.epoch as u64, &metrics)?;
@@ -329,6 +367,10 @@ impl Trainer {
         let class_weights = self.config.class_weights.as_ref().map(|weights| weights.of(train, self.classes)).transpose()?;
         for positions in order.chunks(self.config.batch_size).skip(self.progress.within) {
             interrupt::check()?;
+            let start = Instant::now();
+            if self.progress.within == 0 {
+                self.restructure()?;
+            }
             let mut batch = self.batch(train, positions, &device)?;
             if self.weights.is_some() || class_weights.is_some() {
                 let own = |position: usize| self.weights.as_ref().map_or(1.0, |weights| weights[position]);
@@ -343,18 +385,36 @@ impl Trainer {
             }
             let rate = self.rate(train.len(), self.progress.step);
             let seed = self.seed.child(&format!("train/step/{}", self.progress.step));
+            let gating = self.structure.as_deref_mut().map(|structure| structure as &mut dyn Gating);
+            let pipeline = &mut self.pipeline;
             let outcome = match (&self.regression, &self.distillation) {
-                (Some(regression), _) => self.pipeline.step(regression, &batch, rate, seed)?,
-                (None, Some(distillation)) => self.pipeline.step(distillation, &distillation.taught(batch), rate, seed)?,
-                (None, None) => self.pipeline.step(&CrossEntropy::default(), &batch, rate, seed)?,
+                (Some(regression), _) => pipeline.step_gated(regression, &batch, rate, seed, gating)?,
+                (None, Some(distillation)) => pipeline.step_gated(distillation, &distillation.taught(batch), rate, seed, gating)?,
+                (None, None) => pipeline.step_gated(&CrossEntropy::default(), &batch, rate, seed, gating)?,
             };
             self.progress.sum += outcome.losses.iter().sum::<f64>() * positions.len() as f64;
             self.progress.within += 1;
             self.progress.step += 1;
             self.progress.evaluations += outcome.evaluations;
+            self.progress.seconds += start.elapsed().as_secs_f64();
         }
-        self.model = self.pipeline.model();
+        self.model = self.model_now(train)?;
         Ok(())
+    }
+
+    /// The network of the next round, with what was learnt so far.
+    fn restructure(&mut self) -> Result<()> {
+        let Some(structure) = &mut self.structure else { return Ok(()) };
+        let round = Round { number: self.progress.epoch, count: self.config.epochs };
+        let (net, saved) = structure.next(round, self.pipeline.save())?;
+        self.pipeline.exchange(net, saved)
+    }
+
+    /// The network that there is if training ends now. One that was not trained as it is gets the statistics of some examples.
+    fn model_now(&self, train: &Examples) -> Result<Net> {
+        let Some(structure) = &self.structure else { return Ok(self.pipeline.model()) };
+        let (net, is_other) = structure.hardened(&self.pipeline.save().model)?;
+        if is_other { calibrated(net, train, CALIBRATION, self.seed) } else { Ok(net) }
     }
 
     /// A batch, its pictures changed where that is asked for: by the seed, the epoch and the example alone.
@@ -384,8 +444,10 @@ impl Trainer {
     fn save(&mut self, run: &Run) -> Result<()> {
         let Saved { model, optimizer, estimator, .. } = self.pipeline.save();
         self.progress.counters = [optimizer.counters, estimator.counters];
-        let files: [(&str, &[Array]); 4] =
-            [("model", &model), ("optimizer", &optimizer.arrays), ("estimator", &estimator.arrays), ("best", &self.best)];
+        let structure = self.structure.as_ref().map(|structure| structure.state());
+        let mut files: Vec<(&str, &[Array])> =
+            vec![("model", &model), ("optimizer", &optimizer.arrays), ("estimator", &estimator.arrays), ("best", &self.best)];
+        files.extend(structure.as_ref().map(|state| ("structure", state.arrays.as_slice())));
         run.save_checkpoint(self.progress.epoch as u64, &self.progress, &files)
     }
 
@@ -395,14 +457,24 @@ impl Trainer {
         let arrays = |file: &str| checkpoint.arrays(file).map(<[Array]>::to_vec);
         let [optimizer, estimator] = self.progress.counters.clone();
         self.best = arrays("best")?;
-        self.pipeline.restore(Saved {
+        let saved = Saved {
             model: arrays("model")?,
             optimizer: State { arrays: arrays("optimizer")?, counters: optimizer },
             estimator: State { arrays: arrays("estimator")?, counters: estimator },
             // One task: nothing is combined.
             combiner: State::default(),
-        })?;
-        self.model = self.pipeline.model();
+        };
+        match &mut self.structure {
+            Some(structure) => {
+                let net = structure.restore(&State { arrays: arrays("structure")?, ..State::default() })?;
+                self.pipeline.exchange(net, saved)?;
+                self.model = structure.hardened(&self.pipeline.save().model)?.0;
+            }
+            None => {
+                self.pipeline.restore(saved)?;
+                self.model = self.pipeline.model();
+            }
+        }
         Ok(())
     }
 }

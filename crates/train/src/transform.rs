@@ -50,17 +50,16 @@ impl L2 {
         vector::add_scaled(gradient, self.coefficient, &self.scaled(parameters))
     }
 
+    /// A gradient without that of this term.
+    pub fn removed(&self, gradient: &Vector, parameters: &Vector) -> Vector {
+        vector::add_scaled(gradient, -self.coefficient, &self.scaled(parameters))
+    }
+
     /// wᵢ·(1 − `rate`·λfᵢ).
     pub fn shrink(&self, parameters: Vector, rate: f64) -> Vector {
         match &self.factors {
             None => parameters * (1.0 - rate * self.coefficient),
             Some(factors) => parameters * (factors.clone() * (-rate * self.coefficient) + 1.0),
         }
-    }
-}
-
-impl GradientTransform for L2 {
-    fn transform(&mut self, gradient: Vector, parameters: &Vector, _: &ParamSpace) -> Result<Vector> {
-        Ok(self.add(&gradient, parameters))
     }
 }

@@ -4,7 +4,7 @@ use std::{marker::PhantomData, mem::MaybeUninit};
 
 use pulp::{Simd, WithSimd};
 
-use crate::dispatch::dispatch;
+use crate::dispatch::dispatch_lanes;
 
 /// What a transform does along one axis: of N numbers it makes M.
 pub(super) trait Line<const N: usize, const M: usize> {
@@ -22,7 +22,7 @@ pub(super) struct Along<L, const N: usize, const M: usize>(PhantomData<L>);
 
 impl<L: Line<N, M>, const N: usize, const M: usize> Map for Along<L, N, M> {
     fn squares(channels: usize, from: (&[f32], &Grid), to: (&mut [f32], &Grid), store: Store) {
-        dispatch(Transform { _line: PhantomData::<L>, channels, from, to, store });
+        dispatch_lanes(channels, Transform { _line: PhantomData::<L>, channels, from, to, store });
     }
 }
 

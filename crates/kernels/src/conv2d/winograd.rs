@@ -36,8 +36,8 @@ use crate::{
     matmul::{Into, Left, Multiply, Right, strided},
 };
 
-/// Channels come in such numbers that no register is filled in part.
-const CHANNELS: usize = 16;
+/// Channels come in such numbers that no register of eight numbers is filled in part.
+const CHANNELS: usize = 8;
 /// What it takes to bring a number into the transformed domain or back, in multiplications of a matrix product.
 const TRANSFORM: usize = 24;
 /// Tiles that are worked on at once, or those of one image: so many that the transformed kernels are seldom read anew.

@@ -163,6 +163,14 @@ impl Channels {
         counts.iter().any(|(value, count)| *count == self.starts[value + 1] - self.starts[*value])
     }
 
+    /// Whether these are the channels of one unit that can be taken out.
+    pub(super) fn is_unit(&self, atoms: &[usize]) -> bool {
+        let [first, ..] = atoms else { return false };
+        let Some(&root) = self.root.get(*first) else { return false };
+        let own = self.root.iter().enumerate().filter(|(_, other)| **other == root).map(|(atom, _)| atom);
+        own.eq(atoms.iter().copied()) && !self.fixed[root] && !self.is_whole(atoms)
+    }
+
     fn find(&mut self, atom: usize) -> usize {
         let mut root = atom;
         while self.root[root] != root {

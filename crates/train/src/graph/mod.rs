@@ -17,6 +17,7 @@
 //! # Ok::<(), lyceum_core::Error>(())
 //! ```
 
+mod block;
 mod cost;
 mod dependency;
 mod drawing;
@@ -35,6 +36,7 @@ mod slice;
 mod table;
 mod text;
 
+pub use block::Branch;
 pub use cost::Cost;
 pub use dependency::{DependencyGroup, ParamSlice, Unit};
 pub use linear_map::LinearMap;
@@ -45,7 +47,7 @@ pub use predictor::Predictor;
 pub use shape::Shape;
 pub use slice::Slices;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use lyceum_core::{Error, Result, memory};
 
@@ -211,28 +213,51 @@ impl Graph {
         self.nodes[..before_last].iter().zip(self.readers()).find(|(_, readers)| readers.is_empty()).map(|(node, _)| node)
     }
 
+    /// What the network gives.
+    fn last(&self) -> Port {
+        self.nodes.len().checked_sub(1).map_or(Port::Input, Port::Node)
+    }
+
     /// The part of it that gives this value.
     pub(crate) fn only(&self, port: Port) -> Result<Self> {
+        self.part(port, &HashMap::new())
+    }
+
+    /// The part that gives this value, with other values instead of what some nodes give.
+    fn part(&self, output: Port, instead: &HashMap<usize, Port>) -> Result<Self> {
+        let resolve = |mut port: Port| {
+            while let Port::Node(number) = port
+                && let Some(other) = instead.get(&number)
+            {
+                port = *other;
+            }
+            port
+        };
         let mut needed = vec![false; self.nodes.len()];
-        if let Port::Node(last) = port {
-            needed[last] = true;
-        }
+        let ask = |port: Port, needed: &mut Vec<bool>| {
+            if let Port::Node(number) = resolve(port) {
+                needed[number] = true;
+            }
+        };
+        ask(output, &mut needed);
         for number in (0..self.nodes.len()).rev() {
             if needed[number] {
-                self.nodes[number].inputs.iter().for_each(|port| {
-                    if let Port::Node(input) = port {
-                        needed[*input] = true
-                    }
-                });
+                self.nodes[number].inputs.iter().for_each(|port| ask(*port, &mut needed));
             }
         }
         let mut part = Self::new(self.input);
         let mut ports = vec![Port::Input; self.nodes.len()];
         for (number, node) in self.nodes.iter().enumerate().filter(|(number, _)| needed[*number]) {
-            let at = |port: &Port| if let Port::Node(input) = port { ports[*input] } else { Port::Input };
+            let at = |port: &Port| if let Port::Node(input) = resolve(*port) { ports[input] } else { Port::Input };
             let inputs: Vec<Port> = node.inputs.iter().map(at).collect();
             ports[number] = part.add(&node.name, node.op.clone(), &inputs)?;
         }
+        part.family = self.family;
+        let moved = |place: &LayerPlace| match ports[place.node] {
+            Port::Node(node) => Some(LayerPlace { node, ..place.clone() }),
+            Port::Input => None,
+        };
+        part.layers = self.layers.iter().filter_map(moved).collect();
         Ok(part)
     }
 

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use lyceum_core::{Array, Error, Result};
-use lyceum_kernels::vector;
 
 use super::{Conv, Graph, Op, Port, Unit, dependency::Channels};
-use crate::{ParamSpace, Vector};
+use crate::{ParamSpace, param_space::ParamInfo};
 
 /// Which numbers of parameters were kept: of each parameter that lost some, the kept indices along each axis.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,10 +19,7 @@ impl Graph {
     /// Units of another network, and so many that nothing is left of a value.
     pub fn without(&self, units: &[&Unit]) -> Result<(Self, Slices)> {
         let channels = Channels::of(self);
-        let groups = self.dependencies();
-        let own: HashMap<&[usize], &Unit> =
-            groups.iter().flat_map(|group| &group.units).map(|unit| (unit.atoms.as_slice(), unit)).collect();
-        if units.iter().any(|unit| own.get(unit.atoms.as_slice()) != Some(unit)) {
+        if !units.iter().all(|unit| channels.is_unit(&unit.atoms)) {
             return Err(Error::invalid("the units to take out", "some of another network", "those of its own dependencies"));
         }
         let roots: HashSet<usize> = units.iter().flat_map(|unit| &unit.atoms).map(|atom| channels.root[*atom]).collect();
@@ -90,7 +86,7 @@ impl Slices {
     }
 
     /// Where the kept numbers of a parameter of this shape lie, in the order of the smaller one.
-    fn positions(&self, parameter: &str, shape: &[usize]) -> Vec<usize> {
+    pub fn positions(&self, parameter: &str, shape: &[usize]) -> Vec<usize> {
         let axes = self.0.get(parameter);
         shape.iter().enumerate().fold(vec![0], |positions, (axis, &extent)| {
             let all = || (0..extent).collect();
@@ -110,22 +106,13 @@ impl Slices {
         arrays.iter().map(one).collect()
     }
 
-    /// The kept numbers of a vector by parameter of the larger network: parameters, gradients, moments, averages.
-    pub fn gather(&self, space: &ParamSpace, of: &Vector) -> Vector {
-        let values = vector::to_vec(of);
-        vector::from_vec(self.places(space).into_iter().map(|place| values[place]).collect(), &of.device())
-    }
-
-    /// The vector of the larger network whose kept numbers are those of `kept`; the others are those of `elsewhere`.
-    pub fn scatter(&self, space: &ParamSpace, kept: &Vector, elsewhere: &Vector) -> Vector {
-        let mut values = vector::to_vec(elsewhere);
-        self.places(space).into_iter().zip(vector::to_vec(kept)).for_each(|(place, value)| values[place] = value);
-        vector::from_vec(values, &elsewhere.device())
-    }
-
-    /// The positions in the larger network's vector of the smaller one's numbers.
-    fn places(&self, space: &ParamSpace) -> Vec<usize> {
-        let trained = space.params().iter().filter_map(|info| Some((info, info.range.as_ref()?.start)));
+    /// The positions in the larger network's vector of the smaller one's numbers. What is not trained in the larger network has none.
+    pub fn places(&self, large: &ParamSpace, small: &ParamSpace) -> Vec<usize> {
+        let of: HashMap<&str, &ParamInfo> = large.params().iter().map(|info| (info.name.as_str(), info)).collect();
+        let trained = small.params().iter().filter_map(|info| {
+            let whole = of.get(info.name.as_str())?;
+            Some((whole, whole.range.as_ref()?.start))
+        });
         trained.flat_map(|(info, start)| self.positions(&info.name, &info.shape).into_iter().map(move |place| start + place)).collect()
     }
 }
