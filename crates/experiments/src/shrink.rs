@@ -6,7 +6,7 @@ use std::time::Instant;
 use lyceum_core::{
     Error, Experiment, Measure, Report, Result, Run, Seed, Summary, Violation,
     report::{Axis, Block, Chart, Series, Table},
-    run::Input,
+    run::{Input, read_json, write_json},
 };
 use lyceum_data::{
     Cache,
@@ -167,7 +167,16 @@ impl Work<'_> {
         let Config { training, distillation, shrink: rules, .. } = self.config;
         let part = run.child(&arm.name)?;
         let rules = Rules { allocation: arm.allocation.unwrap_or(rules.allocation), ..rules.clone() };
-        let shrunk = shrink(&self.whole, &rules, |net| arm.criterion.importance(net, Some(&self.data.train), run.seed()))?;
+        // A run that goes on has what it had, also where time was measured.
+        let file = part.folder().join("left.json");
+        let shrunk = match read_json(&file)? {
+            Some(left) => Shrunk::of(&self.whole, left)?,
+            None => {
+                let shrunk = shrink(&self.whole, &rules, |net| arm.criterion.importance(net, Some(&self.data.train), run.seed()))?;
+                write_json(&file, &shrunk.left)?;
+                shrunk
+            }
+        };
         let before = evaluate(&shrunk.net, &self.data.test)?;
         let classes = self.data.classes.len();
         let mut trainer = Trainer::new(training.clone(), shrunk.net.clone(), classes, arm.estimator.build()?, run.seed())?;

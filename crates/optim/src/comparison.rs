@@ -3,7 +3,9 @@
 use lyceum_core::{DivergedArms, Error, Result, Run, Seed, Violation, range, run::check_names};
 use lyceum_data::prepare::{DataConfig, Prepared};
 use lyceum_sparsify::{Sparsifier, SparsifyConfig};
-use lyceum_train::{DeviceName, Evaluation, ModelConfig, Net, TrainConfig, Trainer, WeightDecay, evaluate, parallel::one_thread_each};
+use lyceum_train::{
+    DeviceName, Evaluation, ModelConfig, Net, TrainConfig, Trainer, WeightDecay, evaluate, onnx, parallel::one_thread_each,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -173,7 +175,13 @@ impl Comparison {
         let classes = data.classes.len();
         let model = self.model.init(data.extent, classes, run.seed(), &self.device.device())?;
         let mut trainer = arm.trainer(&self.training, model, classes, data, run.seed())?;
-        trainer.train(&part, &data.train, Some(&data.held_out), &arm.name)?;
+        let trained = trainer.train(&part, &data.train, Some(&data.held_out), &arm.name);
+        if let Err(stop @ Error::Interrupted { .. }) = trained {
+            // What there is after the last whole epoch can be used.
+            onnx::save(part.folder(), trainer.model(), &data.classes, data, Vec::new())?;
+            return Err(stop);
+        }
+        trained?;
         run.stop_if_requested()?;
         let model = trainer.model().clone();
         let mut measured = run.progress().task(&format!("{}: measuring", arm.name), 0, 3);

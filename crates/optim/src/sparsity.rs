@@ -5,11 +5,7 @@ use lyceum_core::{
     report::{Axis, Block, Chart, Series, Shape, Table},
 };
 use lyceum_data::prepare::Prepared;
-use lyceum_train::{
-    Net, Structure,
-    graph::Cost,
-    structure::Stage,
-};
+use lyceum_train::{Net, Structure, graph::Cost, structure::Stage};
 
 use crate::{comparison::TrainedArm, experiment::percent};
 

@@ -13,11 +13,13 @@ use serde::{Deserialize, Serialize};
 /// Sparsification*, 2021).
 ///
 /// ```text
-/// E_{q ~ Bernoulli(σ(βs))} [ L(w ∘ σ(βs) ∘ q) ] + λ Σ σ(βs),   λ = penalty · (used − budget),   βᵢ = temperature · sharpening^(tᵢ/T)
+/// E_{q ~ Bernoulli(σ(βs))} [ L(w ∘ σ(βs) ∘ q) ] + λ Σ σ(βs),   λ = penalty · (used − allowed),   βᵢ = temperature · sharpening^(tᵢ/T)
 /// ```
 ///
-/// for scores s, of which q is drawn once a round, tᵢ the number of the T rounds in which i was there. Gates are in units of a score of
-/// `scores[0]`'s first.
+/// for scores s, of which q is drawn once a round, tᵢ the number of the T rounds in which i was there; what is allowed rises from what the seed
+/// uses to the budget. So that one setting serves networks and
+/// data of any size, the slopes of L with respect to the gates are in units of their root mean square over all gates, and the
+/// learning rate is that of a round, whatever the number of its steps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Growth {
@@ -37,10 +39,13 @@ pub struct Growth {
     pub separate: bool,
     /// Whether what is trained is drawn; otherwise all units are, to the end: continuous sparsification.
     pub sampled: bool,
+    /// Whether as much is drawn as is allowed: qᵢ = 1 where βᵢsᵢ + ε > θ, ε from the logistic distribution and θ as it fits. Otherwise θ = 0,
+    /// which is a draw from Bernoulli(σ(βs)), and the penalty alone steers what is used.
+    pub on_schedule: bool,
     /// λ over how far the budget is off.
     #[serde(with = "range::NonNegative")]
     pub penalty: f64,
-    /// The scores' learning rate at its peak; they follow the schedule of the weights, by gradient descent without decay.
+    /// The scores' learning rate of a round at its peak; they follow the schedule of the weights, by gradient descent without decay.
     #[serde(with = "range::Positive")]
     pub learning_rate: f64,
 }
@@ -49,13 +54,14 @@ impl Default for Growth {
     fn default() -> Self {
         Self {
             seed: 0.25,
-            score: 0.1,
-            temperature: 1.0,
-            sharpening: 100.0,
+            score: 0.3,
+            temperature: 10.0,
+            sharpening: 10.0,
             separate: true,
             sampled: true,
+            on_schedule: true,
             penalty: 0.5,
-            learning_rate: 0.1,
+            learning_rate: 1.5,
         }
     }
 }
@@ -71,6 +77,8 @@ pub(crate) struct Gates {
     rounds: usize,
     /// λ.
     pub(crate) pressure: f64,
+    /// Steps of a round.
+    pub(crate) steps: f64,
     /// s.
     pub(crate) scores: Vec<f64>,
     /// t.
@@ -104,40 +112,41 @@ impl Gates {
     /// Before the first round, for what `seeded` says is there.
     pub(crate) fn new(growth: Growth, rounds: usize, seeded: &[bool]) -> Self {
         let scores = seeded.iter().map(|seeded| if *seeded { growth.score } else { -growth.score }).collect();
-        Self { growth, rounds, pressure: 0.0, scores, counts: vec![0.0; seeded.len()] }
+        Self { growth, rounds, pressure: 0.0, steps: 1.0, scores, counts: vec![0.0; seeded.len()] }
+    }
+
+    /// What is saved beside scores and counts.
+    pub(crate) fn numbers(&self) -> [f64; 3] {
+        [self.rounds as f64, self.pressure, self.steps]
     }
 
     /// As it was saved.
-    pub(crate) fn restored(growth: Growth, rounds: usize, pressure: f64, scores: Vec<f64>, counts: Vec<f64>) -> Self {
-        Self { growth, rounds, pressure, scores, counts }
-    }
-
-    pub(crate) fn rounds(&self) -> usize {
-        self.rounds
+    pub(crate) fn restored(growth: Growth, [rounds, pressure, steps]: [f64; 3], scores: Vec<f64>, counts: Vec<f64>) -> Self {
+        Self { growth, rounds: rounds as usize, pressure, steps, scores, counts }
     }
 
     fn beta(&self, gate: usize) -> f64 {
         self.growth.temperature_after(self.counts[gate], self.rounds)
     }
 
-    /// What a gate multiplies with: σ(βs) over that of a new unit of the seed.
-    pub(crate) fn value(&self, gate: usize) -> f32 {
-        let unit = sigmoid(self.growth.temperature * self.growth.score);
-        (sigmoid(self.beta(gate) * self.scores[gate]) / unit) as f32
+    /// What each gate multiplies with: σ(βs).
+    pub(crate) fn values(&self) -> Vec<f32> {
+        (0..self.scores.len()).map(|gate| sigmoid(self.beta(gate) * self.scores[gate]) as f32).collect()
     }
 
-    /// q of a round, drawn gate by gate.
-    pub(crate) fn draw(&self, seed: Seed, round: usize) -> Vec<bool> {
-        if !self.growth.sampled {
-            return vec![true; self.scores.len()];
-        }
+    /// βs + ε of a round, ε drawn gate by gate: above 0 with probability σ(βs).
+    pub(crate) fn draw(&self, seed: Seed, round: usize) -> Vec<f64> {
         let mut rng = seed.stream_at("sparsify/gates", round as u64);
-        (0..self.scores.len()).map(|gate| rng.random::<f64>() < sigmoid(self.beta(gate) * self.scores[gate])).collect()
+        let mut noise = || {
+            let u: f64 = rng.random::<f64>().clamp(f64::EPSILON, 1.0 - f64::EPSILON);
+            (u / (1.0 - u)).ln()
+        };
+        (0..self.scores.len()).map(|gate| self.beta(gate) * self.scores[gate] + noise()).collect()
     }
 
     /// A round in which these are there.
-    pub(crate) fn begin(&mut self, on: &[bool], used: f64, budget: f64) {
-        self.pressure = self.growth.pressure(used, budget);
+    pub(crate) fn begin(&mut self, on: &[bool], used: f64, budget: f64, steps: usize) {
+        (self.pressure, self.steps) = (self.growth.pressure(used, budget), steps as f64);
         for (count, on) in self.counts.iter_mut().zip(on) {
             *count += f64::from(u8::from(*on || !self.growth.separate));
         }
@@ -145,9 +154,11 @@ impl Gates {
 
     /// A step along the gradient, by Σ g·w of each gate.
     pub(crate) fn step(&mut self, slopes: &[f64], relative_rate: f64) {
-        let rate = self.growth.learning_rate * relative_rate;
+        let rate = self.growth.learning_rate * relative_rate / self.steps;
+        let present = slopes.iter().filter(|slope| **slope != 0.0).count().max(1);
+        let unit = (slopes.iter().map(|slope| slope * slope).sum::<f64>() / present as f64).sqrt().max(f64::MIN_POSITIVE);
         for gate in 0..self.scores.len() {
-            let gradient = Growth::score_gradient(self.scores[gate], self.beta(gate), slopes[gate], self.pressure);
+            let gradient = Growth::score_gradient(self.scores[gate], self.beta(gate), slopes[gate] / unit, self.pressure);
             self.scores[gate] = (self.scores[gate] - rate * gradient).clamp(-MOST, MOST);
         }
     }
@@ -196,7 +207,7 @@ mod tests {
 
     #[test]
     fn temperatures_gates_and_pressure_worked_by_hand() {
-        let growth = Growth::default();
+        let growth = Growth { temperature: 1.0, sharpening: 100.0, penalty: 0.5, ..Growth::default() };
         for (count, beta) in [(0.0, 1.0), (1.0, 1.029_200_527_2), (80.0, 10.0), (160.0, 100.0)] {
             close(growth.temperature_after(count, 160), beta);
         }
@@ -225,13 +236,13 @@ mod tests {
 
     #[test]
     fn what_is_drawn_follows_the_gates_and_gates_harden() {
-        let growth = Growth { score: 0.05, ..Growth::default() };
+        let growth = Growth { score: 0.05, temperature: 1.0, sharpening: 100.0, ..Growth::default() };
         let mut gates = Gates::new(growth, 100, &[true, false]);
         (gates.counts[0], gates.counts[1]) = (50.0, 50.0);
         let rounds = 20_000;
         let mut seen = [0.0_f64; 2];
         for round in 0..rounds {
-            gates.draw(Seed::new(1), round).iter().zip(&mut seen).for_each(|(on, seen)| *seen += f64::from(u8::from(*on)));
+            gates.draw(Seed::new(1), round).iter().zip(&mut seen).for_each(|(on, seen)| *seen += f64::from(u8::from(*on > 0.0)));
         }
         // Five deviations of a binomial share.
         let deviation = 5.0 * (0.25 / rounds as f64).sqrt();
@@ -241,9 +252,9 @@ mod tests {
         assert!(sigmoid(gates.beta(0) * gates.scores[0]) == 1.0 && sigmoid(gates.beta(1) * gates.scores[1]) < 1e-30);
         // A gate that is not there has the penalty alone.
         let mut gates = Gates::new(Growth::default(), 10, &[true, true]);
-        gates.begin(&[true, false], 1.0, 0.5);
+        gates.begin(&[true, false], 1.0, 0.5, 10);
         gates.step(&[-1.0, 0.0], 1.0);
-        assert!(gates.scores[0] > 0.1 && gates.scores[1] < 0.1, "{:?}", gates.scores);
+        assert!(gates.scores[0] > 0.3 && gates.scores[1] < 0.3, "{:?}", gates.scores);
         assert_eq!(gates.counts, [1.0, 0.0]);
     }
 

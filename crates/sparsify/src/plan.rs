@@ -40,7 +40,7 @@ pub(crate) struct Whole<'a> {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { budget: Budget::MultiplyAdds(0.5), allocation: Allocation::default(), least: 0.1, round_to: 1, rounds: 5 }
+        Self { budget: Budget::MultiplyAdds(0.5), allocation: Allocation::default(), least: 0.1, round_to: 8, rounds: 5 }
     }
 }
 
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(uniform.sequence(&spans, &importance, &[0.1, 1.0]), [0, 1, 0, 1, 0, 1]);
         let alone = Rules { allocation: Allocation::Importance, ..rules.clone() };
         assert_eq!(alone.sequence(&spans, &importance, &[0.1, 1.0]), [1, 0, 0, 1, 0, 1]);
-        let rounded = Rules { round_to: 8, least: 0.25, ..rules };
+        let rounded = Rules { least: 0.25, ..rules };
         assert_eq!([0, 1, 8, 9, 20, 32].map(|out| rounded.allowed(32, out, 32)), [0, 0, 8, 8, 16, 24]);
         assert_eq!((rounded.allowed(5, 4, 5), rounded.allowed(16, 16, 48)), (0, 0));
     }

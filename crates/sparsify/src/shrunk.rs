@@ -3,7 +3,7 @@
 use lyceum_core::{Result, Seed, interrupt, range};
 use lyceum_train::{
     Net, ParamSpace, cpu,
-    graph::{Cost, Unit},
+    graph::{Cost, Graph, Unit},
 };
 use ndarray::ArrayView2;
 
@@ -22,6 +22,8 @@ pub struct Shrunk {
     pub kept: Vec<Kept>,
     /// What the whole network costs.
     pub whole: Cost,
+    /// Of each round, which units of the network before it are left.
+    pub left: Vec<Vec<bool>>,
     /// Of each round, the network after it, and that before it with 0 in the weights that read a lost unit: both give the same.
     rounds: Vec<[Net; 2]>,
 }
@@ -44,27 +46,29 @@ pub struct Kept {
 /// A network without units, a budget that cannot be met, and what `importance` says.
 pub fn shrink(net: &Net, rules: &Rules, mut importance: impl FnMut(&Net) -> Result<Importance>) -> Result<Shrunk> {
     range::check(rules)?;
-    let count = |net: &Net| net.graph().dependencies().iter().map(|group| group.units.len()).collect::<Vec<_>>();
-    let (units, cost, meter) = (count(net), net.graph().cost(), Meter::new(rules.budget, net.graph())?);
-    let mut shrunk = Shrunk { net: net.clone(), kept: Vec::new(), whole: cost, rounds: Vec::new() };
+    let (units, meter) = (counts(net.graph()), Meter::new(rules.budget, net.graph())?);
+    let mut left = Vec::new();
+    let mut now = net.clone();
     for round in 1..=rules.rounds {
         interrupt::check()?;
         let share = meter.share().powf(round as f64 / rules.rounds as f64);
-        let parts = Parts::of(shrunk.net.graph(), false);
-        let own = importance(&shrunk.net)?.concat();
-        let left = rules.choose(&parts, &own, &Whole { meter: &meter, units: &units, share })?;
-        let out: Vec<&Unit> = parts.units().zip(&left).filter(|(_, left)| !**left).map(|(unit, _)| unit).collect();
-        if out.is_empty() {
-            continue;
-        }
-        let [net, masked] = without(&shrunk.net, &out)?;
-        shrunk.rounds.push([net.clone(), masked]);
-        shrunk.net = net;
+        let parts = Parts::of(now.graph(), false);
+        let own = rules.choose(&parts, &importance(&now)?.concat(), &Whole { meter: &meter, units: &units, share })?;
+        now = taken_out(&now, &own)?.map_or(now, |[net, _]| net);
+        left.push(own);
     }
-    let left = count(&shrunk.net);
-    let names = net.graph().dependencies().into_iter().map(|group| group.name);
-    shrunk.kept = names.zip(units.into_iter().zip(left)).map(|(name, (units, left))| Kept { name, units, left }).collect();
-    Ok(shrunk)
+    Shrunk::of(net, left)
+}
+
+fn counts(graph: &Graph) -> Vec<usize> {
+    graph.dependencies().iter().map(|group| group.units.len()).collect()
+}
+
+/// The network with the units that are left, and with 0 in the weights that read the others; nothing if all are.
+fn taken_out(net: &Net, left: &[bool]) -> Result<Option<[Net; 2]>> {
+    let parts = Parts::of(net.graph(), false);
+    let out: Vec<&Unit> = parts.units().zip(left).filter(|(_, left)| !**left).map(|(unit, _)| unit).collect();
+    if out.is_empty() { Ok(None) } else { without(net, &out).map(Some) }
 }
 
 /// The network without these units of its dependencies, and with 0 in the weights that read them.
@@ -87,6 +91,25 @@ pub fn without(net: &Net, units: &[&Unit]) -> Result<[Net; 2]> {
 }
 
 impl Shrunk {
+    /// A network with the units that are left after each round.
+    ///
+    /// # Errors
+    ///
+    /// As [`without`].
+    pub fn of(net: &Net, left: Vec<Vec<bool>>) -> Result<Self> {
+        let mut shrunk = Self { net: net.clone(), kept: Vec::new(), whole: net.graph().cost(), rounds: Vec::new(), left };
+        for left in &shrunk.left {
+            if let Some([net, masked]) = taken_out(&shrunk.net, left)? {
+                shrunk.rounds.push([net.clone(), masked]);
+                shrunk.net = net;
+            }
+        }
+        let names = net.graph().dependencies().into_iter().map(|group| group.name);
+        let counts = counts(net.graph()).into_iter().zip(counts(shrunk.net.graph()));
+        shrunk.kept = names.zip(counts).map(|(name, (units, left))| Kept { name, units, left }).collect();
+        Ok(shrunk)
+    }
+
     /// The certificate of removal: how far what a network gives for examples is, after a round, from what the one before it gives with 0 in the
     /// weights that read a lost unit, at most, of the largest number.
     ///

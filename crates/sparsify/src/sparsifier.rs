@@ -196,7 +196,15 @@ impl Sparsifier {
         match &self.config.method {
             Method::Grow(growth) => {
                 if let Some(gates) = &self.gates {
-                    return Ok(self.enough(gates.draw(self.seed, round.number), &gates.scores));
+                    if !growth.sampled {
+                        return Ok(self.part.on.clone());
+                    }
+                    let drawn = gates.draw(self.seed, round.number);
+                    if growth.on_schedule {
+                        let share = self.meter.share();
+                        return self.within(&drawn, Allocation::Importance, self.allowed(round.number, until, share));
+                    }
+                    return Ok(self.enough(drawn.iter().map(|drawn| *drawn > 0.0).collect(), &gates.scores));
                 }
                 let seeded = self.seeded(growth.seed);
                 let gates = Gates::new(growth.clone(), until, &seeded);
@@ -207,11 +215,21 @@ impl Sparsifier {
             Method::Random { from } => {
                 let target = self.meter.share();
                 let share = from + (target - from) * round.number as f64 / until.max(1) as f64;
-                self.within(&self.random(), Allocation::Uniform, share.min(target))
+                // Not less than the rules leave.
+                let least = self.enough(vec![false; self.parts.len()], &vec![0.0; self.parts.len()]);
+                let least = self.meter.used(&self.parts.reduced(&least)?.0)?;
+                self.within(&self.random(), Allocation::Uniform, share.max(least).min(target))
             }
             Method::Narrow => self.narrow(),
             Method::Prune(_) | Method::Slimming { .. } => Ok(vec![true; self.parts.len()]),
         }
+    }
+
+    /// The share that a round may use: from what the first one has used (`used`, where there was none before) to the budget.
+    fn allowed(&self, round: usize, until: usize, used: f64) -> f64 {
+        let share = self.meter.share();
+        let first = self.stages.first().map_or(used, |stage| stage.used).min(share);
+        first + (share - first) * round as f64 / until.max(1) as f64
     }
 
     fn random(&self) -> Vec<f64> {
@@ -269,7 +287,7 @@ impl Sparsifier {
     /// Numbers of the part's vector times their gates.
     fn multiplied(&self, mut numbers: Vec<f32>) -> Vec<f32> {
         if let Some(gates) = &self.gates {
-            let values: Vec<f32> = (0..gates.scores.len()).map(|gate| gates.value(gate)).collect();
+            let values = gates.values();
             self.gated.iter().for_each(|gated| gated.multiply(&mut numbers, &values));
         }
         numbers
@@ -278,7 +296,7 @@ impl Sparsifier {
     /// Puts the gates into the weights behind them.
     fn fold(&self, whole: &mut Whole) {
         let Some(gates) = &self.gates else { return };
-        let values: Vec<f32> = (0..gates.scores.len()).map(|gate| gates.value(gate)).collect();
+        let values = gates.values();
         let mut numbers = vec![1.0; whole.space.dimension()];
         self.gate_of.iter().for_each(|gate_of| Gated::new(gate_of.iter().copied()).multiply(&mut numbers, &values));
         for (info, array) in whole.space.params().iter().zip(&mut whole.arrays) {
@@ -361,37 +379,39 @@ impl Structure for Sparsifier {
             let part = if on == self.part.on { None } else { Some(Part::new(&self.parts, on, &self.whole.space)?) };
             self.part = part.unwrap_or_else(|| self.part.clone());
             let used = self.meter.used(self.part.net.graph())?;
+            let allowed = self.allowed(round.number + 1, until, used);
             self.importance.fill(0.0);
             if round.number >= until {
-                let mut whole = self.whole.clone();
-                self.fold(&mut whole);
-                self.whole = whole;
+                // Gates are hard: what is left counts whole.
                 (self.settled, self.gates) = (true, None);
             }
             if let Some(gates) = &mut self.gates {
-                gates.begin(&self.part.on, used, self.meter.share());
+                gates.begin(&self.part.on, used, allowed, round.steps);
             }
             self.place()?;
         }
         let graph = self.part.net.graph();
         let spans = self.parts.spans();
         let units = spans.into_iter().map(|span| self.part.on[span].iter().filter(|on| **on).count()).collect();
-        self.stages.push(Stage { cost: graph.cost(), used: self.meter.counted(graph.cost()), units });
+        let used = self.meter.counted(graph.cost());
+        self.stages.push(Stage { cost: graph.cost(), used, units });
         Ok((self.part.net.clone(), self.whole.saved(&self.part, now)))
     }
 
     fn hardened(&self, model: &[Array]) -> Result<(Net, bool)> {
         let load = |part: &Part, arrays: &[Array]| ParamSpace::of(&part.net).load(part.net.clone(), arrays);
-        if self.settled || self.gates.is_none() {
+        if self.gates.is_none() {
             return Ok((load(&self.part, model)?, false));
         }
         let mut whole = self.whole.clone();
         whole.absorb_model(&self.part, model);
         self.fold(&mut whole);
         let on = self.hard();
-        let is_other = on != self.part.on;
+        if on == self.part.on {
+            return Ok((load(&self.part, &whole.model(&self.part))?, false));
+        }
         let part = Part::new(&self.parts, on, &whole.space)?;
-        Ok((load(&part, &whole.model(&part))?, is_other))
+        Ok((load(&part, &whole.model(&part))?, true))
     }
 
     fn kept(&self) -> Vec<f32> {
@@ -436,7 +456,8 @@ impl Structure for Sparsifier {
         let named = |prefix: &str, array: &Array| Array { name: format!("{prefix}/{}", array.name), ..array.clone() };
         let mut state = State::default();
         state.arrays.extend(self.whole.arrays.iter().map(|array| named("model", array)));
-        let vectors = self.whole.vectors.iter().map(|(name, values)| Array::new(format!("vector/{name}"), vec![values.len()], values.clone()));
+        let vectors =
+            self.whole.vectors.iter().map(|(name, values)| Array::new(format!("vector/{name}"), vec![values.len()], values.clone()));
         state.arrays.extend(vectors);
         let on: Vec<f64> = self.part.on.iter().map(|on| f64::from(u8::from(*on))).collect();
         let stages = self.stages.iter().flat_map(|stage| stage.units.iter().map(|count| *count as f64));
@@ -449,7 +470,7 @@ impl Structure for Sparsifier {
         state = state.with_numbers("costs", &costs.collect::<Vec<_>>());
         if let Some(gates) = &self.gates {
             state = state.with_numbers("scores", &gates.scores).with_numbers("counts", &gates.counts);
-            state = state.with_numbers("gates", &[gates.pressure, gates.rounds() as f64]);
+            state = state.with_numbers("gates", &gates.numbers());
         }
         state
     }
@@ -471,8 +492,8 @@ impl Structure for Sparsifier {
         self.importance = state.numbers("importance");
         self.settled = state.numbers("settled") == [1.0];
         let (scores, counts) = (state.numbers("scores"), state.numbers("counts"));
-        if let (Method::Grow(growth), [pressure, rounds]) = (&self.config.method, state.numbers("gates").as_slice()) {
-            self.gates = Some(Gates::restored(growth.clone(), *rounds as usize, *pressure, scores, counts));
+        if let (Method::Grow(growth), Ok(numbers)) = (&self.config.method, state.numbers("gates").try_into()) {
+            self.gates = Some(Gates::restored(growth.clone(), numbers, scores, counts));
         }
         let (costs, counts) = (state.numbers("costs"), state.numbers("stages"));
         let groups = self.parts.groups.len() + self.parts.branches.len();

@@ -4,7 +4,7 @@
 
 use lyceum_core::Seed;
 use lyceum_data::{Cache, Examples, Extent, prepare::DataConfig};
-use lyceum_sparsify::{Allocation, Budget, Criterion, Rules, shrink};
+use lyceum_sparsify::{Allocation, Budget, Criterion, Meter, Rules, shrink};
 use lyceum_train::{
     ModelConfig, Net, Plain, TrainConfig, Trainer, WeightDecay, cpu, evaluate,
     graph::{Graph, Shape},
@@ -63,8 +63,9 @@ fn budgets_are_met_and_removal_is_exact() {
             {
                 let rules = Rules { budget, allocation, least: 0.05, rounds: if is_deep { 1 } else { 2 }, ..Rules::default() };
                 let small = shrink(&net, &rules, importance).unwrap_or_else(|error| panic!("{name}, {criterion:?}: {error}"));
-                let used = budget.used(small.net.graph().cost(), small.whole);
-                assert!(used <= budget.share() && used > 0.5 * budget.share(), "{name}, {criterion:?}: {used}");
+                let meter = Meter::new(budget, net.graph()).unwrap();
+                let (used, share) = (meter.used(small.net.graph()).unwrap(), meter.share());
+                assert!(used <= share && used > 0.5 * share, "{name}, {criterion:?}: {used}");
                 let deviation = small.deviation(examples.inputs.array().view()).unwrap();
                 assert!(deviation < 1e-5, "{name}, {criterion:?}: {deviation}");
                 assert!(small.kept.iter().all(|group| group.left > 0 && group.left <= group.units), "{name}: {:?}", small.kept);

@@ -8,8 +8,7 @@ use lyceum_kernels::vector;
 
 use crate::{
     Gating, GradientCombiner, GradientEstimator, GradientTransform, Group, ModelOracle, Objective, OptimizerConfig, ParamSpace, State, Sum,
-    Vector, WeightDecay,
-    cpu,
+    Vector, WeightDecay, cpu,
     groups::{self, Rules},
     schedule::Rate,
     transform::L2,

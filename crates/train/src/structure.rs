@@ -61,6 +61,8 @@ pub struct Round {
     pub number: usize,
     /// How many there are.
     pub count: usize,
+    /// Steps of a round.
+    pub steps: usize,
 }
 
 /// What was trained in a round.

@@ -369,7 +369,7 @@ impl Trainer {
             interrupt::check()?;
             let start = Instant::now();
             if self.progress.within == 0 {
-                self.restructure()?;
+                self.restructure(order.len())?;
             }
             let mut batch = self.batch(train, positions, &device)?;
             if self.weights.is_some() || class_weights.is_some() {
@@ -403,9 +403,10 @@ impl Trainer {
     }
 
     /// The network of the next round, with what was learnt so far.
-    fn restructure(&mut self) -> Result<()> {
+    fn restructure(&mut self, examples: usize) -> Result<()> {
         let Some(structure) = &mut self.structure else { return Ok(()) };
-        let round = Round { number: self.progress.epoch, count: self.config.epochs };
+        let steps = examples.div_ceil(self.config.batch_size);
+        let round = Round { number: self.progress.epoch, count: self.config.epochs, steps };
         let (net, saved) = structure.next(round, self.pipeline.save())?;
         self.pipeline.exchange(net, saved)
     }

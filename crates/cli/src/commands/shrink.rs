@@ -25,8 +25,8 @@ pub(crate) struct Shrink {
     /// The network: a run with one arm, the folder of an arm, or an ONNX file
     model: PathBuf,
 
-    /// What it may cost, of what it costs now: flops=SHARE or parameters=SHARE
-    #[arg(long, value_name = "WHAT=SHARE")]
+    /// What it may cost: flops=SHARE or parameters=SHARE of what it costs now, or ms=MILLISECONDS for one example on this machine
+    #[arg(long, value_name = "WHAT=NUMBER")]
     budget: String,
 
     /// Labelled examples: the name of a data set, or a folder, .npz, .csv, .parquet or .jsonl file of your own; if absent those of the run that
