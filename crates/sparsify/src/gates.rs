@@ -53,7 +53,7 @@ pub struct Growth {
 impl Default for Growth {
     fn default() -> Self {
         Self {
-            seed: 0.25,
+            seed: 0.5,
             score: 0.3,
             temperature: 10.0,
             sharpening: 10.0,

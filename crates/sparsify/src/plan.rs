@@ -20,14 +20,21 @@ pub struct Rules {
     #[serde(with = "range::Fraction")]
     pub least: f64,
     /// The units that are left of a group are a multiple of this, unless all are: what the registers of a processor hold is not slower than a part
-    /// of it.
-    #[serde(with = "range::AtLeastOne")]
-    pub round_to: usize,
+    /// of it. If absent, 8 of groups of 32 and more, else 1.
+    #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
+    pub round_to: Option<usize>,
     /// The number of rounds in which units are taken out; importance is measured again in each, as the units that are left matter
     /// more.
     #[serde(with = "range::AtLeastOne")]
     pub rounds: usize,
 }
+
+/// Of groups of so many units a multiple of what a register holds is kept, where nothing else is said.
+const LARGE: usize = 32;
+const REGISTER: usize = 8;
+
+/// The share of what is allowed that is used in any case, if units are small enough.
+const NEAR: f64 = 0.98;
 
 /// What there was before anything was taken out, and how far a round goes.
 pub(crate) struct Whole<'a> {
@@ -40,7 +47,7 @@ pub(crate) struct Whole<'a> {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { budget: Budget::MultiplyAdds(0.5), allocation: Allocation::default(), least: 0.1, round_to: 8, rounds: 5 }
+        Self { budget: Budget::MultiplyAdds(0.5), allocation: Allocation::default(), least: 0.1, round_to: None, rounds: 5 }
     }
 }
 
@@ -80,9 +87,12 @@ impl Rules {
         };
         let savings: Vec<f64> = spans.iter().map(saving).collect::<Result<_>>()?;
         let sequence = self.sequence(&spans, importance, &savings);
-        let left = |count: usize| -> Vec<bool> {
+        let outs = |count: usize| {
             let mut out = vec![0_usize; spans.len()];
             sequence[..count].iter().for_each(|group| out[*group] += 1);
+            out
+        };
+        let left = |out: &[usize]| -> Vec<bool> {
             let mut on = vec![true; parts.len()];
             for (number, (span, order)) in spans.iter().zip(&orders).enumerate() {
                 let lost = whole.units.get(number).map_or(out[number], |were| self.allowed(span.len(), out[number], *were));
@@ -90,15 +100,16 @@ impl Rules {
             }
             on
         };
-        let used = |count: usize| -> Result<f64> { whole.meter.used(&parts.reduced(&left(count))?.0) };
-        if used(0)? <= whole.share {
-            return Ok(left(0));
+        let used = |out: &[usize]| -> Result<f64> { whole.meter.used(&parts.reduced(&left(out))?.0) };
+        if used(&outs(0))? <= whole.share {
+            return Ok(left(&outs(0)));
         }
         // What is used falls with every unit.
         let (mut too_few, mut enough) = (0, sequence.len());
-        let lowest = used(enough)?;
+        let lowest = used(&outs(enough))?;
         if lowest > whole.share {
-            let rules = format!("with least = {} and round_to = {}", self.least, self.round_to);
+            let round_to = self.round_to.map_or_else(String::new, |round_to| format!(" and round_to = {round_to}"));
+            let rules = format!("with least = {}{round_to}", self.least);
             let allowed = match (lowest * 1e3).ceil() / 1e3 {
                 all if all >= 1.0 => format!("none: nothing can be taken out {rules}"),
                 least => format!("{least} or more of this network, {rules}"),
@@ -107,9 +118,25 @@ impl Rules {
         }
         while enough - too_few > 1 {
             let middle = usize::midpoint(too_few, enough);
-            if used(middle)? <= whole.share { enough = middle } else { too_few = middle }
+            if used(&outs(middle))? <= whole.share { enough = middle } else { too_few = middle }
         }
-        Ok(left(enough))
+        // Where one that uses much was the last to go, others that use less have room.
+        let mut out = outs(enough);
+        let mut tried = vec![false; spans.len()];
+        let is_near = |out: &[usize]| used(out).map(|used| used > NEAR * whole.share);
+        for group in sequence[..enough].iter().rev() {
+            if is_near(&out)? {
+                break;
+            }
+            while !std::mem::replace(&mut tried[*group], true) && out[*group] > 0 {
+                let mut fewer = out.clone();
+                fewer[*group] -= self.round_to.unwrap_or(1).min(out[*group]);
+                if used(&fewer)? <= whole.share {
+                    (out, tried[*group]) = (fewer, false);
+                }
+            }
+        }
+        Ok(left(&out))
     }
 
     /// The groups in the order in which they lose a unit.
@@ -133,7 +160,8 @@ impl Rules {
     pub(crate) fn allowed(&self, units: usize, out: usize, were: usize) -> usize {
         // A unit that is all there is belongs to no group: two stay, so that groups are the same in every round.
         let least = ((self.least * were as f64).ceil() as usize).max(2);
-        let kept = (units - out).max(least).next_multiple_of(self.round_to);
+        let round_to = self.round_to.unwrap_or(if were < LARGE { 1 } else { REGISTER });
+        let kept = (units - out).max(least).next_multiple_of(round_to);
         units.saturating_sub(kept)
     }
 }
@@ -161,6 +189,8 @@ mod tests {
         assert_eq!(alone.sequence(&spans, &importance, &[0.1, 1.0]), [1, 0, 0, 1, 0, 1]);
         let rounded = Rules { least: 0.25, ..rules };
         assert_eq!([0, 1, 8, 9, 20, 32].map(|out| rounded.allowed(32, out, 32)), [0, 0, 8, 8, 16, 24]);
-        assert_eq!((rounded.allowed(5, 4, 5), rounded.allowed(16, 16, 48)), (0, 0));
+        assert_eq!((rounded.allowed(5, 4, 5), rounded.allowed(16, 16, 48), rounded.allowed(16, 5, 16)), (3, 0, 5));
+        let given = Rules { round_to: Some(8), ..rounded };
+        assert_eq!((given.allowed(5, 4, 5), given.allowed(16, 5, 16)), (0, 0));
     }
 }

@@ -37,9 +37,9 @@ pub struct SparsifyConfig {
     #[serde(with = "range::Fraction")]
     pub least: f64,
     /// The units that are there of a group are a multiple of this, unless all are: what the registers of a processor hold is not slower than a
-    /// part of it.
-    #[serde(with = "range::AtLeastOne")]
-    pub round_to: usize,
+    /// part of it. If absent, 8 of groups of 32 and more, else 1.
+    #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
+    pub round_to: Option<usize>,
     /// Whether branches beside shortcuts may be taken out as wholes.
     pub branches: bool,
 }
@@ -82,9 +82,9 @@ impl Default for SparsifyConfig {
         Self {
             budget: Budget::MultiplyAdds(0.5),
             method: Method::Grow(Growth::default()),
-            settle: 0.5,
+            settle: 0.4,
             least: 0.1,
-            round_to: 8,
+            round_to: None,
             branches: false,
         }
     }

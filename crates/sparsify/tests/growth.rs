@@ -139,9 +139,9 @@ fn slopes_of_gates_are_those_of_the_weights_behind_them() {
                 places.iter().for_each(|place| scaled[*place] *= m);
                 loss(&vector::from_vec(scaled, &cpu())).0
             };
-            let step = 2e-2;
+            let step = 5e-3;
             let numeric = (at(1.0 + step) - at(1.0 - step)) / f64::from(2.0 * step);
-            assert!((slope - numeric).abs() < 0.03 * numeric.abs() + 2e-4, "{model}: {slope} {numeric}");
+            assert!((slope - numeric).abs() < 0.05 * numeric.abs() + 5e-4, "{model}: {slope} {numeric}");
         }
     }
 }
@@ -151,7 +151,7 @@ fn digits() -> lyceum_data::prepare::Prepared {
 }
 
 fn trainer(config: SparsifyConfig, model: &str, data: &lyceum_data::prepare::Prepared) -> Trainer {
-    let training = TrainConfig { epochs: 8, learning_rate: 0.1, weight_decay: Some(WeightDecay::InLoss(1e-4)), ..TrainConfig::default() };
+    let training = TrainConfig { epochs: 14, learning_rate: 0.1, weight_decay: Some(WeightDecay::InLoss(1e-4)), ..TrainConfig::default() };
     let model = toml::from_str::<Recipe>(&format!("model = {{ {model} }}")).unwrap().model;
     let net = model.init(data.extent, 10, Seed::new(3), &cpu()).unwrap();
     let trainer = Trainer::new(training, net, 10, Box::new(Plain), Seed::new(2)).unwrap();
@@ -172,15 +172,16 @@ fn every_method_meets_its_budget_and_removal_is_exact() {
     ];
     for (number, method) in methods.into_iter().enumerate() {
         let budget = if number % 2 == 0 { Budget::MultiplyAdds(0.5) } else { Budget::Parameters(0.5) };
-        let config = SparsifyConfig { budget, method: method.clone(), round_to: 1, branches: number < 4, ..SparsifyConfig::default() };
+        let config =
+            SparsifyConfig { budget, method: method.clone(), round_to: Some(1), branches: number < 4, ..SparsifyConfig::default() };
         let mut trainer = trainer(config, "resnet = { widths = [8, 16], blocks = 1 }", &data);
         trainer.run_epochs(&data.train).unwrap();
         let (net, structure) = (trainer.model(), trainer.structure().unwrap());
         let stages = structure.stages();
-        assert_eq!(stages.len(), 8);
-        let last = &stages[7];
+        assert_eq!(stages.len(), 14);
+        let last = &stages[13];
         assert!(net.graph().cost() == last.cost && last.used <= 0.5 && last.used > 0.44, "{method:?}: {}", last.used);
-        assert!(stages[4..].iter().all(|stage| stage == last), "{method:?}: settled");
+        assert!(stages[6..].iter().all(|stage| stage == last), "{method:?}: settled");
         let deviation = structure.deviation(net, data.test.inputs.array().view()).unwrap();
         assert!(deviation < 1e-5, "{method:?}: {deviation}");
         let accuracy = evaluate(net, &data.test).unwrap().accuracy;
@@ -193,7 +194,7 @@ fn every_method_meets_its_budget_and_removal_is_exact() {
 fn what_was_learnt_is_kept() {
     let net = net("cnn = { channels = [16, 16], hidden = 16 }", IMAGES);
     let space = ParamSpace::of(&net);
-    let config = SparsifyConfig { round_to: 1, settle: 0.9, ..SparsifyConfig::default() };
+    let config = SparsifyConfig { round_to: Some(1), settle: 0.9, ..SparsifyConfig::default() };
     let mut sparsifier = Sparsifier::new(config, &net, Seed::new(5)).unwrap();
     let of = |space: &ParamSpace, net: &Net, momentum: Vec<f32>| Saved {
         model: space.arrays(net),
@@ -221,7 +222,7 @@ fn what_was_learnt_is_kept() {
         // Saved and restored it is the same.
         let state = sparsifier.state();
         let mut other =
-            Sparsifier::new(SparsifyConfig { round_to: 1, settle: 0.9, ..SparsifyConfig::default() }, &net, Seed::new(5)).unwrap();
+            Sparsifier::new(SparsifyConfig { round_to: Some(1), settle: 0.9, ..SparsifyConfig::default() }, &net, Seed::new(5)).unwrap();
         assert_eq!(other.restore(&state).unwrap().graph(), part.graph());
         assert!(other.state() == state && other.stages() == sparsifier.stages());
     }

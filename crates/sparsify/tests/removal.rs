@@ -79,7 +79,7 @@ fn rounded_groups_and_budgets_that_cannot_be_met() {
     let extent = Extent { channels: 1, height: 1, width: 30 };
     let net = ModelConfig::Mlp { hidden: vec![64, 48], dropout: 0.0 }.init(extent, 10, Seed::new(0), &cpu()).unwrap();
     let importance = |net: &Net| Criterion::L1.importance(net, None, Seed::new(0));
-    let small = shrink(&net, &Rules { round_to: 16, ..Rules::default() }, importance).unwrap();
+    let small = shrink(&net, &Rules { round_to: Some(16), ..Rules::default() }, importance).unwrap();
     assert!(small.kept.iter().all(|group| group.left % 16 == 0), "{:?}", small.kept);
     let error = shrink(&net, &Rules { budget: Budget::Parameters(0.01), least: 0.5, ..Rules::default() }, importance).unwrap_err();
     assert!(error.exit_code() == 2 && error.to_string().contains("least = 0.5"), "{error}");

@@ -163,12 +163,15 @@ impl Channels {
         counts.iter().any(|(value, count)| *count == self.starts[value + 1] - self.starts[*value])
     }
 
-    /// Whether these are the channels of one unit that can be taken out.
-    pub(super) fn is_unit(&self, atoms: &[usize]) -> bool {
-        let [first, ..] = atoms else { return false };
-        let Some(&root) = self.root.get(*first) else { return false };
-        let own = self.root.iter().enumerate().filter(|(_, other)| **other == root).map(|(atom, _)| atom);
-        own.eq(atoms.iter().copied()) && !self.fixed[root] && !self.is_whole(atoms)
+    /// Whether each of these sets is all channels of one unit that can be taken out.
+    pub(super) fn are_units<'a>(&self, mut sets: impl Iterator<Item = &'a [usize]>) -> bool {
+        let mut sizes = vec![0_usize; self.root.len()];
+        self.root.iter().for_each(|root| sizes[*root] += 1);
+        sets.all(|atoms| {
+            let Some(&root) = atoms.first().and_then(|first| self.root.get(*first)) else { return false };
+            let tied = atoms.len() == sizes[root] && atoms.iter().all(|atom| self.root.get(*atom) == Some(&root));
+            tied && !self.fixed[root] && !self.is_whole(atoms)
+        })
     }
 
     fn find(&mut self, atom: usize) -> usize {

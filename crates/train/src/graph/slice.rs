@@ -19,7 +19,7 @@ impl Graph {
     /// Units of another network, and so many that nothing is left of a value.
     pub fn without(&self, units: &[&Unit]) -> Result<(Self, Slices)> {
         let channels = Channels::of(self);
-        if !units.iter().all(|unit| channels.is_unit(&unit.atoms)) {
+        if !channels.are_units(units.iter().map(|unit| unit.atoms.as_slice())) {
             return Err(Error::invalid("the units to take out", "some of another network", "those of its own dependencies"));
         }
         let roots: HashSet<usize> = units.iter().flat_map(|unit| &unit.atoms).map(|atom| channels.root[*atom]).collect();
