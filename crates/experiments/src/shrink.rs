@@ -169,13 +169,12 @@ impl Work<'_> {
         let rules = Rules { allocation: arm.allocation.unwrap_or(rules.allocation), ..rules.clone() };
         // A run that goes on has what it had, also where time was measured.
         let file = part.folder().join("left.json");
-        let shrunk = match read_json(&file)? {
-            Some(left) => Shrunk::of(&self.whole, left)?,
-            None => {
-                let shrunk = shrink(&self.whole, &rules, |net| arm.criterion.importance(net, Some(&self.data.train), run.seed()))?;
-                write_json(&file, &shrunk.left)?;
-                shrunk
-            }
+        let shrunk = if let Some(left) = read_json(&file)? {
+            Shrunk::of(&self.whole, left)?
+        } else {
+            let shrunk = shrink(&self.whole, &rules, |net| arm.criterion.importance(net, Some(&self.data.train), run.seed()))?;
+            write_json(&file, &shrunk.left)?;
+            shrunk
         };
         let before = evaluate(&shrunk.net, &self.data.test)?;
         let classes = self.data.classes.len();

@@ -54,9 +54,9 @@ impl Default for Growth {
     fn default() -> Self {
         Self {
             seed: 0.5,
-            score: 0.3,
-            temperature: 10.0,
-            sharpening: 10.0,
+            score: 0.1,
+            temperature: 3.0,
+            sharpening: 30.0,
             separate: true,
             sampled: true,
             on_schedule: true,
@@ -157,8 +157,8 @@ impl Gates {
         let rate = self.growth.learning_rate * relative_rate / self.steps;
         let present = slopes.iter().filter(|slope| **slope != 0.0).count().max(1);
         let unit = (slopes.iter().map(|slope| slope * slope).sum::<f64>() / present as f64).sqrt().max(f64::MIN_POSITIVE);
-        for gate in 0..self.scores.len() {
-            let gradient = Growth::score_gradient(self.scores[gate], self.beta(gate), slopes[gate] / unit, self.pressure);
+        for (gate, slope) in slopes.iter().enumerate() {
+            let gradient = Growth::score_gradient(self.scores[gate], self.beta(gate), slope / unit, self.pressure);
             self.scores[gate] = (self.scores[gate] - rate * gradient).clamp(-MOST, MOST);
         }
     }
@@ -254,7 +254,7 @@ mod tests {
         let mut gates = Gates::new(Growth::default(), 10, &[true, true]);
         gates.begin(&[true, false], 1.0, 0.5, 10);
         gates.step(&[-1.0, 0.0], 1.0);
-        assert!(gates.scores[0] > 0.3 && gates.scores[1] < 0.3, "{:?}", gates.scores);
+        assert!(gates.scores[0] > 0.1 && gates.scores[1] < 0.1, "{:?}", gates.scores);
         assert_eq!(gates.counts, [1.0, 0.0]);
     }
 

@@ -152,7 +152,7 @@ impl Sparsifier {
         }
         // A budget that cannot be met is refused before anything is trained.
         sparsifier.within(&vec![1.0; sparsifier.parts.len()], Allocation::Uniform, sparsifier.meter.share())?;
-        sparsifier.place()?;
+        sparsifier.place();
         Ok(sparsifier)
     }
 
@@ -268,7 +268,7 @@ impl Sparsifier {
     }
 
     /// The part's gates and scales, by its vector.
-    fn place(&mut self) -> Result<()> {
+    fn place(&mut self) {
         self.gated = [0, 1].map(|which| Gated::new(self.part.places.iter().map(|place| self.gate_of[which][*place])));
         self.factors = self.gates.is_some().then(|| vector::from_vec(self.multiplied(vec![1.0; self.part.places.len()]), &cpu()));
         self.scales = Vec::new();
@@ -281,7 +281,6 @@ impl Sparsifier {
             let scales = space.params().iter().filter(|info| is_scale(&info.name)).filter_map(|info| info.range.clone());
             self.scales = scales.flatten().collect();
         }
-        Ok(())
     }
 
     /// Numbers of the part's vector times their gates.
@@ -388,7 +387,7 @@ impl Structure for Sparsifier {
             if let Some(gates) = &mut self.gates {
                 gates.begin(&self.part.on, used, allowed, round.steps);
             }
-            self.place()?;
+            self.place();
         }
         let graph = self.part.net.graph();
         let spans = self.parts.spans();
@@ -504,7 +503,7 @@ impl Structure for Sparsifier {
             Stage { cost, used, units: units.iter().map(|count| *count as usize).collect() }
         };
         self.stages = costs.as_chunks::<4>().0.iter().zip(counts.chunks(groups)).map(stage).collect();
-        self.place()?;
+        self.place();
         Ok(self.part.net.clone())
     }
 }

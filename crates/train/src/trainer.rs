@@ -465,16 +465,13 @@ impl Trainer {
             // One task: nothing is combined.
             combiner: State::default(),
         };
-        match &mut self.structure {
-            Some(structure) => {
-                let net = structure.restore(&State { arrays: arrays("structure")?, ..State::default() })?;
-                self.pipeline.exchange(net, saved)?;
-                self.model = structure.hardened(&self.pipeline.save().model)?.0;
-            }
-            None => {
-                self.pipeline.restore(saved)?;
-                self.model = self.pipeline.model();
-            }
+        if let Some(structure) = &mut self.structure {
+            let net = structure.restore(&State { arrays: arrays("structure")?, ..State::default() })?;
+            self.pipeline.exchange(net, saved)?;
+            self.model = structure.hardened(&self.pipeline.save().model)?.0;
+        } else {
+            self.pipeline.restore(saved)?;
+            self.model = self.pipeline.model();
         }
         Ok(())
     }
