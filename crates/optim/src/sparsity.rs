@@ -58,7 +58,7 @@ pub fn blocks(arms: &[TrainedArm]) -> Vec<Block> {
     let Some(whole) = arms.iter().find_map(|arm| Some(arm.sparsity.as_ref()?.whole)) else { return Vec::new() };
     let text = "Multiply-adds of inference are those of the network that is left, of training the mean over the epochs; both of the whole \
                 network's. Deviation verifies removal: how far the logits of the network that is left are from those of the whole one with \
-                0 in the weights that read what is not there, at most, of the largest. Seconds are those of training steps, on this machine.";
+                0 in the weights that read what is not there, at most, of the largest. Seconds are those of training steps on this machine, since the run was started or resumed.";
     let mut table = Table::new(["", "test accuracy", "multiply-adds", "parameters", "of training", "seconds", "deviation"]);
     for arm in arms {
         let [inference, training] = shares(arm, whole);

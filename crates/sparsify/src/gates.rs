@@ -54,14 +54,14 @@ impl Default for Growth {
     fn default() -> Self {
         Self {
             seed: 0.5,
-            score: 0.1,
-            temperature: 3.0,
-            sharpening: 30.0,
+            score: 0.3,
+            temperature: 10.0,
+            sharpening: 10.0,
             separate: true,
             sampled: true,
             on_schedule: true,
             penalty: 0.5,
-            learning_rate: 1.5,
+            learning_rate: 0.5,
         }
     }
 }
@@ -254,7 +254,7 @@ mod tests {
         let mut gates = Gates::new(Growth::default(), 10, &[true, true]);
         gates.begin(&[true, false], 1.0, 0.5, 10);
         gates.step(&[-1.0, 0.0], 1.0);
-        assert!(gates.scores[0] > 0.1 && gates.scores[1] < 0.1, "{:?}", gates.scores);
+        assert!(gates.scores[0] > 0.3 && gates.scores[1] < 0.3, "{:?}", gates.scores);
         assert_eq!(gates.counts, [1.0, 0.0]);
     }
 

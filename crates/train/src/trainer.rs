@@ -137,6 +137,8 @@ pub struct Trainer {
     weights: Option<Vec<f32>>,
     pictures: Option<Extent>,
     progress: TrainingState,
+    /// Time in steps and between rounds. No part of a checkpoint, which is the same on every machine.
+    seconds: f64,
     best: Vec<Array>,
 }
 
@@ -151,9 +153,6 @@ struct TrainingState {
     sum: f64,
     step: u64,
     evaluations: f64,
-    /// Time in steps and between rounds.
-    #[serde(default)]
-    seconds: f64,
     best_epoch: usize,
     /// Accuracy, or the loss with its sign turned.
     #[serde(rename = "best_accuracy")]
@@ -208,6 +207,7 @@ impl Trainer {
             weights: None,
             pictures,
             progress,
+            seconds: 0.0,
             best: Vec::new(),
         })
     }
@@ -261,9 +261,9 @@ impl Trainer {
         self.progress.evaluations
     }
 
-    /// How long all steps took so far, in seconds: on other threads and machines other times.
+    /// How long the steps of this process took, in seconds.
     pub fn seconds(&self) -> f64 {
-        self.progress.seconds
+        self.seconds
     }
 
     /// The model with the best validation accuracy, and its epoch.
@@ -396,7 +396,7 @@ impl Trainer {
             self.progress.within += 1;
             self.progress.step += 1;
             self.progress.evaluations += outcome.evaluations;
-            self.progress.seconds += start.elapsed().as_secs_f64();
+            self.seconds += start.elapsed().as_secs_f64();
         }
         self.model = self.model_now(train)?;
         Ok(())
