@@ -37,7 +37,7 @@ def test_a_network_grows_under_sam_and_is_used(tmp_path):
     # One seed, one network.
     assert run(recipe({"grow": {}}, branches=True), out=tmp_path / "again").values == values
     report = (done.folder / "report.html").read_text()
-    assert "Units that are there: grown" in report and "Accuracy against the cost of training" in report
+    assert "Units in training: grown" in report and "Accuracy against the cost of training" in report
 
 
 def test_a_stopped_run_keeps_a_network_and_goes_on_to_the_same_end(tmp_path):

@@ -22,7 +22,8 @@ pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
     pulp::Arch::new().dispatch(work)
 }
 
-/// The same for work on so many numbers at a time, a multiple of eight: by registers that they fill.
+/// [`dispatch`] for rows of `numbers` numbers, a multiple of 8: where 16 does not divide it, AVX2 instead of AVX-512, so that every register is
+/// full.
 pub(crate) fn dispatch_lanes<W: WithSimd>(numbers: usize, work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     if instructions() == Instructions::Avx512

@@ -53,7 +53,7 @@ pub struct ArmConfig {
     /// The L2 penalty, where it differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<WeightDecay>,
-    /// Parts of the network come and go, and a smaller one is left.
+    /// The network gains and loses units during training, and ends within a budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sparsify: Option<SparsifyConfig>,
 }
@@ -147,7 +147,7 @@ pub struct TrainedArm {
     pub metrics: Vec<serde_json::Value>,
     /// How long the steps of this process took, in seconds.
     pub seconds: f64,
-    /// Where parts of the network came and went.
+    /// Of an arm with `sparsify`.
     pub sparsity: Option<Sparsity>,
 }
 

@@ -31,7 +31,7 @@
 //! | [`multitask`] | [`Multitask`]: Gradient Vaccine, PCGrad and the others in the step pipeline |
 //! | [`surface`] | [`LossSurface`](surface::LossSurface): loss and gradient over fixed examples |
 //! | [`sharpness`] | top Hessian eigenvalues, largest loss in a ball, the PAC-Bayes bound of the paper |
-//! | [`sparsity`] | [`Sparsity`]: what a training cost in which parts of the network came and went |
+//! | [`sparsity`] | [`Sparsity`]: the cost of training a network that gains and loses units |
 //! | [`comparison`] | arms of training on the same data from the same start |
 //! | [`experiment`] | the experiment `train` |
 

@@ -1,4 +1,4 @@
-//! What a training cost in which parts of the network came and went, and what is left.
+//! The cost of training a network that gains and loses units, and the network that results.
 
 use lyceum_core::{
     Result,
@@ -17,9 +17,9 @@ const MOST_GROUPS: usize = 8;
 /// The rounds of a training and what is left.
 #[derive(Debug, Clone)]
 pub struct Sparsity {
-    /// The rounds, one an epoch.
+    /// The rounds of training: one per epoch.
     pub stages: Vec<Stage>,
-    /// What the counts of a stage are of, and how many there are of each in the whole network.
+    /// The names of the groups and branches that a stage counts, and the size of each in the whole network.
     pub names: Vec<(String, usize)>,
     /// What the whole network costs.
     pub whole: Cost,
@@ -92,7 +92,7 @@ pub fn blocks(arms: &[TrainedArm]) -> Vec<Block> {
 
 /// The units of each group over the epochs.
 fn grown(name: &str, sparsity: &Sparsity) -> Chart {
-    let chart = Chart::new(format!("Units that are there: {name}"), Axis::linear("epoch"), Axis::linear("share of the group"));
+    let chart = Chart::new(format!("Units in training: {name}"), Axis::linear("epoch"), Axis::linear("share of the group"));
     // Of many, some from the first to the last.
     let step = sparsity.names.len().div_ceil(MOST_GROUPS).max(1);
     let line = |(group, (name, size)): (usize, &(String, usize))| {

@@ -31,7 +31,7 @@ pub struct Time {
     /// In milliseconds.
     #[serde(with = "range::Positive")]
     pub most: f64,
-    /// For so many examples at once.
+    /// The number of examples in a batch.
     #[serde(default = "one", with = "range::AtLeastOne")]
     pub examples: usize,
 }

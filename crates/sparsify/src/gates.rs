@@ -109,7 +109,7 @@ impl Growth {
 }
 
 impl Gates {
-    /// Before the first round, for what `seeded` says is there.
+    /// Gates before the first round; `seeded` says which units belong to the seed.
     pub(crate) fn new(growth: Growth, rounds: usize, seeded: &[bool]) -> Self {
         let scores = seeded.iter().map(|seeded| if *seeded { growth.score } else { -growth.score }).collect();
         Self { growth, rounds, pressure: 0.0, steps: 1.0, scores, counts: vec![0.0; seeded.len()] }
@@ -144,7 +144,7 @@ impl Gates {
         (0..self.scores.len()).map(|gate| self.beta(gate) * self.scores[gate] + noise()).collect()
     }
 
-    /// A round in which these are there.
+    /// Begins a round that trains the units that are `on`.
     pub(crate) fn begin(&mut self, on: &[bool], used: f64, budget: f64, steps: usize) {
         (self.pressure, self.steps) = (self.growth.pressure(used, budget), steps as f64);
         for (count, on) in self.counts.iter_mut().zip(on) {

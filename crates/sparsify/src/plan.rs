@@ -29,7 +29,7 @@ pub struct Rules {
     pub rounds: usize,
 }
 
-/// Of groups of so many units a multiple of what a register holds is kept, where nothing else is said.
+/// From this size on, groups keep a multiple of [`REGISTER`] units by default.
 const LARGE: usize = 32;
 const REGISTER: usize = 8;
 
@@ -108,6 +108,10 @@ impl Rules {
         let (mut too_few, mut enough) = (0, sequence.len());
         let lowest = used(&outs(enough))?;
         if lowest > whole.share {
+            // On the way to the budget the least that the rules allow will do.
+            if whole.share < whole.meter.share() {
+                return Ok(left(&outs(enough)));
+            }
             let round_to = self.round_to.map_or_else(String::new, |round_to| format!(" and round_to = {round_to}"));
             let rules = format!("with least = {}{round_to}", self.least);
             let allowed = match (lowest * 1e3).ceil() / 1e3 {

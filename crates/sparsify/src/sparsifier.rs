@@ -36,8 +36,8 @@ pub struct SparsifyConfig {
     /// The share of each group of units that stays at least; two units stay always.
     #[serde(with = "range::Fraction")]
     pub least: f64,
-    /// The units that are there of a group are a multiple of this, unless all are: what the registers of a processor hold is not slower than a
-    /// part of it. If absent, 8 of groups of 32 and more, else 1.
+    /// The number of units of a group is a multiple of this, unless the group is complete: a register that is full is as fast as one that is not.
+    /// If absent, 8 for groups of 32 units or more, else 1.
     #[serde(skip_serializing_if = "Option::is_none", with = "range::OptionalAtLeastOne")]
     pub round_to: Option<usize>,
     /// Whether branches beside shortcuts may be taken out as wholes.
@@ -180,7 +180,7 @@ impl Sparsifier {
         on
     }
 
-    /// What is there first: so many of each group, and of the branches.
+    /// The seed: a share of each group, and of the branches.
     fn seeded(&self, share: f64) -> Vec<bool> {
         let units = self.parts.groups.iter().flat_map(|group| {
             let count = (share * group.units.len() as f64).ceil() as usize;
@@ -191,7 +191,7 @@ impl Sparsifier {
         units.chain(branches).collect()
     }
 
-    /// What is there in a round before the network is settled.
+    /// The units and branches that a round trains before the network is settled.
     fn drawn(&mut self, round: Round, until: usize) -> Result<Vec<bool>> {
         match &self.config.method {
             Method::Grow(growth) => {
@@ -215,10 +215,7 @@ impl Sparsifier {
             Method::Random { from } => {
                 let target = self.meter.share();
                 let share = from + (target - from) * round.number as f64 / until.max(1) as f64;
-                // Not less than the rules leave.
-                let least = self.enough(vec![false; self.parts.len()], &vec![0.0; self.parts.len()]);
-                let least = self.meter.used(&self.parts.reduced(&least)?.0)?;
-                self.within(&self.random(), Allocation::Uniform, share.max(least).min(target))
+                self.within(&self.random(), Allocation::Uniform, share.min(target))
             }
             Method::Narrow => self.narrow(),
             Method::Prune(_) | Method::Slimming { .. } => Ok(vec![true; self.parts.len()]),
@@ -259,12 +256,16 @@ impl Sparsifier {
 
     /// Importance by the whole network's weights.
     fn by(&self, criterion: Criterion) -> Result<Vec<f64>> {
-        let template = Net::new(self.parts.graph.clone(), Seed::new(0), &cpu())?;
-        let net = ParamSpace::of(&template).load(template, &self.whole.arrays)?;
-        let mut found = criterion.importance(&net, None, self.seed)?.concat();
+        let mut found = criterion.importance(&self.whole_net(&self.whole.arrays)?, None, self.seed)?.concat();
         // No criterion of units says how important a branch is.
         found.resize(self.parts.len(), f64::INFINITY);
         Ok(found)
+    }
+
+    /// The whole network with these weights and statistics.
+    fn whole_net(&self, arrays: &[Array]) -> Result<Net> {
+        let template = Net::new(self.parts.graph.clone(), Seed::new(0), &cpu())?;
+        ParamSpace::of(&template).load(template, arrays)
     }
 
     /// The part's gates and scales, by its vector.
@@ -292,12 +293,10 @@ impl Sparsifier {
         numbers
     }
 
-    /// Puts the gates into the weights behind them.
-    fn fold(&self, whole: &mut Whole) {
-        let Some(gates) = &self.gates else { return };
-        let values = gates.values();
+    /// Multiplies the weights behind gates with these values.
+    fn fold(&self, whole: &mut Whole, values: &[f32]) {
         let mut numbers = vec![1.0; whole.space.dimension()];
-        self.gate_of.iter().for_each(|gate_of| Gated::new(gate_of.iter().copied()).multiply(&mut numbers, &values));
+        self.gate_of.iter().for_each(|gate_of| Gated::new(gate_of.iter().copied()).multiply(&mut numbers, values));
         for (info, array) in whole.space.params().iter().zip(&mut whole.arrays) {
             if let Some(range) = &info.range {
                 array.values.iter_mut().zip(&numbers[range.clone()]).for_each(|(value, factor)| *value *= factor);
@@ -307,7 +306,7 @@ impl Sparsifier {
 
     fn hard(&self) -> Vec<bool> {
         match &self.gates {
-            Some(gates) if !self.settled => self.enough(gates.scores.iter().map(|score| *score > 0.0).collect(), &gates.scores),
+            Some(gates) => self.enough(gates.scores.iter().map(|score| *score > 0.0).collect(), &gates.scores),
             _ => self.part.on.clone(),
         }
     }
@@ -343,7 +342,6 @@ impl Gating for Sparsifier {
     }
 
     fn learn(&mut self, gradient: &Vector, parameters: &Vector, rate: Rate) -> Result<Option<Vector>> {
-        let needs_slopes = self.gates.is_some() || self.config.method == Method::Prune(Criterion::Taylor);
         if self.settled {
             return Ok(None);
         }
@@ -352,7 +350,7 @@ impl Gating for Sparsifier {
             self.scales.iter().for_each(|place| added[*place] = penalty as f32 * parameters[*place].signum());
             return Ok(Some(vector::from_vec(added, &gradient.device())));
         }
-        if needs_slopes {
+        if self.gates.is_some() || self.config.method == Method::Prune(Criterion::Taylor) {
             let (gradient, parameters) = (vector::to_vec(gradient), vector::to_vec(parameters));
             let mut slopes = vec![0.0; self.parts.len()];
             self.gated.iter().for_each(|gated| gated.add_slopes(&gradient, &parameters, &mut slopes));
@@ -373,11 +371,13 @@ impl Structure for Sparsifier {
         self.whole.absorb(&self.part, &now);
         // At least one round is of what is left.
         let until = ((self.config.settle * round.count as f64).round() as usize).min(round.count - 1);
+        let mut used = self.stages.last().map_or(1.0, |stage| stage.used);
         if !self.settled {
             let on = if round.number >= until { self.left()? } else { self.drawn(round, until)? };
-            let part = if on == self.part.on { None } else { Some(Part::new(&self.parts, on, &self.whole.space)?) };
-            self.part = part.unwrap_or_else(|| self.part.clone());
-            let used = self.meter.used(self.part.net.graph())?;
+            if on != self.part.on {
+                self.part = Part::new(&self.parts, on, &self.whole.space)?;
+            }
+            used = self.meter.used(self.part.net.graph())?;
             let allowed = self.allowed(round.number + 1, until, used);
             self.importance.fill(0.0);
             if round.number >= until {
@@ -392,19 +392,16 @@ impl Structure for Sparsifier {
         let graph = self.part.net.graph();
         let spans = self.parts.spans();
         let units = spans.into_iter().map(|span| self.part.on[span].iter().filter(|on| **on).count()).collect();
-        let used = self.meter.counted(graph.cost());
         self.stages.push(Stage { cost: graph.cost(), used, units });
         Ok((self.part.net.clone(), self.whole.saved(&self.part, now)))
     }
 
     fn hardened(&self, model: &[Array]) -> Result<(Net, bool)> {
         let load = |part: &Part, arrays: &[Array]| ParamSpace::of(&part.net).load(part.net.clone(), arrays);
-        if self.gates.is_none() {
-            return Ok((load(&self.part, model)?, false));
-        }
+        let Some(gates) = &self.gates else { return Ok((load(&self.part, model)?, false)) };
         let mut whole = self.whole.clone();
         whole.absorb_model(&self.part, model);
-        self.fold(&mut whole);
+        self.fold(&mut whole, &gates.values());
         let on = self.hard();
         if on == self.part.on {
             return Ok((load(&self.part, &whole.model(&self.part))?, false));
@@ -437,18 +434,8 @@ impl Structure for Sparsifier {
         let mut whole = self.whole.clone();
         whole.absorb_model(&self.part, &ParamSpace::of(net).arrays(net));
         let on: Vec<f32> = self.part.on.iter().map(|on| f32::from(u8::from(*on))).collect();
-        let template = Net::new(self.parts.graph.clone(), Seed::new(0), &cpu())?;
-        let space = ParamSpace::of(&template);
-        let masked = space.load(template, &whole.arrays)?;
-        let mut numbers = vector::to_vec(&space.vector(&masked));
-        if numbers.len() != whole.space.dimension() {
-            return Err(Error::Failed("the network has frozen parameters".into()));
-        }
-        for gate_of in &self.gate_of {
-            Gated::new(gate_of.iter().copied()).multiply(&mut numbers, &on);
-        }
-        let masked = space.place_for_evaluation(masked, &vector::from_vec(numbers, &cpu()));
-        apart(net, &masked, examples)
+        self.fold(&mut whole, &on);
+        apart(net, &self.whole_net(&whole.arrays)?, examples)
     }
 
     fn state(&self) -> State {

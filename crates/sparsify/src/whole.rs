@@ -20,7 +20,7 @@ pub(crate) struct Whole {
 /// A part of the whole network that is a network of its own.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
-    /// What is there.
+    /// Which units and branches it has.
     pub(crate) on: Vec<bool>,
     /// With weights that are to be loaded.
     pub(crate) net: Net,

@@ -189,7 +189,7 @@ fn every_method_meets_its_budget_and_removal_is_exact() {
     }
 }
 
-/// What is not there keeps its weights and its momentum, and comes back with them; what is there is a network of its own.
+/// Absent units keep their weights and momentum until they are trained again; those that are present form a network of their own.
 #[test]
 fn what_was_learnt_is_kept() {
     let net = net("cnn = { channels = [16, 16], hidden = 16 }", IMAGES);
@@ -242,6 +242,28 @@ fn what_cannot_be_is_refused() {
     assert!(refused(config.clone(), &linear).contains("without units"));
     let plain = ModelConfig::Mlp { hidden: vec![32], dropout: 0.0 }.init(IMAGES, 5, Seed::new(0), &cpu()).unwrap();
     assert!(refused(SparsifyConfig { method: Method::Slimming { penalty: 1e-4 }, ..config }, &plain).contains("batch normalisation"));
+}
+
+/// A layer that is frozen stays as it is; a training that may end before the network is within its budget is refused.
+#[test]
+fn frozen_layers_and_patience() {
+    let data = digits();
+    let net = || toml::from_str::<Recipe>("model = { resnet = { widths = [8, 16], blocks = 1 } }").unwrap().model;
+    let net = || net().init(data.extent, 10, Seed::new(3), &cpu()).unwrap();
+    let with = |training: TrainConfig| {
+        let trainer = Trainer::new(training, net(), 10, Box::new(Plain), Seed::new(2)).unwrap();
+        trainer.with_structure(|net| Ok(Box::new(Sparsifier::new(SparsifyConfig::default(), net, Seed::new(2))?)))
+    };
+    let group = lyceum_train::Group { names: vec!["stem.*".into()], frozen: true, ..Default::default() };
+    let mut trainer = with(TrainConfig { epochs: 3, group: vec![group], ..TrainConfig::default() }).unwrap();
+    trainer.run_epochs(&data.train).unwrap();
+    let deviation = trainer.structure().unwrap().deviation(trainer.model(), data.test.inputs.array().view()).unwrap();
+    assert!(deviation < 1e-5, "{deviation}");
+    let stem = |net: &Net| ParamSpace::of(net).arrays(net).into_iter().find(|array| array.name.ends_with("stem.weight")).unwrap().values;
+    let before = stem(&net());
+    assert!(stem(trainer.model()).chunks(9).all(|filter| before.chunks(9).any(|other| other == filter)));
+    let error = with(TrainConfig { patience: Some(2), ..TrainConfig::default() }).err().unwrap();
+    assert!(error.to_string().contains("training.patience") && error.exit_code() == 2, "{error}");
 }
 
 /// A budget of milliseconds: less time than the whole network takes, measured again.

@@ -121,9 +121,8 @@ impl<M: Module> Pipeline<M> {
         let of = self.space.params().iter().zip(assigned).filter_map(|(info, group)| Some((info.name.clone(), group?)));
         self.groups = Groups { groups: groups.to_vec(), of: of.collect() };
         self.optimizer = optimizer.clone();
-        self.decay = weight_decay.map(|weight_decay| (weight_decay, L2 { coefficient: 0.0, factors: None }));
-        let model = self.model.clone();
-        self.take(model)?;
+        self.take(self.model.clone())?;
+        self.decay = weight_decay.map(|weight_decay| self.groups.decay(weight_decay, &self.space));
         Ok(self)
     }
 

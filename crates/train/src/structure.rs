@@ -1,4 +1,4 @@
-//! Networks whose parts come and go while they are trained.
+//! Networks that gain and lose parts during training.
 
 use lyceum_core::{Array, Result};
 use ndarray::ArrayView2;
@@ -15,10 +15,10 @@ pub trait Gating {
     fn learn(&mut self, gradient: &Vector, parameters: &Vector, rate: Rate) -> Result<Option<Vector>>;
 }
 
-/// What decides which units and blocks of a network are there while it is trained.
+/// Decides which units and branches of a network are trained.
 ///
-/// A training falls into rounds. In each a part of the whole network is trained, a network of its own; what was learnt of the rest is
-/// kept until it comes back.
+/// Training consists of rounds. Each round trains a subnetwork, as a network of its own; what was learnt of the other units and branches is
+/// kept until they are trained again.
 pub trait Structure: Gating + Send {
     /// The network of a round, and what was learnt, by its parameters: weights, statistics, moments. `now` is what was learnt so far, by the
     /// parameters of the network of the round before; in the first round, of the whole one.
@@ -28,16 +28,16 @@ pub trait Structure: Gating + Send {
     /// of the network in training.
     fn hardened(&self, model: &[Array]) -> Result<(Net, bool)>;
 
-    /// Which units and blocks the network that [`hardened`](Self::hardened) gives has.
+    /// 1 for each unit and branch of the network that [`hardened`](Self::hardened) gives, 0 for the others.
     fn kept(&self) -> Vec<f32>;
 
-    /// The network with these units and blocks, whose weights are to be loaded.
+    /// The network with the units and branches that are 1 in `kept`; its weights are to be loaded.
     fn skeleton(&self, kept: &[f32]) -> Result<Net>;
 
     /// The rounds so far.
     fn stages(&self) -> &[Stage];
 
-    /// What the counts of a stage are of, and how many there are of each in the whole network.
+    /// The names of the groups and branches that a stage counts, and the size of each in the whole network.
     fn names(&self) -> Vec<(String, usize)>;
 
     /// What the whole network costs.
@@ -70,8 +70,8 @@ pub struct Round {
 pub struct Stage {
     /// What the network cost.
     pub cost: Cost,
-    /// The share of the budget's measure that it used, of the whole network's.
+    /// Its share of the whole network's cost, in the budget's measure.
     pub used: f64,
-    /// How many units it had of each group, and 0 or 1 for each block.
+    /// The number of units of each group, then 0 or 1 for each branch.
     pub units: Vec<usize>,
 }

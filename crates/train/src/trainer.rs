@@ -118,7 +118,7 @@ impl ClassWeights {
     }
 }
 
-/// What the array of a saved network is called that says which units and blocks it has.
+/// The array of a saved network that says which units and branches it has.
 const KEPT: &str = "kept";
 /// Examples by which the running statistics are found of a network that was not trained as it is.
 const CALIBRATION: usize = 1024;
@@ -230,17 +230,20 @@ impl Trainer {
         self
     }
 
-    /// With parts that come and go; `make` gets the network as it is trained, without gradients where it is frozen.
+    /// With units and branches that change during training; `make` gets the network as it is trained, without gradients where it is frozen.
     ///
     /// # Errors
     ///
-    /// What `make` says.
+    /// `patience`, with which training may end before the network is within its budget, and what `make` says.
     pub fn with_structure(mut self, make: impl FnOnce(&Net) -> Result<Box<dyn Structure>>) -> Result<Self> {
+        if let Some(patience) = self.config.patience {
+            return Err(Error::invalid("training.patience", patience, "absent beside `sparsify`"));
+        }
         self.structure = Some(make(&self.pipeline.model())?);
         Ok(self)
     }
 
-    /// What decides which parts are there.
+    /// What decides which units and branches are trained.
     pub fn structure(&self) -> Option<&dyn Structure> {
         self.structure.as_deref()
     }

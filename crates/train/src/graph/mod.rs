@@ -17,7 +17,7 @@
 //! # Ok::<(), lyceum_core::Error>(())
 //! ```
 
-mod block;
+mod branch;
 mod cost;
 mod dependency;
 mod drawing;
@@ -36,7 +36,7 @@ mod slice;
 mod table;
 mod text;
 
-pub use block::Branch;
+pub use branch::Branch;
 pub use cost::Cost;
 pub use dependency::{DependencyGroup, ParamSlice, Unit};
 pub use linear_map::LinearMap;
